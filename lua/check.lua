@@ -1,0 +1,32 @@
+-- Tries, at start, every command the other scripts use, on keys of this pod's own that are gone afterwards.
+--
+-- KEYS[1] lock       a lock that is no flight's
+-- KEYS[2] flight     a flight that is none
+-- KEYS[3] fence      string, the last fence given; incremented by nothing
+-- ARGV[1] channel    the pod's channel
+--
+-- Replies
+--   {'ready'}
+--   {'old', version}         a server older than the scripts need
+--   {'refused', command, error}   the first command the server refuses
+assert(#KEYS == 3 and #ARGV == 1, 'check: 3 keys, 1 argument')
+local lock, flight, fence, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
+
+-- Known to scripts from 7.0 on.
+if not redis.REDIS_VERSION_NUM or redis.REDIS_VERSION_NUM < 0x00070000 then
+  return {'old', redis.REDIS_VERSION or 'before 7.0'}
+end
+
+local commands = {
+  {'TIME'}, {'SET', lock, 'check', 'NX', 'PX', 1000}, {'GET', lock}, {'MGET', lock}, {'PTTL', lock}, {'DEL', lock},
+  {'HSET', flight, 'state', 'check'}, {'PEXPIRE', flight, 1000}, {'HSETNX', flight, 'state', 'check'},
+  {'HMGET', flight, 'state'}, {'HGETALL', flight}, {'HDEL', flight, 'state'}, {'DEL', flight}, {'GET', fence},
+  {'PUBLISH', channel, 'check'},
+}
+for _, command in ipairs(commands) do
+  local reply = redis.pcall(unpack(command))
+  if type(reply) == 'table' and reply.err then
+    return {'refused', command[1], reply.err}
+  end
+end
+return {'ready'}

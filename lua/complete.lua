@@ -1,0 +1,77 @@
+-- Lands an outcome, frees its owner's lock and tells every waiting pod.
+--
+-- Judged by the fence of the flight, not by the lock: a success replaces a failure whatever the fences; a failure
+-- lands only under the flight's own fence and when nothing has landed; the first success stays.
+--
+-- KEYS[1] lock      string, the owner: who leads
+-- KEYS[2] flight    hash, the record
+-- ARGV[1] owner     the caller, <pod>/<fence>
+-- ARGV[2] attempt   the caller's local flight; completing it again changes nothing
+-- ARGV[3] claim     what must be equal for an answer to be shared
+-- ARGV[4] led       the caller's fence
+-- ARGV[5] class     success, denied, busy, not_sent, unknown, lost: for redis-cli; callers act on the sealed one
+-- ARGV[6] token     what became of the token: rotated, kept, dead, untouched, unknown
+-- ARGV[7] held_ms   how long ago the provider answered
+-- ARGV[8] fresh_ms  how long newcomers get the outcome
+-- ARGV[9] keep_ms   how long the record is kept
+-- ARGV[10] wait_ms  how long it is kept at least when pods wait
+-- ARGV[11] flight's name, for the message
+-- ARGV[12] channels the channels of the pods, without the pod
+-- ARGV[13] sealed   the outcome
+--
+-- Replies
+--   {'landed'}                                 this outcome stands
+--   {'stands', fence, attempt, age_ms, sealed} another one with the same claim stands
+--   {'stale'}                                  nothing of it is kept; its callers have it anyway
+--
+-- Message to pods: 'landed <flight> <claim> <fence> <attempt> <held_ms>\n<sealed>' or 'look <flight>'
+assert(#KEYS == 2 and #ARGV == 13, 'complete: 2 keys, 13 arguments')
+local lock, flight = KEYS[1], KEYS[2]
+local owner, attempt, claim, led, class, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+local held_ms, fresh_ms, keep_ms = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local wait_ms, name, channels, sealed = tonumber(ARGV[10]), ARGV[11], ARGV[12], ARGV[13]
+
+local now = now_ms()
+local record = read_flight(flight)
+local state = record.state
+
+if redis.call('GET', lock) == owner then
+  redis.call('DEL', lock)
+end
+
+if state == 'landed' and record.attempt == attempt then
+  return {'landed'}
+end
+
+local lands
+if class == 'success' then
+  lands = not (state == 'landed' and record.class == 'success')
+else
+  lands = (state == 'leading' or state == 'lost') and record.attempt == attempt and record.fence == led
+end
+if not lands then
+  tell_waiting(flight, record, channels, 'look ' .. name)
+  if state == 'landed' and record.claim == claim then
+    return {'stands', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed}
+  end
+  return {'stale'}
+end
+
+redis.call('HSET', flight, 'state', 'landed', 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', led,
+  'class', class, 'token', token, 'landed_at', now - held_ms, 'fresh_until', now + fresh_ms, 'fresh_ms', fresh_ms,
+  'sealed', sealed)
+for field in pairs(record) do
+  if string.sub(field, 1, 6) == 'waits:' then
+    keep_ms = math.max(keep_ms, wait_ms)
+    break
+  end
+end
+redis.call('PEXPIRE', flight, math.max(1, keep_ms))
+
+-- Over 8 KiB it costs less to let those look who still wait than to send it to all.
+local message = 'look ' .. name
+if #sealed <= 8192 then
+  message = table.concat({'landed', name, claim, led, attempt, held_ms}, ' ') .. '\n' .. sealed
+end
+tell_waiting(flight, record, channels, message)
+return {'landed'}

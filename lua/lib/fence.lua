@@ -1,0 +1,14 @@
+-- Notices that Redis has forgotten fences it gave (a restart, a failover): the last one it knows is lower than one
+-- that a pod has seen. Then the fence is set to that one, and for a lease nobody is given a new lead, so that the
+-- leaders can put back what was forgotten.
+--
+-- Returns the last fence and how many ms of that lease are left, 0 when nothing was forgotten.
+local function last_fence(fence, recovering, seen, lease_ms)
+  local last = tonumber(redis.call('GET', fence) or '0')
+  if last < seen then
+    redis.call('SET', fence, string.format('%.0f', seen))
+    redis.call('SET', recovering, '1', 'PX', lease_ms)
+    return seen, lease_ms
+  end
+  return last, math.max(0, redis.call('PTTL', recovering))
+end

@@ -1,0 +1,433 @@
+//! The whole way of a refresh, from the caller to the caller.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::{debug, warn};
+use uuid::Uuid;
+
+use crate::config::{Config, ConfigError};
+use crate::error::{ConnectError, Refusal, RefreshError};
+use crate::flight::{Ending, Entered, Flight, Flights, Landing, Role};
+use crate::joiner::{self, Waited};
+use crate::leader::{Attempt, Leader};
+use crate::metrics::{Counters, Metrics};
+use crate::outcome::{Outcome, ProviderFailure, TokenResponse};
+use crate::request::Refresh;
+use crate::store::memory::MemoryStore;
+use crate::store::redis::RedisStore;
+use crate::store::{Ask, Begun, Landed, Store, StoreError};
+use crate::token::Identity;
+
+/// Presents each refresh token once, however many callers ask, and hands the answer to all of them.
+///
+/// One per process is enough, shared by clones. Coordinators of one namespace in one Redis share their flights.
+///
+/// # Examples
+///
+/// ```
+/// use refresh_coordinator::{Config, Refresh, RefreshCoordinator, TokenResponse};
+///
+/// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let coordinator = RefreshCoordinator::in_memory(Config::default())?;
+///
+/// let refreshed = coordinator
+///     .refresh(Refresh::new("old-token").client("my-app", "secret"), |_attempt| async {
+///         // Ask the provider here. This runs once, whoever else asks at the same time.
+///         let body = r#"{"access_token":"a","token_type":"Bearer","refresh_token":"new-token"}"#;
+///         Ok(TokenResponse::from_json(body).expect("a token response"))
+///     })
+///     .await?;
+///
+/// assert_eq!(refreshed.tokens().refresh_token(), Some("new-token"));
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct RefreshCoordinator {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    config: Arc<Config>,
+    pod: String,
+    flights: Flights,
+    store: Store,
+    counters: Arc<Counters>,
+    tasks: TaskTracker,
+    /// Cancelled when nothing new is admitted.
+    closing: CancellationToken,
+    /// Cancelled when what still flies is given up.
+    overdue: CancellationToken,
+}
+
+/// Tokens, and how this caller came to them.
+#[derive(Clone, Debug)]
+pub struct Refreshed {
+    tokens: Arc<TokenResponse>,
+    fence: u64,
+    role: Role,
+    age: Duration,
+}
+
+impl Refreshed {
+    /// What the provider answered. For a caller who came more than a second after the answer, `expires_in` is less
+    /// by that time.
+    pub fn tokens(&self) -> &TokenResponse {
+        &self.tokens
+    }
+
+    /// The number of the flight's lease; it grows with every lease of the namespace. Write to your session store
+    /// only over a lower one, and a late writer cannot put old tokens over new ones.
+    pub fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    /// How this caller came to the outcome.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// How long ago the provider gave the answer.
+    pub fn age(&self) -> Duration {
+        self.age
+    }
+}
+
+impl RefreshCoordinator {
+    /// A coordinator for one process, which needs nothing else.
+    ///
+    /// # Errors
+    ///
+    /// [`ConfigError`] names the setting that is impossible or contradicts another.
+    pub fn in_memory(config: Config) -> Result<Self, ConfigError> {
+        Self::in_memory_shared(&MemoryStore::new(), config)
+    }
+
+    /// A coordinator that shares flights with all others on the same store, as pods share them over Redis. For
+    /// tests, and for processes that need several configurations.
+    ///
+    /// # Errors
+    ///
+    /// As [`in_memory`](Self::in_memory).
+    pub fn in_memory_shared(store: &MemoryStore, config: Config) -> Result<Self, ConfigError> {
+        config.validate()?;
+        let config = Arc::new(config);
+        let store = Store::Memory(store.pod(Arc::clone(&config)));
+        Ok(Self::with_store(config, new_pod(), store, Arc::default()))
+    }
+
+    /// A coordinator that shares flights with all pods of its namespace in this Redis (7.0 or newer), given as
+    /// `redis://[user:password@]host[:port][/db]`.
+    ///
+    /// # Errors
+    ///
+    /// [`ConnectError`] when a setting is wrong, Redis is out of reach or too old, the user lacks a right (the ACL
+    /// rule is named), or the namespace is used with another protocol, pepper or upstream.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is left behind but the namespace's `meta`.
+    pub async fn connect(redis: &str, config: Config) -> Result<Self, ConnectError> {
+        let client = redis::Client::open(redis).map_err(|error| ConnectError::Url { reason: error.to_string() })?;
+        Self::connect_with_redis_client(client, config).await
+    }
+
+    /// As [`connect`](Self::connect), with a client of the redis crate that is configured already: TLS
+    /// certificates, a Unix socket, a name and password from elsewhere. Only its settings are used. The redis crate's types are
+    /// part of the public API here and nowhere else.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`connect`](Self::connect).
+    pub async fn connect_with_redis_client(client: redis::Client, config: Config) -> Result<Self, ConnectError> {
+        config.validate()?;
+        let config = Arc::new(config);
+        let counters = Arc::<Counters>::default();
+        let pod = new_pod();
+        let store = RedisStore::connect(client, &pod, Arc::clone(&config), Arc::clone(&counters)).await?;
+        Ok(Self::with_store(config, pod, Store::Redis(store), counters))
+    }
+
+    fn with_store(config: Arc<Config>, pod: String, store: Store, counters: Arc<Counters>) -> Self {
+        let inner = Inner {
+            config,
+            pod,
+            flights: Flights::default(),
+            store,
+            counters,
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            overdue: CancellationToken::new(),
+        };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Refreshes a token: by `call`, or by whoever in the fleet is asking the provider for the same already.
+    ///
+    /// `call` runs at most once per flight in the fleet, in a task of its own. Whoever must persist the rotated
+    /// token before anybody hears of it does so inside `call`.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError`] tells whether asking again may help and when.
+    ///
+    /// # Cancellation
+    ///
+    /// The refresh goes on for everybody else, and its outcome is there for whoever asks again. A future that was
+    /// never polled starts nothing.
+    pub async fn refresh<C, F>(&self, refresh: Refresh, call: C) -> Result<Refreshed, RefreshError>
+    where
+        C: FnOnce(Attempt) -> F + Send + 'static,
+        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+    {
+        let inner = &self.inner;
+        let arrived = Instant::now();
+        inner.counters.callers.add_one();
+        let identity = Identity::of(refresh, inner.config.pepper.as_ref()).inspect_err(|_| {
+            inner.counters.refused_invalid.add_one();
+        })?;
+        if inner.closing.is_cancelled() {
+            inner.counters.refused_closing.add_one();
+            return Err(closing().into());
+        }
+
+        let (flight, first) = match inner.flights.enter(&identity, arrived + inner.config.wait_timeout) {
+            Entered::New(flight) => {
+                let ask = Ask { identity, attempt: Uuid::new_v4() };
+                inner.tasks.spawn(fly(Arc::clone(inner), Arc::clone(&flight), ask, call));
+                (flight, true)
+            }
+            Entered::Joined(flight) => {
+                inner.counters.joined_here.add_one();
+                (flight, false)
+            }
+        };
+
+        let gone = Gone(Some(&inner.counters));
+        let ending = flight.ending(arrived, &inner.config).await;
+        gone.is_here();
+        match ending {
+            Some(ending) => ending.for_caller(arrived, first),
+            None => {
+                inner.counters.timed_out.add_one();
+                Err(RefreshError::TimedOut { retry_after: RETRY_AFTER })
+            }
+        }
+    }
+
+    /// The settings this coordinator was built with.
+    pub fn config(&self) -> &Config {
+        &self.inner.config
+    }
+
+    /// What was counted since it was built.
+    pub fn metrics(&self) -> Metrics {
+        self.inner.counters.snapshot()
+    }
+
+    /// How many flights are under way in this pod, led or joined.
+    pub fn in_flight(&self) -> usize {
+        self.inner.flights.len()
+    }
+
+    /// This pod's id, as it stands in Redis: random, new with every coordinator.
+    pub fn pod(&self) -> &str {
+        &self.inner.pod
+    }
+
+    /// Asks the store whether it answers; in memory it always does.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError::StoreOutage`].
+    pub async fn check_store(&self) -> Result<(), RefreshError> {
+        self.inner.store.check().await.map_err(|error| self.inner.outage(error))
+    }
+
+    /// Closes the coordinator: admits nothing new, waits up to `deadline` for what is under way, then gives up the
+    /// rest. A call that was never polled is taken back; one that was is completed as unknown. Closing twice is
+    /// fine.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing new is admitted from the first poll on; what is under way goes on.
+    pub async fn close(&self, deadline: Duration) {
+        let inner = &self.inner;
+        inner.closing.cancel();
+        inner.tasks.close();
+        if tokio::time::timeout(deadline, inner.tasks.wait()).await.is_err() {
+            warn!(flights = inner.flights.len(), "closing with refreshes under way");
+            inner.overdue.cancel();
+            // What is given up still has to be completed: one try at the store.
+            _ = tokio::time::timeout(3 * inner.config.store_timeout, inner.tasks.wait()).await;
+        }
+        inner.store.close();
+    }
+}
+
+/// The way of a refresh, once for all callers of this pod who ask the same.
+async fn fly<C, F>(inner: Arc<Inner>, flight: Arc<Flight>, ask: Ask, call: C)
+where
+    C: FnOnce(Attempt) -> F + Send + 'static,
+    F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+{
+    let Inner { config, store, counters, overdue, .. } = &*inner;
+    let landing = Landing::new(&inner.flights, flight);
+    let flight = landing.flight();
+    let mut joined_before = false;
+    let mut fence = None;
+
+    let ending = loop {
+        match store.begin(&ask, fence).await {
+            Ok(Begun::Landed(landed)) => break inner.landed(landed, joined_before),
+            Ok(Begun::Rejected(refusal)) => break Ending::failed(inner.refused(refusal)),
+            Ok(Begun::Lead(lease)) => {
+                let leader = Leader { store, config, counters, overdue };
+                if inner.closing.is_cancelled() {
+                    leader.give_back(&lease).await;
+                    break Ending::failed(inner.refused(closing()));
+                }
+                break leader.lead(&lease, &ask, flight, call).await;
+            }
+            Ok(Begun::Join(mut joined)) => {
+                if !joined_before {
+                    counters.joined_fleet.add_one();
+                    debug!(flight = %ask.identity.flight, fence = joined.fence, "joined");
+                }
+                joined_before = true;
+                fence = joined.fence;
+                match joiner::wait(&mut joined, flight, overdue).await {
+                    Waited::Landed(landed) => break inner.landed(landed, joined_before),
+                    Waited::Look => {}
+                    Waited::Over => break Ending::failed(inner.over()),
+                }
+            }
+            // Somebody else has the token in hand: waiting loses nothing.
+            Err(error) if joined_before && Instant::now() + RETRY_AFTER < flight.deadline() => {
+                warn!(flight = %ask.identity.flight, %error, "waiting for a flight while the store is out of reach");
+                tokio::time::sleep(RETRY_AFTER).await;
+            }
+            Err(error) => {
+                disown(Arc::clone(&inner), ask);
+                break Ending::failed(inner.outage(error));
+            }
+        }
+    };
+    landing.end(ending);
+}
+
+/// A `begin` that was given up may still arrive; the attempt is then to find itself abandoned.
+fn disown(inner: Arc<Inner>, ask: Ask) {
+    let tasks = inner.tasks.clone();
+    tasks.spawn(async move {
+        let until = Instant::now() + inner.config.lease;
+        // A mark that comes later than one lease would find a lease that has ended by itself.
+        while let Err(error) = inner.store.disown(&ask).await {
+            if Instant::now() + RETRY_AFTER > until || inner.closing.is_cancelled() {
+                warn!(flight = %ask.identity.flight, %error, "an attempt could not be taken back; its lease will end");
+                return;
+            }
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    });
+}
+
+/// A pause that is short for a person and long for a store or a flight that is in trouble.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+impl Inner {
+    fn landed(&self, landed: Landed, joined_before: bool) -> Ending {
+        let role = if joined_before { Role::JoinedFleet } else { Role::Latecomer };
+        if role == Role::Latecomer {
+            self.counters.latecomers.add_one();
+        }
+        Ending { result: Ok(landed.outcome), fence: landed.fence, role, age: landed.age, at: Instant::now() }
+    }
+
+    fn refused(&self, refusal: Refusal) -> RefreshError {
+        let counter = match &refusal {
+            Refusal::AnotherClaim { .. } => &self.counters.refused_another_claim,
+            Refusal::Recovering { .. } => &self.counters.refused_recovering,
+            Refusal::Closing { .. } => &self.counters.refused_closing,
+        };
+        counter.add_one();
+        refusal.into()
+    }
+
+    fn outage(&self, error: StoreError) -> RefreshError {
+        self.counters.store_outages.add_one();
+        RefreshError::StoreOutage { reason: error.reason, retry_after: RETRY_AFTER }
+    }
+
+    /// A joined flight that nobody waits for any more, or that a close has given up.
+    fn over(&self) -> RefreshError {
+        if self.overdue.is_cancelled() {
+            self.refused(closing())
+        } else {
+            RefreshError::TimedOut { retry_after: RETRY_AFTER }
+        }
+    }
+}
+
+fn closing() -> Refusal {
+    Refusal::Closing { retry_after: RETRY_AFTER }
+}
+
+impl Ending {
+    fn for_caller(&self, arrived: Instant, first: bool) -> Result<Refreshed, RefreshError> {
+        let role = if first { self.role } else { Role::JoinedHere };
+        let age = self.age + arrived.saturating_duration_since(self.at);
+        match self.result.as_ref().map_err(RefreshError::clone)?.as_ref() {
+            Outcome::Success(tokens) => {
+                // Within a second the provider's own bytes are right, and everybody of a flight gets the same.
+                let tokens =
+                    if age > Duration::from_secs(1) { Arc::new(tokens.aged(age)) } else { Arc::clone(tokens) };
+                Ok(Refreshed { tokens, fence: self.fence, role, age })
+            }
+            Outcome::Failure(failure) => {
+                Err(RefreshError::Provider { failure: failure.clone(), fence: self.fence })
+            }
+            Outcome::Lost(response) => Err(RefreshError::Lost { response: response.clone() }),
+        }
+    }
+}
+
+/// Counts a caller that goes away before its flight ends.
+struct Gone<'a>(Option<&'a Counters>);
+
+impl Gone<'_> {
+    fn is_here(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        if let Some(counters) = self.0 {
+            counters.gone.add_one();
+        }
+    }
+}
+
+/// Random per start: a pod that comes back must not take itself for the one it was.
+fn new_pod() -> String {
+    Uuid::new_v4().simple().to_string()
+}
+
+impl fmt::Debug for RefreshCoordinator {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshCoordinator")
+            .field("namespace", &self.inner.config.namespace)
+            .field("pod", &self.inner.pod)
+            .field("flights", &self.inner.flights.len())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,183 @@
+//! Words: the ways a refresh ends without tokens, and the ways a coordinator is not built.
+
+use std::time::Duration;
+
+use crate::config::ConfigError;
+use crate::outcome::{ProviderFailure, ProviderResponse};
+
+/// Why a caller got no tokens. One failure goes to many waiters, hence `Clone`.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RefreshError {
+    /// The request is not one that could be answered; nothing was sent anywhere.
+    #[error("the request cannot be a refresh")]
+    Invalid(#[from] InvalidRefresh),
+    /// The provider was asked, or should have been, and this is what came of it.
+    #[error("the provider gave no tokens")]
+    Provider {
+        /// What the provider did, and what is known of the token.
+        #[source]
+        failure: ProviderFailure,
+        /// The fence of the flight that failed.
+        fence: u64,
+    },
+    /// The token may have been rotated by a refresh whose answer is lost, and presenting it again has failed or is
+    /// forbidden by the policy. The session has to log in again.
+    #[error("an earlier refresh of this token was lost, and its successor with it")]
+    Lost {
+        /// The provider's refusal, where it was asked once more.
+        response: Option<ProviderResponse>,
+    },
+    /// Not admitted; the provider was not asked.
+    #[error("not admitted")]
+    Refused(#[from] Refusal),
+    /// No answer within `refresh_timeout` or `wait_timeout` of this caller's arrival. The refresh goes on, and its
+    /// outcome is there for whoever asks again.
+    #[error("no answer in time; the refresh goes on")]
+    TimedOut {
+        /// When asking again makes sense.
+        retry_after: Duration,
+    },
+    /// The store that the fleet agrees in did not answer, and the policy is to refuse rather than risk a second
+    /// presentation.
+    #[error("the coordination store is out of reach: {reason}")]
+    StoreOutage {
+        /// What the store or the way to it said.
+        reason: String,
+        /// When asking again makes sense.
+        retry_after: Duration,
+    },
+}
+
+impl RefreshError {
+    /// Whether asking again with the same token may succeed. Nobody's session should be dropped for a transient
+    /// error.
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Invalid(_) | Self::Lost { .. } => false,
+            Self::Provider { failure, .. } => failure.is_transient(),
+            Self::Refused(_) | Self::TimedOut { .. } | Self::StoreOutage { .. } => true,
+        }
+    }
+
+    /// When asking again makes sense, as far as anyone knows.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Invalid(_) | Self::Lost { .. } => None,
+            Self::Provider { failure: ProviderFailure::Busy { retry_after, .. }, .. } => *retry_after,
+            Self::Provider { .. } => None,
+            Self::Refused(refusal) => Some(refusal.retry_after()),
+            Self::TimedOut { retry_after } | Self::StoreOutage { retry_after, .. } => Some(*retry_after),
+        }
+    }
+}
+
+/// A request that no provider could answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidRefresh {
+    /// The refresh token is empty.
+    #[error("the refresh token is empty")]
+    EmptyToken,
+    /// The refresh token is longer than 8 KiB.
+    #[error("the refresh token has {bytes} bytes, allowed are 8192")]
+    LongToken {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// The refresh token has a character outside of VSCHAR (RFC 6749 appendix A.17).
+    #[error("the refresh token has a character that is not visible ASCII")]
+    UnprintableToken,
+    /// The session id is empty; leave it out instead.
+    #[error("the session id is empty")]
+    EmptySession,
+}
+
+/// Why a flight was not admitted, and when to come again.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The token was just refreshed for a request with another client, credential, scope or parameter, and
+    /// presenting it once more would be a reuse.
+    #[error("the token was just rotated for another request")]
+    AnotherClaim {
+        /// Until the outcome for the other request is no longer fresh (`keep_outcome`).
+        retry_after: Duration,
+    },
+    /// Redis has forgotten fences it gave (restart, failover): its leaders put their flights back first.
+    #[error("the fleet recovers what redis has forgotten")]
+    Recovering {
+        /// What is left of one `lease`.
+        retry_after: Duration,
+    },
+    /// This coordinator is being closed.
+    #[error("the coordinator is closing")]
+    Closing {
+        /// Another pod answers at once; this is a fair pause for finding one.
+        retry_after: Duration,
+    },
+}
+
+impl Refusal {
+    /// When asking again makes sense.
+    pub fn retry_after(&self) -> Duration {
+        match self {
+            Self::AnotherClaim { retry_after } | Self::Recovering { retry_after } | Self::Closing { retry_after } => {
+                *retry_after
+            }
+        }
+    }
+}
+
+/// Why a coordinator could not be built. Each names what is wrong and what would be right.
+#[derive(Clone, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ConnectError {
+    /// A setting is impossible or contradicts another.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The URL is none that the redis crate understands.
+    #[error("the redis URL cannot be used: {reason}; expected redis://[user:password@]host[:port][/db]")]
+    Url {
+        /// What is wrong with it, without the URL: it may hold a password.
+        reason: String,
+    },
+    /// Nothing answers there, or not in time, or the login is refused.
+    #[error("redis at {address} cannot be used: {reason}")]
+    Unreachable {
+        /// Host and port.
+        address: String,
+        /// What the way there said.
+        reason: String,
+    },
+    /// The server is too old for the scripts.
+    #[error("redis at {address} is version {version}, 7.0 or newer is needed")]
+    Version {
+        /// Host and port.
+        address: String,
+        /// What INFO says.
+        version: String,
+    },
+    /// The user's ACL lacks a right.
+    #[error("the redis user lacks a right: {reason}; add the ACL rule {rule}")]
+    Right {
+        /// What redis said.
+        reason: String,
+        /// The rule to add with ACL SETUSER.
+        rule: String,
+    },
+    /// The namespace is used by pods that would not understand this one.
+    #[error("namespace {namespace} is used with another {what} ({theirs}; here {ours}); {remedy}")]
+    Mismatch {
+        /// The namespace.
+        namespace: String,
+        /// What differs: protocol, pepper or upstream.
+        what: &'static str,
+        /// What the namespace holds.
+        theirs: String,
+        /// What this pod has.
+        ours: String,
+        /// What to do.
+        remedy: &'static str,
+    },
+}

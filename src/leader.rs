@@ -1,0 +1,249 @@
+//! Steps 3 and 4: calls the provider, keeps the lease meanwhile, lands the outcome.
+//!
+//! The call runs in a task of its own, so that one that blocks or panics does not take the lease with it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::{debug, error, warn};
+
+use crate::config::Config;
+use crate::flight::{Ending, Flight, Role};
+use crate::metrics::Counters;
+use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse};
+use crate::store::{Ask, Before, Lease, Renewed, Standing, Store};
+
+/// What the refresh function is told about the call it makes.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// When the call is given up and its future dropped (`call_limit`).
+    pub deadline: Instant,
+    /// The number of this flight's lease. It grows with every lease of the namespace: write to your session store
+    /// only over a lower one.
+    pub fence: u64,
+}
+
+type Answer = Result<TokenResponse, ProviderFailure>;
+
+/// What came of the call.
+enum Called {
+    Answered(Answer),
+    /// The refresh function was never polled: nothing can have been sent.
+    NeverPolled(&'static str),
+}
+
+pub(crate) struct Leader<'a> {
+    pub(crate) store: &'a Store,
+    pub(crate) config: &'a Config,
+    pub(crate) counters: &'a Counters,
+    /// Cancelled when a close has waited long enough.
+    pub(crate) overdue: &'a CancellationToken,
+}
+
+impl Leader<'_> {
+    pub(crate) async fn lead<C, F>(&self, lease: &Lease, ask: &Ask, flight: &Flight, call: C) -> Ending
+    where
+        C: FnOnce(Attempt) -> F + Send + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        self.announce(lease, ask, flight);
+
+        let outcome = match self.call_with_lease(lease, call).await {
+            Called::Answered(answer) => Arc::new(judge(lease, answer)),
+            Called::NeverPolled(why) => {
+                self.give_back(lease).await;
+                return led(lease, Arc::new(Outcome::Failure(ProviderFailure::not_sent(why))));
+            }
+        };
+
+        self.count(&outcome);
+        debug!(flight = %lease.flight, session = %ask.identity.session, fence = lease.fence, class = outcome.class().word(), "called");
+        self.land(lease, ask, flight, outcome).await
+    }
+
+    /// Runs the refresh function and renews the lease until it is over.
+    async fn call_with_lease<C, F>(&self, lease: &Lease, call: C) -> Called
+    where
+        C: FnOnce(Attempt) -> F + Send + 'static,
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let deadline = Instant::now() + self.config.call_limit();
+        let polled = Arc::new(AtomicBool::new(false));
+        let attempt = Attempt { deadline, fence: lease.fence };
+        let mut task = AbortOnDropHandle::new(tokio::spawn(poll_marked(call, attempt, Arc::clone(&polled))));
+        let ended_early = |why: &'static str| {
+            // Taking the lead declares the intent; only a function that was never polled takes it back.
+            if polled.load(Ordering::SeqCst) {
+                Called::Answered(Err(ProviderFailure::unknown(why)))
+            } else {
+                Called::NeverPolled(why)
+            }
+        };
+
+        // A third of the lease: two renewals may fail before it ends.
+        let interval = self.config.lease / 3;
+        let mut next_renewal = lease.started + interval;
+        let mut gaps = self.store.gaps();
+        loop {
+            tokio::select! {
+                biased;
+                joined = &mut task => {
+                    return match joined {
+                        Ok(answer) => Called::Answered(answer),
+                        Err(error) if error.is_panic() => {
+                            self.counters.panics.add_one();
+                            // Its message may quote a token, so it is not repeated here.
+                            error!(flight = %lease.flight, fence = lease.fence, "the refresh function panicked");
+                            ended_early("the refresh function panicked")
+                        }
+                        Err(_) => ended_early("the runtime is shutting down"),
+                    };
+                }
+                () = tokio::time::sleep_until(deadline) => {
+                    return ended_early("the refresh function ran longer than call_limit");
+                }
+                () = self.overdue.cancelled() => return ended_early("the coordinator was closed meanwhile"),
+                () = tokio::time::sleep_until(next_renewal) => {}
+                // The store may have forgotten the lease.
+                () = gaps.passed() => {}
+            }
+            // Awaited, not raced: a renewal still on its way could arrive after the completion.
+            next_renewal = Instant::now() + self.renew(lease).await.unwrap_or(interval);
+        }
+    }
+
+    /// Says when to renew next, if not after the usual time.
+    async fn renew(&self, lease: &Lease) -> Option<Duration> {
+        match self.store.renew(lease).await {
+            Ok(Renewed::Renewed) => None,
+            Ok(Renewed::Lost) => {
+                self.counters.leases_lost.add_one();
+                warn!(flight = %lease.flight, fence = lease.fence, "the lease was lost; a success will still land");
+                // Nothing to renew any more, but the call goes on: it may have rotated the token.
+                Some(self.config.call_limit())
+            }
+            Err(error) => {
+                warn!(flight = %lease.flight, fence = lease.fence, %error, "the lease could not be renewed");
+                Some(RENEWAL_RETRY)
+            }
+        }
+    }
+
+    /// Repeats `complete` until it is acknowledged: a rotated token that nobody hears of is a lost session.
+    async fn land(&self, lease: &Lease, ask: &Ask, flight: &Flight, outcome: Arc<Outcome>) -> Ending {
+        let answered = Instant::now();
+        let hold = match outcome.class() {
+            Class::Success => self.config.uncertain_memory,
+            // Once the lease is over, others have found out that this leader is lost.
+            Class::Denied | Class::Busy | Class::NotSent | Class::Unknown | Class::Lost => self.config.lease,
+        };
+        let ours = led(lease, Arc::clone(&outcome));
+        let mut pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(20))
+            .with_max_delay(Duration::from_secs(1))
+            .without_max_times()
+            .with_jitter()
+            .build();
+        loop {
+            let error = match self.store.complete(lease, ask, &outcome, answered.elapsed()).await {
+                Ok(Standing::Ours | Standing::Stale) => return ours,
+                Ok(Standing::Theirs(landed)) => {
+                    if outcome.class() == Class::Success && landed.outcome.class() == Class::Success {
+                        self.counters.second_successes.add_one();
+                        warn!(flight = %lease.flight, fence = lease.fence, first = landed.fence, "a second success");
+                    }
+                    return Ending { result: Ok(landed.outcome), fence: landed.fence, age: landed.age, ..ours };
+                }
+                Err(error) => error,
+            };
+            // The callers of this pod need not wait for the store. The flight stays: who comes here meanwhile gets
+            // the outcome too, instead of asking a store that does not know it yet.
+            flight.tell(ours.clone());
+            if answered.elapsed() >= hold || self.overdue.is_cancelled() {
+                error!(flight = %lease.flight, fence = lease.fence, class = outcome.class().word(), %error,
+                    "the outcome could not be shared: other pods will find a lost leader");
+                return ours;
+            }
+            warn!(flight = %lease.flight, fence = lease.fence, %error, "the outcome could not be shared yet");
+            _ = self.renew(lease).await;
+            tokio::select! {
+                () = tokio::time::sleep(pauses.next().unwrap_or(RENEWAL_RETRY)) => {}
+                () = self.overdue.cancelled() => {}
+            }
+        }
+    }
+
+    /// Takes back a lead whose refresh function was never polled.
+    pub(crate) async fn give_back(&self, lease: &Lease) {
+        if let Err(error) = self.store.abandon(lease).await {
+            // The lease ends by itself, and a token that was never sent is led again after `retry_lost_after`.
+            warn!(flight = %lease.flight, fence = lease.fence, %error, "the lead could not be given back");
+        }
+    }
+
+    fn announce(&self, lease: &Lease, ask: &Ask, flight: &Flight) {
+        self.counters.led.add_one();
+        debug!(flight = %lease.flight, session = %ask.identity.session, fence = lease.fence, "led");
+        match lease.before {
+            Before::Nothing => {}
+            Before::LostLeaders => {
+                flight.hold_up();
+                self.counters.taken_over.add_one();
+                warn!(flight = %lease.flight, fence = lease.fence, "taking over from a lost leader");
+            }
+            Before::Rotated => {
+                self.counters.reused.add_one();
+                warn!(flight = %lease.flight, fence = lease.fence, "a rotated token comes again; the provider judges");
+            }
+        }
+    }
+
+    fn count(&self, outcome: &Outcome) {
+        let counter = match outcome.class() {
+            Class::Success => &self.counters.successes,
+            Class::Denied => &self.counters.denied,
+            Class::Busy => &self.counters.busy,
+            Class::NotSent => &self.counters.not_sent,
+            Class::Unknown => &self.counters.unknown,
+            Class::Lost => &self.counters.lost,
+        };
+        counter.add_one();
+    }
+}
+
+/// Soon enough to keep a lease whose renewal failed, and no burden for a store that is down.
+const RENEWAL_RETRY: Duration = Duration::from_millis(100);
+
+/// Marks the moment from which the provider may have heard of the token.
+async fn poll_marked<C, F>(call: C, attempt: Attempt, polled: Arc<AtomicBool>) -> Answer
+where
+    C: FnOnce(Attempt) -> F,
+    F: Future<Output = Answer>,
+{
+    let call = call(attempt);
+    polled.store(true, Ordering::SeqCst);
+    call.await
+}
+
+/// A refusal after a lost leader most likely speaks of the lost answer, not of a token that was always bad.
+fn judge(lease: &Lease, answer: Answer) -> Outcome {
+    match answer {
+        Ok(tokens) => Outcome::Success(Arc::new(tokens)),
+        Err(ProviderFailure::Denied { error, response })
+            if error == "invalid_grant" && lease.before == Before::LostLeaders =>
+        {
+            Outcome::Lost(response)
+        }
+        Err(failure) => Outcome::Failure(failure),
+    }
+}
+
+fn led(lease: &Lease, outcome: Arc<Outcome>) -> Ending {
+    Ending { result: Ok(outcome), fence: lease.fence, role: Role::Led, age: Duration::ZERO, at: Instant::now() }
+}

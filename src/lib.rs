@@ -1,0 +1,35 @@
+#![doc = include_str!("../README.md")]
+//!
+//! # The way of a refresh
+//!
+//! 1. **flight**: callers in this pod share one flight per token; the first one runs it in a task of its own.
+//! 2. **store**: one atomic step where all pods agree: landed, rejected, lead or join.
+//! 3. **leader**: calls the provider and renews its lease meanwhile.
+//! 4. **complete**: keeps the outcome, frees the lease, tells the waiting pods.
+//! 5. **joiner**: its pod is told the outcome; if the leader is lost, back to 2.
+//! 6. **flight**: every waiter in this pod gets the same outcome.
+
+mod coordinator;
+mod flight;
+mod store;
+mod leader;
+mod joiner;
+
+mod config;
+mod error;
+mod metrics;
+mod outcome;
+mod request;
+mod seal;
+mod token;
+
+pub use config::{Config, ConfigError, Uncertain};
+pub use coordinator::{RefreshCoordinator, Refreshed};
+pub use error::{ConnectError, InvalidRefresh, Refusal, RefreshError};
+pub use flight::Role;
+pub use leader::Attempt;
+pub use metrics::Metrics;
+pub use outcome::{InvalidTokenResponse, ProviderFailure, ProviderResponse, TokenResponse};
+pub use request::Refresh;
+pub use store::memory::MemoryStore;
+pub use token::Secret;

@@ -1,0 +1,128 @@
+//! Words: what is counted. Each counter belongs to a turn of the way of a refresh.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What a coordinator has counted since it was built. Flights and callers are counted apart: a thousand
+        /// callers of one flight are one flight.
+        #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        pub struct Metrics {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Metrics {
+            /// Every name with its value and its help text, for whoever exports them.
+            pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64, String)> + use<> {
+                [$((stringify!($name), self.$name, help(&[$(stringify!($doc)),*])),)*].into_iter()
+            }
+        }
+
+        #[derive(Debug, Default)]
+        pub(crate) struct Counters {
+            $(pub(crate) $name: Counter,)*
+        }
+
+        impl Counters {
+            pub(crate) fn snapshot(&self) -> Metrics {
+                Metrics { $($name: self.$name.get(),)* }
+            }
+        }
+    };
+}
+
+/// The text of doc attributes: ` doc = " Callers that asked."` without its wrapping.
+fn help(docs: &[&str]) -> String {
+    let lines: Vec<&str> =
+        docs.iter().filter_map(|doc| doc.split_once('"')).map(|(_, text)| text.trim_end_matches('"').trim()).collect();
+    lines.join(" ")
+}
+
+counters! {
+    /// Callers that asked for a refresh.
+    callers,
+    /// Callers that joined a flight of their own pod.
+    joined_here,
+    /// Callers that gave up waiting (`refresh_timeout`, `wait_timeout`).
+    timed_out,
+    /// Callers that went away before their flight ended.
+    gone,
+    /// Flights this pod led: calls of a refresh function.
+    led,
+    /// Flights this pod joined because another pod led them.
+    joined_fleet,
+    /// Flights answered with an outcome that was there already.
+    latecomers,
+    /// Led flights that ended with tokens.
+    successes,
+    /// Led flights the provider refused.
+    denied,
+    /// Led flights the provider was too busy for.
+    busy,
+    /// Led flights of which nothing was sent.
+    not_sent,
+    /// Led flights of which nobody knows what the provider did.
+    unknown,
+    /// Flights that ended with a token that is lost.
+    lost,
+    /// Flights refused because the token was just rotated for another client, credential or scope.
+    refused_another_claim,
+    /// Flights refused because Redis has forgotten what it held.
+    refused_recovering,
+    /// Callers refused because the coordinator is closing.
+    refused_closing,
+    /// Callers refused because what they sent cannot be a refresh.
+    refused_invalid,
+    /// Flights this pod took over from a leader that was lost.
+    taken_over,
+    /// Refresh functions that panicked.
+    panics,
+    /// Rotated tokens led again after their outcome was no longer kept: a reuse the provider will judge.
+    reused,
+    /// Successes that came after another success of the same token.
+    second_successes,
+    /// Leases found lost at renewal, while the refresh was still running.
+    leases_lost,
+    /// Flights given up because the store was out of reach.
+    store_outages,
+    /// Outcomes that Redis held and that could not be opened.
+    unopened,
+    /// Outcomes and calls to look that came by push.
+    pushes,
+    /// Looks at Redis for all flights that wait.
+    looks,
+    /// Times the subscription had to be made again.
+    subscription_gaps,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    /// A statistic, ordered with nothing.
+    pub(crate) fn add_one(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_counter_explains_itself() {
+        let counters = Counters::default();
+        counters.led.add_one();
+
+        let all: Vec<_> = counters.snapshot().iter().collect();
+
+        let led = all.iter().find(|(name, ..)| *name == "led").expect("led is counted");
+        assert_eq!(led, &("led", 1, "Flights this pod led: calls of a refresh function.".to_owned()));
+        assert!(all.iter().all(|(_, _, help)| help.ends_with('.')), "{all:?}");
+    }
+}

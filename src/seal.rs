@@ -1,0 +1,261 @@
+//! Seals outcomes, so that they may stand in Redis: only who holds the refresh token and the client's credential
+//! can open one.
+//!
+//! The key is HKDF-SHA-256 (RFC 5869) over both, so there is nothing to distribute, and a dump of Redis is
+//! worthless. XChaCha20-Poly1305 with a random nonce, never the fence: fences can repeat when Redis forgets.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use chacha20poly1305::aead::{AeadInOut, Generate, KeyInit};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use hkdf::Hkdf;
+use serde::{Deserialize, Serialize};
+use sha2::Sha256;
+use uuid::Uuid;
+use zeroize::Zeroizing;
+
+use crate::outcome::{Outcome, ProviderFailure, ProviderResponse, TokenResponse};
+use crate::token::{Entitlement, Hash, Secret};
+
+/// Part of every key: outcomes of another protocol do not open.
+pub(crate) const PROTOCOL: u32 = 1;
+
+const NONCE: usize = 24;
+
+/// Seals and opens the outcomes of one flight and claim.
+pub(crate) struct Seal(XChaCha20Poly1305);
+
+/// It does not open: it is another's, or it was tampered with.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct NotOurs;
+
+/// What else must be equal for an outcome to open.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Label {
+    pub(crate) flight: Hash,
+    pub(crate) attempt: Uuid,
+    pub(crate) fence: u64,
+}
+
+impl Label {
+    fn bytes(&self) -> [u8; 56] {
+        let mut bytes = [0; 56];
+        bytes[..32].copy_from_slice(self.flight.as_bytes());
+        bytes[32..48].copy_from_slice(self.attempt.as_bytes());
+        bytes[48..].copy_from_slice(&self.fence.to_be_bytes());
+        bytes
+    }
+}
+
+impl Seal {
+    pub(crate) fn new(
+        entitlement: &Entitlement,
+        pepper: Option<&Secret>,
+        namespace: &str,
+        flight: &Hash,
+        claim: &Hash,
+    ) -> Self {
+        let token = entitlement.token.expose();
+        let credential = entitlement.credential.as_ref().map(Secret::expose);
+        // Sized at once: a buffer that grows would leave unwiped copies behind.
+        let mut secret = Zeroizing::new(Vec::with_capacity(17 + token.len() + credential.map_or(0, str::len)));
+        secret.extend_from_slice(&(token.len() as u64).to_be_bytes());
+        secret.extend_from_slice(token.as_bytes());
+        if let Some(credential) = credential {
+            secret.push(1);
+            secret.extend_from_slice(&(credential.len() as u64).to_be_bytes());
+            secret.extend_from_slice(credential.as_bytes());
+        } else {
+            secret.push(0);
+        }
+
+        let protocol = PROTOCOL.to_be_bytes();
+        let namespace_length = [u8::try_from(namespace.len()).expect("BUG: namespaces have at most 64 bytes")];
+        let info: [&[u8]; 6] = [
+            b"refresh-coordinator outcome",
+            &protocol,
+            &namespace_length,
+            namespace.as_bytes(),
+            flight.as_bytes(),
+            claim.as_bytes(),
+        ];
+        let mut key = Zeroizing::new([0u8; 32]);
+        Hkdf::<Sha256>::new(pepper.map(|pepper| pepper.expose().as_bytes()), &secret)
+            .expand_multi_info(&info, &mut *key)
+            .expect("BUG: 32 bytes are a valid HKDF-SHA-256 length");
+        Self(XChaCha20Poly1305::new((&*key).into()))
+    }
+
+    pub(crate) fn seal(&self, label: &Label, outcome: &Outcome) -> Vec<u8> {
+        let nonce = XNonce::generate();
+        let mut text = Zeroizing::new(written(outcome));
+        self.0
+            .encrypt_in_place(&nonce, &label.bytes(), &mut *text)
+            .expect("BUG: a vector grows, and no outcome reaches the cipher's limit of 256 GiB");
+        [&nonce[..], &text[..]].concat()
+    }
+
+    pub(crate) fn open(&self, label: &Label, sealed: &[u8]) -> Result<Outcome, NotOurs> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE).ok_or(NotOurs)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| NotOurs)?;
+        let mut text = Zeroizing::new(sealed.to_vec());
+        self.0.decrypt_in_place(&nonce, &label.bytes(), &mut *text).map_err(|_| NotOurs)?;
+        read(&text).ok_or(NotOurs)
+    }
+}
+
+/// What is sealed: this as JSON, its length before it, the provider's body after it.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    #[serde(flatten)]
+    ending: Written,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    response: Option<ResponseHead>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "class", rename_all = "snake_case")]
+enum Written {
+    Success,
+    NotSent { reason: String },
+    Denied { error: String },
+    Busy { retry_after_ms: Option<u64> },
+    Unknown { reason: String },
+    Lost,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ResponseHead {
+    status: u16,
+    headers: Vec<(String, String)>,
+}
+
+fn written(outcome: &Outcome) -> Vec<u8> {
+    let (ending, response) = match outcome {
+        Outcome::Success(tokens) => (Written::Success, Some(tokens.response())),
+        Outcome::Lost(response) => (Written::Lost, response.as_ref()),
+        Outcome::Failure(failure) => {
+            let written = match failure {
+                ProviderFailure::NotSent { reason } => Written::NotSent { reason: reason.clone() },
+                ProviderFailure::Denied { error, .. } => Written::Denied { error: error.clone() },
+                ProviderFailure::Busy { retry_after, .. } => {
+                    Written::Busy { retry_after_ms: retry_after.map(|pause| pause.as_millis() as u64) }
+                }
+                ProviderFailure::Unknown { reason, .. } => Written::Unknown { reason: reason.clone() },
+            };
+            (written, failure.response())
+        }
+    };
+    let head = Head {
+        ending,
+        response: response.map(|response| ResponseHead {
+            status: response.status(),
+            headers: response.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
+        }),
+    };
+    let head = serde_json::to_vec(&head).expect("BUG: strings and numbers are always JSON");
+    let body = response.map_or(&[][..], ProviderResponse::body);
+    // Sized at once, the tag included: a buffer that grows would leave the body behind.
+    let mut text = Vec::with_capacity(4 + head.len() + body.len() + 16);
+    text.extend_from_slice(&(head.len() as u32).to_be_bytes());
+    text.extend_from_slice(&head);
+    text.extend_from_slice(body);
+    text
+}
+
+fn read(text: &[u8]) -> Option<Outcome> {
+    let (length, rest) = text.split_first_chunk::<4>()?;
+    let (head, body) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+    let Head { ending, response } = serde_json::from_slice(head).ok()?;
+    let response = response.map(|ResponseHead { status, headers }| {
+        let bare = ProviderResponse::new(status, body);
+        headers.into_iter().fold(bare, |response, (name, value)| response.with_header(name, value))
+    });
+    Some(match ending {
+        Written::Success => Outcome::Success(Arc::new(TokenResponse::from_response(response?).ok()?)),
+        Written::Lost => Outcome::Lost(response),
+        Written::NotSent { reason } => Outcome::Failure(ProviderFailure::NotSent { reason }),
+        Written::Denied { error } => Outcome::Failure(ProviderFailure::Denied { error, response }),
+        Written::Busy { retry_after_ms } => {
+            let retry_after = retry_after_ms.map(Duration::from_millis);
+            Outcome::Failure(ProviderFailure::Busy { retry_after, response })
+        }
+        Written::Unknown { reason } => Outcome::Failure(ProviderFailure::Unknown { reason, response }),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::request::Refresh;
+    use crate::token::Identity;
+
+    fn of(refresh: Refresh) -> (Seal, Label) {
+        let identity = Identity::of(refresh, None).expect("valid");
+        let seal = Seal::new(&identity.entitlement, None, "ns", &identity.flight, &identity.claim);
+        (seal, Label { flight: identity.flight, attempt: Uuid::from_u128(7), fence: 3 })
+    }
+
+    fn outcomes() -> Vec<Outcome> {
+        let response = ProviderResponse::new(400, *b"{\"error\":\"x\"}\0\xff").with_header("content-type", "text/x");
+        let tokens = TokenResponse::from_json(r#"{"access_token":"hush"}"#).expect("tokens");
+        vec![
+            Outcome::Success(Arc::new(tokens)),
+            Outcome::Lost(None),
+            Outcome::Lost(Some(response.clone())),
+            Outcome::Failure(ProviderFailure::not_sent("dns")),
+            Outcome::Failure(ProviderFailure::denied("invalid_scope").with_response(response.clone())),
+            Outcome::Failure(ProviderFailure::busy(Some(Duration::from_secs(3))).with_response(response.clone())),
+            Outcome::Failure(ProviderFailure::busy(None)),
+            Outcome::Failure(ProviderFailure::unknown("reset").with_response(response)),
+        ]
+    }
+
+    #[test]
+    fn who_is_entitled_opens_every_kind_of_outcome_as_it_was() {
+        let (seal, label) = of(Refresh::new("t").client("app", "pw"));
+
+        for outcome in outcomes() {
+            let opened = seal.open(&label, &seal.seal(&label, &outcome)).expect("ours");
+            assert_eq!(written(&opened), written(&outcome));
+        }
+    }
+
+    #[test]
+    fn nobody_else_opens_it() {
+        let (seal, label) = of(Refresh::new("t").client("app", "pw"));
+        let sealed = seal.seal(&label, &outcomes()[0]);
+
+        let others = [
+            Refresh::new("u").client("app", "pw"),
+            Refresh::new("t").client("app", "pw2"),
+            Refresh::new("t").client("app2", "pw"),
+            Refresh::new("t").public_client("app"),
+            Refresh::new("t").client("app", "pw").parameters([("scope", "a")]),
+        ];
+        for other in others {
+            let (seal, _) = of(other);
+            assert_eq!(seal.open(&label, &sealed).err(), Some(NotOurs));
+        }
+        for label in [
+            Label { fence: 4, ..label },
+            Label { attempt: Uuid::from_u128(8), ..label },
+            Label { flight: of(Refresh::new("u")).1.flight, ..label },
+        ] {
+            assert_eq!(seal.open(&label, &sealed).err(), Some(NotOurs));
+        }
+        for cut in [0, 10, NONCE, sealed.len() - 1] {
+            assert_eq!(seal.open(&label, &sealed[..cut]).err(), Some(NotOurs));
+        }
+    }
+
+    #[test]
+    fn the_same_outcome_is_never_sealed_to_the_same_bytes() {
+        let (seal, label) = of(Refresh::new("t"));
+
+        let outcome = &outcomes()[0];
+
+        assert_ne!(seal.seal(&label, outcome), seal.seal(&label, outcome));
+    }
+}

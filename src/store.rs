@@ -1,0 +1,237 @@
+//! Step 2, the contract: where all pods agree who leads a flight, and where its outcome lands.
+//!
+//! Two stores keep it, one suite tests both: [`memory`] for one process, [`redis`] for a fleet. The verbs are
+//! those of the scripts in `lua/`. Each is atomic, and idempotent per attempt: asking again after a timeout gets
+//! the same answer and charges nothing twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::error::Refusal;
+use crate::outcome::Outcome;
+use crate::token::{Hash, Identity};
+
+pub(crate) mod memory;
+pub(crate) mod redis;
+
+/// The store of one coordinator.
+#[derive(Debug)]
+pub(crate) enum Store {
+    Memory(memory::MemoryPod),
+    Redis(redis::RedisStore),
+}
+
+/// A local flight that asks the fleet what to do.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) identity: Identity,
+    /// New with every local flight: what makes a repeated `begin` the same `begin`.
+    pub(crate) attempt: Uuid,
+}
+
+/// What `begin` answers.
+#[derive(Debug)]
+pub(crate) enum Begun {
+    /// The outcome is already known.
+    Landed(Landed),
+    /// Nobody leads: the asker does, from now on.
+    Lead(Lease),
+    /// Somebody leads, or may come back with the answer.
+    Join(Joined),
+    Rejected(Refusal),
+}
+
+/// An outcome as the store holds it.
+#[derive(Clone, Debug)]
+pub(crate) struct Landed {
+    pub(crate) outcome: Arc<Outcome>,
+    pub(crate) fence: u64,
+    /// How long ago the provider gave it.
+    pub(crate) age: Duration,
+}
+
+/// A leader's claim on a flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lease {
+    pub(crate) flight: Hash,
+    pub(crate) claim: Hash,
+    pub(crate) attempt: Uuid,
+    pub(crate) fence: u64,
+    pub(crate) started: Instant,
+    pub(crate) before: Before,
+}
+
+/// What is known of the token when a leader starts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Before {
+    Nothing,
+    /// Leaders of this token were lost: the provider may have rotated it.
+    LostLeaders,
+    /// It was rotated, and its outcome is no longer kept: the provider will judge a reuse.
+    Rotated,
+}
+
+/// A flight somebody else leads.
+#[derive(Debug)]
+pub(crate) struct Joined {
+    /// The fence whose outcome is waited for; none when it is another claim's, which is not ours to get.
+    pub(crate) fence: Option<u64>,
+    pub(crate) leader: LeaderSeen,
+    pub(crate) waiting: Waiting,
+}
+
+/// What the store knows of the leader of a joined flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum LeaderSeen {
+    Living,
+    /// Its lease is over; it may still come back with the answer.
+    Lost,
+}
+
+/// Where news of a joined flight come from.
+#[derive(Debug)]
+pub(crate) enum Waiting {
+    Memory(memory::Notice),
+    Redis(redis::Ticket),
+}
+
+/// What a waiting flight is told.
+#[derive(Debug)]
+pub(crate) enum News {
+    Landed(Landed),
+    /// Something may have changed: begin again.
+    Look,
+}
+
+impl Waiting {
+    /// Waits for the next news.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost: what came meanwhile is told by the next call, or found by the next `begin`.
+    pub(crate) async fn news(&mut self) -> News {
+        match self {
+            Self::Memory(notice) => notice.news().await,
+            Self::Redis(ticket) => ticket.news().await,
+        }
+    }
+}
+
+/// What `renew` answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Renewed {
+    Renewed,
+    /// A newer fence has the flight. The refresh goes on all the same: a success will land.
+    Lost,
+}
+
+/// What stands after `complete`.
+#[derive(Debug)]
+pub(crate) enum Standing {
+    /// What was completed.
+    Ours,
+    /// A success that landed first. Ours, if it was one, is a second.
+    Theirs(Landed),
+    /// Nothing that this leader's callers could be given: its failure came too late to matter.
+    Stale,
+}
+
+/// The store gave no answer. Whether it did what it was asked is not known.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{reason}")]
+pub(crate) struct StoreError {
+    pub(crate) reason: String,
+}
+
+impl Store {
+    /// Asks, in one atomic step, what a flight is to do. `joined` is the fence it joined before, if it did.
+    pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>) -> Result<Begun, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.begin(ask, joined)),
+            Self::Redis(redis) => redis.begin(ask, joined).await,
+        }
+    }
+
+    /// Moves the lease on, if no newer leader has the flight.
+    pub(crate) async fn renew(&self, lease: &Lease) -> Result<Renewed, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.renew(lease)),
+            Self::Redis(redis) => redis.renew(lease).await,
+        }
+    }
+
+    /// Lands an outcome that the provider gave `held` ago, frees the lease and tells who waits, in one step.
+    pub(crate) async fn complete(
+        &self,
+        lease: &Lease,
+        ask: &Ask,
+        outcome: &Arc<Outcome>,
+        held: Duration,
+    ) -> Result<Standing, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.complete(lease, outcome, held)),
+            Self::Redis(redis) => redis.complete(lease, ask, outcome, held).await,
+        }
+    }
+
+    /// Gives back a lead whose refresh function was never polled.
+    pub(crate) async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => memory.abandon(lease),
+            Self::Redis(redis) => redis.abandon(lease).await?,
+        }
+        Ok(())
+    }
+
+    /// Makes an attempt arrive as abandoned whose `begin` may still be on its way.
+    pub(crate) async fn disown(&self, ask: &Ask) -> Result<(), StoreError> {
+        match self {
+            // A begin in memory is never on its way.
+            Self::Memory(_) => Ok(()),
+            Self::Redis(redis) => redis.disown(ask).await,
+        }
+    }
+
+    /// Whether the store answers.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(_) => Ok(()),
+            Self::Redis(redis) => redis.check().await,
+        }
+    }
+
+    /// Told when the store may have forgotten what it held.
+    pub(crate) fn gaps(&self) -> Gaps {
+        match self {
+            Self::Memory(_) => Gaps(None),
+            Self::Redis(redis) => Gaps(Some(redis.gaps())),
+        }
+    }
+
+    /// Ends what the store runs in the background. What waits is told to look, and finds the store closed.
+    pub(crate) fn close(&self) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Redis(redis) => redis.close(),
+        }
+    }
+}
+
+/// Gaps in which a store may have forgotten.
+pub(crate) struct Gaps(Option<tokio::sync::watch::Receiver<u64>>);
+
+impl Gaps {
+    /// Waits for the end of the next gap.
+    pub(crate) async fn passed(&mut self) {
+        if let Some(gaps) = &mut self.0
+            && gaps.changed().await.is_ok()
+        {
+            return;
+        }
+        // This store forgets nothing, or is gone.
+        std::future::pending().await
+    }
+}

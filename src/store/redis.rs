@@ -1,0 +1,288 @@
+//! The store in Redis: one script per verb, a few lanes to send it over, one subscription for what others land.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use redis::{Client, ConnectionInfo};
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+mod inbox;
+mod keys;
+mod lanes;
+mod looker;
+mod meta;
+mod records;
+mod scripts;
+mod waiters;
+
+use self::inbox::Inbox;
+use self::keys::Keys;
+use self::lanes::Lanes;
+use self::looker::{Looker, next_look};
+use self::meta::Entrance;
+use self::records::{Opener, seal};
+use self::scripts::{BeginReply, CompleteReply, Reply, Scripts, before_word, read_begin, read_complete};
+pub(crate) use self::waiters::Ticket;
+use self::waiters::{Awaited, Waiters};
+use super::{Ask, Begun, Joined, Landed, LeaderSeen, Lease, Renewed, Standing, StoreError, Waiting};
+use crate::config::{Config, Uncertain};
+use crate::error::{ConnectError, Refusal};
+use crate::metrics::Counters;
+use crate::outcome::Outcome;
+
+/// One pod's view of the store.
+pub(crate) struct RedisStore {
+    pod: String,
+    config: Arc<Config>,
+    counters: Arc<Counters>,
+    keys: Arc<Keys>,
+    scripts: Arc<Scripts>,
+    lanes: Arc<Lanes>,
+    inbox: Arc<Inbox>,
+    waiters: Arc<Waiters>,
+    /// The highest fence this pod has seen: how it notices that Redis has forgotten.
+    highest_fence: AtomicU64,
+    jitter: Duration,
+    closed: CancellationToken,
+}
+
+impl RedisStore {
+    pub(crate) async fn connect(
+        client: Client,
+        pod: &str,
+        config: Arc<Config>,
+        counters: Arc<Counters>,
+    ) -> Result<Self, ConnectError> {
+        let info: ConnectionInfo = client.get_connection_info().clone();
+        let keys = Arc::new(Keys::new(&config.namespace));
+        let scripts = Arc::new(Scripts::default());
+        let client_name = format!("refresh-coordinator:{}:{pod}", config.namespace);
+        let entrance = Entrance { keys: &keys, address: info.addr().to_string() };
+
+        let lanes = Lanes::connect(info.clone(), client_name.clone(), config.store_timeout)
+            .await
+            .map_err(|error| entrance.refused(&error))?;
+        let lanes = Arc::new(lanes);
+        entrance.check(&lanes, &scripts, pod).await?;
+
+        let waiters = Arc::new(Waiters::default());
+        let inbox = Arc::new(Inbox {
+            client: Inbox::client(info).map_err(|error| entrance.refused(&error))?,
+            channel: keys.channel(pod),
+            client_name,
+            timeout: config.store_timeout,
+            waiters: Arc::clone(&waiters),
+            counters: Arc::clone(&counters),
+            subscribed: false.into(),
+            gaps: watch::Sender::new(0),
+        });
+        let subscription = inbox.subscribe().await.map_err(|error| entrance.refused(&error))?;
+        // Last, so that a pod which cannot take part leaves no trace of its settings.
+        entrance.agree(&lanes, &scripts, &config).await?;
+        entrance.warn_about_eviction(&lanes).await;
+
+        let closed = CancellationToken::new();
+        // Random per pod: 0 to a twentieth of the lease.
+        let jitter = config.lease.mul_f64(f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0 / 20.0);
+        tokio::spawn(Arc::clone(&inbox).run(subscription, closed.clone()));
+        let looker = Looker {
+            inbox: Arc::clone(&inbox),
+            lanes: Arc::clone(&lanes),
+            scripts: Arc::clone(&scripts),
+            keys: Arc::clone(&keys),
+            counters: Arc::clone(&counters),
+            lease: config.lease,
+            jitter,
+        };
+        tokio::spawn(looker.run(closed.clone()));
+        Ok(Self {
+            pod: pod.to_owned(),
+            config,
+            counters,
+            keys,
+            scripts,
+            lanes,
+            inbox,
+            waiters,
+            highest_fence: AtomicU64::new(0),
+            jitter,
+            closed,
+        })
+    }
+
+    pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>) -> Result<Begun, StoreError> {
+        let flight = ask.identity.flight;
+        let claim = ask.identity.claim.to_string();
+        // First the ticket, then the question: an outcome that lands between the two finds somebody waiting.
+        let mut ticket = self.waiters.ticket(flight);
+        let asked = Instant::now();
+
+        let mut call = self.scripts.begin.prepare_invoke();
+        call.key(self.keys.lock(&flight)).key(self.keys.flight(&flight));
+        call.key(self.keys.fence()).key(self.keys.recovering());
+        call.arg(&self.pod).arg(ask.attempt.to_string()).arg(&claim);
+        call.arg(joined.unwrap_or(0)).arg(self.highest_fence.load(Ordering::Relaxed));
+        call.arg(ms(self.config.lease)).arg(ms(self.config.retry_lost_after()));
+        call.arg(match self.config.uncertain {
+            Uncertain::Retry => "retry",
+            Uncertain::Never => "never",
+        });
+        call.arg(ms(self.memory_of_lost())).arg(ms(self.config.wait_timeout));
+        let reply = read_begin(Reply::new("begin", self.lanes.run(&call).await?))?;
+
+        Ok(match reply {
+            BeginReply::Landed(record) => {
+                self.see(record.fence);
+                match self.opener(ask).open(&record) {
+                    Some(landed) => Begun::Landed(landed),
+                    // It has our claim, so it should open: somebody wrote into Redis. Nobody is handed it, and the
+                    // token is not presented while the record says that it was rotated.
+                    None => Begun::Rejected(Refusal::AnotherClaim { retry_after: self.config.keep_outcome }),
+                }
+            }
+            BeginReply::Lost { fence } => {
+                let outcome = Arc::new(Outcome::Lost(None));
+                Begun::Landed(Landed { outcome, fence, age: Duration::ZERO })
+            }
+            BeginReply::Lead { fence, before } => {
+                self.see(fence);
+                let Ask { identity, attempt } = ask;
+                let claim = identity.claim;
+                Begun::Lead(Lease { flight, claim, attempt: *attempt, fence, started: asked, before })
+            }
+            BeginReply::Join { fence, claim: theirs, leader, look } => {
+                self.see(fence);
+                let now = Instant::now();
+                let due = match leader {
+                    LeaderSeen::Living => next_look(now, look, self.config.lease, self.jitter),
+                    LeaderSeen::Lost => now + look + self.jitter,
+                };
+                let ours = theirs == claim;
+                ticket.join(fence, leader, due, ours.then(|| Awaited { fence, claim, opener: self.opener(ask) }));
+                Begun::Join(Joined { fence: ours.then_some(fence), leader, waiting: Waiting::Redis(ticket) })
+            }
+            BeginReply::AnotherClaim { retry_after } => Begun::Rejected(Refusal::AnotherClaim { retry_after }),
+            BeginReply::Recovering { retry_after } => Begun::Rejected(Refusal::Recovering { retry_after }),
+            BeginReply::Abandoned => {
+                return Err(StoreError { reason: "the attempt was given up before redis answered".to_owned() });
+            }
+        })
+    }
+
+    pub(crate) async fn renew(&self, lease: &Lease) -> Result<Renewed, StoreError> {
+        let mut call = self.scripts.renew.prepare_invoke();
+        call.key(self.keys.lock(&lease.flight)).key(self.keys.flight(&lease.flight));
+        call.key(self.keys.fence()).key(self.keys.recovering());
+        call.arg(self.owner(lease)).arg(lease.attempt.to_string()).arg(lease.claim.to_string());
+        call.arg(lease.fence).arg(self.highest_fence.load(Ordering::Relaxed));
+        call.arg(ms(self.config.lease)).arg(ms(lease.started.elapsed())).arg(before_word(lease.before));
+        call.arg(ms(self.memory_of_lost()));
+        let reply = Reply::new("renew", self.lanes.run(&call).await?);
+        match reply.word()? {
+            "renewed" => Ok(Renewed::Renewed),
+            "lost" => Ok(Renewed::Lost),
+            _ => Err(reply.unknown()),
+        }
+    }
+
+    pub(crate) async fn complete(
+        &self,
+        lease: &Lease,
+        ask: &Ask,
+        outcome: &Arc<Outcome>,
+        held: Duration,
+    ) -> Result<Standing, StoreError> {
+        let sealed = seal(&ask.identity, &self.config, lease, outcome);
+        let mut call = self.scripts.complete.prepare_invoke();
+        call.key(self.keys.lock(&lease.flight)).key(self.keys.flight(&lease.flight));
+        call.arg(self.owner(lease)).arg(lease.attempt.to_string()).arg(lease.claim.to_string()).arg(lease.fence);
+        call.arg(sealed.shared.class().word()).arg(sealed.shared.token_state().word());
+        call.arg(ms(held)).arg(ms(sealed.shared.fresh_for(&self.config))).arg(ms(sealed.shared.kept_for(&self.config)));
+        call.arg(ms(self.config.wait_timeout)).arg(lease.flight.to_string()).arg(self.keys.channels());
+        call.arg(&sealed.bytes);
+        let reply = Reply::new("complete", self.lanes.run(&call).await?);
+        Ok(match read_complete(reply)? {
+            CompleteReply::Landed => Standing::Ours,
+            CompleteReply::Stale => Standing::Stale,
+            CompleteReply::Stands(record) => {
+                self.opener(ask).open(&record).map_or(Standing::Stale, Standing::Theirs)
+            }
+        })
+    }
+
+    pub(crate) async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
+        self.give_back(&lease.flight, lease.attempt, lease.fence).await
+    }
+
+    /// Makes an attempt arrive as abandoned whose `begin` may still be on its way, or gives its lead back.
+    pub(crate) async fn disown(&self, ask: &Ask) -> Result<(), StoreError> {
+        self.give_back(&ask.identity.flight, ask.attempt, 0).await
+    }
+
+    async fn give_back(&self, flight: &crate::token::Hash, attempt: Uuid, fence: u64) -> Result<(), StoreError> {
+        let mut call = self.scripts.abandon.prepare_invoke();
+        call.key(self.keys.lock(flight)).key(self.keys.flight(flight));
+        call.arg(attempt.to_string()).arg(fence).arg(ms(self.config.lease));
+        call.arg(flight.to_string()).arg(self.keys.channels());
+        let reply = Reply::new("abandon", self.lanes.run(&call).await?);
+        match reply.word()? {
+            "abandoned" | "marked" | "stale" => Ok(()),
+            _ => Err(reply.unknown()),
+        }
+    }
+
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        let mut call = self.scripts.look.prepare_invoke();
+        // The fence is no lock: whatever it holds, the reply is 'changed', and it came from Redis.
+        call.key(self.keys.fence()).arg("-");
+        self.lanes.run::<Vec<String>>(&call).await.map(drop)
+    }
+
+    /// Counts the times the subscription was made again: Redis may have forgotten what it held.
+    pub(crate) fn gaps(&self) -> watch::Receiver<u64> {
+        self.inbox.gaps.subscribe()
+    }
+
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+        self.waiters.tell_all_to_look();
+    }
+
+    fn opener(&self, ask: &Ask) -> Opener {
+        Opener::new(&ask.identity, &self.config, &self.counters)
+    }
+
+    fn owner(&self, lease: &Lease) -> String {
+        format!("{}/{}", self.pod, lease.fence)
+    }
+
+    fn see(&self, fence: u64) {
+        self.highest_fence.fetch_max(fence, Ordering::Relaxed);
+    }
+
+    /// How long it is remembered that a leader was lost.
+    fn memory_of_lost(&self) -> Duration {
+        self.config.uncertain_memory.max(self.config.retry_lost_after())
+    }
+}
+
+impl Drop for RedisStore {
+    fn drop(&mut self) {
+        self.closed.cancel();
+    }
+}
+
+impl std::fmt::Debug for RedisStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RedisStore").field("pod", &self.pod).finish_non_exhaustive()
+    }
+}
+
+/// Whole milliseconds, rounded up: a setting of less than one is not none.
+fn ms(span: Duration) -> u64 {
+    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,184 @@
+//! The pod's one subscription, made once: its own channel, on a connection of its own.
+//!
+//! Push is the fast way, looking is the safe way. While the subscription stands, the pod looks once per lease at
+//! the leaders it waits for; while there is none, every second; and at once when it stands again, because what came
+//! in between is lost without a word.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use redis::aio::MultiplexedConnection;
+use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, PushKind, RedisError, Value};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+use uuid::Uuid;
+
+use super::lanes::name_connection;
+use super::records::Record;
+use super::waiters::Waiters;
+use crate::metrics::Counters;
+use crate::token::Hash;
+
+pub(super) struct Inbox {
+    pub(super) client: Client,
+    pub(super) channel: String,
+    pub(super) client_name: String,
+    pub(super) timeout: Duration,
+    pub(super) waiters: Arc<Waiters>,
+    pub(super) counters: Arc<Counters>,
+    /// Whether the subscription stands.
+    pub(super) subscribed: AtomicBool,
+    /// Counts the times it was made again.
+    pub(super) gaps: watch::Sender<u64>,
+}
+
+/// A subscription that stands, until its messages end.
+pub(super) struct Subscription {
+    /// Closes the connection when dropped.
+    _connection: MultiplexedConnection,
+    pushes: mpsc::UnboundedReceiver<PushInfo>,
+}
+
+impl Inbox {
+    pub(super) fn client(info: ConnectionInfo) -> Result<Client, RedisError> {
+        let redis = info.redis_settings().clone().set_protocol(redis::ProtocolVersion::RESP3);
+        Client::open(info.set_redis_settings(redis))
+    }
+
+    pub(super) async fn subscribe(&self) -> Result<Subscription, RedisError> {
+        let (sender, pushes) = mpsc::unbounded_channel();
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(self.timeout))
+            .set_response_timeout(Some(self.timeout))
+            .set_push_sender(sender);
+        let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
+        name_connection(&mut connection, &self.client_name).await?;
+        connection.subscribe(&self.channel).await?;
+        self.subscribed.store(true, Ordering::Release);
+        Ok(Subscription { _connection: connection, pushes })
+    }
+
+    /// Reads the messages, and makes the subscription again whenever it ends.
+    pub(super) async fn run(self: Arc<Self>, first: Subscription, closed: CancellationToken) {
+        let mut subscription = first;
+        loop {
+            tokio::select! {
+                () = self.read(&mut subscription) => {}
+                () = closed.cancelled() => return,
+            }
+            self.subscribed.store(false, Ordering::Release);
+            self.counters.subscription_gaps.add_one();
+            drop(subscription);
+            tokio::select! {
+                again = self.subscribe_again() => subscription = again,
+                () = closed.cancelled() => return,
+            }
+            self.gaps.send_modify(|gaps| *gaps += 1);
+            self.waiters.tell_all_to_look();
+        }
+    }
+
+    async fn subscribe_again(&self) -> Subscription {
+        let mut pauses = ExponentialBuilder::new()
+            .with_min_delay(Duration::from_millis(20))
+            .with_max_delay(Duration::from_secs(1))
+            .without_max_times()
+            .with_jitter()
+            .build();
+        let mut told = false;
+        loop {
+            match self.subscribe().await {
+                Ok(subscription) => {
+                    info!("the subscription stands again");
+                    return subscription;
+                }
+                Err(error) if !told => {
+                    told = true;
+                    warn!(%error, "no subscription: waiting flights look every second until it stands again");
+                }
+                Err(error) => debug!(%error, "still no subscription"),
+            }
+            tokio::time::sleep(pauses.next().unwrap_or(Duration::from_secs(1))).await;
+        }
+    }
+
+    /// Ends when the connection does.
+    async fn read(&self, subscription: &mut Subscription) {
+        while let Some(push) = subscription.pushes.recv().await {
+            match push.kind {
+                PushKind::Message => {
+                    if let [Value::BulkString(_), Value::BulkString(message)] = push.data.as_slice() {
+                        self.deliver(message);
+                    }
+                }
+                // An ACL change takes the channel away without closing the connection.
+                PushKind::Disconnection | PushKind::Unsubscribe => return,
+                _ => {}
+            }
+        }
+    }
+
+    fn deliver(&self, message: &[u8]) {
+        self.counters.pushes.add_one();
+        match read_message(message) {
+            Some(Message::Landed { flight, claim, record }) => self.waiters.tell_landed(&flight, &claim, record),
+            Some(Message::Look { flight }) => self.waiters.tell_look(&flight),
+            // This pod's own check at start, or a newer release: looking finds what it said.
+            None => debug!("a message that says nothing to this release"),
+        }
+    }
+}
+
+/// What `complete.lua` and `abandon.lua` publish.
+#[derive(Debug)]
+enum Message {
+    Landed { flight: Hash, claim: String, record: Record },
+    Look { flight: Hash },
+}
+
+fn read_message(message: &[u8]) -> Option<Message> {
+    let line_end = message.iter().position(|byte| *byte == b'\n').unwrap_or(message.len());
+    let (line, rest) = message.split_at(line_end);
+    let mut words = std::str::from_utf8(line).ok()?.split(' ');
+    match words.next()? {
+        "look" => Some(Message::Look { flight: Hash::from_hex(words.next()?)? }),
+        "landed" => {
+            let flight = Hash::from_hex(words.next()?)?;
+            let claim = words.next()?.to_owned();
+            let fence = words.next()?.parse().ok()?;
+            let attempt = Uuid::parse_str(words.next()?).ok()?;
+            let age = Duration::from_millis(words.next()?.parse().ok()?);
+            let sealed = rest.get(1..)?.into();
+            Some(Message::Landed { flight, claim, record: Record { fence, attempt, age, sealed } })
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_are_read_with_whatever_bytes_the_seal_made() {
+        let flight = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        let attempt = Uuid::from_u128(5);
+        let mut message = format!("landed {flight} c1 7 {attempt} 12\n").into_bytes();
+        message.extend_from_slice(b"\n\0 \xff");
+
+        let Some(Message::Landed { flight: read, claim, record }) = read_message(&message) else {
+            panic!("not read");
+        };
+
+        assert_eq!((read.to_string().as_str(), claim.as_str()), (flight, "c1"));
+        assert_eq!((record.fence, record.attempt, record.age), (7, attempt, Duration::from_millis(12)));
+        assert_eq!(&record.sealed[..], b"\n\0 \xff");
+        assert!(matches!(read_message(format!("look {flight}").as_bytes()), Some(Message::Look { .. })));
+        for strange in ["", "look", "look x", "landed", "landed a b", "check", "later release"] {
+            assert!(read_message(strange.as_bytes()).is_none(), "{strange}");
+        }
+    }
+}

@@ -1,0 +1,58 @@
+//! The one place where a key is spelled.
+//!
+//! All keys of a namespace carry one hash tag, so that a script may touch flight, session and fleet keys in one
+//! atomic step on every topology. The price is one slot per namespace: a shard of a cluster carries it alone.
+
+use crate::token::Hash;
+
+#[derive(Debug)]
+pub(super) struct Keys {
+    /// `rc:{<namespace>}:`
+    tag: String,
+}
+
+impl Keys {
+    pub(super) fn new(namespace: &str) -> Self {
+        Self { tag: format!("rc:{{{namespace}}}:") }
+    }
+
+    /// String, the owner: who leads the flight. Ends with the lease.
+    pub(super) fn lock(&self, flight: &Hash) -> String {
+        format!("{}lock:{flight}", self.tag)
+    }
+
+    /// Hash, the record of the flight. Always outlives the lock.
+    pub(super) fn flight(&self, flight: &Hash) -> String {
+        format!("{}flight:{flight}", self.tag)
+    }
+
+    /// String, the last fence given. Never ends.
+    pub(super) fn fence(&self) -> String {
+        format!("{}fence", self.tag)
+    }
+
+    /// String that stands for one lease after Redis was found to have forgotten fences.
+    pub(super) fn recovering(&self) -> String {
+        format!("{}recovering", self.tag)
+    }
+
+    /// Hash, what all pods must agree on. Never ends.
+    pub(super) fn meta(&self) -> String {
+        format!("{}meta", self.tag)
+    }
+
+    /// Channel of one pod.
+    pub(super) fn channel(&self, pod: &str) -> String {
+        format!("{}{pod}", self.channels())
+    }
+
+    /// Channels of all pods, without the pod.
+    pub(super) fn channels(&self) -> String {
+        format!("{}pod:", self.tag)
+    }
+
+    /// ACL patterns for all keys and for all channels of the namespace.
+    pub(super) fn acl_rules(&self) -> (String, String) {
+        (format!("~{}*", self.tag), format!("&{}*", self.channels()))
+    }
+}

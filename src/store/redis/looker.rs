@@ -1,0 +1,101 @@
+//! Looks at the leaders this pod waits for: that is how a dead one is noticed.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::inbox::Inbox;
+use super::keys::Keys;
+use super::lanes::Lanes;
+use super::scripts::{Reply, Scripts};
+use crate::metrics::Counters;
+use crate::store::StoreError;
+use crate::token::Hash;
+
+/// How often a pod looks that has no subscription.
+const WITHOUT_SUBSCRIPTION: Duration = Duration::from_secs(1);
+/// Arguments of one call; Lua unpacks no more than some thousands.
+const AT_ONCE: usize = 1000;
+
+pub(super) struct Looker {
+    pub(super) inbox: Arc<Inbox>,
+    pub(super) lanes: Arc<Lanes>,
+    pub(super) scripts: Arc<Scripts>,
+    pub(super) keys: Arc<Keys>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) lease: Duration,
+    /// Between 0 and a twentieth of the lease, the same for all of this pod's looks: pods that began together
+    /// then do not look together.
+    pub(super) jitter: Duration,
+}
+
+impl Looker {
+    pub(super) async fn run(self, closed: CancellationToken) {
+        let waiters = &self.inbox.waiters;
+        let mut soonest = Instant::now();
+        loop {
+            tokio::select! {
+                () = closed.cancelled() => return,
+                () = waiters.due(soonest) => {}
+                () = self.no_subscription(soonest) => {}
+            }
+            let leaders = waiters.to_look_at(Instant::now());
+            for some in leaders.chunks(AT_ONCE) {
+                if let Err(error) = self.look(some).await {
+                    warn!(%error, "could not look at the leaders this pod waits for");
+                    soonest = Instant::now() + WITHOUT_SUBSCRIPTION.min(self.lease);
+                }
+            }
+        }
+    }
+
+    /// Waits for a second without a subscription, for ever when nobody waits.
+    async fn no_subscription(&self, _soonest: Instant) {
+        loop {
+            tokio::time::sleep(WITHOUT_SUBSCRIPTION.min(self.lease)).await;
+            if !self.inbox.subscribed.load(Ordering::Acquire) {
+                return;
+            }
+        }
+    }
+
+    async fn look(&self, leaders: &[(Hash, u64)]) -> Result<(), StoreError> {
+        self.counters.looks.add_one();
+        let mut call = self.scripts.look.prepare_invoke();
+        for (flight, fence) in leaders {
+            call.key(self.keys.lock(flight)).arg(*fence);
+        }
+        let reply = Reply::new("look", self.lanes.run(&call).await?);
+
+        let now = Instant::now();
+        for (index, (flight, fence)) in leaders.iter().enumerate() {
+            let word: String = reply.field(index)?;
+            match word.parse() {
+                Ok(left_ms) => {
+                    let left = Duration::from_millis(left_ms);
+                    self.inbox.waiters.look_later(flight, *fence, self.next_look(now, left));
+                }
+                Err(_) => self.inbox.waiters.tell_look(flight),
+            }
+        }
+        Ok(())
+    }
+
+    /// Once per lease at a leader that renews as it should; at the end of its lease at one that is late.
+    pub(super) fn next_look(&self, now: Instant, left: Duration) -> Instant {
+        next_look(now, left, self.lease, self.jitter)
+    }
+}
+
+/// See [`Looker::next_look`]. A leader that renews every third has always more than half of its lease left.
+pub(super) fn next_look(now: Instant, left: Duration, lease: Duration, jitter: Duration) -> Instant {
+    if left > lease / 2 {
+        now + lease + jitter
+    } else {
+        now + left + jitter
+    }
+}

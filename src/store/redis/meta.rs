@@ -1,0 +1,119 @@
+//! What is tested and agreed before the first refresh: the server, the user's rights, and that all pods of the
+//! namespace speak of the same thing.
+
+use redis::RedisError;
+use sha2::{Digest, Sha256};
+use tracing::warn;
+
+use super::keys::Keys;
+use super::lanes::Lanes;
+use super::scripts::{CheckReply, Reply, Scripts, read_check};
+use crate::config::Config;
+use crate::error::ConnectError;
+use crate::seal::PROTOCOL;
+use crate::token::{Hash, Secret};
+
+/// Where Redis is, and what to say when it refuses.
+pub(super) struct Entrance<'a> {
+    pub(super) keys: &'a Keys,
+    pub(super) address: String,
+}
+
+impl Entrance<'_> {
+    /// What an error at start means to whoever must mend it.
+    pub(super) fn refused(&self, error: &RedisError) -> ConnectError {
+        self.refused_because(error.code() == Some("NOPERM"), &error.to_string())
+    }
+
+    fn refused_because(&self, is_right: bool, reason: &str) -> ConnectError {
+        if !is_right {
+            return ConnectError::Unreachable { address: self.address.clone(), reason: reason.to_owned() };
+        }
+        let (keys, channels) = self.keys.acl_rules();
+        let rule = if reason.contains("channel") {
+            channels
+        } else if reason.contains("key") {
+            keys
+        } else {
+            // "... has no permissions to run the 'evalsha' command"
+            reason.split('\'').nth(1).map_or("+@scripting".to_owned(), |command| format!("+{command}"))
+        };
+        ConnectError::Right { reason: reason.to_owned(), rule }
+    }
+
+    /// Tries every command of the scripts.
+    pub(super) async fn check(&self, lanes: &Lanes, scripts: &Scripts, pod: &str) -> Result<(), ConnectError> {
+        // A flight that no token has: its name is no hash of one.
+        let probe = Hash::of_probe(pod);
+        let mut call = scripts.check.prepare_invoke();
+        call.key(self.keys.lock(&probe)).key(self.keys.flight(&probe)).key(self.keys.fence());
+        call.arg(self.keys.channel(pod));
+        let reply = lanes.run(&call).await.map_err(|error| self.failed(&error.reason))?;
+        match read_check(Reply::new("check", reply)).map_err(|error| self.failed(&error.reason))? {
+            CheckReply::Ready => Ok(()),
+            CheckReply::Old { version } => Err(ConnectError::Version { address: self.address.clone(), version }),
+            CheckReply::Refused { command, error } => {
+                let is_command = error.contains("run this command") || error.contains("permissions to run");
+                if is_command {
+                    let rule = format!("+{}", command.to_lowercase());
+                    return Err(ConnectError::Right { reason: error, rule });
+                }
+                Err(self.failed(&error))
+            }
+        }
+    }
+
+    /// Writes or compares what all pods must agree on.
+    pub(super) async fn agree(&self, lanes: &Lanes, scripts: &Scripts, config: &Config) -> Result<(), ConnectError> {
+        let protocol = PROTOCOL.to_string();
+        let pepper = config.pepper.as_ref().map_or("none".to_owned(), |pepper| check_value(pepper));
+        let upstream = config.upstream.as_deref().map_or(String::new(), fingerprint);
+        let mut call = scripts.meta.prepare_invoke();
+        call.key(self.keys.meta()).arg(&protocol).arg(&pepper).arg(&upstream);
+        let there: (String, String, String) = lanes.run(&call).await.map_err(|error| self.failed(&error.reason))?;
+
+        let mismatch = |what, theirs: &str, ours: &str, remedy| ConnectError::Mismatch {
+            namespace: config.namespace.clone(),
+            what,
+            theirs: theirs.to_owned(),
+            ours: ours.to_owned(),
+            remedy,
+        };
+        if there.0 != protocol {
+            let remedy = "run releases of one protocol, or use another namespace";
+            return Err(mismatch("protocol", &there.0, &protocol, remedy));
+        }
+        if there.1 != pepper {
+            let remedy = "give all pods the same pepper, or use another namespace: \
+                          with two peppers every token would be presented twice";
+            return Err(mismatch("pepper", &there.1, &pepper, remedy));
+        }
+        if !upstream.is_empty() && there.2 != upstream {
+            let remedy = "give each upstream a namespace of its own";
+            return Err(mismatch("upstream", &there.2, &upstream, remedy));
+        }
+        Ok(())
+    }
+
+    /// Warns about a server that forgets keys when its memory is full: a lock that is evicted is a second leader.
+    pub(super) async fn warn_about_eviction(&self, lanes: &Lanes) {
+        let Some(policy) = lanes.eviction_policy().await else { return };
+        if policy != "noeviction" {
+            warn!(%policy, "redis may evict what it coordinates by: set maxmemory-policy to noeviction");
+        }
+    }
+
+    fn failed(&self, reason: &str) -> ConnectError {
+        let is_right = reason.contains("NOPERM") || reason.contains("ermission");
+        self.refused_because(is_right, reason)
+    }
+}
+
+/// Tells two peppers apart and tells nothing of either.
+fn check_value(pepper: &Secret) -> String {
+    Hash::keyed(pepper, "refresh-coordinator/1 pepper").to_string()
+}
+
+fn fingerprint(upstream: &str) -> String {
+    Sha256::digest(upstream.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,177 @@
+//! The scripts, and the one place that decodes their replies.
+//!
+//! One function per script. Replies are words; an unknown one is an error of this crate or of a fleet that mixes
+//! protocols, and is told as an outage rather than guessed at.
+
+use std::time::Duration;
+
+use redis::{FromRedisValue, Script, Value, from_redis_value};
+use uuid::Uuid;
+
+use super::records::Record;
+use crate::store::{Before, LeaderSeen, StoreError};
+
+/// A script with the shared parts it needs. Plain ones are refused above maxmemory; what saves an outcome or
+/// frees a lease is not.
+macro_rules! script {
+    ($first_line:literal, $($part:literal),+) => {
+        Script::new(concat!($first_line, "\n", $(include_str!(concat!("../../../lua/", $part))),+))
+    };
+}
+
+pub(super) struct Scripts {
+    pub(super) begin: Script,
+    pub(super) renew: Script,
+    pub(super) complete: Script,
+    pub(super) abandon: Script,
+    pub(super) look: Script,
+    pub(super) meta: Script,
+    pub(super) check: Script,
+}
+
+impl Default for Scripts {
+    fn default() -> Self {
+        Self {
+            begin: script!("#!lua", "lib/clock.lua", "lib/flight.lua", "lib/fence.lua", "begin.lua"),
+            renew: script!("#!lua flags=allow-oom", "lib/clock.lua", "lib/flight.lua", "lib/fence.lua", "renew.lua"),
+            complete: script!("#!lua flags=allow-oom", "lib/clock.lua", "lib/flight.lua", "complete.lua"),
+            abandon: script!("#!lua flags=allow-oom", "lib/flight.lua", "abandon.lua"),
+            look: script!("#!lua flags=no-writes,allow-oom", "look.lua"),
+            meta: script!("#!lua", "meta.lua"),
+            // No first line of its own: servers before 7.0 do not know it, and are to be told that they are old.
+            check: script!("", "check.lua"),
+        }
+    }
+}
+
+/// What `begin.lua` replies.
+#[derive(Debug)]
+pub(super) enum BeginReply {
+    Landed(Record),
+    Lost { fence: u64 },
+    Join { fence: u64, claim: String, leader: LeaderSeen, look: Duration },
+    Lead { fence: u64, before: Before },
+    AnotherClaim { retry_after: Duration },
+    Recovering { retry_after: Duration },
+    Abandoned,
+}
+
+/// What `complete.lua` replies.
+#[derive(Debug)]
+pub(super) enum CompleteReply {
+    Landed,
+    Stands(Record),
+    Stale,
+}
+
+/// What `check.lua` replies.
+#[derive(Debug)]
+pub(super) enum CheckReply {
+    Ready,
+    Old { version: String },
+    Refused { command: String, error: String },
+}
+
+pub(super) fn read_begin(reply: Reply) -> Result<BeginReply, StoreError> {
+    Ok(match reply.word()? {
+        "landed" => BeginReply::Landed(reply.record()?),
+        "lost" => BeginReply::Lost { fence: reply.field(1)? },
+        "join" => BeginReply::Join {
+            fence: reply.field(1)?,
+            claim: reply.field(2)?,
+            leader: match reply.field::<String>(3)?.as_str() {
+                "living" => LeaderSeen::Living,
+                "lost" => LeaderSeen::Lost,
+                _ => return Err(reply.unknown()),
+            },
+            look: reply.span(4)?,
+        },
+        "lead" => BeginReply::Lead {
+            fence: reply.field(1)?,
+            before: read_before(&reply.field::<String>(2)?).ok_or_else(|| reply.unknown())?,
+        },
+        "rejected" => match reply.field::<String>(1)?.as_str() {
+            "another_claim" => BeginReply::AnotherClaim { retry_after: reply.span(2)? },
+            "recovering" => BeginReply::Recovering { retry_after: reply.span(2)? },
+            _ => return Err(reply.unknown()),
+        },
+        "abandoned" => BeginReply::Abandoned,
+        _ => return Err(reply.unknown()),
+    })
+}
+
+pub(super) fn read_complete(reply: Reply) -> Result<CompleteReply, StoreError> {
+    Ok(match reply.word()? {
+        "landed" => CompleteReply::Landed,
+        "stands" => CompleteReply::Stands(reply.record()?),
+        "stale" => CompleteReply::Stale,
+        _ => return Err(reply.unknown()),
+    })
+}
+
+pub(super) fn read_check(reply: Reply) -> Result<CheckReply, StoreError> {
+    Ok(match reply.word()? {
+        "ready" => CheckReply::Ready,
+        "old" => CheckReply::Old { version: reply.field(1)? },
+        "refused" => CheckReply::Refused { command: reply.field(1)?, error: reply.field(2)? },
+        _ => return Err(reply.unknown()),
+    })
+}
+
+/// The words that `begin.lua` and `renew.lua` share for what is known of a token.
+pub(super) fn before_word(before: Before) -> &'static str {
+    match before {
+        Before::Nothing => "nothing",
+        Before::LostLeaders => "lost_leaders",
+        Before::Rotated => "rotated",
+    }
+}
+
+fn read_before(word: &str) -> Option<Before> {
+    [Before::Nothing, Before::LostLeaders, Before::Rotated].into_iter().find(|before| before_word(*before) == word)
+}
+
+/// A reply: a word, and what belongs to it.
+pub(super) struct Reply {
+    script: &'static str,
+    values: Vec<Value>,
+}
+
+impl Reply {
+    pub(super) fn new(script: &'static str, values: Vec<Value>) -> Self {
+        Self { script, values }
+    }
+
+    pub(super) fn word(&self) -> Result<&str, StoreError> {
+        match self.values.first() {
+            Some(Value::BulkString(word)) => std::str::from_utf8(word).map_err(|_| self.unknown()),
+            _ => Err(self.unknown()),
+        }
+    }
+
+    pub(super) fn field<T: FromRedisValue>(&self, index: usize) -> Result<T, StoreError> {
+        let value = self.values.get(index).cloned().ok_or_else(|| self.unknown())?;
+        from_redis_value(value).map_err(|_| self.unknown())
+    }
+
+    /// A number of ms. Below 0 is what Redis says of a key that has just ended.
+    fn span(&self, index: usize) -> Result<Duration, StoreError> {
+        let ms: i64 = self.field(index)?;
+        Ok(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
+    }
+
+    fn record(&self) -> Result<Record, StoreError> {
+        let attempt: String = self.field(2)?;
+        Ok(Record {
+            fence: self.field(1)?,
+            attempt: Uuid::parse_str(&attempt).map_err(|_| self.unknown())?,
+            age: self.span(3)?,
+            sealed: self.field::<Vec<u8>>(4)?.into(),
+        })
+    }
+
+    /// Without the values: they may hold an outcome.
+    pub(super) fn unknown(&self) -> StoreError {
+        StoreError { reason: format!("the script {} gave a reply that this release does not know", self.script) }
+    }
+}

@@ -1,0 +1,219 @@
+//! The flights of this pod that wait for another pod: who is to be told what, and when to look.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use dashmap::DashMap;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::Instant;
+
+use super::records::{Opener, Record};
+use crate::store::{LeaderSeen, News};
+use crate::token::Hash;
+
+/// All tickets of this pod, by flight. Several claims of one token may wait for the same flight.
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    flights: DashMap<Hash, HashMap<u64, Waiter>>,
+    last_id: AtomicU64,
+    /// When the look that is planned will be, and a word to its planner that somebody wants an earlier one.
+    planned: Mutex<Option<Instant>>,
+    earlier: Notify,
+}
+
+#[derive(Debug)]
+struct Waiter {
+    tell: mpsc::UnboundedSender<Told>,
+    look: Look,
+}
+
+/// When a waiting flight is to look, and at what.
+#[derive(Clone, Copy, Debug)]
+enum Look {
+    /// `begin` has not answered yet.
+    Never,
+    /// See whether this fence still leads.
+    AtLeader { fence: u64, due: Instant },
+    /// Begin again.
+    Again { due: Instant },
+}
+
+/// What came for a flight.
+#[derive(Debug)]
+enum Told {
+    Landed { claim: String, record: Record },
+    Look,
+}
+
+/// A flight's place among the waiting. It must be taken before `begin` asks, so that a message that arrives before
+/// the reply finds it. Given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Ticket {
+    waiters: Arc<Waiters>,
+    flight: Hash,
+    id: u64,
+    told: mpsc::UnboundedReceiver<Told>,
+    /// None while `begin` has not answered, and when another claim's flight is waited for.
+    awaited: Option<Awaited>,
+}
+
+/// What a waiting flight may be handed: the outcome of the fence it joined or of a later one, of its own claim.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) fence: u64,
+    pub(super) claim: String,
+    pub(super) opener: Opener,
+}
+
+impl Waiters {
+    pub(super) fn ticket(self: &Arc<Self>, flight: Hash) -> Ticket {
+        let id = self.last_id.fetch_add(1, Ordering::Relaxed);
+        let (tell, told) = mpsc::unbounded_channel();
+        self.flights.entry(flight).or_default().insert(id, Waiter { tell, look: Look::Never });
+        Ticket { waiters: Arc::clone(self), flight, id, told, awaited: None }
+    }
+
+    pub(super) fn tell_landed(&self, flight: &Hash, claim: &str, record: Record) {
+        self.tell(flight, || Told::Landed { claim: claim.to_owned(), record: record.clone() });
+    }
+
+    pub(super) fn tell_look(&self, flight: &Hash) {
+        self.tell(flight, || Told::Look);
+    }
+
+    fn tell(&self, flight: &Hash, told: impl Fn() -> Told) {
+        if let Some(waiters) = self.flights.get(flight) {
+            for waiter in waiters.values() {
+                // Whoever has just stopped waiting needs nothing.
+                _ = waiter.tell.send(told());
+            }
+        }
+    }
+
+    /// After a gap in the subscription nobody knows what was missed.
+    pub(super) fn tell_all_to_look(&self) {
+        for waiters in &self.flights {
+            for waiter in waiters.values() {
+                _ = waiter.tell.send(Told::Look);
+            }
+        }
+    }
+
+    /// Waits until the first of the waiting wants to look.
+    pub(super) async fn due(&self, soonest: Instant) {
+        loop {
+            let first = self.first_due().map(|due| due.max(soonest));
+            *self.planned.lock().expect("BUG: nothing panics with this lock held") = first;
+            let earlier = self.earlier.notified();
+            match first {
+                None => earlier.await,
+                Some(due) => tokio::select! {
+                    () = tokio::time::sleep_until(due) => return,
+                    () = earlier => {}
+                },
+            }
+        }
+    }
+
+    fn first_due(&self) -> Option<Instant> {
+        let mut first: Option<Instant> = None;
+        for waiters in &self.flights {
+            for due in waiters.values().filter_map(|waiter| waiter.look.due()) {
+                first = Some(first.map_or(due, |first| first.min(due)));
+            }
+        }
+        first
+    }
+
+    fn want_look_at(&self, due: Instant) {
+        // Checked first: with ten thousand waiting, a planner that recounts at each arrival does nothing else.
+        let planned = *self.planned.lock().expect("BUG: nothing panics with this lock held");
+        if planned.is_none_or(|planned| due < planned) {
+            self.earlier.notify_one();
+        }
+    }
+
+    /// Tells those to begin again whose time has come, and says at which leaders to look: all that are waited for,
+    /// because one call asks for all.
+    pub(super) fn to_look_at(&self, now: Instant) -> Vec<(Hash, u64)> {
+        let mut leaders = Vec::new();
+        for mut waiters in self.flights.iter_mut() {
+            let flight = *waiters.key();
+            for waiter in waiters.values_mut() {
+                match waiter.look {
+                    Look::Never => {}
+                    Look::Again { due } => {
+                        if due <= now {
+                            waiter.look = Look::Never;
+                            _ = waiter.tell.send(Told::Look);
+                        }
+                    }
+                    Look::AtLeader { fence, .. } => leaders.push((flight, fence)),
+                }
+            }
+        }
+        leaders.sort_unstable();
+        leaders.dedup();
+        leaders
+    }
+
+    /// The leader was seen alive: when to look next.
+    pub(super) fn look_later(&self, flight: &Hash, seen: u64, next: Instant) {
+        if let Some(mut waiters) = self.flights.get_mut(flight) {
+            for waiter in waiters.values_mut() {
+                if let Look::AtLeader { fence, due } = &mut waiter.look
+                    && *fence == seen
+                {
+                    *due = next;
+                }
+            }
+        }
+    }
+}
+
+impl Look {
+    fn due(self) -> Option<Instant> {
+        match self {
+            Self::Never => None,
+            Self::AtLeader { due, .. } | Self::Again { due } => Some(due),
+        }
+    }
+}
+
+impl Ticket {
+    /// `begin` has answered: wait, and look when that is due.
+    pub(super) fn join(&mut self, fence: u64, leader: LeaderSeen, due: Instant, awaited: Option<Awaited>) {
+        self.awaited = awaited;
+        let look = match leader {
+            LeaderSeen::Living => Look::AtLeader { fence, due },
+            LeaderSeen::Lost => Look::Again { due },
+        };
+        if let Some(waiter) = self.waiters.flights.get_mut(&self.flight).as_mut().and_then(|w| w.get_mut(&self.id)) {
+            waiter.look = look;
+        }
+        self.waiters.want_look_at(due);
+    }
+
+    /// Waits for the next news.
+    pub(crate) async fn news(&mut self) -> News {
+        let told = self.told.recv().await;
+        let (Some(Told::Landed { claim, record }), Some(awaited)) = (told, &self.awaited) else {
+            return News::Look;
+        };
+        // Another claim's outcome is not ours to open; one of an older fence may be a message that was late.
+        if claim != awaited.claim || record.fence < awaited.fence {
+            return News::Look;
+        }
+        awaited.opener.open(&record).map_or(News::Look, News::Landed)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        self.waiters.flights.remove_if_mut(&self.flight, |_, waiters| {
+            waiters.remove(&self.id);
+            waiters.is_empty()
+        });
+    }
+}

@@ -1,0 +1,81 @@
+//! Several pods on one store, so that what both stores promise is written once.
+
+use std::time::Duration;
+
+use refresh_coordinator::{Config, MemoryStore, RefreshCoordinator};
+
+use super::redis::RedisServer;
+
+/// Coordinators that share a store and nothing else, and what they stand on.
+pub struct Fleet {
+    pub pods: Vec<RefreshCoordinator>,
+    /// Ends with the fleet.
+    pub redis: Option<RedisServer>,
+}
+
+impl Fleet {
+    pub fn in_memory(pods: usize, config: &Config) -> Self {
+        let store = MemoryStore::new();
+        let pods = (0..pods)
+            .map(|_| RefreshCoordinator::in_memory_shared(&store, config.clone()).expect("a possible configuration"))
+            .collect();
+        Self { pods, redis: None }
+    }
+
+    pub async fn on_redis(pods: usize, config: &Config) -> Self {
+        let redis = RedisServer::start().await;
+        let mut fleet = Self { pods: Vec::new(), redis: None };
+        for _ in 0..pods {
+            fleet.pods.push(connect(&redis, config).await);
+        }
+        fleet.redis = Some(redis);
+        fleet
+    }
+
+    pub fn redis(&self) -> &RedisServer {
+        self.redis.as_ref().expect("a fleet on redis")
+    }
+}
+
+pub async fn connect(redis: &RedisServer, config: &Config) -> RefreshCoordinator {
+    RefreshCoordinator::connect(&redis.url(), config.clone()).await.expect("redis is there")
+}
+
+/// Settings with which a test need not wait long, in a namespace of its own.
+pub fn quick() -> Config {
+    Config {
+        namespace: format!("test-{}", uuid::Uuid::new_v4().simple()),
+        refresh_timeout: Duration::from_secs(10),
+        wait_timeout: Duration::from_secs(12),
+        lease: Duration::from_secs(1),
+        retry_lost_after: Some(Duration::ZERO),
+        ..Config::default()
+    }
+}
+
+/// Writes a test for both stores: `both_stores! { async fn name(fleet: Fleet, pods = 3, config) { .. } }`.
+#[macro_export]
+macro_rules! on_both_stores {
+    ($( $(#[$attribute:meta])* async fn $name:ident($fleet:ident: [$pods:literal], $config:expr) $body:block )*) => {
+        $(
+            mod $name {
+                use super::*;
+
+                $(#[$attribute])*
+                async fn promise($fleet: support::fleet::Fleet) $body
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn in_memory() {
+                    let config = $config;
+                    promise(support::fleet::Fleet::in_memory($pods, &config)).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn on_redis() {
+                    let config = $config;
+                    promise(support::fleet::Fleet::on_redis($pods, &config).await).await;
+                }
+            }
+        )*
+    };
+}

@@ -1,0 +1,6 @@
+//! What the tests share.
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
+
+pub mod fleet;
+pub mod provider;
+pub mod redis;
