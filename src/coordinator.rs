@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 use uuid::Uuid;
 
 use crate::config::{Config, ConfigError};
-use crate::error::{ConnectError, Refusal, RefreshError};
+use crate::error::{ConnectError, RefreshError, Refusal};
 use crate::flight::{Ending, Entered, Flight, Flights, Landing, Role};
 use crate::joiner::{self, Waited};
 use crate::leader::{Attempt, Leader};
@@ -388,13 +388,10 @@ impl Ending {
         match self.result.as_ref().map_err(RefreshError::clone)?.as_ref() {
             Outcome::Success(tokens) => {
                 // Within a second the provider's own bytes are right, and everybody of a flight gets the same.
-                let tokens =
-                    if age > Duration::from_secs(1) { Arc::new(tokens.aged(age)) } else { Arc::clone(tokens) };
+                let tokens = if age > Duration::from_secs(1) { Arc::new(tokens.aged(age)) } else { Arc::clone(tokens) };
                 Ok(Refreshed { tokens, fence: self.fence, role, age })
             }
-            Outcome::Failure(failure) => {
-                Err(RefreshError::Provider { failure: failure.clone(), fence: self.fence })
-            }
+            Outcome::Failure(failure) => Err(RefreshError::Provider { failure: failure.clone(), fence: self.fence }),
             Outcome::Lost(response) => Err(RefreshError::Lost { response: response.clone() }),
         }
     }

@@ -11,9 +11,9 @@
 
 mod coordinator;
 mod flight;
-mod store;
-mod leader;
 mod joiner;
+mod leader;
+mod store;
 
 mod config;
 mod error;
@@ -25,7 +25,7 @@ mod token;
 
 pub use config::{Config, ConfigError, Uncertain};
 pub use coordinator::{RefreshCoordinator, Refreshed};
-pub use error::{ConnectError, InvalidRefresh, Refusal, RefreshError};
+pub use error::{ConnectError, InvalidRefresh, RefreshError, Refusal};
 pub use flight::Role;
 pub use leader::Attempt;
 pub use metrics::Metrics;

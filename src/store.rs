@@ -14,6 +14,8 @@ use crate::error::Refusal;
 use crate::outcome::Outcome;
 use crate::token::{Hash, Identity};
 
+#[cfg(test)]
+mod contract;
 pub(crate) mod memory;
 pub(crate) mod redis;
 

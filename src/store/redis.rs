@@ -208,9 +208,7 @@ impl RedisStore {
         Ok(match read_complete(reply)? {
             CompleteReply::Landed => Standing::Ours,
             CompleteReply::Stale => Standing::Stale,
-            CompleteReply::Stands(record) => {
-                self.opener(ask).open(&record).map_or(Standing::Stale, Standing::Theirs)
-            }
+            CompleteReply::Stands(record) => self.opener(ask).open(&record).map_or(Standing::Stale, Standing::Theirs),
         })
     }
 

@@ -38,7 +38,7 @@ impl Fleet {
 }
 
 pub async fn connect(redis: &RedisServer, config: &Config) -> RefreshCoordinator {
-    RefreshCoordinator::connect(&redis.url(), config.clone()).await.expect("redis is there")
+    RefreshCoordinator::connect(redis.url(), config.clone()).await.expect("redis is there")
 }
 
 /// Settings with which a test need not wait long, in a namespace of its own.

@@ -11,7 +11,9 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, Runtime};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind};
+use redis::{
+    AsyncConnectionConfig, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind,
+};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -39,10 +41,13 @@ struct Current {
 }
 
 impl Lanes {
-    pub(super) async fn connect(info: ConnectionInfo, client_name: String, timeout: Duration) -> Result<Self, RedisError> {
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(timeout))
-            .set_response_timeout(Some(timeout));
+    pub(super) async fn connect(
+        info: ConnectionInfo,
+        client_name: String,
+        timeout: Duration,
+    ) -> Result<Self, RedisError> {
+        let config =
+            AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
         let pool = Pool::builder(Manager::new_with_config(info, config)?)
             .max_size(LANES)
             .runtime(Runtime::Tokio1)
@@ -198,10 +203,9 @@ pub(super) async fn name_connection(connection: &mut MultiplexedConnection, name
 /// Whether the same command may succeed in a moment: the way to Redis is broken, or Redis is not ready.
 fn may_pass(error: &RedisError) -> bool {
     let not_ready = match error.kind() {
-        ErrorKind::Server(kind) => !matches!(
-            kind,
-            ServerErrorKind::ResponseError | ServerErrorKind::NoPerm | ServerErrorKind::NoScript
-        ),
+        ErrorKind::Server(kind) => {
+            !matches!(kind, ServerErrorKind::ResponseError | ServerErrorKind::NoPerm | ServerErrorKind::NoScript)
+        }
         _ => matches!(error.code(), Some("OOM" | "NOREPLICAS" | "BUSY" | "MISCONF")),
     };
     not_ready || error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()

@@ -93,9 +93,5 @@ impl Looker {
 
 /// See [`Looker::next_look`]. A leader that renews every third has always more than half of its lease left.
 pub(super) fn next_look(now: Instant, left: Duration, lease: Duration, jitter: Duration) -> Instant {
-    if left > lease / 2 {
-        now + lease + jitter
-    } else {
-        now + left + jitter
-    }
+    if left > lease / 2 { now + lease + jitter } else { now + left + jitter }
 }

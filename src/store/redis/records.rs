@@ -35,11 +35,7 @@ pub(super) struct Opener {
 
 impl Opener {
     pub(super) fn new(identity: &Identity, config: &Config, counters: &Arc<Counters>) -> Self {
-        Self {
-            seal: seal_for(identity, config),
-            flight: identity.flight,
-            counters: Arc::clone(counters),
-        }
+        Self { seal: seal_for(identity, config), flight: identity.flight, counters: Arc::clone(counters) }
     }
 
     /// None when it does not open: it is another's, or Redis was tampered with.
@@ -83,11 +79,5 @@ pub(super) fn seal(identity: &Identity, config: &Config, lease: &Lease, outcome:
 }
 
 fn seal_for(identity: &Identity, config: &Config) -> Seal {
-    Seal::new(
-        &identity.entitlement,
-        config.pepper.as_ref(),
-        &config.namespace,
-        &identity.flight,
-        &identity.claim,
-    )
+    Seal::new(&identity.entitlement, config.pepper.as_ref(), &config.namespace, &identity.flight, &identity.claim)
 }
