@@ -1,0 +1,186 @@
+//! Promises 2, 5 and 6: a leader that is killed, stopped or cut off leaves nobody hanging, and its success is not
+//! lost.
+
+mod support;
+
+use std::time::Duration;
+
+use refresh_coordinator::{Config, ProviderFailure, Refresh, RefreshError, Role};
+use support::fleet::{connect, quick};
+use support::isolated::Isolated;
+use support::provider::{Provider, rotated};
+use support::redis::RedisServer;
+use tokio::task::JoinSet;
+
+fn lock_of(config: &Config, token_hash: &str) -> String {
+    format!("rc:{{{}}}:lock:{token_hash}", config.namespace)
+}
+
+/// `printf t | sha256sum`
+const T: &str = "e3b98a4da31a127d4bde6e43033f66ba274cab0eb7eb1c70ec41402bf6273dd8";
+
+/// A leader that is stopped for longer than its lease, with another pod that has taken over and asks the provider.
+struct TakenOver {
+    redis: RedisServer,
+    config: Config,
+    stopped: Isolated,
+    slow: Provider,
+    quick: Provider,
+    first: tokio::sync::oneshot::Receiver<Result<refresh_coordinator::Refreshed, RefreshError>>,
+    second: tokio::task::JoinHandle<Result<refresh_coordinator::Refreshed, RefreshError>>,
+}
+
+impl TakenOver {
+    async fn new(slow_answer: fn(&str) -> Result<refresh_coordinator::TokenResponse, ProviderFailure>) -> Self {
+        let (redis, config) = (RedisServer::start().await, quick());
+        let mut stopped = Isolated::connect(redis.url(), &config).await;
+        let (slow, quick) = (Provider::held(), Provider::held());
+        let call = slow.answering("t", slow_answer);
+        let first = stopped.run(|pod| async move { pod.refresh(Refresh::new("t"), call).await });
+        slow.asked(1).await;
+        stopped.stop().await;
+        redis.until(&["EXISTS", &lock_of(&config, T)], "0").await;
+
+        let pod = connect(&redis, &config).await;
+        let call = quick.answering("t", |_| Err(ProviderFailure::denied("invalid_grant")));
+        let second = tokio::spawn(async move { pod.refresh(Refresh::new("t"), call).await });
+        quick.asked(1).await;
+        Self { redis, config, stopped, slow, quick, first, second }
+    }
+}
+
+#[tokio::test]
+async fn late_success_of_a_stopped_leader_lands_for_everybody() {
+    let mut stage = TakenOver::new(|token| Ok(rotated(token))).await;
+
+    stage.stopped.wake();
+    stage.slow.release(1);
+    let first = stage.first.await.expect("told").expect("tokens");
+    stage.quick.release(1);
+    let second = stage.second.await.expect("told").expect("the success that landed, instead of the refusal");
+
+    assert_eq!((first.fence(), second.fence()), (1, 1));
+    assert_eq!(second.tokens().access_token(), "access-for-t");
+    let third = connect(&stage.redis, &stage.config).await;
+    let refreshed = third.refresh(Refresh::new("t"), stage.quick.refresh("t")).await.expect("tokens");
+    assert_eq!((refreshed.role(), refreshed.fence()), (Role::Latecomer, 1));
+    assert_eq!((stage.slow.presented("t"), stage.quick.presented("t")), (1, 1));
+}
+
+#[tokio::test]
+async fn refusal_after_a_lost_leader_is_told_as_lost() {
+    let stage = TakenOver::new(|token| Ok(rotated(token))).await;
+
+    stage.quick.release(1);
+    let second = stage.second.await.expect("told");
+
+    assert!(matches!(second, Err(RefreshError::Lost { .. })), "{second:?}");
+}
+
+#[tokio::test]
+async fn late_success_replaces_the_refusal_that_who_took_over_was_given() {
+    let mut stage = TakenOver::new(|token| Ok(rotated(token))).await;
+    stage.quick.release(1);
+    stage.second.await.expect("told").expect_err("the provider refused");
+
+    stage.stopped.wake();
+    stage.slow.release(1);
+    stage.first.await.expect("told").expect("tokens");
+
+    let third = connect(&stage.redis, &stage.config).await;
+    let refreshed = third.refresh(Refresh::new("t"), stage.quick.refresh("t")).await.expect("tokens");
+    assert_eq!((refreshed.role(), refreshed.fence()), (Role::Latecomer, 1));
+}
+
+#[tokio::test]
+async fn late_failure_of_a_stopped_leader_changes_no_key() {
+    let mut stage = TakenOver::new(|_| Err(ProviderFailure::unknown("reset"))).await;
+    let before = stage.redis.dump(&stage.config.namespace).await;
+
+    stage.stopped.wake();
+    stage.slow.release(1);
+    stage.first.await.expect("told").expect_err("its own failure");
+
+    assert_eq!(stage.redis.dump(&stage.config.namespace).await, before);
+}
+
+#[tokio::test]
+async fn all_who_wait_for_a_killed_leader_get_an_outcome_from_one_takeover() {
+    let (redis, config) = (RedisServer::start().await, quick());
+    let killed = Isolated::connect(redis.url(), &config).await;
+    let dying = Provider::held();
+    let call = dying.refresh("t");
+    drop(killed.run(|pod| async move { pod.refresh(Refresh::new("t"), call).await }));
+    dying.asked(1).await;
+    let provider = Provider::open();
+    let mut callers = JoinSet::new();
+    let mut pods = Vec::new();
+    for _ in 0..10 {
+        let (pod, call) = (connect(&redis, &config).await, provider.refresh("t"));
+        pods.push(pod.clone());
+        callers.spawn(async move { pod.refresh(Refresh::new("t"), call).await });
+    }
+    let flight = format!("rc:{{{}}}:flight:{T}", config.namespace);
+    redis.until(&["HLEN", &flight], &(8 + pods.len()).to_string()).await;
+
+    killed.kill();
+
+    for answer in callers.join_all().await {
+        assert_eq!(answer.expect("tokens").fence(), 2);
+    }
+    assert_eq!(provider.presented("t"), 1);
+    assert_eq!(pods.iter().map(|pod| pod.metrics().taken_over).sum::<u64>(), 1);
+}
+
+#[tokio::test]
+async fn lost_token_is_not_presented_before_retry_lost_after() {
+    let redis = RedisServer::start().await;
+    let config = Config { retry_lost_after: Some(Duration::from_secs(3)), ..quick() };
+    let killed = Isolated::connect(redis.url(), &config).await;
+    let dying = Provider::held();
+    let call = dying.refresh("t");
+    drop(killed.run(|pod| async move { pod.refresh(Refresh::new("t"), call).await }));
+    dying.asked(1).await;
+    killed.kill();
+    redis.until(&["EXISTS", &lock_of(&config, T)], "0").await;
+    let provider = Provider::open();
+    let pod = connect(&redis, &config).await;
+    let caller = tokio::spawn({
+        let call = provider.refresh("t");
+        async move { pod.refresh(Refresh::new("t"), call).await }
+    });
+    let flight = format!("rc:{{{}}}:flight:{T}", config.namespace);
+    redis.until(&["HGET", &flight, "state"], "lost").await;
+    let started: u64 = redis.cli(&["HGET", &flight, "started"]).await.parse().expect("ms");
+    assert_eq!(provider.total(), 0);
+
+    let refreshed = caller.await.expect("told").expect("tokens");
+
+    let presented: u64 = redis.cli(&["HGET", &flight, "started"]).await.parse().expect("ms");
+    assert!(presented - started >= 3000, "presented again after {} ms", presented - started);
+    assert_eq!((refreshed.role(), provider.presented("t")), (Role::Led, 1));
+}
+
+#[tokio::test]
+async fn leader_keeps_its_lease_for_as_long_as_the_call_runs() {
+    let (redis, config) = (RedisServer::start().await, quick());
+    let (pod, other) = (connect(&redis, &config).await, connect(&redis, &config).await);
+    let provider = Provider::held();
+    let leading = tokio::spawn({
+        let call = provider.refresh("t");
+        async move { pod.refresh(Refresh::new("t"), call).await }
+    });
+    provider.asked(1).await;
+    let joining = tokio::spawn({
+        let call = provider.refresh("t");
+        async move { other.refresh(Refresh::new("t"), call).await }
+    });
+    // Three leases, by the clock that decides.
+    redis.wait(3 * config.lease).await;
+    provider.release(1);
+
+    leading.await.expect("told").expect("tokens");
+    let joined = joining.await.expect("told").expect("tokens");
+
+    assert_eq!((joined.role(), provider.presented("t")), (Role::JoinedFleet, 1));
+}
