@@ -1,0 +1,224 @@
+//! Promise 2: everybody in a flight gets the same outcome, or a clear error, before `wait_timeout`; nobody hangs.
+
+mod support;
+
+use std::future::Future;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use refresh_coordinator::{
+    Attempt, Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Role, TokenResponse,
+};
+use support::fleet::quick;
+use support::provider::Provider;
+use tokio::task::JoinSet;
+
+type Told = Result<refresh_coordinator::Refreshed, RefreshError>;
+
+fn spawn_caller(pod: &RefreshCoordinator, provider: &Provider) -> tokio::task::JoinHandle<Told> {
+    let (pod, call) = (pod.clone(), provider.refresh("t"));
+    tokio::spawn(async move { pod.refresh(Refresh::new("t"), call).await })
+}
+
+/// A refresh function that panics when it is called, before there is a future to poll.
+fn panics_before_polling(_: Attempt) -> std::future::Ready<Result<TokenResponse, ProviderFailure>> {
+    panic!("on purpose")
+}
+
+on_both_stores! {
+    async fn refresh_goes_on_when_the_first_caller_goes_away(fleet: [2], quick()) {
+        let provider = Provider::held();
+        let first = spawn_caller(&fleet.pods[0], &provider);
+        provider.asked(1).await;
+        let second = spawn_caller(&fleet.pods[1], &provider);
+        first.abort();
+        first.await.expect_err("dropped");
+        provider.release(1);
+
+        let refreshed = second.await.expect("told").expect("tokens");
+
+        assert_eq!((refreshed.fence(), provider.presented("t")), (1, 1));
+        assert_eq!(fleet.pods[0].metrics().gone, 1);
+    }
+
+    async fn outcome_is_there_for_the_next_when_all_callers_went_away(fleet: [2], quick()) {
+        let provider = Provider::held();
+        let callers = [spawn_caller(&fleet.pods[0], &provider), spawn_caller(&fleet.pods[0], &provider)];
+        provider.asked(1).await;
+        for caller in callers {
+            caller.abort();
+            caller.await.expect_err("dropped");
+        }
+        provider.release(1);
+
+        let next = spawn_caller(&fleet.pods[1], &provider).await.expect("told").expect("tokens");
+
+        assert_eq!(next.tokens().access_token(), "access-for-t");
+        assert_eq!(provider.presented("t"), 1);
+    }
+
+    async fn future_that_is_never_polled_starts_nothing(fleet: [1], quick()) {
+        let provider = Provider::open();
+
+        drop(fleet.pods[0].refresh(Refresh::new("t"), provider.refresh("t")));
+
+        assert_eq!((fleet.pods[0].metrics().callers, fleet.pods[0].in_flight()), (0, 0));
+    }
+
+    async fn failure_reaches_everybody_who_joined(fleet: [3], quick()) {
+        let provider = Provider::held();
+        let mut callers = JoinSet::new();
+        for pod in &fleet.pods {
+            for _ in 0..5 {
+                let call = provider.answering("t", |_| Err(ProviderFailure::denied("invalid_grant")));
+                let pod = pod.clone();
+                callers.spawn(async move { pod.refresh(Refresh::new("t"), call).await });
+            }
+        }
+        provider.asked(1).await;
+        provider.release(100);
+
+        for told in callers.join_all().await {
+            let error = told.expect_err("refused");
+            assert!(!error.is_transient());
+            assert!(matches!(
+                error,
+                RefreshError::Provider { failure: ProviderFailure::Denied { error, .. }, fence: 1 } if error == "invalid_grant"
+            ));
+        }
+        assert_eq!(provider.presented("t"), 1);
+    }
+
+    async fn panic_reaches_the_waiters_as_an_error(fleet: [2], quick()) {
+        let provider = Provider::held();
+        let call = provider.answering("t", |_| panic!("on purpose"));
+        let pod = fleet.pods[0].clone();
+        let leading = tokio::spawn(async move { pod.refresh(Refresh::new("t"), call).await });
+        provider.asked(1).await;
+        let joining = spawn_caller(&fleet.pods[1], &provider);
+        let here = spawn_caller(&fleet.pods[0], &provider);
+        while fleet.pods[1].metrics().joined_fleet == 0 || fleet.pods[0].metrics().joined_here == 0 {
+            tokio::task::yield_now().await;
+        }
+        provider.release(1);
+
+        for told in [leading.await, joining.await, here.await] {
+            let error = told.expect("told").expect_err("a panic");
+            assert!(matches!(error, RefreshError::Provider { failure: ProviderFailure::Unknown { .. }, .. }), "{error:?}");
+        }
+        assert_eq!(fleet.pods[0].metrics().panics, 1);
+    }
+
+    async fn panic_before_the_first_poll_leaves_the_token_to_the_next(fleet: [2], quick()) {
+        let provider = Provider::open();
+
+        let error = fleet.pods[0].refresh(Refresh::new("t"), panics_before_polling).await.expect_err("a panic");
+        let next = spawn_caller(&fleet.pods[1], &provider).await.expect("told").expect("tokens");
+
+        assert!(matches!(error, RefreshError::Provider { failure: ProviderFailure::NotSent { .. }, .. }), "{error:?}");
+        assert_eq!((next.role(), provider.presented("t")), (Role::Led, 1));
+    }
+
+    async fn caller_stops_waiting_by_its_own_clock_and_the_refresh_goes_on(
+        fleet: [2],
+        Config { refresh_timeout: Duration::from_millis(300), wait_timeout: Duration::from_millis(400), ..quick() }
+    ) {
+        let provider = Provider::held();
+        let told = [spawn_caller(&fleet.pods[0], &provider), spawn_caller(&fleet.pods[1], &provider)];
+
+        for told in told {
+            let error = told.await.expect("told").expect_err("no answer yet");
+            assert!(matches!(error, RefreshError::TimedOut { .. }), "{error:?}");
+            assert!(error.is_transient() && error.retry_after().is_some());
+        }
+        provider.release(1);
+        let next = spawn_caller(&fleet.pods[1], &provider).await.expect("told").expect("tokens");
+
+        assert_eq!((next.tokens().access_token(), provider.presented("t")), ("access-for-t", 1));
+    }
+
+    async fn call_that_runs_longer_than_its_limit_is_dropped_as_unknown(
+        fleet: [2],
+        Config { refresh_timeout: Duration::from_millis(300), call_limit: Some(Duration::from_millis(300)), ..quick() }
+    ) {
+        let provider = Provider::held();
+
+        let told = spawn_caller(&fleet.pods[0], &provider).await.expect("told");
+        while fleet.pods[0].metrics().unknown == 0 {
+            tokio::task::yield_now().await;
+        }
+
+        assert!(told.is_err());
+        assert_eq!(provider.presented("t"), 1);
+    }
+
+    async fn closing_finishes_what_is_led_and_admits_nothing_new(fleet: [2], quick()) {
+        let provider = Provider::held();
+        let leading = spawn_caller(&fleet.pods[0], &provider);
+        provider.asked(1).await;
+        let joining = spawn_caller(&fleet.pods[1], &provider);
+        let closing = tokio::spawn({
+            let pod = fleet.pods[0].clone();
+            async move {
+                pod.close(Duration::from_secs(5)).await;
+                pod.close(Duration::from_secs(5)).await;
+            }
+        });
+        loop {
+            let refused = fleet.pods[0].refresh(Refresh::new("other"), provider.refresh("other"));
+            // Polled once: either it is refused by now, or it waits for the provider and is dropped.
+            let mut refused = Box::pin(refused);
+            match refused.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(told) => {
+                    assert!(matches!(told, Err(RefreshError::Refused(_))), "{told:?}");
+                    break;
+                }
+                Poll::Pending => tokio::task::yield_now().await,
+            }
+        }
+        provider.release(100);
+
+        closing.await.expect("closed");
+
+        assert_eq!(leading.await.expect("told").expect("tokens").fence(), 1);
+        assert_eq!(joining.await.expect("told").expect("tokens").fence(), 1);
+        assert_eq!(provider.presented("t"), 1);
+    }
+
+    async fn closing_gives_up_what_does_not_end_in_time(fleet: [2], quick()) {
+        let provider = Provider::held();
+        let leading = spawn_caller(&fleet.pods[0], &provider);
+        provider.asked(1).await;
+        let joining = spawn_caller(&fleet.pods[1], &provider);
+        while fleet.pods[1].metrics().joined_fleet == 0 {
+            tokio::task::yield_now().await;
+        }
+
+        fleet.pods[0].close(Duration::from_millis(50)).await;
+
+        for told in [leading.await, joining.await] {
+            let error = told.expect("told").expect_err("given up");
+            assert!(matches!(error, RefreshError::Provider { failure: ProviderFailure::Unknown { .. }, .. }), "{error:?}");
+        }
+        assert_eq!(fleet.pods[0].in_flight(), 0);
+    }
+}
+
+#[tokio::test]
+async fn nobody_hangs_when_the_runtime_of_the_leader_ends() {
+    let pod = RefreshCoordinator::in_memory(quick()).expect("possible");
+    let provider = Provider::held();
+    let (leading, asked) = (pod.clone(), provider.clone());
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    runtime.spawn(async move { leading.refresh(Refresh::new("t"), asked.refresh("t")).await });
+    provider.asked(1).await;
+    let waiting = spawn_caller(&pod, &provider);
+    while pod.metrics().joined_here == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    runtime.shutdown_background();
+
+    let error = waiting.await.expect("told").expect_err("nobody flies it any more");
+    assert!(error.is_transient(), "{error:?}");
+}
