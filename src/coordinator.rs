@@ -213,7 +213,7 @@ impl RefreshCoordinator {
 
         let gone = Gone(Some(&inner.counters));
         let ending = flight.ending(arrived, &inner.config).await;
-        gone.is_here();
+        gone.stayed();
         match ending {
             Some(ending) => ending.for_caller(arrived, first),
             None => {
@@ -401,7 +401,7 @@ impl Ending {
 struct Gone<'a>(Option<&'a Counters>);
 
 impl Gone<'_> {
-    fn is_here(mut self) {
+    fn stayed(mut self) {
         self.0 = None;
     }
 }

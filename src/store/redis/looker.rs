@@ -38,29 +38,35 @@ impl Looker {
         let waiters = &self.inbox.waiters;
         let mut soonest = Instant::now();
         loop {
-            tokio::select! {
+            let leaders = tokio::select! {
                 () = closed.cancelled() => return,
-                () = waiters.due(soonest) => {}
-                () = self.no_subscription(soonest) => {}
-            }
-            let leaders = waiters.to_look_at(Instant::now());
+                () = waiters.due(soonest) => {
+                    let now = Instant::now();
+                    waiters.tell_due(now);
+                    waiters.leaders_due(now)
+                }
+                () = self.a_second_without_subscription() => waiters.all_leaders(),
+            };
             for some in leaders.chunks(AT_ONCE) {
                 if let Err(error) = self.look(some).await {
                     warn!(%error, "could not look at the leaders this pod waits for");
-                    soonest = Instant::now() + WITHOUT_SUBSCRIPTION.min(self.lease);
+                    soonest = Instant::now() + self.without_subscription();
                 }
             }
         }
     }
 
-    /// Waits for a second without a subscription, for ever when nobody waits.
-    async fn no_subscription(&self, _soonest: Instant) {
+    async fn a_second_without_subscription(&self) {
         loop {
-            tokio::time::sleep(WITHOUT_SUBSCRIPTION.min(self.lease)).await;
+            tokio::time::sleep(self.without_subscription()).await;
             if !self.inbox.subscribed.load(Ordering::Acquire) {
                 return;
             }
         }
+    }
+
+    fn without_subscription(&self) -> Duration {
+        WITHOUT_SUBSCRIPTION.min(self.lease)
     }
 
     async fn look(&self, leaders: &[(Hash, u64)]) -> Result<(), StoreError> {
@@ -77,21 +83,18 @@ impl Looker {
             match word.parse() {
                 Ok(left_ms) => {
                     let left = Duration::from_millis(left_ms);
-                    self.inbox.waiters.look_later(flight, *fence, self.next_look(now, left));
+                    self.inbox.waiters.look_later(flight, *fence, next_look(now, left, self.lease, self.jitter));
                 }
-                Err(_) => self.inbox.waiters.tell_look(flight),
+                Err(_) => self.inbox.waiters.leader_changed(flight),
             }
         }
         Ok(())
     }
-
-    /// Once per lease at a leader that renews as it should; at the end of its lease at one that is late.
-    pub(super) fn next_look(&self, now: Instant, left: Duration) -> Instant {
-        next_look(now, left, self.lease, self.jitter)
-    }
 }
 
-/// See [`Looker::next_look`]. A leader that renews every third has always more than half of its lease left.
+/// When to look next at a leader with so much of its lease left: once per lease at one that renews as it should,
+/// and at the end of its lease at one that is late. Who renews every third has always more than half of it left.
 pub(super) fn next_look(now: Instant, left: Duration, lease: Duration, jitter: Duration) -> Instant {
-    if left > lease / 2 { now + lease + jitter } else { now + left + jitter }
+    let pause = if left > lease / 2 { lease } else { left };
+    now + pause + jitter
 }

@@ -66,7 +66,7 @@ impl Entrance<'_> {
     /// Writes or compares what all pods must agree on.
     pub(super) async fn agree(&self, lanes: &Lanes, scripts: &Scripts, config: &Config) -> Result<(), ConnectError> {
         let protocol = PROTOCOL.to_string();
-        let pepper = config.pepper.as_ref().map_or("none".to_owned(), |pepper| check_value(pepper));
+        let pepper = config.pepper.as_ref().map_or("none".to_owned(), check_value);
         let upstream = config.upstream.as_deref().map_or(String::new(), fingerprint);
         let mut call = scripts.meta.prepare_invoke();
         call.key(self.keys.meta()).arg(&protocol).arg(&pepper).arg(&upstream);

@@ -134,28 +134,47 @@ impl Waiters {
         }
     }
 
-    /// Tells those to begin again whose time has come, and says at which leaders to look: all that are waited for,
-    /// because one call asks for all.
-    pub(super) fn to_look_at(&self, now: Instant) -> Vec<(Hash, u64)> {
-        let mut leaders = Vec::new();
+    /// Tells those to begin again whose time has come.
+    pub(super) fn tell_due(&self, now: Instant) {
         for mut waiters in self.flights.iter_mut() {
-            let flight = *waiters.key();
             for waiter in waiters.values_mut() {
-                match waiter.look {
-                    Look::Never => {}
-                    Look::Again { due } => {
-                        if due <= now {
-                            waiter.look = Look::Never;
-                            _ = waiter.tell.send(Told::Look);
-                        }
-                    }
-                    Look::AtLeader { fence, .. } => leaders.push((flight, fence)),
+                if let Look::Again { due } = waiter.look
+                    && due <= now
+                {
+                    waiter.look_again_now();
                 }
             }
         }
-        leaders.sort_unstable();
-        leaders.dedup();
+    }
+
+    /// At which leaders to look, if it is time for any of them: then at all, because one call asks for all.
+    pub(super) fn leaders_due(&self, now: Instant) -> Vec<(Hash, u64)> {
+        let leaders = self.leaders();
+        if leaders.iter().any(|(_, _, due)| *due <= now) { without_due(leaders) } else { Vec::new() }
+    }
+
+    /// At which leaders to look when no message can come.
+    pub(super) fn all_leaders(&self) -> Vec<(Hash, u64)> {
+        without_due(self.leaders())
+    }
+
+    fn leaders(&self) -> Vec<(Hash, u64, Instant)> {
+        let mut leaders = Vec::new();
+        for waiters in &self.flights {
+            for waiter in waiters.values() {
+                if let Look::AtLeader { fence, due } = waiter.look {
+                    leaders.push((*waiters.key(), fence, due));
+                }
+            }
+        }
         leaders
+    }
+
+    /// The leader is not the one that was joined any more.
+    pub(super) fn leader_changed(&self, flight: &Hash) {
+        if let Some(mut waiters) = self.flights.get_mut(flight) {
+            waiters.values_mut().for_each(Waiter::look_again_now);
+        }
     }
 
     /// The leader was seen alive: when to look next.
@@ -170,6 +189,22 @@ impl Waiters {
             }
         }
     }
+}
+
+impl Waiter {
+    /// Nothing is planned any more: the flight begins again with another ticket.
+    fn look_again_now(&mut self) {
+        self.look = Look::Never;
+        // Whoever has just stopped waiting needs nothing.
+        _ = self.tell.send(Told::Look);
+    }
+}
+
+fn without_due(leaders: Vec<(Hash, u64, Instant)>) -> Vec<(Hash, u64)> {
+    let mut leaders: Vec<_> = leaders.into_iter().map(|(flight, fence, _)| (flight, fence)).collect();
+    leaders.sort_unstable();
+    leaders.dedup();
+    leaders
 }
 
 impl Look {
