@@ -11,17 +11,17 @@
 
 mod coordinator;
 mod flight;
-mod joiner;
-mod leader;
 mod store;
+mod leader;
+mod joiner;
 
-mod config;
-mod error;
-mod metrics;
-mod outcome;
-mod request;
-mod seal;
 mod token;
+mod request;
+mod outcome;
+mod seal;
+mod error;
+mod config;
+mod metrics;
 
 pub use config::{Config, ConfigError, Uncertain};
 pub use coordinator::{RefreshCoordinator, Refreshed};
