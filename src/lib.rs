@@ -14,6 +14,8 @@ mod flight;
 mod store;
 mod leader;
 mod joiner;
+#[cfg(feature = "http")]
+pub mod exchange;
 
 mod token;
 mod request;

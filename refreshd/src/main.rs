@@ -1,2 +1,72 @@
-//! x
-fn main() {}
+//! `refreshd`: a coordinating OAuth 2.0 token endpoint. Every pod points its token URL at it, and each refresh token
+//! is presented to the provider once.
+//!
+//! A file per subcommand, a file per concern. Whatever a user got wrong before anything runs is one line on stderr
+//! and exit code 2.
+
+mod endpoint;
+mod listener;
+mod logs;
+mod metrics;
+mod serve;
+mod settings;
+mod size;
+mod upstream;
+mod usage;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+
+use settings::BadSetting;
+
+/// Presents each OAuth 2.0 refresh token to its provider once, for a whole fleet.
+#[derive(Debug, Parser)]
+#[command(name = "refreshd", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    #[command(flatten)]
+    logs: logs::LogSettings,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Serve(Box<serve::Serve>),
+}
+
+impl Command {
+    async fn run(self) -> Result<ExitCode, BadSetting> {
+        match self {
+            Self::Serve(serve) => serve.run().await,
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return usage::explain(&error),
+    };
+    start(cli).unwrap_or_else(|bad_setting| {
+        eprintln!("refreshd: {bad_setting}");
+        ExitCode::from(2)
+    })
+}
+
+fn start(cli: Cli) -> Result<ExitCode, BadSetting> {
+    cli.logs.start()?;
+    // First: building an HTTP client without a process-wide provider panics.
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .expect("BUG: nobody else installs a provider, and this is done once");
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+        BadSetting::new(format!("the runtime cannot be started: {error}; raise the limits of threads and files"))
+    })?;
+
+    let ended = runtime.block_on(cli.command.run());
+    // A name resolution that hangs must not keep a process that is done.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    ended
+}

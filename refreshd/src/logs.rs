@@ -1,0 +1,74 @@
+//! Logs: structured, to stderr, one event a line.
+
+use std::io::IsTerminal;
+
+use tracing::Level;
+use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
+use tracing_subscriber::{Layer, Registry, layer::SubscriberExt};
+
+use crate::settings::BadSetting;
+
+// No doc comment: clap would take it for the command's own text.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Logs")]
+pub(crate) struct LogSettings {
+    /// What is logged: error, warn, info, debug, trace, or directives such as info,refreshd=debug
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info", global = true)]
+    log: String,
+    /// How it is written
+    #[arg(long, value_name = "FORMAT", env = "REFRESHD_LOG_FORMAT", value_enum, default_value_t = Format::Text,
+        global = true)]
+    log_format: Format,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum Format {
+    Text,
+    Json,
+}
+
+/// They carry headers, bodies and keys. What they write at debug and trace is not ours to vouch for, and who asks for
+/// `trace` does not ask for tokens: nothing below info is taken from them.
+const TALKATIVE: [&str; 9] =
+    ["h2", "hyper", "hyper_util", "reqwest", "rustls", "redis", "deadpool_redis", "tower", "mio"];
+
+impl LogSettings {
+    /// Logs from now on.
+    pub(crate) fn start(&self) -> Result<(), BadSetting> {
+        let chosen = EnvFilter::try_new(&self.log).map_err(|error| {
+            BadSetting::new(format!("--log is {:?}: {error}; expected info, or info,refreshd=debug", self.log))
+        })?;
+        let discreet = filter_fn(|metadata| is_discreet(metadata.target(), *metadata.level()));
+        let filter = chosen.and(discreet);
+        let lines =
+            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+        let lines = match self.log_format {
+            Format::Text => lines.with_filter(filter).boxed(),
+            Format::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
+        };
+        // Not `init`, which would let in the records of the `log` crate: they hide the target the filter goes by.
+        tracing::subscriber::set_global_default(Registry::default().with(lines))
+            .expect("BUG: logs are started once, first of all");
+        Ok(())
+    }
+}
+
+/// Whether something may be written down at all, whatever was asked for.
+fn is_discreet(target: &str, level: Level) -> bool {
+    let part = target.split("::").next().unwrap_or_default();
+    level <= Level::INFO || !TALKATIVE.contains(&part)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_carries_secrets_is_not_heard_below_info() {
+        assert!(!is_discreet("h2::codec::framed_write", Level::TRACE));
+        assert!(!is_discreet("hyper", Level::DEBUG));
+        assert!(is_discreet("h2::codec", Level::WARN));
+        assert!(is_discreet("refreshd::endpoint", Level::TRACE));
+        assert!(is_discreet("refresh_coordinator::leader", Level::DEBUG));
+    }
+}

@@ -1,0 +1,82 @@
+//! Metrics in the text format of Prometheus. No label holds a token, a hash, a client or a session.
+
+use std::time::Duration;
+
+use http::StatusCode;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use refresh_coordinator::RefreshCoordinator;
+
+/// From an outcome that is there already to a provider that takes as long as it may.
+const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+/// Counts in this process, and writes down what was counted.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    recorder: PrometheusHandle,
+}
+
+impl Metrics {
+    /// Counts from now on, for the whole process.
+    pub(crate) fn start() -> Self {
+        let recorder = PrometheusBuilder::new()
+            .set_buckets(&SECONDS)
+            .expect("BUG: there are buckets")
+            .install_recorder()
+            .expect("BUG: metrics are started once");
+        metrics::describe_counter!("refreshd_requests_total", "Token requests answered, by how, and by status class.");
+        metrics::describe_histogram!("refreshd_request_seconds", "Time from a token request to its answer.");
+        metrics::describe_gauge!("refreshd_connections", "Connections of callers that are open.");
+        metrics::describe_gauge!("refreshd_flights", "Flights this pod has under way, leading or waiting.");
+        metrics::describe_gauge!("refreshd_build_info", "Always 1; the label tells the version.");
+        metrics::gauge!("refreshd_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+        Self { recorder }
+    }
+
+    /// Folds away what was measured, so that memory does not grow where nobody scrapes. Never ends.
+    pub(crate) async fn keep_small(&self) {
+        let mut often = tokio::time::interval(Duration::from_secs(5));
+        loop {
+            often.tick().await;
+            self.recorder.run_upkeep();
+        }
+    }
+
+    /// All metrics of the process, those of the coordinator included.
+    pub(crate) fn render(&self, coordinator: &RefreshCoordinator) -> String {
+        for (name, count, help) in coordinator.metrics().iter() {
+            let name = format!("refresh_coordinator_{name}_total");
+            metrics::describe_counter!(name.clone(), help);
+            metrics::counter!(name).absolute(count);
+        }
+        metrics::gauge!("refreshd_flights").set(coordinator.in_flight() as f64);
+        self.recorder.render()
+    }
+}
+
+/// Counts a token request that was answered.
+pub(crate) fn answered(served: &'static str, status: StatusCode, time: Duration) {
+    let class = match status.as_u16() / 100 {
+        2 => "2xx",
+        3 => "3xx",
+        4 => "4xx",
+        _ => "5xx",
+    };
+    metrics::counter!("refreshd_requests_total", "served" => served, "status" => class).increment(1);
+    metrics::histogram!("refreshd_request_seconds", "served" => served, "status" => class).record(time);
+}
+
+/// An open connection, counted until it is dropped.
+pub(crate) struct Connection(());
+
+impl Connection {
+    pub(crate) fn open() -> Self {
+        metrics::gauge!("refreshd_connections").increment(1.0);
+        Self(())
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        metrics::gauge!("refreshd_connections").decrement(1.0);
+    }
+}

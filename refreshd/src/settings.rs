@@ -1,0 +1,303 @@
+//! The coordinator's settings as flags and environment: one for one with the fields of [`Config`].
+//!
+//! Flattened into every subcommand that coordinates. What a user gets wrong comes back as one line that names the
+//! flag, not the field. Secrets come from files or the environment: what stands in argv, `ps` shows to everybody.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::time::Duration;
+
+use clap::builder::ValueParser;
+use refresh_coordinator::{Config, ConfigError, ConnectError, Secret, Uncertain};
+
+// Where a fleet agrees, and by which rules. No doc comment: clap would take it for the subcommand's own text.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Coordination")]
+pub(crate) struct Settings {
+    // Not a doc comment, which rustdoc would read for links.
+    #[arg(long, value_name = "URL", env = "REFRESHD_REDIS", hide_env_values = true, value_parser = secret(),
+        help = "The Redis that all pods share: redis://[user:password@]host[:port][/db]. A URL with a password is \
+                taken from the environment or from --redis-file only. Without it the store is embedded: this process \
+                coordinates alone")]
+    redis: Option<Secret>,
+    /// A file whose one line is the URL of --redis
+    #[arg(long, value_name = "FILE", env = "REFRESHD_REDIS_FILE", conflicts_with = "redis")]
+    redis_file: Option<PathBuf>,
+    /// The coordination domain, one per provider or tenant: 1 to 64 of A-Z a-z 0-9 . _ -
+    #[arg(long, value_name = "NAME", env = "REFRESHD_NAMESPACE", default_value_t = Config::default().namespace)]
+    namespace: String,
+    /// A file with 32 bytes or more of text that key the hashes in Redis, the same in all pods; for refresh tokens
+    /// of little entropy. Or give the text itself in the environment: REFRESHD_PEPPER
+    #[arg(long, value_name = "FILE", env = "REFRESHD_PEPPER_FILE")]
+    pepper_file: Option<PathBuf>,
+    /// How long a caller waits for the provider's answer; the refresh itself goes on
+    #[arg(long, value_name = "TIME", env = "REFRESHD_REFRESH_TIMEOUT",
+        default_value_t = Span(Config::default().refresh_timeout))]
+    refresh_timeout: Span,
+    /// How long a caller waits at all, takeover of a lost leader included
+    #[arg(long, value_name = "TIME", env = "REFRESHD_WAIT_TIMEOUT",
+        default_value_t = Span(Config::default().wait_timeout))]
+    wait_timeout: Span,
+    /// How long a call to the provider may run; until then nobody else presents the token
+    /// [default: twice --refresh-timeout]
+    #[arg(long, value_name = "TIME", env = "REFRESHD_CALL_LIMIT")]
+    call_limit: Option<Span>,
+    /// How long a leader that is not heard of keeps the token; renewed every third of it
+    #[arg(long, value_name = "TIME", env = "REFRESHD_LEASE", default_value_t = Span(Config::default().lease))]
+    lease: Span,
+    /// When a token whose leader was lost is presented again, from the start of the lost flight; 0 for providers
+    /// with a grace window or without rotation [default: as --refresh-timeout]
+    #[arg(long, value_name = "TIME", env = "REFRESHD_RETRY_LOST_AFTER")]
+    retry_lost_after: Option<Span>,
+    /// How long new tokens are handed to newcomers who still hold the old refresh token
+    #[arg(long, value_name = "TIME", env = "REFRESHD_KEEP_OUTCOME",
+        default_value_t = Span(Config::default().keep_outcome))]
+    keep_outcome: Span,
+    /// How long a failure is handed to newcomers
+    #[arg(long, value_name = "TIME", env = "REFRESHD_KEEP_FAILURE",
+        default_value_t = Span(Config::default().keep_failure))]
+    keep_failure: Span,
+    /// What to do with a token of which nobody knows whether the provider rotated it
+    #[arg(long, value_name = "POLICY", env = "REFRESHD_UNCERTAIN", value_enum, default_value_t = Policy::Retry)]
+    uncertain: Policy,
+    /// How long it is remembered that a token is uncertain
+    #[arg(long, value_name = "TIME", env = "REFRESHD_UNCERTAIN_MEMORY",
+        default_value_t = Span(Config::default().uncertain_memory))]
+    uncertain_memory: Span,
+    /// How long a call to Redis may take before Redis counts as out of reach
+    #[arg(long, value_name = "TIME", env = "REFRESHD_STORE_TIMEOUT",
+        default_value_t = Span(Config::default().store_timeout))]
+    store_timeout: Span,
+    /// How often the embedded store forgets what is over
+    #[arg(long, value_name = "TIME", env = "REFRESHD_CLEANUP_INTERVAL",
+        default_value_t = Span(Config::default().cleanup_interval))]
+    cleanup_interval: Span,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Policy {
+    /// Present it again: it may save the session
+    Retry,
+    /// Never present it again while it is remembered
+    Never,
+}
+
+impl Settings {
+    /// The settings as the library takes them, validated; `upstream` is left to whoever knows it.
+    pub(crate) fn config(&self) -> Result<Config, BadSetting> {
+        // Every field is named, so that a new setting does not compile until it has a flag.
+        let config = Config {
+            namespace: self.namespace.clone(),
+            upstream: None,
+            refresh_timeout: self.refresh_timeout.0,
+            wait_timeout: self.wait_timeout.0,
+            call_limit: self.call_limit.map(|span| span.0),
+            lease: self.lease.0,
+            retry_lost_after: self.retry_lost_after.map(|span| span.0),
+            keep_outcome: self.keep_outcome.0,
+            keep_failure: self.keep_failure.0,
+            uncertain: match self.uncertain {
+                Policy::Retry => Uncertain::Retry,
+                Policy::Never => Uncertain::Never,
+            },
+            uncertain_memory: self.uncertain_memory.0,
+            store_timeout: self.store_timeout.0,
+            pepper: self.pepper()?,
+            cleanup_interval: self.cleanup_interval.0,
+        };
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The URL of Redis; none means the embedded store.
+    pub(crate) fn redis(&self) -> Result<Option<Secret>, BadSetting> {
+        if let Some(file) = &self.redis_file {
+            return read_secret("--redis-file", file).map(Some);
+        }
+        let Some(url) = &self.redis else { return Ok(None) };
+        if has_password(url.expose()) && std::env::args().any(|argument| argument.contains(url.expose())) {
+            return Err(BadSetting::new(
+                "--redis holds a password, which everybody on this machine can read in the list of processes: \
+                 give the URL by the environment variable REFRESHD_REDIS or by --redis-file",
+            ));
+        }
+        Ok(Some(url.clone()))
+    }
+
+    fn pepper(&self) -> Result<Option<Secret>, BadSetting> {
+        const VARIABLE: &str = "REFRESHD_PEPPER";
+        match (&self.pepper_file, std::env::var_os(VARIABLE)) {
+            (None, None) => Ok(None),
+            (Some(file), None) => read_secret("--pepper-file", file).map(Some),
+            (None, Some(text)) => match text.into_string() {
+                Ok(text) => Ok(Some(Secret::from(text))),
+                Err(_) => Err(BadSetting::new(format!("{VARIABLE} is not UTF-8: take a text, such as 64 hex digits"))),
+            },
+            (Some(_), Some(_)) => {
+                Err(BadSetting::new(format!("--pepper-file and {VARIABLE} are both given: keep one of them")))
+            }
+        }
+    }
+}
+
+/// The first line of a file that must have one line, without its line end.
+pub(crate) fn read_secret(flag: &str, file: &Path) -> Result<Secret, BadSetting> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| BadSetting::new(format!("{flag} {} cannot be read: {error}", file.display())))?;
+    let text = Secret::from(text);
+    let line = text.expose().trim_end_matches(['\r', '\n']);
+    if line.is_empty() || line.contains('\n') {
+        return Err(BadSetting::new(format!("{flag} {} must hold one line", file.display())));
+    }
+    Ok(Secret::from(line))
+}
+
+/// Whether a URL has a password before its host. Taken from the text: a URL that does not parse may hold one, too.
+fn has_password(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+}
+
+/// A flag's text that nobody prints.
+fn secret() -> ValueParser {
+    ValueParser::new(|text: &str| Ok::<_, std::convert::Infallible>(Secret::from(text)))
+}
+
+/// A duration as people write it: `30s`, `1m 30s`, `100ms`, `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span(pub(crate) Duration);
+
+impl FromStr for Span {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_duration(text).map(Self)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// Why nothing was started: one line that names the setting and the remedy. Ends the process with code 2.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BadSetting(String);
+
+impl BadSetting {
+    /// The line; line breaks that an operating system or a library put into its message are taken out.
+    pub(crate) fn new(line: impl Into<String>) -> Self {
+        Self(line.into().split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// Fields whose flag cannot be had by replacing `_`.
+const OTHER_NAMES: [(&str, &str); 1] = [("pepper", "the pepper (--pepper-file or REFRESHD_PEPPER)")];
+
+/// What the user calls a field of [`Config`].
+fn flag(field: &str) -> String {
+    match OTHER_NAMES.iter().find(|(name, _)| *name == field) {
+        Some((_, flag)) => (*flag).to_owned(),
+        None => format!("--{}", field.replace('_', "-")),
+    }
+}
+
+impl From<ConfigError> for BadSetting {
+    fn from(error: ConfigError) -> Self {
+        let ConfigError { setting, value, allowed } = error;
+        // Other settings that the text compares with are words with an underscore.
+        let allowed: Vec<String> = allowed
+            .split(' ')
+            .map(|word| if word.contains('_') && word.len() > 1 { flag(word) } else { word.to_owned() })
+            .collect();
+        Self::new(format!("{} is {value}: it must {}", flag(setting), allowed.join(" ")))
+    }
+}
+
+impl From<ConnectError> for BadSetting {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Config(error) => error.into(),
+            ConnectError::Unreachable { .. } => {
+                Self::new(format!("--redis: {error}; start it, correct the URL, or leave --redis out to run alone"))
+            }
+            ConnectError::Mismatch { .. } => Self::new(format!("--namespace: {error}")),
+            // The other ways name their remedy themselves.
+            error => Self::new(format!("--redis: {error}")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        settings: Settings,
+    }
+
+    fn settings(arguments: &[&str]) -> Settings {
+        Cli::try_parse_from([&["refreshd"], arguments].concat()).expect("valid arguments").settings
+    }
+
+    #[test]
+    fn no_flags_are_the_defaults_of_the_library() {
+        let config = settings(&[]).config().expect("the defaults");
+
+        assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+    }
+
+    #[test]
+    fn flags_take_human_durations() {
+        let config = settings(&["--keep-outcome", "1m 30s", "--call-limit=90s", "--retry-lost-after", "0s"])
+            .config()
+            .expect("possible settings");
+
+        assert_eq!(config.keep_outcome, Duration::from_secs(90));
+        assert_eq!(config.call_limit(), Duration::from_secs(90));
+        assert_eq!(config.retry_lost_after(), Duration::ZERO);
+    }
+
+    #[test]
+    fn errors_name_the_flags() {
+        let longer = settings(&["--refresh-timeout", "60s"]).config().expect_err("longer than --wait-timeout");
+        let name = settings(&["--namespace", "a b"]).config().expect_err("no name");
+
+        assert_eq!(longer.to_string(), "--refresh-timeout is 60s: it must not be longer than --wait-timeout (35s)");
+        assert_eq!(name.to_string(), "--namespace is \"a b\": it must be 1 to 64 characters of A-Z a-z 0-9 . _ -");
+    }
+
+    #[test]
+    fn pepper_comes_from_a_file_without_its_line_end() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(file.path(), format!("{}\n", "p".repeat(32))).expect("written");
+
+        let config = settings(&["--pepper-file", file.path().to_str().expect("UTF-8")]).config().expect("a pepper");
+
+        assert_eq!(config.pepper.expect("set").expose(), "p".repeat(32));
+    }
+
+    #[test]
+    fn secrets_are_not_printed() {
+        let settings = settings(&["--redis", "redis://:hush@localhost"]);
+
+        assert!(!format!("{settings:?}").contains("hush"));
+    }
+
+    #[test]
+    fn password_in_a_url_is_seen() {
+        for url in ["redis://:pw@h", "rediss://u:pw@h:1/0", "u:pw@h"] {
+            assert!(has_password(url), "{url}");
+        }
+        for url in ["redis://h:6379/0", "redis://u@h:6379", "unix:///run/redis.sock"] {
+            assert!(!has_password(url), "{url}");
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! The way to the provider: one HTTP client that sends a token request once.
+//!
+//! It never retries, follows no redirect and probes nothing (a token request is not idempotent, RFC 9110 section
+//! 9.2.2), asks for no encoding, and goes straight to the provider: proxies named in the environment are not used,
+//! since a secret must not take a way that nobody configured here. TLS is verified against the certificates of the
+//! system, or against `--ca-file` alone.
+
+use std::error::Error;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{Request, Response};
+use refresh_coordinator::Config;
+use refresh_coordinator::exchange::SendError;
+use reqwest::{Certificate, Client, Url};
+
+use crate::settings::{BadSetting, Span};
+
+// No doc comment: clap would take it for the subcommand's own text.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Upstream")]
+pub(crate) struct UpstreamSettings {
+    // Not a doc comment, which rustdoc would read for links.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "REFRESHD_UPSTREAM",
+        help = "The provider's token endpoint, such as https://idp.example/oauth2/token"
+    )]
+    upstream: String,
+    /// Trust these certificates (PEM) for the upstream, and no others [default: those of the system]
+    #[arg(long, value_name = "FILE", env = "REFRESHD_CA_FILE")]
+    ca_file: Option<PathBuf>,
+    /// How long connecting may take, TLS included
+    #[arg(long, value_name = "TIME", env = "REFRESHD_CONNECT_TIMEOUT", default_value = "5s")]
+    connect_timeout: Span,
+    /// How long a request to the upstream may take in all [default: as --call-limit]
+    #[arg(long, value_name = "TIME", env = "REFRESHD_UPSTREAM_TIMEOUT")]
+    upstream_timeout: Option<Span>,
+    /// How long an idle connection is kept. Shorter than the provider keeps it: a request that meets the closing of
+    /// its connection may have been lost or not, and nobody knows
+    #[arg(long, value_name = "TIME", env = "REFRESHD_UPSTREAM_IDLE", default_value = "4s")]
+    upstream_idle: Span,
+    /// Do not connect to the upstream at start to see whether it is there
+    #[arg(long, env = "REFRESHD_NO_CHECK_UPSTREAM")]
+    no_check_upstream: bool,
+}
+
+/// More than any answer of a token endpoint; larger ones are given up.
+const LARGEST_BODY: usize = 1024 * 1024;
+
+/// The provider's token endpoint, and the client that reaches it.
+#[derive(Clone, Debug)]
+pub(crate) struct Upstream {
+    url: Url,
+    client: Client,
+}
+
+impl UpstreamSettings {
+    /// The client, checked as far as it can be without the provider.
+    pub(crate) fn build(&self, config: &Config) -> Result<Upstream, BadSetting> {
+        let url = self.url()?;
+        let limit = config.call_limit();
+        let timeout = self.upstream_timeout.map_or(limit, |span| span.0);
+        if timeout > limit {
+            return Err(longer("--upstream-timeout", timeout, "--call-limit", limit));
+        }
+        if self.connect_timeout.0 > timeout {
+            return Err(longer("--connect-timeout", self.connect_timeout.0, "--upstream-timeout", timeout));
+        }
+        let builder = Client::builder()
+            .retry(reqwest::retry::never())
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            .no_proxy()
+            .connect_timeout(self.connect_timeout.0)
+            .timeout(timeout)
+            .pool_idle_timeout(self.upstream_idle.0);
+        let builder = match &self.ca_file {
+            Some(_) => builder.tls_certs_only(self.certificates()?),
+            // Nothing to verify, so the system need not have certificates.
+            None if url.scheme() == "http" => builder.tls_certs_only([]),
+            None => builder,
+        };
+        let client = builder.build().map_err(|error| {
+            BadSetting::new(format!(
+                "--upstream needs TLS, which cannot be set up: {}; install the system's CA certificates or name a \
+                 --ca-file",
+                chain(&error.without_url())
+            ))
+        })?;
+        Ok(Upstream { url, client })
+    }
+
+    fn url(&self) -> Result<Url, BadSetting> {
+        const EXPECTED: &str = "expected such as https://idp.example/oauth2/token";
+        // The text itself is not repeated: it may hold a password.
+        let url = Url::parse(&self.upstream)
+            .map_err(|error| BadSetting::new(format!("--upstream is not a URL: {error}; {EXPECTED}")))?;
+        if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
+            return Err(BadSetting::new(format!("--upstream is a {} URL; {EXPECTED}", url.scheme())));
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(BadSetting::new(
+                "--upstream holds a user or a password: leave it out, clients authenticate themselves",
+            ));
+        }
+        if url.fragment().is_some() {
+            return Err(BadSetting::new(format!("--upstream ends with a fragment (#...); {EXPECTED}")));
+        }
+        Ok(url)
+    }
+
+    fn certificates(&self) -> Result<Vec<Certificate>, BadSetting> {
+        let Some(file) = &self.ca_file else { return Ok(Vec::new()) };
+        let wrong = |what: String| BadSetting::new(format!("--ca-file {}: {what}", file.display()));
+        let pem = std::fs::read(file).map_err(|error| wrong(format!("{error}; name a readable PEM file")))?;
+        let certificates = Certificate::from_pem_bundle(&pem)
+            .map_err(|error| wrong(format!("{}; PEM certificates are expected", chain(&error))))?;
+        if certificates.is_empty() {
+            return Err(wrong("no certificate in it; PEM certificates are expected".to_owned()));
+        }
+        Ok(certificates)
+    }
+
+    /// Connects to the provider once, and sends nothing.
+    pub(crate) async fn check(&self, upstream: &Upstream) -> Result<(), BadSetting> {
+        if self.no_check_upstream {
+            return Ok(());
+        }
+        let (host, port) = upstream.address();
+        let connect = tokio::net::TcpStream::connect((host.trim_matches(['[', ']']), port));
+        let reason = match tokio::time::timeout(self.connect_timeout.0, connect).await {
+            Ok(Ok(_)) => return Ok(()),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {}", self.connect_timeout),
+        };
+        Err(BadSetting::new(format!(
+            "--upstream: {host}:{port} cannot be reached: {reason}; correct the URL, or start without looking by \
+             --no-check-upstream"
+        )))
+    }
+}
+
+impl Upstream {
+    /// The provider's own path of the token endpoint.
+    pub(crate) fn path(&self) -> &str {
+        self.url.path()
+    }
+
+    /// What the fleet must agree on.
+    pub(crate) fn name(&self) -> String {
+        self.url.to_string()
+    }
+
+    /// Host and port, for people.
+    pub(crate) fn address(&self) -> (&str, u16) {
+        let host = self.url.host_str().expect("BUG: checked when it was built");
+        (host, self.url.port_or_known_default().expect("BUG: http and https have one"))
+    }
+
+    /// Whether secrets would cross a network in clear.
+    pub(crate) fn is_in_clear(&self) -> bool {
+        let host = self.address().0.trim_matches(['[', ']']);
+        let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
+        self.url.scheme() == "http" && !is_loopback
+    }
+
+    /// Sends a request, once, and takes the whole answer.
+    ///
+    /// # Errors
+    ///
+    /// `NotSent` only where no connection came about; whatever happens on one may have reached the provider.
+    ///
+    /// # Cancellation
+    ///
+    /// The request may have been sent, in part or whole.
+    pub(crate) async fn send(self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, SendError> {
+        let (parts, body) = request.into_parts();
+        let mut url = self.url;
+        if let Some(query) = parts.uri.query() {
+            let query = url.query().map_or_else(|| query.to_owned(), |own| format!("{own}&{query}"));
+            url.set_query(Some(&query));
+        }
+        let request = self.client.request(parts.method, url).headers(parts.headers).body(body);
+        let mut answer = request.send().await.map_err(send_error)?;
+
+        let mut body =
+            Vec::with_capacity(answer.content_length().map_or(0, |length| length as usize).min(LARGEST_BODY));
+        while let Some(chunk) = answer.chunk().await.map_err(send_error)? {
+            if body.len() + chunk.len() > LARGEST_BODY {
+                return Err(SendError::Unknown(format!("the answer has more than {LARGEST_BODY} bytes")));
+            }
+            body.extend_from_slice(&chunk);
+        }
+        let mut whole = Response::new(body);
+        *whole.status_mut() = answer.status();
+        *whole.headers_mut() = std::mem::take(answer.headers_mut());
+        Ok(whole)
+    }
+}
+
+fn send_error(error: reqwest::Error) -> SendError {
+    let was_sent = !(error.is_connect() || error.is_builder());
+    // The URL is known, and its query could be a secret.
+    let reason = chain(&error.without_url());
+    if was_sent { SendError::Unknown(reason) } else { SendError::NotSent(reason) }
+}
+
+/// An error and its causes in one line, each said once.
+fn chain(error: &dyn Error) -> String {
+    let mut parts = vec![error.to_string()];
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let part = error.to_string();
+        if !parts.iter().any(|said| said.contains(&part)) {
+            parts.push(part);
+        }
+        cause = error.source();
+    }
+    parts.join(": ")
+}
+
+fn longer(flag: &str, value: Duration, other: &str, bound: Duration) -> BadSetting {
+    let (value, bound) = (Span(value), Span(bound));
+    BadSetting::new(format!("{flag} is {value}: it must not be longer than {other} ({bound})"))
+}

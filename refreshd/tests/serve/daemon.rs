@@ -1,0 +1,148 @@
+//! A `refreshd serve` to test, and its callers.
+
+use std::net::SocketAddr;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, Once};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::provider::Provider;
+use crate::within;
+
+/// A running daemon; killed when dropped.
+pub(crate) struct Daemon {
+    child: Child,
+    pub(crate) address: SocketAddr,
+    lines: Arc<Mutex<Vec<String>>>,
+    count: watch::Receiver<usize>,
+    reader: JoinHandle<()>,
+}
+
+/// The binary with these arguments and nothing of our own environment that it would listen to.
+pub(crate) fn refreshd(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_refreshd"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy().to_ascii_lowercase();
+        if name.starts_with("refreshd_") || name == "rust_log" || name.ends_with("_proxy") {
+            command.env_remove(&name).env_remove(name.to_ascii_uppercase());
+        }
+    }
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+impl Daemon {
+    /// In front of this provider, at a free port.
+    pub(crate) async fn start(provider: &Provider, arguments: &[&str]) -> Self {
+        let url = provider.url();
+        let common = ["serve", "--listen", "127.0.0.1:0", "--log-format", "json", "--upstream", &url];
+        Self::spawn(refreshd(&[&common, arguments].concat())).await
+    }
+
+    pub(crate) async fn spawn(mut command: Command) -> Self {
+        let mut child = command.spawn().expect("refreshd starts");
+        let mut stderr = BufReader::new(child.stderr.take().expect("it is piped")).lines();
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let (counted, count) = watch::channel(0);
+        let log = Arc::clone(&lines);
+        let reader = tokio::spawn(async move {
+            while let Ok(Some(line)) = stderr.next_line().await {
+                log.lock().expect("no panic").push(line);
+                counted.send_modify(|count| *count += 1);
+            }
+        });
+        let mut daemon = Self { child, address: ([0, 0, 0, 0], 0).into(), lines, count, reader };
+        let line = daemon.logged(r#""message":"listening""#).await;
+        let line: serde_json::Value = serde_json::from_str(&line).expect("logs are JSON");
+        daemon.address = line["address"].as_str().expect("it is told").parse().expect("an address");
+        daemon
+    }
+
+    /// Waits for a line of the log.
+    pub(crate) async fn logged(&self, text: &str) -> String {
+        let mut count = self.count.clone();
+        within(async {
+            loop {
+                count.borrow_and_update();
+                if let Some(line) = self.lines.lock().expect("no panic").iter().find(|line| line.contains(text)) {
+                    return line.clone();
+                }
+                if count.changed().await.is_err() {
+                    panic!("refreshd ended without logging {text}: {:?}", self.lines.lock());
+                }
+            }
+        })
+        .await
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        let pid = self.child.id().expect("it runs");
+        kill(Pid::from_raw(pid.try_into().expect("a pid")), signal).expect("it is ours");
+    }
+
+    /// Waits for its end: the exit code and all it logged.
+    pub(crate) async fn ended(mut self) -> (Option<i32>, String) {
+        let status = within(self.child.wait()).await.expect("it is ours");
+        within(&mut self.reader).await.expect("no panic");
+        let log = self.lines.lock().expect("no panic").join("\n");
+        (status.code(), log)
+    }
+
+    /// A token request as clients send it, on a connection of its own.
+    pub(crate) async fn post(&self, body: &str) -> reqwest::Response {
+        let request = client().post(self.url("/token")).header("content-type", FORM).body(body.to_owned());
+        within(request.send()).await.expect("an answer")
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> (u16, String) {
+        let answer = within(client().get(self.url(path)).send()).await.expect("an answer");
+        (answer.status().as_u16(), within(answer.text()).await.expect("text"))
+    }
+
+    /// Sends bytes and gives back the connection.
+    pub(crate) async fn write(&self, bytes: &[u8]) -> TcpStream {
+        let mut stream = within(TcpStream::connect(self.address)).await.expect("it listens");
+        within(stream.write_all(bytes)).await.expect("written");
+        stream
+    }
+}
+
+pub(crate) const FORM: &str = "application/x-www-form-urlencoded";
+
+/// The parameters of a refresh.
+pub(crate) fn refresh(token: &str) -> String {
+    format!("grant_type=refresh_token&client_id=app&refresh_token={token}")
+}
+
+/// All that comes until the other side closes.
+pub(crate) async fn rest(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset after the answer is an end like any other.
+    let _ = within(stream.read_to_end(&mut bytes)).await;
+    String::from_utf8(bytes).expect("ASCII")
+}
+
+/// A client without proxies, retries and redirects.
+pub(crate) fn client() -> reqwest::Client {
+    static PROVIDER: Once = Once::new();
+    PROVIDER.call_once(|| {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+    });
+    reqwest::Client::builder()
+        .no_proxy()
+        .retry(reqwest::retry::never())
+        .redirect(reqwest::redirect::Policy::none())
+        .tls_certs_only([])
+        .build()
+        .expect("a client")
+}

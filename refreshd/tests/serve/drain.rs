@@ -1,0 +1,119 @@
+//! SIGTERM: nothing new, everything under way is answered, exit code 0.
+
+use nix::sys::signal::Signal;
+use tokio::net::TcpStream;
+
+use crate::daemon::{Daemon, refresh};
+use crate::provider::{Answer, Gate, Provider, json};
+use crate::within;
+
+const TOKENS: &str = r#"{"access_token":"a","refresh_token":"r2"}"#;
+
+async fn slow_provider(gate: &Gate) -> Provider {
+    let gate = gate.clone();
+    Provider::start(move |_| {
+        let gate = gate.clone();
+        async move {
+            gate.passed().await;
+            json(200, TOKENS)
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn what_is_under_way_at_sigterm_is_answered() {
+    let gate = Gate::closed();
+    let provider = slow_provider(&gate).await;
+    let daemon = Daemon::start(&provider, &[]).await;
+    let address = daemon.address;
+
+    let refresh = refresh("r1");
+    let (led, passed_on, ()) =
+        tokio::join!(daemon.post(&refresh), daemon.post("grant_type=client_credentials"), async {
+            provider.asked(2).await;
+            daemon.signal(Signal::SIGTERM);
+            daemon.logged("draining").await;
+            // The listener is closed a moment after the line is written.
+            within(async { while TcpStream::connect(address).await.is_ok() {} }).await;
+            gate.open();
+        });
+
+    for answer in [led, passed_on] {
+        assert_eq!(answer.status(), 200);
+        assert_eq!(within(answer.text()).await.expect("text"), TOKENS);
+    }
+    let (code, log) = daemon.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("drained"), "{log}");
+}
+
+#[tokio::test]
+async fn request_that_is_no_refresh_holds_the_drain_too() {
+    // No flight: nothing but its connection tells that it is under way.
+    let gate = Gate::closed();
+    let provider = slow_provider(&gate).await;
+    let daemon = Daemon::start(&provider, &[]).await;
+
+    let (answer, ()) = tokio::join!(daemon.post("grant_type=client_credentials"), async {
+        provider.asked(1).await;
+        daemon.signal(Signal::SIGTERM);
+        daemon.logged("draining").await;
+        within(async { while TcpStream::connect(daemon.address).await.is_ok() {} }).await;
+        gate.open();
+    });
+
+    assert_eq!(within(answer.text()).await.expect("text"), TOKENS);
+    assert_eq!(daemon.ended().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn not_ready_while_draining() {
+    let gate = Gate::closed();
+    let provider = slow_provider(&gate).await;
+    let daemon = Daemon::start(&provider, &[]).await;
+    // Ahead of the signal, as afterwards nobody is let in; the rest of its request comes when draining has begun.
+    let mut probe = daemon.write(b"GET /readyz HTTP/1.1\r\n").await;
+    let refresh = refresh("r1");
+
+    let (answer, readiness) = tokio::join!(daemon.post(&refresh), async {
+        provider.asked(1).await;
+        daemon.signal(Signal::SIGTERM);
+        daemon.logged("draining").await;
+        within(async { while TcpStream::connect(daemon.address).await.is_ok() {} }).await;
+        within(tokio::io::AsyncWriteExt::write_all(&mut probe, b"host: x\r\n\r\n")).await.expect("written");
+        let readiness = crate::daemon::rest(probe).await;
+        gate.open();
+        readiness
+    });
+
+    assert!(readiness.starts_with("HTTP/1.1 503 ") && readiness.contains("draining"), "{readiness}");
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn provider_that_never_answers_does_not_hold_the_drain() {
+    let provider = Provider::start(|_| std::future::pending::<Answer>()).await;
+    let daemon = Daemon::start(&provider, &["--drain", "200ms"]).await;
+    let request = format!("POST /token HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{}", 13, "grant_type=x!");
+    let _caller = daemon.write(request.as_bytes()).await;
+    provider.asked(1).await;
+
+    daemon.signal(Signal::SIGTERM);
+
+    let (code, log) = daemon.ended().await;
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("the deadline is over"), "{log}");
+}
+
+#[tokio::test]
+async fn idle_daemon_ends_at_once() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let gate = Gate::closed();
+        let daemon = Daemon::start(&slow_provider(&gate).await, &["--drain", "1h"]).await;
+
+        daemon.signal(signal);
+
+        assert_eq!(daemon.ended().await.0, Some(0));
+    }
+}

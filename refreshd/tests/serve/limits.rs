@@ -1,0 +1,100 @@
+//! Limits on what callers may send, how slowly, and how many at once.
+
+use std::time::Duration;
+
+use crate::daemon::{Daemon, refresh, rest};
+use crate::provider::{Gate, Provider, json};
+
+const HEAD: &str = "POST /token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\n";
+
+async fn provider() -> Provider {
+    Provider::start(async |_| json(200, r#"{"access_token":"a"}"#)).await
+}
+
+#[tokio::test]
+async fn body_over_the_limit_is_answered_with_413() {
+    let provider = provider().await;
+    let daemon = Daemon::start(&provider, &["--max-body", "1KiB"]).await;
+    let body = "x".repeat(1025);
+
+    let announced =
+        daemon.write(format!("{HEAD}content-length: 1025\r\nexpect: 100-continue\r\n\r\n").as_bytes()).await;
+    let sent = daemon.write(format!("{HEAD}content-length: 1025\r\n\r\n{body}").as_bytes()).await;
+    let chunked = daemon.write(format!("{HEAD}transfer-encoding: chunked\r\n\r\n401\r\n{body}\r\n").as_bytes()).await;
+
+    for stream in [announced, sent, chunked] {
+        let answer = rest(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+        assert!(answer.contains("no-store") && answer.contains(r#"{"error":"invalid_request""#), "{answer}");
+    }
+    assert!(provider.seen().is_empty());
+}
+
+#[tokio::test]
+async fn headers_over_the_limit_are_answered_with_431() {
+    let daemon = Daemon::start(&provider().await, &["--max-headers", "8KiB"]).await;
+
+    let large = daemon.write(format!("{HEAD}x-large: {}\r\n\r\n", "x".repeat(9000)).as_bytes()).await;
+    let many = daemon.write(format!("{HEAD}{}\r\n", "x: y\r\n".repeat(101)).as_bytes()).await;
+
+    for stream in [large, many] {
+        let answer = rest(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 431 "), "{answer}");
+    }
+}
+
+#[tokio::test]
+async fn who_sends_too_slowly_is_cut_off() {
+    let provider = provider().await;
+    let daemon = Daemon::start(&provider, &["--read-timeout", "200ms"]).await;
+
+    let silent = daemon.write(b"").await;
+    let in_headers = daemon.write(b"POST /token HTTP/1.1\r\nhost:").await;
+    let in_body = daemon.write(format!("{HEAD}content-length: 100\r\n\r\ngrant_type=").as_bytes()).await;
+
+    assert_eq!(rest(silent).await, "");
+    assert!(!rest(in_headers).await.contains("200 OK"));
+    let answer = rest(in_body).await;
+    assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    assert!(provider.seen().is_empty());
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let provider = Provider::start(move |_| {
+        let held = held.clone();
+        async move {
+            held.passed().await;
+            json(200, r#"{"access_token":"a"}"#)
+        }
+    })
+    .await;
+    let daemon = Daemon::start(&provider, &["--max-connections", "1"]).await;
+    let body = refresh("r1");
+    let request = format!("{HEAD}connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    let first = daemon.write(request.as_bytes()).await;
+    provider.asked(1).await;
+
+    let second = daemon.write(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await;
+    // That nothing happens has no event to wait for. Without the limit the answer is there within a millisecond.
+    let early = tokio::time::timeout(Duration::from_millis(200), second.readable()).await;
+    gate.open();
+
+    assert!(early.is_err(), "answered while another connection had the only place");
+    assert!(rest(first).await.starts_with("HTTP/1.1 200 "));
+    assert!(rest(second).await.starts_with("HTTP/1.1 200 "));
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_http_are_refused_and_not_echoed() {
+    let daemon = Daemon::start(&provider().await, &["--log", "trace"]).await;
+
+    let answer = rest(daemon.write(b"POST /token HTTP/1.1\r\nauthori\x01zation: hush\r\n\r\n").await).await;
+
+    assert!(answer.starts_with("HTTP/1.1 400 ") && !answer.contains("hush"), "{answer}");
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    let (_, log) = daemon.ended().await;
+    assert!(!log.contains("hush"), "{log}");
+}

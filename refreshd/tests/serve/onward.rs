@@ -1,0 +1,148 @@
+//! What goes to the provider, and how: as it came, once, over connections that are kept.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use http::Response;
+
+use crate::daemon::{Daemon, FORM, client, refresh, refreshd};
+use crate::provider::{Provider, json};
+use crate::within;
+
+const TOKENS: &str = r#"{"access_token":"a"}"#;
+
+#[tokio::test]
+async fn what_is_no_refresh_is_passed_on_once_as_it_is() {
+    let provider = Provider::start(async |_| {
+        let answer = Response::builder().status(418).header("x-more", "1").header("set-cookie", "c=1");
+        Some(answer.body(b"tea\n".to_vec()).expect("a response"))
+    })
+    .await;
+    let daemon = Daemon::start(&provider, &[]).await;
+    let body = "grant_type=authorization_code&code=c%2b1&grant_type=x";
+
+    let request = client()
+        .post(daemon.url("/token?p=1"))
+        .header("content-type", FORM)
+        .header("authorization", "Basic YTpi")
+        .header("accept-encoding", "gzip")
+        .header("x-request-id", "7")
+        .body(body);
+    let answer = within(request.send()).await.expect("an answer");
+
+    assert_eq!((answer.status().as_u16(), &answer.headers()["x-more"]), (418, &"1".parse().unwrap()));
+    assert_eq!(
+        (&answer.headers()["set-cookie"], &answer.headers()["cache-control"]),
+        (&"c=1".parse().unwrap(), &"no-store".parse().unwrap())
+    );
+    assert_eq!(within(answer.text()).await.expect("text"), "tea\n");
+    let seen = &provider.seen()[..];
+    assert_eq!((seen.len(), seen[0].target.as_str(), seen[0].body.as_str()), (1, "/oauth2/token?p=1", body));
+    assert_eq!(
+        (&seen[0].headers["authorization"], &seen[0].headers["x-request-id"]),
+        (&"Basic YTpi".parse().unwrap(), &"7".parse().unwrap())
+    );
+    assert_eq!(seen[0].headers["host"], format!("localhost:{}", provider.address.port()));
+    assert!(!seen[0].headers.contains_key("accept-encoding"));
+}
+
+#[tokio::test]
+async fn only_refresh_keeps_everything_else_from_the_provider() {
+    let provider = Provider::start(async |_| json(200, TOKENS)).await;
+    let daemon = Daemon::start(&provider, &["--only-refresh"]).await;
+
+    let answer = daemon.post("grant_type=client_credentials").await;
+
+    assert_eq!(answer.status(), 400);
+    assert!(within(answer.text()).await.expect("text").contains("unsupported_grant_type"));
+    assert!(provider.seen().is_empty());
+}
+
+#[tokio::test]
+async fn session_header_is_not_passed_on() {
+    let provider = Provider::start(async |_| json(200, TOKENS)).await;
+    let daemon = Daemon::start(&provider, &["--session-header", "X-Session"]).await;
+
+    let request = client().post(daemon.url("/token")).header("content-type", FORM).header("x-session", "s");
+    let answer = within(request.body(refresh("r1")).send()).await.expect("an answer");
+
+    assert_eq!(answer.status(), 200);
+    assert!(!provider.seen()[0].headers.contains_key("x-session"));
+}
+
+#[tokio::test]
+async fn connections_to_the_provider_are_kept() {
+    let provider = Provider::start(async |_| json(200, TOKENS)).await;
+    let daemon = Daemon::start(&provider, &[]).await;
+
+    for token in ["r1", "r2", "r3"] {
+        assert_eq!(daemon.post(&refresh(token)).await.status(), 200);
+    }
+
+    assert!(provider.seen().iter().all(|seen| seen.connection == provider.seen()[0].connection));
+}
+
+#[tokio::test]
+async fn redirects_are_not_followed() {
+    let provider = Provider::start(async |_| {
+        let answer = Response::builder().status(307).header("location", "/elsewhere");
+        Some(answer.body(Vec::new()).expect("a response"))
+    })
+    .await;
+    let daemon = Daemon::start(&provider, &[]).await;
+
+    assert_eq!(daemon.post(&refresh("r1")).await.status(), 307);
+    assert_eq!(daemon.post("grant_type=password").await.status(), 307);
+    assert_eq!(provider.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn request_that_was_lost_on_its_way_is_not_sent_again() {
+    // The second request comes on a connection that is reused: that is where HTTP clients try again by themselves.
+    let asked = AtomicUsize::new(0);
+    let provider = Provider::start(move |_| {
+        let answer = if asked.fetch_add(1, Ordering::SeqCst) == 0 { json(200, TOKENS) } else { None };
+        std::future::ready(answer)
+    })
+    .await;
+    let daemon = Daemon::start(&provider, &[]).await;
+    assert_eq!(daemon.post(&refresh("r1")).await.status(), 200);
+
+    let answer = daemon.post(&refresh("r2")).await;
+
+    assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+    let body = within(answer.text()).await.expect("text");
+    assert!(body.contains("temporarily_unavailable") && body.contains("was asked"), "{body}");
+    let (_, metrics) = daemon.get("/metrics").await;
+    assert!(metrics.contains("\nrefresh_coordinator_unknown_total 1\n"), "{metrics}");
+    let seen = provider.seen();
+    assert_eq!(seen.iter().filter(|seen| seen.body == refresh("r2")).count(), 1);
+    assert_eq!(seen[0].connection, seen[1].connection);
+}
+
+#[tokio::test]
+async fn proxies_of_the_environment_are_not_used() {
+    let provider = Provider::start(async |_| json(200, TOKENS)).await;
+    let mut command = refreshd(&["serve", "--listen", "127.0.0.1:0"]);
+    command.env("REFRESHD_UPSTREAM", provider.url()).env("REFRESHD_LOG_FORMAT", "json");
+    for name in ["http_proxy", "HTTP_PROXY", "https_proxy", "ALL_PROXY"] {
+        command.env(name, "http://127.0.0.1:1");
+    }
+    let daemon = Daemon::spawn(command).await;
+
+    assert_eq!(daemon.post(&refresh("r1")).await.status(), 200);
+}
+
+#[tokio::test]
+async fn provider_that_went_away_is_transient() {
+    let provider = Provider::start(async |_| json(200, TOKENS)).await;
+    let daemon = Daemon::start(&provider, &[]).await;
+    drop(provider);
+
+    for body in [refresh("r1"), "grant_type=password".to_owned()] {
+        // The listener is closed as soon as its task is: until then connections are taken and dropped.
+        let answer = daemon.post(&body).await;
+
+        assert!([502, 503].contains(&answer.status().as_u16()), "{}", answer.status());
+        assert!(within(answer.text()).await.expect("text").contains("temporarily_unavailable"));
+    }
+}

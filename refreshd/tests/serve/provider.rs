@@ -1,0 +1,180 @@
+//! A provider made for a test: it answers as the test says, and remembers what it was sent.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_rustls::TlsAcceptor;
+
+use crate::within;
+
+/// What the provider was sent.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    /// Which connection it came on, counted from 0.
+    pub(crate) connection: usize,
+    pub(crate) target: String,
+    pub(crate) headers: http::HeaderMap,
+    pub(crate) body: String,
+}
+
+/// The answer; none closes the connection instead.
+pub(crate) type Answer = Option<Response<Vec<u8>>>;
+type Handler = Arc<dyn Fn(Seen) -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
+
+pub(crate) struct Provider {
+    pub(crate) address: SocketAddr,
+    scheme: &'static str,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    count: watch::Receiver<usize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Provider {
+    pub(crate) async fn start<F>(answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        Self::listen(None, answer).await
+    }
+
+    pub(crate) async fn start_tls<F>(tls: TlsAcceptor, answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        Self::listen(Some(tls), answer).await
+    }
+
+    async fn listen<F>(tls: Option<TlsAcceptor>, answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        let handler: Handler = Arc::new(move |seen| Box::pin(answer(seen)));
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (counted, count) = watch::channel(0);
+        let serving = Serving { handler, seen: Arc::clone(&seen), counted: Arc::new(counted) };
+        let task = tokio::spawn(async move {
+            let connections = AtomicUsize::new(0);
+            loop {
+                let Ok((stream, _)) = listener.accept().await else { continue };
+                let (serving, tls) = (serving.clone(), tls.clone());
+                let connection = connections.fetch_add(1, Ordering::Relaxed);
+                tokio::spawn(async move {
+                    match tls {
+                        None => serving.serve(connection, stream).await,
+                        // A client that does not trust us leaves in the handshake.
+                        Some(tls) => {
+                            if let Ok(stream) = tls.accept(stream).await {
+                                serving.serve(connection, stream).await;
+                            }
+                        }
+                    }
+                });
+            }
+        });
+        Self { address, scheme, seen, count, task }
+    }
+
+    /// The token endpoint's URL.
+    pub(crate) fn url(&self) -> String {
+        format!("{}://localhost:{}/oauth2/token", self.scheme, self.address.port())
+    }
+
+    /// Everything it was sent so far.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().expect("no panic").clone()
+    }
+
+    /// Waits until it has been sent this many requests.
+    pub(crate) async fn asked(&self, times: usize) {
+        within(self.count.clone().wait_for(|count| *count >= times)).await.expect("it runs");
+    }
+}
+
+#[derive(Clone)]
+struct Serving {
+    handler: Handler,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    counted: Arc<watch::Sender<usize>>,
+}
+
+impl Serving {
+    async fn serve(self, connection: usize, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let serving = self.clone();
+            async move { serving.answer(connection, request).await }
+        });
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    }
+
+    async fn answer(self, connection: usize, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Hangup> {
+        let (parts, body) = request.into_parts();
+        let body = body.collect().await.map_err(|_| Hangup)?.to_bytes();
+        let seen = Seen {
+            connection,
+            target: parts.uri.to_string(),
+            headers: parts.headers,
+            body: String::from_utf8_lossy(&body).into_owned(),
+        };
+        self.seen.lock().expect("no panic").push(seen.clone());
+        self.counted.send_modify(|count| *count += 1);
+        let answer = (self.handler)(seen).await.ok_or(Hangup)?;
+        Ok(answer.map(|body| Full::new(Bytes::from(body))))
+    }
+}
+
+/// Ends a connection in the middle of an exchange.
+#[derive(Debug)]
+struct Hangup;
+
+impl std::fmt::Display for Hangup {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("hung up")
+    }
+}
+
+impl std::error::Error for Hangup {}
+
+/// An answer with this status, type JSON.
+pub(crate) fn json(status: u16, body: &str) -> Answer {
+    let answer = Response::builder().status(status).header("content-type", "application/json");
+    Some(answer.body(body.as_bytes().to_vec()).expect("a response"))
+}
+
+/// What a flight ends with: everybody waits here until the test opens it.
+#[derive(Clone)]
+pub(crate) struct Gate(watch::Sender<bool>);
+
+impl Gate {
+    pub(crate) fn closed() -> Self {
+        Self(watch::Sender::new(false))
+    }
+
+    pub(crate) fn open(&self) {
+        self.0.send_replace(true);
+    }
+
+    pub(crate) async fn passed(&self) {
+        self.0.subscribe().wait_for(|is_open| *is_open).await.expect("it is held here");
+    }
+}

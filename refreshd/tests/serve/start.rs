@@ -1,0 +1,143 @@
+//! Whatever is wrong at start: one line that names the setting, exit code 2, nothing half-started.
+
+use std::net::TcpListener;
+
+use crate::daemon::refreshd;
+use crate::within;
+
+/// Runs it until it gives up; the one line.
+async fn refused(command: &mut tokio::process::Command) -> String {
+    let output = within(command.output()).await.expect("refreshd runs");
+    let line = String::from_utf8(output.stderr).expect("UTF-8");
+    assert_eq!(output.status.code(), Some(2), "{line}");
+    assert_eq!(line.lines().count(), 1, "{line}");
+    assert!(line.starts_with("refreshd: "), "{line}");
+    line
+}
+
+/// A port of this machine where nobody listens.
+fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+}
+
+const UPSTREAM: [&str; 4] = ["serve", "--upstream", "http://127.0.0.1:9/token", "--no-check-upstream"];
+
+#[tokio::test]
+async fn each_wrong_setting_is_named_with_what_would_be_right() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path.to_str().expect("UTF-8").to_owned()
+    };
+    let (short, empty) = (file("short", "pepper\n"), file("empty", ""));
+    let missing = folder.path().join("missing").to_str().expect("UTF-8").to_owned();
+
+    let cases: &[(&[&str], &[&str])] = &[
+        (&["--lese", "1s"], &["--lese", "--lease"]),
+        (&["--lease", "10"], &["--lease", "time unit"]),
+        (&["--lease", "1ms"], &["--lease is 1ms", "100ms to 600s"]),
+        (&["--refresh-timeout", "1m"], &["--refresh-timeout is 60s", "--wait-timeout (35s)"]),
+        (&["--namespace", "a{b}"], &["--namespace", "A-Z a-z 0-9 . _ -"]),
+        (&["--uncertain", "perhaps"], &["--uncertain", "retry, never"]),
+        (&["--pepper-file", &short], &["--pepper-file", "32 bytes"]),
+        (&["--pepper-file", &missing], &["--pepper-file", "No such file"]),
+        (&["--redis-file", &empty], &["--redis-file", "one line"]),
+        (&["--redis", "redis://:hush@127.0.0.1:1"], &["--redis", "password", "REFRESHD_REDIS", "--redis-file"]),
+        (&["--ca-file", &missing], &["--ca-file", "No such file"]),
+        (&["--ca-file", &short], &["--ca-file", "PEM"]),
+        (&["--upstream-timeout", "2m"], &["--upstream-timeout is 2m", "--call-limit (1m)"]),
+        (&["--connect-timeout", "2m"], &["--connect-timeout is 2m", "--upstream-timeout (1m)"]),
+        (&["--session-header", "a b"], &["--session-header"]),
+        (&["--max-body", "64kb"], &["--max-body", "64KiB"]),
+        (&["--max-headers", "1KiB"], &["--max-headers is 1KiB", "8KiB"]),
+        (&["--max-connections", "0"], &["--max-connections", "1.."]),
+        (&["--listen", "nowhere"], &["--listen nowhere", "127.0.0.1:8400"]),
+        (&["--log", "info,=x="], &["--log", "refreshd=debug"]),
+        (&["--log-format", "xml"], &["--log-format", "text, json"]),
+    ];
+    for (arguments, parts) in cases {
+        let line = refused(&mut refreshd(&[&UPSTREAM, *arguments].concat())).await;
+
+        assert!(parts.iter().all(|part| line.contains(part)), "{arguments:?}: {line}");
+        assert!(!line.contains("hush"), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn each_wrong_upstream_is_named_with_what_would_be_right() {
+    let cases: &[(&str, &str)] = &[
+        ("idp.example/token", "is not a URL"),
+        ("https://", "is not a URL"),
+        ("ftp://idp.example/token", "is a ftp URL"),
+        ("https://app:hush@idp.example/token", "a user or a password"),
+        ("https://idp.example/token#x", "fragment"),
+    ];
+    for (url, part) in cases {
+        let line = refused(&mut refreshd(&["serve", "--upstream", url])).await;
+
+        assert!(line.contains("--upstream") && line.contains(part) && !line.contains("hush"), "{url}: {line}");
+    }
+    let line = refused(&mut refreshd(&["serve"])).await;
+    assert!(line.contains("--upstream <URL>"), "{line}");
+}
+
+#[tokio::test]
+async fn upstream_out_of_reach_is_told_at_start() {
+    let port = closed_port();
+
+    let line = refused(&mut refreshd(&["serve", "--upstream", &format!("http://127.0.0.1:{port}/token")])).await;
+
+    for part in ["--upstream", &format!("127.0.0.1:{port}"), "refused", "--no-check-upstream"] {
+        assert!(line.contains(part), "{line}");
+    }
+}
+
+#[tokio::test]
+async fn redis_out_of_reach_is_told_at_start() {
+    let url = format!("redis://127.0.0.1:{}", closed_port());
+
+    let line = refused(&mut refreshd(&[&UPSTREAM[..], &["--listen", "127.0.0.1:0", "--redis", &url]].concat())).await;
+
+    assert!(line.contains("--redis") && line.contains("127.0.0.1"), "{line}");
+}
+
+#[tokio::test]
+async fn malformed_redis_url_is_told_without_its_password() {
+    let mut command = refreshd(&[&UPSTREAM[..], &["--listen", "127.0.0.1:0"]].concat());
+
+    let line = refused(command.env("REFRESHD_REDIS", "rediss:/hush@:x")).await;
+
+    assert!(line.contains("--redis") && line.contains("redis://") && !line.contains("hush"), "{line}");
+}
+
+#[tokio::test]
+async fn taken_address_is_told_at_start() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("it is bound").to_string();
+
+    let line = refused(&mut refreshd(&[&UPSTREAM[..], &["--listen", &address]].concat())).await;
+
+    assert!(line.contains(&format!("--listen {address}")) && line.contains("in use"), "{line}");
+}
+
+#[tokio::test]
+async fn pepper_in_two_places_is_refused() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "p".repeat(32)).expect("written");
+    let path = file.path().to_str().expect("UTF-8");
+    let mut command = refreshd(&[&UPSTREAM[..], &["--pepper-file", path]].concat());
+
+    let line = refused(command.env("REFRESHD_PEPPER", "q".repeat(32))).await;
+
+    assert!(line.contains("--pepper-file") && line.contains("REFRESHD_PEPPER"), "{line}");
+}
+
+#[tokio::test]
+async fn help_and_version_are_no_errors() {
+    for arguments in [&["--help"][..], &["serve", "--help"], &["--version"]] {
+        let output = within(refreshd(arguments).output()).await.expect("refreshd runs");
+
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}");
+    }
+}

@@ -1,0 +1,68 @@
+//! TLS to the provider is verified, against the CA file alone where one is given.
+
+use std::sync::Arc;
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use tokio_rustls::TlsAcceptor;
+
+use crate::daemon::{Daemon, refresh};
+use crate::provider::{Provider, json};
+use crate::within;
+
+/// A CA in a file, and a provider with a certificate of it for this name.
+async fn provider_named(name: &str) -> (tempfile::NamedTempFile, Provider) {
+    let ca_key = KeyPair::generate().expect("a key");
+    let mut ca = CertificateParams::new(Vec::new()).expect("no names");
+    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let ca_certificate = ca.self_signed(&ca_key).expect("a certificate");
+    let key = KeyPair::generate().expect("a key");
+    let certificate = CertificateParams::new([name.to_owned()])
+        .expect("a name")
+        .signed_by(&key, &Issuer::new(ca, ca_key))
+        .expect("a certificate");
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), ca_certificate.pem()).expect("written");
+
+    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("versions")
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).expect("a key"))
+        .expect("they fit");
+    let tls = TlsAcceptor::from(Arc::new(tls));
+    let provider = Provider::start_tls(tls, async |_| json(200, r#"{"access_token":"a"}"#)).await;
+    (file, provider)
+}
+
+#[tokio::test]
+async fn provider_of_the_ca_file_is_trusted() {
+    let (ca, provider) = provider_named("localhost").await;
+    let daemon = Daemon::start(&provider, &["--ca-file", ca.path().to_str().expect("UTF-8")]).await;
+
+    let answer = daemon.post(&refresh("r1")).await;
+
+    assert_eq!(answer.status(), 200);
+    assert_eq!(provider.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn provider_of_another_ca_or_name_is_sent_nothing() {
+    let (_own, other) = provider_named("localhost").await;
+    let (ca, misnamed) = provider_named("elsewhere.example").await;
+
+    for provider in [other, misnamed] {
+        let daemon = Daemon::start(&provider, &["--ca-file", ca.path().to_str().expect("UTF-8")]).await;
+
+        let answer = daemon.post(&refresh("r1")).await;
+
+        assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+        let body = within(answer.text()).await.expect("text");
+        assert!(body.contains("cannot be reached"), "nothing was sent: {body}");
+        let (_, metrics) = daemon.get("/metrics").await;
+        assert!(metrics.contains("\nrefresh_coordinator_not_sent_total 1\n"), "{metrics}");
+        let line = daemon.logged("a refresh brought no tokens").await;
+        assert!(line.contains("nothing was sent") && line.contains("certificate"), "the operator is told why: {line}");
+        assert!(provider.seen().is_empty());
+    }
+}

@@ -1,0 +1,243 @@
+//! What a caller is answered: the provider's own bytes wherever there are any, else an OAuth error of our own.
+//!
+//! Clients delete their session on 400 and 401. What may succeed later is therefore 429 or 503 with Retry-After, and
+//! 400 is left for requests that cannot be answered and for tokens that are lost.
+
+use std::time::Duration;
+
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Response, StatusCode};
+
+use super::request::Unreadable;
+use super::{SendError, headers};
+use crate::error::{RefreshError, Refusal};
+use crate::outcome::{ProviderFailure, ProviderResponse};
+use crate::{Refreshed, Role};
+
+/// How an answer came about; an extension of every response of a [`TokenExchange`](super::TokenExchange).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Served {
+    /// A refresh, with tokens.
+    Tokens(Role),
+    /// A refresh that brought none: the provider's answer, or why there is no answer.
+    Failed,
+    /// No refresh: the provider's answer, passed on.
+    PassedOn,
+    /// Refused as it was read; nobody was asked.
+    Refused,
+}
+
+impl Served {
+    /// One word, for a log or a label.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Tokens(Role::Led) => "led",
+            Self::Tokens(Role::JoinedHere) => "joined_here",
+            Self::Tokens(Role::JoinedFleet) => "joined_fleet",
+            Self::Tokens(Role::Latecomer) => "latecomer",
+            Self::Failed => "failed",
+            Self::PassedOn => "passed_on",
+            Self::Refused => "refused",
+        }
+    }
+}
+
+/// An answer of one's own: an OAuth error (RFC 6749 section 5.2) that nobody stores.
+///
+/// `description` must not hold a secret; characters that the standard does not allow there are replaced.
+/// `retry_after` becomes whole seconds, rounded up, at least one.
+pub fn oauth_error(
+    status: StatusCode,
+    error: &str,
+    description: &str,
+    retry_after: Option<Duration>,
+) -> Response<Vec<u8>> {
+    let description: String = description
+        .chars()
+        .map(|c| match c {
+            '"' | '\\' => '\'',
+            ' '..='~' => c,
+            _ => '?',
+        })
+        .collect();
+    let body = serde_json::json!({ "error": error, "error_description": description });
+    let mut answer = Response::new(body.to_string().into_bytes());
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
+    if let Some(time) = retry_after {
+        // Never early: who comes a second too soon is refused once more.
+        let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
+        headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    answer
+}
+
+pub(super) fn to_tokens(refreshed: &Refreshed) -> Response<Vec<u8>> {
+    served(Served::Tokens(refreshed.role()), of_provider(refreshed.tokens().response()))
+}
+
+pub(super) fn to_failure(error: &RefreshError) -> Response<Vec<u8>> {
+    let answer = match error {
+        RefreshError::Invalid(invalid) => return to_unreadable(&Unreadable(invalid.to_string())),
+        RefreshError::Provider { failure, .. } => to_provider_failure(failure),
+        // The provider was asked once more and its words are the better ones.
+        RefreshError::Lost { response: Some(response) } => of_provider(response),
+        RefreshError::Lost { response: None } => oauth_error(
+            StatusCode::BAD_REQUEST,
+            "invalid_grant",
+            "an earlier refresh of this token was lost, and the new tokens with it: log in again",
+            None,
+        ),
+        RefreshError::Refused(refusal) => match refusal {
+            Refusal::AnotherClaim { retry_after } => unavailable(
+                "the token was just refreshed for another client, credential or scope: ask in the same way, or later",
+                *retry_after,
+            ),
+            Refusal::Recovering { retry_after } => {
+                unavailable("the coordination store has restarted: try again", *retry_after)
+            }
+            Refusal::Closing { retry_after } => unavailable("this instance is shutting down: try again", *retry_after),
+        },
+        RefreshError::TimedOut { retry_after } => {
+            unavailable("no answer in time; the refresh goes on: ask again for its outcome", *retry_after)
+        }
+        RefreshError::StoreOutage { retry_after, .. } => {
+            unavailable("the coordination store is out of reach: try again", *retry_after)
+        }
+    };
+    served(Served::Failed, answer)
+}
+
+/// What the provider answered; where it did not, the token may still be good, and the session with it.
+fn to_provider_failure(failure: &ProviderFailure) -> Response<Vec<u8>> {
+    if let Some(response) = failure.response() {
+        return of_provider(response);
+    }
+    match failure {
+        ProviderFailure::NotSent { .. } => unavailable("the provider cannot be reached: try again", Duration::ZERO),
+        ProviderFailure::Unknown { .. } => {
+            unavailable("the provider was asked and gave no usable answer: try again", Duration::ZERO)
+        }
+        ProviderFailure::Busy { retry_after, .. } => oauth_error(
+            StatusCode::TOO_MANY_REQUESTS,
+            "temporarily_unavailable",
+            "the provider is busy: try again later",
+            Some(retry_after.unwrap_or_default()),
+        ),
+        // Said by a refresh function of the library's that kept no response.
+        ProviderFailure::Denied { error, .. } => {
+            oauth_error(StatusCode::BAD_REQUEST, error, "the provider refused the refresh", None)
+        }
+    }
+}
+
+pub(super) fn to_unreadable(Unreadable(description): &Unreadable) -> Response<Vec<u8>> {
+    served(Served::Refused, oauth_error(StatusCode::BAD_REQUEST, "invalid_request", description, None))
+}
+
+pub(super) fn to_other_grant() -> Response<Vec<u8>> {
+    let description = "only grant_type=refresh_token is served here";
+    served(Served::Refused, oauth_error(StatusCode::BAD_REQUEST, "unsupported_grant_type", description, None))
+}
+
+pub(super) fn passed_on(answer: Response<Vec<u8>>) -> Response<Vec<u8>> {
+    served(Served::PassedOn, headers::back(answer))
+}
+
+pub(super) fn to_send_error(error: &SendError) -> Response<Vec<u8>> {
+    tracing::warn!(%error, "a request that is no refresh could not be passed on");
+    let answer = match error {
+        SendError::NotSent(_) => unavailable("the provider cannot be reached: try again", Duration::ZERO),
+        // Without Retry-After: an authorization code that is presented again can cost the tokens it gave.
+        SendError::Unknown(_) => oauth_error(
+            StatusCode::BAD_GATEWAY,
+            "temporarily_unavailable",
+            "the provider was asked and gave no usable answer",
+            None,
+        ),
+    };
+    served(Served::PassedOn, answer)
+}
+
+fn unavailable(description: &str, retry_after: Duration) -> Response<Vec<u8>> {
+    oauth_error(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", description, Some(retry_after))
+}
+
+/// The provider's answer as it came.
+fn of_provider(response: &ProviderResponse) -> Response<Vec<u8>> {
+    let mut answer = Response::new(response.body().to_vec());
+    *answer.status_mut() = StatusCode::from_u16(response.status()).unwrap_or(StatusCode::BAD_GATEWAY);
+    for (name, value) in response.headers() {
+        if let (Ok(name), Ok(value)) = (name.parse::<HeaderName>(), value.parse::<HeaderValue>()) {
+            answer.headers_mut().append(name, value);
+        }
+    }
+    answer
+}
+
+fn served(how: Served, mut answer: Response<Vec<u8>>) -> Response<Vec<u8>> {
+    answer.extensions_mut().insert(how);
+    answer
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(answer: &Response<Vec<u8>>) -> &str {
+        answer.headers()[header::RETRY_AFTER].to_str().expect("digits")
+    }
+
+    #[test]
+    fn refusals_are_transient_and_say_when_to_come_again() {
+        let time = Duration::from_millis(1200);
+        let errors = [
+            RefreshError::Refused(Refusal::AnotherClaim { retry_after: time }),
+            RefreshError::Refused(Refusal::Recovering { retry_after: time }),
+            RefreshError::Refused(Refusal::Closing { retry_after: time }),
+            RefreshError::TimedOut { retry_after: time },
+            RefreshError::StoreOutage { reason: "hush".to_owned(), retry_after: time },
+        ];
+
+        for error in errors {
+            let answer = to_failure(&error);
+
+            assert_eq!((answer.status().as_u16(), seconds(&answer)), (503, "2"), "{error}");
+            let body = String::from_utf8_lossy(answer.body());
+            assert!(body.starts_with(r#"{"error":"temporarily_unavailable","error_description":""#), "{body}");
+            assert!(!body.contains("hush"));
+            assert_eq!(answer.headers()[header::PRAGMA], "no-cache");
+        }
+    }
+
+    #[test]
+    fn silence_of_the_provider_costs_nobody_the_session() {
+        let failures = [ProviderFailure::not_sent("x"), ProviderFailure::unknown("x"), ProviderFailure::busy(None)];
+
+        let answers = failures.map(|failure| to_failure(&RefreshError::Provider { failure, fence: 1 }));
+
+        let told: Vec<_> = answers.iter().map(|answer| (answer.status().as_u16(), seconds(answer))).collect();
+        assert_eq!(told, [(503, "1"), (503, "1"), (429, "1")]);
+    }
+
+    #[test]
+    fn lost_token_is_the_one_verdict_of_our_own() {
+        let own = to_failure(&RefreshError::Lost { response: None });
+        let theirs = to_failure(&RefreshError::Lost { response: Some(ProviderResponse::new(400, "x")) });
+
+        assert_eq!(own.status(), 400);
+        assert!(own.body().starts_with(br#"{"error":"invalid_grant""#));
+        assert_eq!((theirs.status().as_u16(), theirs.body().as_slice()), (400, b"x".as_slice()));
+    }
+
+    #[test]
+    fn description_keeps_to_the_characters_of_the_standard() {
+        let answer = oauth_error(StatusCode::BAD_REQUEST, "e", "a\"b\\c\nd\u{e9}", None);
+
+        assert_eq!(answer.body(), br#"{"error":"e","error_description":"a'b'c?d?"}"#);
+    }
+}

@@ -1,0 +1,139 @@
+//! The exchange as a whole, in front of a provider that is a closure.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::*;
+use crate::config::Config;
+
+const TOKENS: &[u8] = b"{ \"access_token\":\"a2\",\n\"refresh_token\":\"r2\" }";
+
+fn exchange(options: ExchangeOptions) -> TokenExchange {
+    TokenExchange::new(RefreshCoordinator::in_memory(Config::default()).expect("the defaults"), options)
+}
+
+fn form(body: &str) -> Request<Vec<u8>> {
+    Request::post("/token")
+        .header("content-type", "application/x-www-form-urlencoded")
+        .body(body.as_bytes().to_vec())
+        .expect("a request")
+}
+
+/// A provider that gives one answer, and how often it was asked.
+async fn answered(
+    options: ExchangeOptions,
+    request: Request<Vec<u8>>,
+    answer: Result<Response<Vec<u8>>, SendError>,
+) -> (Response<Vec<u8>>, u32) {
+    let asked = Arc::new(AtomicU32::new(0));
+    let counter = Arc::clone(&asked);
+    let answer = exchange(options)
+        .exchange(request, move |_| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            std::future::ready(answer)
+        })
+        .await;
+    (answer, asked.load(Ordering::SeqCst))
+}
+
+#[tokio::test]
+async fn provider_answer_reaches_the_caller_byte_for_byte() {
+    let sent = Response::builder()
+        .status(200)
+        .header("content-type", "application/json;charset=UTF-8")
+        .header("cache-control", "no-store, private")
+        .header("set-cookie", "a=b");
+
+    let request = form("grant_type=refresh_token&refresh_token=r1");
+    let (answer, asked) = answered(Default::default(), request, Ok(sent.body(TOKENS.to_vec()).unwrap())).await;
+
+    assert_eq!((asked, answer.status().as_u16(), answer.body().as_slice()), (1, 200, TOKENS));
+    assert_eq!(answer.headers()["content-type"], "application/json;charset=UTF-8");
+    assert_eq!(answer.headers()["cache-control"], "no-store, private");
+    assert!(!answer.headers().contains_key("set-cookie"));
+    assert!(matches!(answer.extensions().get(), Some(Served::Tokens(_))));
+}
+
+#[tokio::test]
+async fn denial_of_the_provider_reaches_the_caller() {
+    let body = b"{\"error\":\"invalid_client\"}".to_vec();
+    let sent = Response::builder().status(401).header("www-authenticate", "Basic realm=\"x\"").body(body.clone());
+
+    let request = form("grant_type=refresh_token&refresh_token=r1");
+    let (answer, _) = answered(Default::default(), request, Ok(sent.unwrap())).await;
+
+    assert_eq!((answer.status().as_u16(), answer.body()), (401, &body));
+    assert_eq!(answer.headers()["www-authenticate"], "Basic realm=\"x\"");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+}
+
+#[tokio::test]
+async fn leaders_request_goes_to_the_provider_as_it_is() {
+    let mut request = form("scope=b+a&refresh_token=r1&grant_type=refresh_token");
+    request.headers_mut().insert("authorization", "Basic YTpi".parse().unwrap());
+
+    let answer = exchange(Default::default())
+        .exchange(request, async |request: Request<Vec<u8>>| {
+            assert_eq!(request.body(), b"scope=b+a&refresh_token=r1&grant_type=refresh_token");
+            assert_eq!(request.headers()["authorization"], "Basic YTpi");
+            Ok(Response::new(TOKENS.to_vec()))
+        })
+        .await;
+
+    assert_eq!(answer.status(), 200);
+}
+
+#[tokio::test]
+async fn token_that_cannot_be_one_is_refused_without_asking() {
+    for token in ["", "a%0Ab", &"x".repeat(9000)] {
+        let request = form(&format!("grant_type=refresh_token&refresh_token={token}"));
+        let (answer, asked) = answered(Default::default(), request, Ok(Response::new(TOKENS.to_vec()))).await;
+
+        assert_eq!((answer.status().as_u16(), asked), (400, 0));
+        assert!(answer.body().starts_with(br#"{"error":"invalid_request""#));
+        assert_eq!(answer.headers()["cache-control"], "no-store");
+    }
+}
+
+#[tokio::test]
+async fn what_is_no_refresh_is_passed_on_once_as_it_is() {
+    let sent = Response::builder().status(418).header("x-more", "1").header("connection", "close");
+
+    let request = form("grant_type=client_credentials");
+    let (answer, asked) = answered(Default::default(), request, Ok(sent.body(b"tea".to_vec()).unwrap())).await;
+
+    assert_eq!((asked, answer.status().as_u16(), answer.body().as_slice()), (1, 418, b"tea".as_slice()));
+    assert_eq!(answer.headers()["x-more"], "1");
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    assert!(!answer.headers().contains_key("connection"));
+    assert_eq!(answer.extensions().get(), Some(&Served::PassedOn));
+}
+
+#[tokio::test]
+async fn only_refresh_refuses_everything_else() {
+    let options = ExchangeOptions { only_refresh: true, ..Default::default() };
+
+    let (answer, asked) = answered(options, form("grant_type=password"), Ok(Response::new(Vec::new()))).await;
+
+    assert_eq!((answer.status().as_u16(), asked), (400, 0));
+    assert!(answer.body().starts_with(br#"{"error":"unsupported_grant_type""#));
+}
+
+#[tokio::test]
+async fn provider_out_of_reach_is_transient() {
+    let refresh = "grant_type=refresh_token&refresh_token=r1";
+    let cases = [
+        (refresh, SendError::NotSent("hush".to_owned()), 503, true),
+        (refresh, SendError::Unknown("hush".to_owned()), 503, true),
+        ("grant_type=password", SendError::NotSent("hush".to_owned()), 503, true),
+        ("grant_type=password", SendError::Unknown("hush".to_owned()), 502, false),
+    ];
+
+    for (body, error, status, again) in cases {
+        let (answer, _) = answered(Default::default(), form(body), Err(error)).await;
+
+        assert_eq!(answer.status(), status, "{body}");
+        assert_eq!(answer.headers().contains_key("retry-after"), again, "{body}");
+        assert!(!String::from_utf8_lossy(answer.body()).contains("hush"));
+    }
+}
