@@ -3,7 +3,11 @@
 mod daemon;
 mod provider;
 
+#[path = "../../../tests/support/redis.rs"]
+mod redis;
+
 mod drain;
+mod fleet;
 mod limits;
 mod onward;
 mod refresh;
