@@ -35,15 +35,14 @@ end
 local lost = tonumber(record.lost) - (record.state == 'lost' and 1 or 0)
 if lost > 0 then
   redis.call('HSET', flight, 'state', 'lost', 'lost', lost)
+  redis.call('HDEL', flight, 'owner', 'attempt')
 else
-  redis.call('HDEL', flight, 'state', 'owner', 'attempt', 'claim', 'fence', 'started', 'before', 'lost')
+  redis.call('HDEL', flight, 'state', 'owner', 'attempt', 'claim', 'fence', 'started', 'lease_ms', 'before', 'lost')
   -- What is left are marks, and they last one lease.
   redis.call('PEXPIRE', flight, lease_ms)
 end
-if led == 0 then
-  -- A repeated begin of this attempt may still be on its way.
-  redis.call('HSET', flight, 'gone:' .. attempt, '1')
-  keep_at_least(flight, lease_ms)
-end
+-- A repeated begin or renewal of this attempt may still be on its way.
+redis.call('HSET', flight, 'gone:' .. attempt, '1')
+keep_at_least(flight, lease_ms)
 tell_waiting(flight, record, channels, 'look ' .. name)
 return {'abandoned'}

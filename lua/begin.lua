@@ -40,20 +40,31 @@ if record['gone:' .. attempt] then
 end
 
 -- The same attempt again: its first answer was lost on the way, and its function was never polled.
-if record.attempt == attempt and (state == 'leading' or state == 'lost') and (not owner or owner == record.owner) then
-  redis.call('SET', lock, record.owner, 'PX', lease_ms)
-  if state == 'lost' then
-    redis.call('HSET', flight, 'state', 'leading', 'lost', record.lost - 1)
+if record.attempt == attempt then
+  if state == 'landed' then
+    return {'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed}
   end
-  return {'lead', record.fence, record.before}
+  if not owner or owner == record.owner then
+    redis.call('SET', lock, record.owner, 'PX', lease_ms)
+    keep_at_least(flight, lease_ms + memory_ms)
+    if state == 'lost' then
+      redis.call('HSET', flight, 'state', 'leading', 'lost', record.lost - 1)
+    end
+    return {'lead', record.fence, record.before}
+  end
 end
 
 -- First an outcome for me: it costs nobody anything.
 local is_fresh = state == 'landed' and left_ms(record.fresh_until, now, tonumber(record.fresh_ms)) > 0
 if state == 'landed' and record.claim == claim then
-  if is_fresh or (joined > 0 and tonumber(record.fence) >= joined) then
+  -- A success of an older fence than the one that was joined came late, after the joining: it is for who waits, too.
+  if is_fresh or (joined > 0 and (tonumber(record.fence) >= joined or record.class == 'success')) then
     return {'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed}
   end
+end
+if joined > 0 and record.last_claim == claim and tonumber(record.last_fence) >= joined then
+  -- A newcomer leads already, but this is what was waited for.
+  return {'landed', record.last_fence, record.last_attempt, passed_ms(record.last_landed_at, now), record.last_sealed}
 end
 
 -- Then whoever leads, with whatever claim: one presentation at a time. Registered in the same step, so there is no
@@ -61,8 +72,13 @@ end
 if owner then
   redis.call('HSET', flight, 'waits:' .. pod, attempt)
   keep_at_least(flight, wait_ms)
-  local led = string.match(owner, '/(%d+)$')
-  return {'join', led, record.claim or '', 'living', redis.call('PTTL', lock)}
+  local left = redis.call('PTTL', lock)
+  if left > tonumber(record.lease_ms or left) then
+    -- The clock was set back: the lock would outlive a dead leader by as much.
+    left = tonumber(record.lease_ms)
+    redis.call('PEXPIRE', lock, left)
+  end
+  return {'join', fence_of(owner), record.claim or '', 'living', left}
 end
 
 if state == 'leading' then
@@ -91,6 +107,9 @@ elseif state == 'landed' then
     before = 'rotated'
   elseif record.token == 'unknown' and uncertain == 'never' then
     return {'lost', record.fence}
+  elseif record.token == 'untouched' and tonumber(record.lost or '0') > 0 then
+    -- Whoever took over asked nothing of the token: what became of it is as uncertain as before.
+    before = 'lost_leaders'
   end
 end
 
@@ -109,9 +128,14 @@ if not redis.call('SET', lock, owner, 'NX', 'PX', lease_ms) then
 end
 redis.call('SET', fence, led)
 if state == 'landed' then
+  if record.class == 'success' and passed_ms(record.landed_at, now) < wait_ms then
+    -- Somebody whose message was lost may still come for it.
+    redis.call('HSET', flight, 'last_claim', record.claim, 'last_fence', record.fence, 'last_attempt', record.attempt,
+      'last_landed_at', record.landed_at, 'last_sealed', record.sealed)
+  end
   redis.call('HDEL', flight, 'class', 'token', 'sealed', 'landed_at', 'fresh_until', 'fresh_ms')
 end
 redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', led,
-  'started', now, 'before', before, 'lost', before == 'lost_leaders' and record.lost or 0)
+  'started', now, 'lease_ms', lease_ms, 'before', before, 'lost', before == 'lost_leaders' and record.lost or 0)
 redis.call('PEXPIRE', flight, lease_ms + memory_ms)
 return {'lead', led, before}

@@ -2,15 +2,17 @@
 --
 -- KEYS[1] lock       a lock that is no flight's
 -- KEYS[2] flight     a flight that is none
--- KEYS[3] fence      string, the last fence given; incremented by nothing
+-- KEYS[3] fence      string, the last fence given
+-- KEYS[4] recovering string, stands for one lease after Redis was found to have forgotten
+-- KEYS[5] meta       hash, what all pods must agree on
 -- ARGV[1] channel    the pod's channel
 --
 -- Replies
---   {'ready'}
+--   {'ready', fence}         and the last fence given, 0 when none was
 --   {'old', version}         a server older than the scripts need
 --   {'refused', command, error}   the first command the server refuses
-assert(#KEYS == 3 and #ARGV == 1, 'check: 3 keys, 1 argument')
-local lock, flight, fence, channel = KEYS[1], KEYS[2], KEYS[3], ARGV[1]
+assert(#KEYS == 5 and #ARGV == 1, 'check: 5 keys, 1 argument')
+local lock, flight, fence, recovering, meta, channel = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1]
 
 -- Known to scripts from 7.0 on.
 if not redis.REDIS_VERSION_NUM or redis.REDIS_VERSION_NUM < 0x00070000 then
@@ -21,6 +23,7 @@ local commands = {
   {'TIME'}, {'SET', lock, 'check', 'NX', 'PX', 1000}, {'GET', lock}, {'MGET', lock}, {'PTTL', lock}, {'DEL', lock},
   {'HSET', flight, 'state', 'check'}, {'PEXPIRE', flight, 1000}, {'HSETNX', flight, 'state', 'check'},
   {'HMGET', flight, 'state'}, {'HGETALL', flight}, {'HDEL', flight, 'state'}, {'DEL', flight}, {'GET', fence},
+  {'PTTL', recovering}, {'HMGET', meta, 'protocol'},
   {'PUBLISH', channel, 'check'},
 }
 for _, command in ipairs(commands) do
@@ -29,4 +32,4 @@ for _, command in ipairs(commands) do
     return {'refused', command[1], reply.err}
   end
 end
-return {'ready'}
+return {'ready', redis.call('GET', fence) or '0'}

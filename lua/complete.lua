@@ -15,9 +15,11 @@
 -- ARGV[8] fresh_ms  how long newcomers get the outcome
 -- ARGV[9] keep_ms   how long the record is kept
 -- ARGV[10] wait_ms  how long it is kept at least when pods wait
--- ARGV[11] flight's name, for the message
--- ARGV[12] channels the channels of the pods, without the pod
--- ARGV[13] sealed   the outcome
+-- ARGV[11] memory_ms how long it is remembered that a leader was lost
+-- ARGV[12] lease_ms how long an attempt that has not arrived is expected
+-- ARGV[13] name     the flight's, for the message
+-- ARGV[14] channels the channels of the pods, without the pod
+-- ARGV[15] sealed   the outcome
 --
 -- Replies
 --   {'landed'}                                 this outcome stands
@@ -25,21 +27,24 @@
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
 --
 -- Message to pods: 'landed <flight> <claim> <fence> <attempt> <held_ms>\n<sealed>' or 'look <flight>'
-assert(#KEYS == 2 and #ARGV == 13, 'complete: 2 keys, 13 arguments')
+assert(#KEYS == 2 and #ARGV == 15, 'complete: 2 keys, 15 arguments')
 local lock, flight = KEYS[1], KEYS[2]
 local owner, attempt, claim, led, class, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local held_ms, fresh_ms, keep_ms = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local wait_ms, name, channels, sealed = tonumber(ARGV[10]), ARGV[11], ARGV[12], ARGV[13]
+local wait_ms, memory_ms, lease_ms = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local name, channels, sealed = ARGV[13], ARGV[14], ARGV[15]
 
 local now = now_ms()
 local record = read_flight(flight)
 local state = record.state
 
-if redis.call('GET', lock) == owner then
+local holder = redis.call('GET', lock)
+if holder == owner then
   redis.call('DEL', lock)
 end
 
-if state == 'landed' and record.attempt == attempt then
+-- Again: it has landed already, and somebody may lead anew since.
+if record.success_of == attempt or (state == 'landed' and record.attempt == attempt) then
   return {'landed'}
 end
 
@@ -48,6 +53,10 @@ if class == 'success' then
   lands = not (state == 'landed' and record.class == 'success')
 else
   lands = (state == 'leading' or state == 'lost') and record.attempt == attempt and record.fence == led
+  if not state and not holder and token == 'unknown' then
+    -- Redis has forgotten the flight; that the token is uncertain must not be forgotten with it.
+    lands = true
+  end
 end
 if not lands then
   tell_waiting(flight, record, channels, 'look ' .. name)
@@ -60,11 +69,17 @@ end
 redis.call('HSET', flight, 'state', 'landed', 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', led,
   'class', class, 'token', token, 'landed_at', now - held_ms, 'fresh_until', now + fresh_ms, 'fresh_ms', fresh_ms,
   'sealed', sealed)
-for field in pairs(record) do
-  if string.sub(field, 1, 6) == 'waits:' then
-    keep_ms = math.max(keep_ms, wait_ms)
-    break
-  end
+if class == 'success' then
+  redis.call('HSET', flight, 'success_of', attempt)
+end
+if has_field(record, 'waits:') then
+  keep_ms = math.max(keep_ms, wait_ms)
+end
+if has_field(record, 'gone:') then
+  keep_ms = math.max(keep_ms, lease_ms)
+end
+if token == 'untouched' and tonumber(record.lost or '0') > 0 then
+  keep_ms = math.max(keep_ms, memory_ms)
 end
 redis.call('PEXPIRE', flight, math.max(1, keep_ms))
 

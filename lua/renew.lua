@@ -25,18 +25,22 @@ local lease_ms, flying_ms, before, memory_ms = tonumber(ARGV[6]), tonumber(ARGV[
 local now = now_ms()
 local _, recovering_ms = last_fence(fence, recovering, seen, lease_ms)
 local holder = redis.call('GET', lock)
-local state, attempt_there, fence_there, lost =
-  unpack(redis.call('HMGET', flight, 'state', 'attempt', 'fence', 'lost'))
+local state, attempt_there, fence_there, lost, is_gone =
+  unpack(redis.call('HMGET', flight, 'state', 'attempt', 'fence', 'lost', 'gone:' .. attempt))
 fence_there = tonumber(fence_there or '0')
 
 -- An older holder stands there only when Redis came back with older data.
-if holder and holder ~= owner and tonumber(string.match(holder, '/(%d+)$')) >= led then
+if holder and holder ~= owner and tonumber(fence_of(holder)) >= led then
   return {'lost'}
 end
-if fence_there > led or (attempt_there == attempt and state == 'landed') then
+if fence_there > led or (fence_there == led and attempt_there ~= attempt) then
   return {'lost'}
 end
-if not state and recovering_ms == 0 then
+if state == 'landed' and (attempt_there == attempt or holder ~= owner) then
+  -- Over, for this leader or for all.
+  return {'lost'}
+end
+if is_gone or (not state and recovering_ms == 0) then
   -- Given back or expired, not forgotten: this renewal is late.
   return {'lost'}
 end
@@ -50,7 +54,8 @@ if attempt_there == attempt then
 elseif state ~= 'landed' then
   -- Forgotten, or Redis came back with older data. A success that landed meanwhile is left alone.
   redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'attempt', attempt, 'claim', claim,
-    'fence', ARGV[4], 'started', now - flying_ms, 'before', before, 'lost', before == 'lost_leaders' and 1 or 0)
+    'fence', ARGV[4], 'started', now - flying_ms, 'lease_ms', lease_ms, 'before', before,
+    'lost', before == 'lost_leaders' and 1 or 0)
 end
 keep_at_least(flight, lease_ms + memory_ms)
 return {'renewed'}

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use crate::config::{Config, ConfigError};
 use crate::error::{ConnectError, RefreshError, Refusal};
-use crate::flight::{Ending, Entered, Flight, Flights, Landing, Role};
+use crate::flight::{Ending, Entered, Flights, Landing, Role};
 use crate::joiner::{self, Waited};
-use crate::leader::{Attempt, Leader};
+use crate::leader::{Attempt, Leader, Led};
 use crate::metrics::{Counters, Metrics};
 use crate::outcome::{Outcome, ProviderFailure, TokenResponse};
 use crate::request::Refresh;
@@ -54,7 +54,7 @@ pub struct RefreshCoordinator {
 struct Inner {
     config: Arc<Config>,
     pod: String,
-    flights: Flights,
+    flights: Arc<Flights>,
     store: Store,
     counters: Arc<Counters>,
     tasks: TaskTracker,
@@ -160,7 +160,7 @@ impl RefreshCoordinator {
         let inner = Inner {
             config,
             pod,
-            flights: Flights::default(),
+            flights: Arc::default(),
             store,
             counters,
             tasks: TaskTracker::new(),
@@ -201,8 +201,9 @@ impl RefreshCoordinator {
 
         let (flight, first) = match inner.flights.enter(&identity, arrived + inner.config.wait_timeout) {
             Entered::New(flight) => {
+                let landing = Landing::new(Arc::clone(&inner.flights), Arc::clone(&flight));
                 let ask = Ask { identity, attempt: Uuid::new_v4() };
-                inner.tasks.spawn(fly(Arc::clone(inner), Arc::clone(&flight), ask, call));
+                inner.tasks.spawn(fly(Arc::clone(inner), landing, ask, call));
                 (flight, true)
             }
             Entered::Joined(flight) => {
@@ -269,33 +270,56 @@ impl RefreshCoordinator {
             // What is given up still has to be completed: one try at the store.
             _ = tokio::time::timeout(3 * inner.config.store_timeout, inner.tasks.wait()).await;
         }
+        // Also for a flight that slipped in: it must not wait for messages that nobody reads any more.
+        inner.overdue.cancel();
         inner.store.close();
     }
 }
 
 /// The way of a refresh, once for all callers of this pod who ask the same.
-async fn fly<C, F>(inner: Arc<Inner>, flight: Arc<Flight>, ask: Ask, call: C)
+async fn fly<C, F>(inner: Arc<Inner>, landing: Landing, ask: Ask, call: C)
 where
     C: FnOnce(Attempt) -> F + Send + 'static,
     F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
 {
     let Inner { config, store, counters, overdue, .. } = &*inner;
-    let landing = Landing::new(&inner.flights, flight);
     let flight = landing.flight();
+    let mut call = Some(call);
+    let mut overtaken = None;
     let mut joined_before = false;
     let mut fence = None;
 
     let ending = loop {
         match store.begin(&ask, fence).await {
             Ok(Begun::Landed(landed)) => break inner.landed(landed, joined_before),
-            Ok(Begun::Rejected(refusal)) => break Ending::failed(inner.refused(refusal)),
+            // Whoever leads what was joined puts it back at its next renewal.
+            Ok(Begun::Rejected(Refusal::Recovering { retry_after }))
+                if joined_before
+                    && flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline) =>
+            {
+                tokio::time::sleep(retry_after.min(RETRY_AFTER)).await;
+            }
+            Ok(Begun::Rejected(refusal)) => {
+                break overtaken.unwrap_or_else(|| Ending::failed(inner.refused(refusal)));
+            }
             Ok(Begun::Lead(lease)) => {
                 let leader = Leader { store, config, counters, overdue };
                 if inner.closing.is_cancelled() {
                     leader.give_back(&lease).await;
-                    break Ending::failed(inner.refused(closing()));
+                    break overtaken.unwrap_or_else(|| Ending::failed(inner.refused(closing())));
                 }
-                break leader.lead(&lease, &ask, flight, call).await;
+                let Some(call) = call.take() else {
+                    // It has been called, and whoever overtook it is gone: what it brought is all there is.
+                    leader.give_back(&lease).await;
+                    break overtaken.expect("BUG: a call that is spent was led or overtaken");
+                };
+                match leader.lead(&lease, &ask, flight, call).await {
+                    Led::Ended(ending) => break ending,
+                    Led::Overtaken(ending) => {
+                        overtaken = Some(ending);
+                        fence = Some(lease.fence);
+                    }
+                }
             }
             Ok(Begun::Join(mut joined)) => {
                 if !joined_before {
@@ -303,21 +327,24 @@ where
                     debug!(flight = %ask.identity.flight, fence = joined.fence, "joined");
                 }
                 joined_before = true;
-                fence = joined.fence;
+                fence = joined.fence.or(fence);
                 match joiner::wait(&mut joined, flight, overdue).await {
                     Waited::Landed(landed) => break inner.landed(landed, joined_before),
                     Waited::Look => {}
-                    Waited::Over => break Ending::failed(inner.over()),
+                    Waited::Over => break overtaken.unwrap_or_else(|| Ending::failed(inner.over())),
                 }
             }
             // Somebody else has the token in hand: waiting loses nothing.
-            Err(error) if joined_before && Instant::now() + RETRY_AFTER < flight.deadline() => {
+            Err(error)
+                if joined_before
+                    && flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline) =>
+            {
                 warn!(flight = %ask.identity.flight, %error, "waiting for a flight while the store is out of reach");
                 tokio::time::sleep(RETRY_AFTER).await;
             }
             Err(error) => {
                 disown(Arc::clone(&inner), ask);
-                break Ending::failed(inner.outage(error));
+                break overtaken.unwrap_or_else(|| Ending::failed(inner.outage(error)));
             }
         }
     };
@@ -391,7 +418,7 @@ impl Ending {
                 let tokens = if age > Duration::from_secs(1) { Arc::new(tokens.aged(age)) } else { Arc::clone(tokens) };
                 Ok(Refreshed { tokens, fence: self.fence, role, age })
             }
-            Outcome::Failure(failure) => Err(RefreshError::Provider { failure: failure.clone(), fence: self.fence }),
+            Outcome::Failure(failure) => Err(RefreshError::Provider { failure: failure.aged(age), fence: self.fence }),
             Outcome::Lost(response) => Err(RefreshError::Lost { response: response.clone() }),
         }
     }

@@ -50,8 +50,17 @@ pub enum RefreshError {
 }
 
 impl RefreshError {
-    /// Whether asking again with the same token may succeed. Nobody's session should be dropped for a transient
-    /// error.
+    /// Whether the session is over and its user has to log in again. Nobody's session should be dropped for any
+    /// other error: the token may be as good as before.
+    pub fn is_session_over(&self) -> bool {
+        match self {
+            Self::Lost { .. } => true,
+            Self::Provider { failure, .. } => failure.is_invalid_grant(),
+            Self::Invalid(_) | Self::Refused(_) | Self::TimedOut { .. } | Self::StoreOutage { .. } => false,
+        }
+    }
+
+    /// Whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Invalid(_) | Self::Lost { .. } => false,

@@ -27,7 +27,8 @@ pub(crate) struct Flight {
     ending: OnceLock<Ending>,
     ended: Notify,
     /// When the last of its callers stops waiting.
-    last_deadline: Mutex<Instant>,
+    /// None once nobody may join any more.
+    last_deadline: Mutex<Option<Instant>>,
     /// Set when the flight queued or waited for a lost leader: its callers then wait for `wait_timeout`.
     held_up: AtomicBool,
 }
@@ -67,19 +68,14 @@ impl Flights {
     pub(crate) fn enter(&self, identity: &Identity, deadline: Instant) -> Entered {
         let key = (identity.flight, identity.claim);
         match self.0.entry(key) {
-            Entry::Occupied(flight) => {
-                let flight = Arc::clone(flight.get());
-                flight.wait_until(deadline);
-                Entered::Joined(flight)
+            Entry::Occupied(flight) if flight.get().wait_until(deadline) => Entered::Joined(Arc::clone(flight.get())),
+            Entry::Occupied(mut over) => {
+                let flight = Flight::new(key, deadline);
+                over.insert(Arc::clone(&flight));
+                Entered::New(flight)
             }
             Entry::Vacant(vacant) => {
-                let flight = Arc::new(Flight {
-                    key,
-                    ending: OnceLock::new(),
-                    ended: Notify::new(),
-                    last_deadline: Mutex::new(deadline),
-                    held_up: AtomicBool::new(false),
-                });
+                let flight = Flight::new(key, deadline);
                 vacant.insert(Arc::clone(&flight));
                 Entered::New(flight)
             }
@@ -90,12 +86,23 @@ impl Flights {
         self.0.len()
     }
 
-    fn remove(&self, flight: &Flight) {
-        self.0.remove(&flight.key);
+    fn remove(&self, flight: &Arc<Flight>) {
+        // Another may have taken the place of one that is over.
+        self.0.remove_if(&flight.key, |_, there| Arc::ptr_eq(there, flight));
     }
 }
 
 impl Flight {
+    fn new(key: (Hash, Hash), deadline: Instant) -> Arc<Self> {
+        Arc::new(Self {
+            key,
+            ending: OnceLock::new(),
+            ended: Notify::new(),
+            last_deadline: Mutex::new(Some(deadline)),
+            held_up: AtomicBool::new(false),
+        })
+    }
+
     /// Waits for the ending: `refresh_timeout` for the provider's answer, `wait_timeout` where the flight was held
     /// up before it could ask. None: the caller's time is over.
     pub(crate) async fn ending(&self, arrived: Instant, config: &Config) -> Option<&Ending> {
@@ -124,26 +131,40 @@ impl Flight {
         self.held_up.store(true, Ordering::Relaxed);
     }
 
-    /// When nobody waits for it any more.
-    pub(crate) fn deadline(&self) -> Instant {
+    /// When nobody waits for it any more. None: that was decided already.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         *self.last_deadline.lock().expect("BUG: nothing panics with this lock held")
     }
 
-    fn wait_until(&self, deadline: Instant) {
+    /// Lets nobody join any more, unless somebody did who still waits.
+    pub(crate) fn retire(&self, now: Instant) -> bool {
         let mut last = self.last_deadline.lock().expect("BUG: nothing panics with this lock held");
-        *last = deadline.max(*last);
+        if last.is_some_and(|last| last > now) {
+            return false;
+        }
+        *last = None;
+        true
+    }
+
+    /// Whether one more caller may wait for it.
+    fn wait_until(&self, deadline: Instant) -> bool {
+        let mut last = self.last_deadline.lock().expect("BUG: nothing panics with this lock held");
+        *last = last.map(|last| last.max(deadline));
+        last.is_some()
     }
 }
 
 /// Ends a flight, whatever becomes of the task that flies it: nobody is left hanging by a panic of ours or by a
 /// runtime that shuts down.
-pub(crate) struct Landing<'a> {
-    flights: &'a Flights,
+///
+/// Made before the task is, so that a task that is never polled ends its flight, too.
+pub(crate) struct Landing {
+    flights: Arc<Flights>,
     flight: Arc<Flight>,
 }
 
-impl<'a> Landing<'a> {
-    pub(crate) fn new(flights: &'a Flights, flight: Arc<Flight>) -> Self {
+impl Landing {
+    pub(crate) fn new(flights: Arc<Flights>, flight: Arc<Flight>) -> Self {
         Self { flights, flight }
     }
 
@@ -156,7 +177,7 @@ impl<'a> Landing<'a> {
     }
 }
 
-impl Drop for Landing<'_> {
+impl Drop for Landing {
     fn drop(&mut self) {
         if self.flight.ending.get().is_none() {
             let failure = ProviderFailure::unknown("the task of this refresh was ended before it was over");

@@ -20,7 +20,7 @@ pub(crate) async fn wait(joined: &mut Joined, flight: &Flight, overdue: &Cancell
         flight.hold_up();
     }
     loop {
-        let deadline = flight.deadline();
+        let Some(deadline) = flight.deadline() else { return Waited::Over };
         tokio::select! {
             news = joined.waiting.news() => {
                 return match news {
@@ -30,7 +30,7 @@ pub(crate) async fn wait(joined: &mut Joined, flight: &Flight, overdue: &Cancell
             }
             () = tokio::time::sleep_until(deadline) => {
                 // A caller who came meanwhile has moved it.
-                if flight.deadline() <= deadline {
+                if flight.retire(deadline) {
                     return Waited::Over;
                 }
             }

@@ -3,7 +3,7 @@
 //! The call runs in a task of its own, so that one that blocks or panics does not take the lease with it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -15,8 +15,8 @@ use tracing::{debug, error, warn};
 use crate::config::Config;
 use crate::flight::{Ending, Flight, Role};
 use crate::metrics::Counters;
-use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse};
-use crate::store::{Ask, Before, Lease, Renewed, Standing, Store};
+use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse, TokenState};
+use crate::store::{Ask, Before, Landed, Lease, Renewed, Standing, Store};
 
 /// What the refresh function is told about the call it makes.
 #[derive(Clone, Copy, Debug)]
@@ -38,6 +38,14 @@ enum Called {
     NeverPolled(&'static str),
 }
 
+/// How leading ends.
+pub(crate) enum Led {
+    Ended(Ending),
+    /// Another leader has the flight, and this one's failure came too late to matter: its callers wait for the
+    /// other, and get this only where there is none.
+    Overtaken(Ending),
+}
+
 pub(crate) struct Leader<'a> {
     pub(crate) store: &'a Store,
     pub(crate) config: &'a Config,
@@ -47,7 +55,7 @@ pub(crate) struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    pub(crate) async fn lead<C, F>(&self, lease: &Lease, ask: &Ask, flight: &Flight, call: C) -> Ending
+    pub(crate) async fn lead<C, F>(&self, lease: &Lease, ask: &Ask, flight: &Flight, call: C) -> Led
     where
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Answer> + Send + 'static,
@@ -58,7 +66,7 @@ impl Leader<'_> {
             Called::Answered(answer) => Arc::new(judge(lease, answer)),
             Called::NeverPolled(why) => {
                 self.give_back(lease).await;
-                return led(lease, Arc::new(Outcome::Failure(ProviderFailure::not_sent(why))));
+                return Led::Ended(ended(lease, Arc::new(Outcome::Failure(ProviderFailure::not_sent(why)))));
             }
         };
 
@@ -74,16 +82,13 @@ impl Leader<'_> {
         F: Future<Output = Answer> + Send + 'static,
     {
         let deadline = Instant::now() + self.config.call_limit();
-        let polled = Arc::new(AtomicBool::new(false));
         let attempt = Attempt { deadline, fence: lease.fence };
-        let mut task = AbortOnDropHandle::new(tokio::spawn(poll_marked(call, attempt, Arc::clone(&polled))));
-        let ended_early = |why: &'static str| {
-            // Taking the lead declares the intent; only a function that was never polled takes it back.
-            if polled.load(Ordering::SeqCst) {
-                Called::Answered(Err(ProviderFailure::unknown(why)))
-            } else {
-                Called::NeverPolled(why)
-            }
+        let intent = Arc::new(Intent::default());
+        let mut task = AbortOnDropHandle::new(tokio::spawn(call_unless_withdrawn(call, attempt, Arc::clone(&intent))));
+        // Taking the lead declares the intent; it is taken back only where the function was never called.
+        let ended_early = |why: &'static str| match intent.withdraw() {
+            Ok(()) => Called::NeverPolled(why),
+            Err(Started) => Called::Answered(Err(ProviderFailure::unknown(why))),
         };
 
         // A third of the lease: two renewals may fail before it ends.
@@ -136,14 +141,18 @@ impl Leader<'_> {
     }
 
     /// Repeats `complete` until it is acknowledged: a rotated token that nobody hears of is a lost session.
-    async fn land(&self, lease: &Lease, ask: &Ask, flight: &Flight, outcome: Arc<Outcome>) -> Ending {
+    async fn land(&self, lease: &Lease, ask: &Ask, flight: &Flight, outcome: Arc<Outcome>) -> Led {
         let answered = Instant::now();
         let hold = match outcome.class() {
-            Class::Success => self.config.uncertain_memory,
+            Class::Success if outcome.token_state() == TokenState::Rotated => self.config.uncertain_memory,
+            // The old refresh token still works: nobody is to be given an access token that has expired.
+            Class::Success => outcome.fresh_for(self.config, Duration::ZERO),
             // Once the lease is over, others have found out that this leader is lost.
             Class::Denied | Class::Busy | Class::NotSent | Class::Unknown | Class::Lost => self.config.lease,
         };
-        let ours = led(lease, Arc::clone(&outcome));
+        let ours = ended(lease, Arc::clone(&outcome));
+        let mut gaps = self.store.gaps();
+        let mut renewed = Instant::now();
         let mut pauses = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(20))
             .with_max_delay(Duration::from_secs(1))
@@ -152,13 +161,16 @@ impl Leader<'_> {
             .build();
         loop {
             let error = match self.store.complete(lease, ask, &outcome, answered.elapsed()).await {
-                Ok(Standing::Ours | Standing::Stale) => return ours,
+                Ok(Standing::Ours) => return Led::Ended(ours),
+                Ok(Standing::Stale) if outcome.class() == Class::Success => return Led::Ended(ours),
+                Ok(Standing::Stale) => return Led::Overtaken(ours),
                 Ok(Standing::Theirs(landed)) => {
                     if outcome.class() == Class::Success && landed.outcome.class() == Class::Success {
                         self.counters.second_successes.add_one();
                         warn!(flight = %lease.flight, fence = lease.fence, first = landed.fence, "a second success");
                     }
-                    return Ending { result: Ok(landed.outcome), fence: landed.fence, age: landed.age, ..ours };
+                    let Landed { outcome, fence, age } = landed;
+                    return Led::Ended(Ending { result: Ok(outcome), fence, age, ..ours });
                 }
                 Err(error) => error,
             };
@@ -168,12 +180,17 @@ impl Leader<'_> {
             if answered.elapsed() >= hold || self.overdue.is_cancelled() {
                 error!(flight = %lease.flight, fence = lease.fence, class = outcome.class().word(), %error,
                     "the outcome could not be shared: other pods will find a lost leader");
-                return ours;
+                return Led::Ended(ours);
             }
             warn!(flight = %lease.flight, fence = lease.fence, %error, "the outcome could not be shared yet");
-            _ = self.renew(lease).await;
+            if renewed.elapsed() >= self.config.lease / 3 {
+                renewed = Instant::now();
+                _ = self.renew(lease).await;
+            }
             tokio::select! {
                 () = tokio::time::sleep(pauses.next().unwrap_or(RENEWAL_RETRY)) => {}
+                // Redis is back: first what this pod holds, then what others begin.
+                () = gaps.passed() => {}
                 () = self.overdue.cancelled() => {}
             }
         }
@@ -220,15 +237,37 @@ impl Leader<'_> {
 /// Soon enough to keep a lease whose renewal failed, and no burden for a store that is down.
 const RENEWAL_RETRY: Duration = Duration::from_millis(100);
 
-/// Marks the moment from which the provider may have heard of the token.
-async fn poll_marked<C, F>(call: C, attempt: Attempt, polled: Arc<AtomicBool>) -> Answer
+/// Whether the refresh function was called. Decided once: it is either called or withdrawn, never both.
+#[derive(Debug, Default)]
+struct Intent(AtomicU8);
+
+/// It was called, and the provider may have heard of the token.
+struct Started;
+
+impl Intent {
+    const DECLARED: u8 = 0;
+    const STARTED: u8 = 1;
+    const WITHDRAWN: u8 = 2;
+
+    fn start(&self) -> bool {
+        self.0.compare_exchange(Self::DECLARED, Self::STARTED, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
+
+    fn withdraw(&self) -> Result<(), Started> {
+        match self.0.compare_exchange(Self::DECLARED, Self::WITHDRAWN, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) | Err(Self::WITHDRAWN) => Ok(()),
+            Err(_) => Err(Started),
+        }
+    }
+}
+
+/// First the mark, then the call: a function that sends before it returns its future has sent, too.
+async fn call_unless_withdrawn<C, F>(call: C, attempt: Attempt, intent: Arc<Intent>) -> Answer
 where
     C: FnOnce(Attempt) -> F,
     F: Future<Output = Answer>,
 {
-    let call = call(attempt);
-    polled.store(true, Ordering::SeqCst);
-    call.await
+    if intent.start() { call(attempt).await } else { Err(ProviderFailure::not_sent("the refresh was given up")) }
 }
 
 /// A refusal after a lost leader most likely speaks of the lost answer, not of a token that was always bad.
@@ -244,6 +283,6 @@ fn judge(lease: &Lease, answer: Answer) -> Outcome {
     }
 }
 
-fn led(lease: &Lease, outcome: Arc<Outcome>) -> Ending {
+fn ended(lease: &Lease, outcome: Arc<Outcome>) -> Ending {
     Ending { result: Ok(outcome), fence: lease.fence, role: Role::Led, age: Duration::ZERO, at: Instant::now() }
 }

@@ -81,9 +81,9 @@ pub struct TokenResponse {
 #[derive(Clone, Deserialize)]
 struct Fields {
     access_token: Secret,
+    // Of any JSON type: some providers send strings for numbers, and no oddity is worth losing a rotated token for.
     #[serde(default)]
-    token_type: Option<String>,
-    /// Some providers send it as a string, some as a float; none of them is worth failing a refresh for.
+    token_type: Option<serde_json::Value>,
     #[serde(default)]
     expires_in: Option<serde_json::Value>,
     #[serde(default)]
@@ -128,7 +128,7 @@ impl TokenResponse {
 
     /// How the access token is used: `Bearer`, `DPoP`. Empty where the provider left it out.
     pub fn token_type(&self) -> &str {
-        self.fields.token_type.as_deref().unwrap_or_default()
+        self.fields.token_type.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default()
     }
 
     /// How long the access token lives from now, if the provider said so.
@@ -283,12 +283,28 @@ impl ProviderFailure {
         }
     }
 
-    /// Whether a later try with the same token may succeed.
+    /// Whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
             Self::NotSent { .. } | Self::Busy { .. } | Self::Unknown { .. } => true,
-            Self::Denied { .. } => false,
+            Self::Denied { error, .. } => {
+                matches!(error.as_str(), "temporarily_unavailable" | "server_error" | "slow_down" | "use_dpop_nonce")
+            }
         }
+    }
+
+    /// The same failure for somebody who comes `age` later: less is left of what the provider asked to wait.
+    pub(crate) fn aged(&self, age: Duration) -> Self {
+        let mut aged = self.clone();
+        if let Self::Busy { retry_after: Some(left), .. } = &mut aged {
+            *left = left.saturating_sub(age);
+        }
+        aged
+    }
+
+    /// Whether the token is dead. No other denial says anything about it.
+    pub(crate) fn is_invalid_grant(&self) -> bool {
+        matches!(self, Self::Denied { error, .. } if error == "invalid_grant")
     }
 }
 
@@ -383,13 +399,14 @@ impl Outcome {
         }
     }
 
-    /// For how long callers who come after the end are given this outcome.
-    pub(crate) fn fresh_for(&self, config: &Config) -> Duration {
+    /// For how long callers who come after the end are given this outcome, which the provider gave `held` ago.
+    pub(crate) fn fresh_for(&self, config: &Config, held: Duration) -> Duration {
         match self {
             Self::Success(tokens) if tokens.refresh_token().is_some() => config.keep_outcome,
             // The old refresh token still works: an expired access token must not be handed out instead of it.
             Self::Success(tokens) => {
-                tokens.expires_in().map_or(config.keep_outcome, |life| life.min(config.keep_outcome))
+                let left = tokens.expires_in().map(|life| life.saturating_sub(held));
+                left.map_or(config.keep_outcome, |left| left.min(config.keep_outcome))
             }
             Self::Failure(ProviderFailure::Denied { error, .. }) => match error.as_str() {
                 "invalid_grant" => DEAD_TOKEN_FRESH,
@@ -411,7 +428,7 @@ impl Outcome {
     /// For how long the store remembers it: a rotated token for `wait_timeout` longer than its outcome is fresh, so
     /// that a reuse is noticed; an uncertain one for as long as the policy wants.
     pub(crate) fn kept_for(&self, config: &Config) -> Duration {
-        let fresh = self.fresh_for(config);
+        let fresh = self.fresh_for(config, Duration::ZERO);
         match self.token_state() {
             TokenState::Rotated | TokenState::Kept => fresh + config.wait_timeout,
             TokenState::Unknown if config.uncertain == Uncertain::Never => fresh.max(config.uncertain_memory),
@@ -468,8 +485,9 @@ mod tests {
         let kept = Outcome::Success(Arc::new(tokens(r#"{"access_token":"a","expires_in":3}"#)));
         let rotated = Outcome::Success(Arc::new(tokens(r#"{"access_token":"a","expires_in":3,"refresh_token":"r"}"#)));
 
-        assert_eq!(kept.fresh_for(&config), Duration::from_secs(3));
-        assert_eq!(rotated.fresh_for(&config), config.keep_outcome);
+        let held = Duration::from_secs(1);
+        assert_eq!(kept.fresh_for(&config, held), Duration::from_secs(2));
+        assert_eq!(rotated.fresh_for(&config, held), config.keep_outcome);
     }
 
     #[test]

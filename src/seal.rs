@@ -154,7 +154,7 @@ fn written(outcome: &Outcome) -> Vec<u8> {
             headers: response.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
         }),
     };
-    let head = serde_json::to_vec(&head).expect("BUG: strings and numbers are always JSON");
+    let head = Zeroizing::new(serde_json::to_vec(&head).expect("BUG: strings and numbers are always JSON"));
     let body = response.map_or(&[][..], ProviderResponse::body);
     // Sized at once, the tag included: a buffer that grows would leave the body behind.
     let mut text = Vec::with_capacity(4 + head.len() + body.len() + 16);

@@ -109,13 +109,16 @@ on_both_stores! {
         assert_eq!(fleet.pods[0].metrics().panics, 1);
     }
 
-    async fn panic_before_the_first_poll_leaves_the_token_to_the_next(fleet: [2], quick()) {
+    async fn function_that_panics_before_it_returns_a_future_may_have_sent(
+        fleet: [2],
+        Config { keep_failure: Duration::ZERO, ..quick() }
+    ) {
         let provider = Provider::open();
 
         let error = fleet.pods[0].refresh(Refresh::new("t"), panics_before_polling).await.expect_err("a panic");
         let next = spawn_caller(&fleet.pods[1], &provider).await.expect("told").expect("tokens");
 
-        assert!(matches!(error, RefreshError::Provider { failure: ProviderFailure::NotSent { .. }, .. }), "{error:?}");
+        assert!(matches!(error, RefreshError::Provider { failure: ProviderFailure::Unknown { .. }, .. }), "{error:?}");
         assert_eq!((next.role(), provider.presented("t")), (Role::Led, 1));
     }
 
@@ -221,4 +224,21 @@ async fn nobody_hangs_when_the_runtime_of_the_leader_ends() {
 
     let error = waiting.await.expect("told").expect_err("nobody flies it any more");
     assert!(error.is_transient(), "{error:?}");
+}
+
+#[tokio::test]
+async fn flight_whose_task_is_never_polled_does_not_keep_its_token() {
+    let pod = RefreshCoordinator::in_memory(quick()).expect("possible");
+    let provider = Provider::open();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    {
+        let _entered = runtime.enter();
+        let mut caller = Box::pin(pod.refresh(Refresh::new("t"), provider.refresh("t")));
+        assert!(caller.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    runtime.shutdown_background();
+
+    let refreshed = spawn_caller(&pod, &provider).await.expect("told").expect("tokens");
+
+    assert_eq!((refreshed.role(), pod.in_flight()), (Role::Led, 0));
 }

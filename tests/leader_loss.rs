@@ -16,6 +16,13 @@ fn lock_of(config: &Config, token_hash: &str) -> String {
     format!("rc:{{{}}}:lock:{token_hash}", config.namespace)
 }
 
+fn flight_of(config: &Config) -> String {
+    format!("rc:{{{}}}:flight:{T}", config.namespace)
+}
+
+/// Fields of a flight that is led and that nobody waits for.
+const FIELDS: usize = 9;
+
 /// `printf t | sha256sum`
 const T: &str = "e3b98a4da31a127d4bde6e43033f66ba274cab0eb7eb1c70ec41402bf6273dd8";
 
@@ -93,15 +100,23 @@ async fn late_success_replaces_the_refusal_that_who_took_over_was_given() {
 }
 
 #[tokio::test]
-async fn late_failure_of_a_stopped_leader_changes_no_key() {
+async fn late_failure_of_a_stopped_leader_changes_nothing_and_its_callers_wait_for_who_took_over() {
     let mut stage = TakenOver::new(|_| Err(ProviderFailure::unknown("reset"))).await;
     let before = stage.redis.dump(&stage.config.namespace).await;
 
     stage.stopped.wake();
     stage.slow.release(1);
-    stage.first.await.expect("told").expect_err("its own failure");
+    // It has joined: all that is new is that its pod waits.
+    stage.redis.until(&["HLEN", &flight_of(&stage.config)], &(FIELDS + 1).to_string()).await;
+    let after = stage.redis.dump(&stage.config.namespace).await;
+    stage.quick.release(1);
 
-    assert_eq!(stage.redis.dump(&stage.config.namespace).await, before);
+    let without_waits = |dump: &str| {
+        dump.split_whitespace().filter(|word| !word.starts_with("waits:")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(without_waits(&after), without_waits(&before));
+    let first = stage.first.await.expect("told");
+    assert!(matches!(first, Err(RefreshError::Lost { .. })), "{first:?}");
 }
 
 #[tokio::test]
@@ -120,8 +135,8 @@ async fn all_who_wait_for_a_killed_leader_get_an_outcome_from_one_takeover() {
         pods.push(pod.clone());
         callers.spawn(async move { pod.refresh(Refresh::new("t"), call).await });
     }
-    let flight = format!("rc:{{{}}}:flight:{T}", config.namespace);
-    redis.until(&["HLEN", &flight], &(8 + pods.len()).to_string()).await;
+    let flight = flight_of(&config);
+    redis.until(&["HLEN", &flight], &(FIELDS + pods.len()).to_string()).await;
 
     killed.kill();
 
@@ -149,7 +164,7 @@ async fn lost_token_is_not_presented_before_retry_lost_after() {
         let call = provider.refresh("t");
         async move { pod.refresh(Refresh::new("t"), call).await }
     });
-    let flight = format!("rc:{{{}}}:flight:{T}", config.namespace);
+    let flight = flight_of(&config);
     redis.until(&["HGET", &flight, "state"], "lost").await;
     let started: u64 = redis.cli(&["HGET", &flight, "started"]).await.parse().expect("ms");
     assert_eq!(provider.total(), 0);

@@ -10,5 +10,11 @@ local function last_fence(fence, recovering, seen, lease_ms)
     redis.call('SET', recovering, '1', 'PX', lease_ms)
     return seen, lease_ms
   end
-  return last, math.max(0, redis.call('PTTL', recovering))
+  local left = redis.call('PTTL', recovering)
+  if left > lease_ms then
+    -- The clock was set back.
+    left = lease_ms
+    redis.call('PEXPIRE', recovering, left)
+  end
+  return last, math.max(0, left)
 end

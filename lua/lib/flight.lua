@@ -7,6 +7,21 @@ local function read_flight(key)
   return record
 end
 
+-- The fence in an owner, <pod>/<fence>.
+local function fence_of(owner)
+  return string.match(owner, '/(%d+)$')
+end
+
+-- Whether a record has a field that begins so.
+local function has_field(record, prefix)
+  for field in pairs(record) do
+    if string.sub(field, 1, #prefix) == prefix then
+      return true
+    end
+  end
+  return false
+end
+
 -- Keeps a key for at least ttl_ms from now; one that lives longer is left alone.
 local function keep_at_least(key, ttl_ms)
   if redis.call('PTTL', key) < ttl_ms then

@@ -335,6 +335,115 @@ both! {
         assert_eq!(landed(&stage.b, &ask("dead"), None).await.outcome.class(), Class::Lost);
     }
 
+    async fn late_success_is_for_those_who_joined_the_leader_after_it(stage, Config { keep_outcome: Duration::ZERO, ..config() }) {
+        let (slow, quick, waiter) = (ask("t"), ask("t"), ask("t"));
+        let lost = lead(&stage.a, &slow).await;
+        stage.lease_over(&slow).await;
+        let taken = lead(&stage.b, &quick).await;
+        let Begun::Join(mut joined) = stage.a.begin(&waiter, None).await.expect("an answer") else {
+            panic!("two leaders");
+        };
+        assert_eq!(joined.fence, Some(taken.fence));
+
+        complete(&stage.a, &lost, &slow, &success("late")).await;
+
+        let News::Landed(told) = joined.waiting.news().await else { panic!("told to look") };
+        assert_eq!(access_token(&told), "late");
+        assert_eq!(access_token(&landed(&stage.a, &waiter, joined.fence).await), "late");
+    }
+
+    async fn success_is_there_for_a_waiter_though_a_newcomer_leads_already(
+        stage,
+        Config { keep_outcome: Duration::ZERO, ..config() }
+    ) {
+        let (first, waiter, newcomer) = (ask("t"), ask("t"), ask("t"));
+        let lease = lead(&stage.a, &first).await;
+        let Begun::Join(joined) = stage.b.begin(&waiter, None).await.expect("an answer") else {
+            panic!("two leaders");
+        };
+        complete(&stage.a, &lease, &first, &success("one")).await;
+        lead(&stage.a, &newcomer).await;
+
+        assert_eq!(access_token(&landed(&stage.b, &waiter, joined.fence).await), "one");
+    }
+
+    async fn repeated_completion_does_not_bring_back_an_old_success(
+        stage,
+        Config { keep_outcome: Duration::ZERO, ..config() }
+    ) {
+        let (first, second) = (ask("t"), ask("t"));
+        let old = lead(&stage.a, &first).await;
+        complete(&stage.a, &old, &first, &success("old")).await;
+        let new = lead(&stage.b, &second).await;
+        let before = stage.snapshot().await;
+
+        assert!(matches!(complete(&stage.a, &old, &first, &success("old")).await, Standing::Ours));
+
+        assert_eq!(stage.snapshot().await, before);
+        assert!(matches!(complete(&stage.b, &new, &second, &success("new")).await, Standing::Ours));
+    }
+
+    async fn second_success_leaves_nothing_to_renew(stage, config()) {
+        let (slow, quick) = (ask("t"), ask("t"));
+        let lost = lead(&stage.a, &slow).await;
+        stage.lease_over(&slow).await;
+        let taken = lead(&stage.b, &quick).await;
+        complete(&stage.b, &taken, &quick, &success("first")).await;
+        complete(&stage.a, &lost, &slow, &success("second")).await;
+
+        assert_eq!(stage.a.renew(&lost).await.expect("an answer"), Renewed::Lost);
+        assert_eq!(stage.b.renew(&taken).await.expect("an answer"), Renewed::Lost);
+    }
+
+    async fn given_back_takeover_cannot_be_renewed(stage, config()) {
+        let (dead, shy) = (ask("t"), ask("t"));
+        lead(&stage.a, &dead).await;
+        stage.lease_over(&dead).await;
+        let taken = lead(&stage.b, &shy).await;
+        stage.b.abandon(&taken).await.expect("an answer");
+
+        assert_eq!(stage.b.renew(&taken).await.expect("an answer"), Renewed::Lost);
+
+        assert_eq!(lead(&stage.a, &ask("t")).await.before, Before::LostLeaders);
+    }
+
+    async fn takeover_that_asks_nothing_does_not_forget_who_was_lost(
+        stage,
+        Config { keep_failure: Duration::ZERO, ..config() }
+    ) {
+        let (dead, next) = (ask("t"), ask("t"));
+        lead(&stage.a, &dead).await;
+        stage.lease_over(&dead).await;
+        let taken = lead(&stage.b, &next).await;
+        complete(&stage.b, &taken, &next, &failure(ProviderFailure::not_sent("dns"))).await;
+
+        assert_eq!(lead(&stage.a, &ask("t")).await.before, Before::LostLeaders);
+    }
+
+    async fn uncertainty_is_forgotten_when_its_time_is_over(
+        stage,
+        Config { uncertain: Uncertain::Never, uncertain_memory: Duration::from_secs(1), keep_failure: Duration::ZERO, ..config() }
+    ) {
+        let asked = ask("t");
+        let lease = lead(&stage.a, &asked).await;
+        complete(&stage.a, &lease, &asked, &failure(ProviderFailure::unknown("reset"))).await;
+        assert_eq!(landed(&stage.b, &ask("t"), None).await.outcome.class(), Class::Lost);
+
+        stage.pass(Duration::from_millis(1500)).await;
+
+        lead(&stage.b, &ask("t")).await;
+    }
+
+    async fn access_token_of_a_kept_refresh_token_is_not_fresh_past_its_expiry(stage, config()) {
+        let asked = ask("t");
+        let lease = lead(&stage.a, &asked).await;
+        let kept = TokenResponse::from_json(r#"{"access_token":"a","expires_in":2}"#).expect("tokens");
+        let outcome = Arc::new(Outcome::Success(Arc::new(kept)));
+        stage.a.complete(&lease, &asked, &outcome, Duration::from_secs(3)).await.expect("an answer");
+
+        lead(&stage.b, &ask("t")).await;
+    }
+
     async fn outcome_is_fresh_for_as_long_as_it_should(stage, Config { keep_outcome: Duration::from_millis(400), ..config() }) {
         let asked = ask("t");
         let lease = lead(&stage.a, &asked).await;
@@ -425,6 +534,108 @@ mod on_redis {
         let recovering = format!("rc:{{{}}}:recovering", stage.config.namespace);
         redis.until(&["EXISTS", &recovering], "0").await;
         assert!(lead(&stage.b, &ask("three")).await.fence > two.fence);
+    }
+
+    #[tokio::test]
+    async fn pod_that_has_led_nothing_notices_that_redis_has_forgotten() {
+        let stage = Stage::on_redis(config()).await;
+        let asked = ask("t");
+        lead(&stage.a, &asked).await;
+        let redis = stage.redis.as_ref().expect("on redis");
+        let client = redis::Client::open(redis.url()).expect("a URL");
+        let late = RedisStore::connect(client, "late", Arc::new(stage.config.clone()), Arc::default()).await;
+        let late = Store::Redis(late.expect("redis is there"));
+        redis.cli(&["FLUSHALL"]).await;
+
+        let begun = late.begin(&ask("t"), None).await.expect("an answer");
+
+        assert!(matches!(begun, Begun::Rejected(Refusal::Recovering { .. })), "{begun:?}");
+    }
+
+    #[tokio::test]
+    async fn what_all_pods_agree_on_is_put_back_when_redis_has_forgotten_it() {
+        let stage = Stage::on_redis(config()).await;
+        lead(&stage.a, &ask("t")).await;
+        let redis = stage.redis.as_ref().expect("on redis");
+        redis.cli(&["FLUSHALL"]).await;
+        stage.a.begin(&ask("u"), None).await.expect("an answer");
+        redis.until(&["HGET", &format!("rc:{{{}}}:meta", stage.config.namespace), "pepper"], "none").await;
+
+        let peppered = Config { pepper: Some("p".repeat(32).into()), ..stage.config.clone() };
+        let client = redis::Client::open(redis.url()).expect("a URL");
+        let refused = RedisStore::connect(client, "c", Arc::new(peppered), Arc::default()).await;
+
+        assert!(refused.is_err());
+    }
+
+    #[tokio::test]
+    async fn pod_that_others_no_longer_agree_with_begins_nothing() {
+        let stage = Stage::on_redis(config()).await;
+        let redis = stage.redis.as_ref().expect("on redis");
+        redis.cli(&["HSET", &format!("rc:{{{}}}:meta", stage.config.namespace), "pepper", "another"]).await;
+        redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        let refused = loop {
+            match stage.a.begin(&ask(&Uuid::new_v4().to_string()), None).await {
+                Err(refused) => break refused,
+                Ok(_) => assert!(tokio::time::Instant::now() < deadline, "begins beside another pepper"),
+            }
+        };
+
+        assert!(refused.reason.contains("pepper"), "{refused}");
+    }
+
+    #[tokio::test]
+    async fn uncertain_token_stays_so_in_a_redis_that_has_forgotten_the_flight() {
+        let stage =
+            Stage::on_redis(Config { uncertain: Uncertain::Never, keep_failure: Duration::ZERO, ..config() }).await;
+        let asked = ask("t");
+        let lease = lead(&stage.a, &asked).await;
+        stage.redis.as_ref().expect("on redis").cli(&["FLUSHALL"]).await;
+
+        complete(&stage.a, &lease, &asked, &failure(ProviderFailure::unknown("reset"))).await;
+
+        assert_eq!(landed(&stage.b, &ask("t"), None).await.outcome.class(), Class::Lost);
+    }
+
+    #[tokio::test]
+    async fn success_too_large_to_share_is_not_presented_again() {
+        let stage = Stage::on_redis(config()).await;
+        let asked = ask("t");
+        let lease = lead(&stage.a, &asked).await;
+
+        complete(&stage.a, &lease, &asked, &success(&"x".repeat(70_000))).await;
+
+        assert_eq!(landed(&stage.b, &ask("t"), None).await.outcome.class(), Class::Unknown);
+    }
+
+    #[tokio::test]
+    async fn mark_of_an_attempt_outlives_a_short_failure() {
+        let stage = Stage::on_redis(Config { keep_failure: Duration::ZERO, ..config() }).await;
+        let (first, late) = (ask("t"), ask("t"));
+        let lease = lead(&stage.a, &first).await;
+        stage.b.disown(&late).await.expect("an answer");
+        complete(&stage.a, &lease, &first, &failure(ProviderFailure::not_sent("dns"))).await;
+
+        stage.b.begin(&late, None).await.expect_err("an abandoned attempt led");
+    }
+
+    #[tokio::test]
+    async fn lock_of_a_dead_leader_ends_also_when_the_clock_was_set_back() {
+        let stage = Stage::on_redis(config()).await;
+        let asked = ask("t");
+        lead(&stage.a, &asked).await;
+        let redis = stage.redis.as_ref().expect("on redis");
+        let lock = format!("rc:{{{}}}:lock:{}", stage.config.namespace, asked.identity.flight);
+        // What an hour's step does to a time to live.
+        redis.cli(&["PEXPIRE", &lock, "3600000"]).await;
+
+        let begun = stage.b.begin(&ask("t"), None).await.expect("an answer");
+
+        assert!(matches!(begun, Begun::Join(_)), "{begun:?}");
+        let left: u128 = redis.cli(&["PTTL", &lock]).await.parse().expect("ms");
+        assert!(left <= stage.config.lease.as_millis(), "{left}");
     }
 
     #[tokio::test]

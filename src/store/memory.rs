@@ -3,8 +3,8 @@
 //! Coordinators that share a [`MemoryStore`] are to each other what pods that share Redis are. Outcomes are not
 //! sealed here: they never leave the process, and only an equal claim gets one.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
@@ -49,8 +49,8 @@ pub(crate) struct MemoryPod {
 struct Namespace {
     flights: DashMap<Hash, Record>,
     last_fence: AtomicU64,
-    /// Set once a task forgets what is over.
-    cleanup: OnceLock<()>,
+    /// Whether a task forgets what is over.
+    has_cleanup: AtomicBool,
 }
 
 /// What `lock:<flight>` and `flight:<flight>` are in Redis.
@@ -67,6 +67,10 @@ struct Record {
     ends: Instant,
     /// Made when the first pod joins.
     waiting: Option<watch::Sender<Option<Told>>>,
+    /// The success before the flight that is led now, and when the provider gave it: somebody may still come for it.
+    last: Option<(Hash, Landed, Instant)>,
+    /// The attempt whose success landed last: completed again, it changes nothing.
+    success_of: Option<uuid::Uuid>,
 }
 
 /// What waiting pods are told: whose claim landed, and with what.
@@ -111,12 +115,45 @@ impl Record {
         self.lock.as_ref().is_some_and(|lock| lock.until > now)
     }
 
+    fn is_over(&self, now: Instant) -> bool {
+        self.ends <= now && !self.is_led_at(now)
+    }
+
+    fn is_success(&self) -> bool {
+        matches!(&self.state, State::Landed { outcome, .. } if outcome.class() == Class::Success)
+    }
+
+    fn last_success(&self, now: Instant, waits: Duration) -> Option<(Hash, Landed, Instant)> {
+        match &self.state {
+            State::Landed { at, .. } if self.is_success() && *at + waits > now => {
+                self.landed(now).map(|landed| (self.claim, landed, *at))
+            }
+            State::Landed { .. } | State::Leading | State::Lost => self.last.clone(),
+        }
+    }
+
     fn join(&mut self, ask: &Ask, fence: u64, look_at: Instant, leader: LeaderSeen) -> Begun {
         // Under the record's guard: whoever completes needs the guard too, so nothing is missed between.
         let told = self.waiting.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
         let claim = ask.identity.claim;
         let fence = (self.claim == claim).then_some(fence);
         Begun::Join(Joined { fence, leader, waiting: Waiting::Memory(Notice { claim, told, look_at }) })
+    }
+
+    fn forgotten(lease: &Lease, now: Instant) -> Self {
+        Self {
+            lock: None,
+            state: State::Leading,
+            claim: lease.claim,
+            attempt: lease.attempt,
+            fence: lease.fence,
+            started: lease.started,
+            lost: 0,
+            ends: now,
+            waiting: None,
+            last: None,
+            success_of: None,
+        }
     }
 
     fn landed(&self, now: Instant) -> Option<Landed> {
@@ -156,6 +193,11 @@ impl MemoryPod {
                 vacant.insert(record);
                 Begun::Lead(lease)
             }
+            Entry::Occupied(mut over) if over.get().is_over(now) => {
+                let (record, lease) = self.lead(ask, now, 0, Before::Nothing, None);
+                over.insert(record);
+                Begun::Lead(lease)
+            }
             Entry::Occupied(mut occupied) => self.begin_known(ask, joined, now, occupied.get_mut()),
         }
     }
@@ -165,10 +207,19 @@ impl MemoryPod {
 
         // First an outcome for me: it costs nobody anything.
         if let State::Landed { fresh_until, .. } = record.state {
-            let waited_for = joined.is_some_and(|fence| record.fence >= fence);
-            if same_claim && (fresh_until > now || waited_for) {
+            // A success of an older fence than the one that was joined came late, after the joining.
+            let waited_for = joined.is_some_and(|fence| record.fence >= fence || record.is_success());
+            if same_claim && (fresh_until > now || waited_for || record.attempt == ask.attempt) {
                 return Begun::Landed(record.landed(now).expect("BUG: the state was just matched"));
             }
+        }
+        if let (Some(fence), Some((claim, last, at))) = (joined, &record.last)
+            && *claim == ask.identity.claim
+            && last.fence >= fence
+        {
+            // A newcomer leads already, but this is what was waited for.
+            let age = now.saturating_duration_since(*at);
+            return Begun::Landed(Landed { age, ..last.clone() });
         }
 
         // Then whoever leads, with whatever claim: one presentation at a time.
@@ -202,13 +253,16 @@ impl MemoryPod {
                 }
                 TokenState::Rotated => Before::Rotated,
                 TokenState::Unknown if self.config.uncertain == Uncertain::Never => return lost(record.fence),
+                // Whoever took over asked nothing of the token: it is as uncertain as before.
+                TokenState::Untouched if record.lost > 0 => Before::LostLeaders,
                 TokenState::Kept | TokenState::Dead | TokenState::Untouched | TokenState::Unknown => Before::Nothing,
             },
         };
         let lost = if before == Before::LostLeaders { record.lost } else { 0 };
         let waiting = record.waiting.take();
+        let last = record.last_success(now, self.config.wait_timeout);
         let (led, lease) = self.lead(ask, now, lost, before, waiting);
-        *record = led;
+        *record = Record { last, success_of: record.success_of, ..led };
         Begun::Lead(lease)
     }
 
@@ -239,6 +293,8 @@ impl MemoryPod {
             started: now,
             lost,
             ends: until + self.memory_of_lost(),
+            last: None,
+            success_of: None,
             waiting,
         };
         (record, lease)
@@ -250,10 +306,18 @@ impl MemoryPod {
         let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) else {
             return Renewed::Lost;
         };
-        if record.fence > lease.fence || (record.attempt == lease.attempt && record.landed(now).is_some()) {
+        if record.is_over(now) || record.fence > lease.fence {
             return Renewed::Lost;
         }
-        if record.lock.as_ref().is_some_and(|lock| lock.fence != lease.fence && lock.until > now) {
+        if record.fence == lease.fence && record.attempt != lease.attempt {
+            return Renewed::Lost;
+        }
+        let holds = record.lock.as_ref().is_some_and(|lock| lock.fence == lease.fence && lock.until > now);
+        if record.is_led_at(now) && !holds {
+            return Renewed::Lost;
+        }
+        if record.landed(now).is_some() && (record.attempt == lease.attempt || !holds) {
+            // Over, for this leader or for all.
             return Renewed::Lost;
         }
         record.lock = Some(Lock { fence: lease.fence, until });
@@ -270,20 +334,15 @@ impl MemoryPod {
         let now = Instant::now();
         let is_success = outcome.class() == Class::Success;
         let mut record = match self.namespace.flights.entry(lease.flight) {
-            Entry::Occupied(occupied) => occupied.into_ref(),
-            Entry::Vacant(_) if !is_success => return Standing::Stale,
-            Entry::Vacant(vacant) => vacant.insert(Record {
-                lock: None,
-                state: State::Leading,
-                claim: lease.claim,
-                attempt: lease.attempt,
-                fence: lease.fence,
-                started: lease.started,
-                lost: 0,
-                ends: now,
-                waiting: None,
-            }),
+            Entry::Occupied(occupied) if !occupied.get().is_over(now) => occupied.into_ref(),
+            // It is forgotten; that the token was rotated or is uncertain must not be.
+            _ if !is_success && outcome.token_state() != TokenState::Unknown => return Standing::Stale,
+            gone => gone.insert(Record::forgotten(lease, now)),
         };
+        if record.success_of == Some(lease.attempt) {
+            record.free(lease);
+            return Standing::Ours;
+        }
 
         let stands = match &record.state {
             // A success replaces a failure whatever the fences; the first success stays.
@@ -300,14 +359,21 @@ impl MemoryPod {
             };
         }
 
-        let fresh = outcome.fresh_for(&self.config);
+        let fresh = outcome.fresh_for(&self.config, held);
         record.state = State::Landed { outcome: Arc::clone(outcome), at: now - held, fresh_until: now + fresh };
         record.claim = lease.claim;
         record.attempt = lease.attempt;
         record.fence = lease.fence;
-        record.lost = 0;
-        // Whoever waits is handed the outcome; whoever just missed that still finds it for as long as it may wait.
-        record.ends = now + outcome.kept_for(&self.config).max(self.config.wait_timeout);
+        if is_success {
+            record.success_of = Some(lease.attempt);
+        }
+        record.ends = now + outcome.kept_for(&self.config);
+        if record.waiting.is_some() {
+            record.ends = record.ends.max(now + self.config.wait_timeout);
+        }
+        if outcome.token_state() == TokenState::Untouched && record.lost > 0 {
+            record.ends = record.ends.max(now + self.memory_of_lost());
+        }
         record.free(lease);
         record.tell_waiting(now);
         Standing::Ours
@@ -321,9 +387,14 @@ impl MemoryPod {
             }
             record.free(lease);
             record.tell_waiting(Instant::now());
+            if matches!(record.state, State::Lost) {
+                // This leader was only late, and asked nobody.
+                record.lost -= 1;
+            }
             if record.lost > 0 {
                 // This leader never asked, but one before it may have.
                 record.state = State::Lost;
+                record.attempt = uuid::Uuid::nil();
             } else {
                 occupied.remove();
             }
@@ -337,10 +408,10 @@ impl MemoryPod {
 
     /// Redis expires keys itself; here a task does, for as long as anybody holds the store.
     fn start_cleanup(&self) {
-        self.namespace.cleanup.get_or_init(|| {
-            let namespace = Arc::downgrade(&self.namespace);
-            tokio::spawn(forget_what_is_over(namespace, self.config.cleanup_interval));
-        });
+        if !self.namespace.has_cleanup.swap(true, Ordering::Relaxed) {
+            let cleanup = Cleanup(Arc::downgrade(&self.namespace));
+            tokio::spawn(cleanup.run(self.config.cleanup_interval));
+        }
     }
 }
 
@@ -349,11 +420,25 @@ fn lost(fence: u64) -> Begun {
     Begun::Landed(Landed { outcome: Arc::new(Outcome::Lost(None)), fence, age: Duration::ZERO })
 }
 
-async fn forget_what_is_over(namespace: Weak<Namespace>, interval: Duration) {
-    loop {
-        tokio::time::sleep(interval).await;
-        let Some(namespace) = namespace.upgrade() else { return };
-        let now = Instant::now();
-        namespace.flights.retain(|_, record| record.ends > now || record.is_led_at(now));
+/// Forgets what is over, for as long as anybody holds the store and the runtime it was started on lives.
+struct Cleanup(Weak<Namespace>);
+
+impl Cleanup {
+    async fn run(self, interval: Duration) {
+        loop {
+            tokio::time::sleep(interval).await;
+            let Some(namespace) = self.0.upgrade() else { return };
+            let now = Instant::now();
+            namespace.flights.retain(|_, record| !record.is_over(now));
+        }
+    }
+}
+
+impl Drop for Cleanup {
+    fn drop(&mut self) {
+        if let Some(namespace) = self.0.upgrade() {
+            // Whoever begins next starts another, on a runtime that lives.
+            namespace.has_cleanup.store(false, Ordering::Relaxed);
+        }
     }
 }

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+mod agreement;
 mod inbox;
 mod keys;
 mod lanes;
@@ -19,6 +20,7 @@ mod records;
 mod scripts;
 mod waiters;
 
+use self::agreement::Agreement;
 use self::inbox::Inbox;
 use self::keys::Keys;
 use self::lanes::Lanes;
@@ -45,7 +47,8 @@ pub(crate) struct RedisStore {
     inbox: Arc<Inbox>,
     waiters: Arc<Waiters>,
     /// The highest fence this pod has seen: how it notices that Redis has forgotten.
-    highest_fence: AtomicU64,
+    highest_fence: Arc<AtomicU64>,
+    agreement: Arc<Agreement>,
     jitter: Duration,
     closed: CancellationToken,
 }
@@ -61,13 +64,13 @@ impl RedisStore {
         let keys = Arc::new(Keys::new(&config.namespace));
         let scripts = Arc::new(Scripts::default());
         let client_name = format!("refresh-coordinator:{}:{pod}", config.namespace);
-        let entrance = Entrance { keys: &keys, address: info.addr().to_string() };
+        let entrance = Entrance { keys: Arc::clone(&keys), address: info.addr().to_string() };
 
         let lanes = Lanes::connect(info.clone(), client_name.clone(), config.store_timeout)
             .await
             .map_err(|error| entrance.refused(&error))?;
         let lanes = Arc::new(lanes);
-        entrance.check(&lanes, &scripts, pod).await?;
+        let highest_fence = Arc::new(AtomicU64::new(entrance.check(&lanes, &scripts, pod).await?));
 
         let waiters = Arc::new(Waiters::default());
         let inbox = Arc::new(Inbox {
@@ -79,6 +82,7 @@ impl RedisStore {
             counters: Arc::clone(&counters),
             subscribed: false.into(),
             gaps: watch::Sender::new(0),
+            highest_fence: Arc::clone(&highest_fence),
         });
         let subscription = inbox.subscribe().await.map_err(|error| entrance.refused(&error))?;
         // Last, so that a pod which cannot take part leaves no trace of its settings.
@@ -99,6 +103,9 @@ impl RedisStore {
             jitter,
         };
         tokio::spawn(looker.run(closed.clone()));
+        let agreement =
+            Arc::new(Agreement::new(entrance, Arc::clone(&lanes), Arc::clone(&scripts), Arc::clone(&config)));
+        tokio::spawn(Arc::clone(&agreement).keep(inbox.gaps.subscribe(), closed.clone()));
         Ok(Self {
             pod: pod.to_owned(),
             config,
@@ -108,13 +115,15 @@ impl RedisStore {
             lanes,
             inbox,
             waiters,
-            highest_fence: AtomicU64::new(0),
+            highest_fence,
+            agreement,
             jitter,
             closed,
         })
     }
 
     pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>) -> Result<Begun, StoreError> {
+        self.agreement.holds()?;
         let flight = ask.identity.flight;
         let claim = ask.identity.claim.to_string();
         // First the ticket, then the question: an outcome that lands between the two finds somebody waiting.
@@ -166,7 +175,10 @@ impl RedisStore {
                 Begun::Join(Joined { fence: ours.then_some(fence), leader, waiting: Waiting::Redis(ticket) })
             }
             BeginReply::AnotherClaim { retry_after } => Begun::Rejected(Refusal::AnotherClaim { retry_after }),
-            BeginReply::Recovering { retry_after } => Begun::Rejected(Refusal::Recovering { retry_after }),
+            BeginReply::Recovering { retry_after } => {
+                self.agreement.may_be_forgotten();
+                Begun::Rejected(Refusal::Recovering { retry_after })
+            }
             BeginReply::Abandoned => {
                 return Err(StoreError { reason: "the attempt was given up before redis answered".to_owned() });
             }
@@ -200,10 +212,11 @@ impl RedisStore {
         let mut call = self.scripts.complete.prepare_invoke();
         call.key(self.keys.lock(&lease.flight)).key(self.keys.flight(&lease.flight));
         call.arg(self.owner(lease)).arg(lease.attempt.to_string()).arg(lease.claim.to_string()).arg(lease.fence);
-        call.arg(sealed.shared.class().word()).arg(sealed.shared.token_state().word());
-        call.arg(ms(held)).arg(ms(sealed.shared.fresh_for(&self.config))).arg(ms(sealed.shared.kept_for(&self.config)));
-        call.arg(ms(self.config.wait_timeout)).arg(lease.flight.to_string()).arg(self.keys.channels());
-        call.arg(&sealed.bytes);
+        // Of the outcome itself, also where it is too large to be shared: what became of the token stays true.
+        call.arg(outcome.class().word()).arg(outcome.token_state().word());
+        call.arg(ms(held)).arg(ms(outcome.fresh_for(&self.config, held))).arg(ms(outcome.kept_for(&self.config)));
+        call.arg(ms(self.config.wait_timeout)).arg(ms(self.memory_of_lost())).arg(ms(self.config.lease));
+        call.arg(lease.flight.to_string()).arg(self.keys.channels()).arg(&sealed);
         let reply = Reply::new("complete", self.lanes.run(&call).await?);
         Ok(match read_complete(reply)? {
             CompleteReply::Landed => Standing::Ours,

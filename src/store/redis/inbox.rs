@@ -5,7 +5,7 @@
 //! in between is lost without a word.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -33,12 +33,16 @@ pub(super) struct Inbox {
     pub(super) subscribed: AtomicBool,
     /// Counts the times it was made again.
     pub(super) gaps: watch::Sender<u64>,
+    pub(super) highest_fence: Arc<AtomicU64>,
 }
+
+/// A connection that a NAT or a load balancer has forgotten says nothing for ever: it is asked now and then.
+const ASK_EVERY: Duration = Duration::from_secs(10);
 
 /// A subscription that stands, until its messages end.
 pub(super) struct Subscription {
     /// Closes the connection when dropped.
-    _connection: MultiplexedConnection,
+    connection: MultiplexedConnection,
     pushes: mpsc::UnboundedReceiver<PushInfo>,
 }
 
@@ -58,7 +62,7 @@ impl Inbox {
         name_connection(&mut connection, &self.client_name).await?;
         connection.subscribe(&self.channel).await?;
         self.subscribed.store(true, Ordering::Release);
-        Ok(Subscription { _connection: connection, pushes })
+        Ok(Subscription { connection, pushes })
     }
 
     /// Reads the messages, and makes the subscription again whenever it ends.
@@ -107,7 +111,19 @@ impl Inbox {
 
     /// Ends when the connection does.
     async fn read(&self, subscription: &mut Subscription) {
-        while let Some(push) = subscription.pushes.recv().await {
+        let Subscription { connection, pushes } = subscription;
+        loop {
+            let push = tokio::select! {
+                push = pushes.recv() => push,
+                () = tokio::time::sleep(ASK_EVERY) => match redis::cmd("PING").query_async::<()>(connection).await {
+                    Ok(()) => continue,
+                    Err(error) => {
+                        warn!(%error, "the subscription's connection is dead");
+                        return;
+                    }
+                },
+            };
+            let Some(push) = push else { return };
             match push.kind {
                 PushKind::Message => {
                     if let [Value::BulkString(_), Value::BulkString(message)] = push.data.as_slice() {
@@ -124,7 +140,10 @@ impl Inbox {
     fn deliver(&self, message: &[u8]) {
         self.counters.pushes.add_one();
         match read_message(message) {
-            Some(Message::Landed { flight, claim, record }) => self.waiters.tell_landed(&flight, &claim, record),
+            Some(Message::Landed { flight, claim, record }) => {
+                self.highest_fence.fetch_max(record.fence, Ordering::Relaxed);
+                self.waiters.tell_landed(&flight, &claim, record);
+            }
             Some(Message::Look { flight }) => self.waiters.tell_look(&flight),
             // This pod's own check at start, or a newer release: looking finds what it said.
             None => debug!("a message that says nothing to this release"),

@@ -12,7 +12,8 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, Runtime};
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, ScriptInvocation, ServerErrorKind,
+    AsyncConnectionConfig, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation,
+    ServerErrorKind,
 };
 use tokio::time::Instant;
 use tracing::debug;
@@ -100,6 +101,15 @@ impl Lanes {
 }
 
 impl Lanes {
+    pub(super) async fn load(&self, scripts: &[&Script]) -> Result<(), RedisError> {
+        let (connection, _) = self.lanes[0].connection();
+        let Some(mut connection) = connection else { return Ok(()) };
+        for script in scripts {
+            script.load_async(&mut connection).await?;
+        }
+        Ok(())
+    }
+
     /// `maxmemory-policy`, where the user may ask.
     pub(super) async fn eviction_policy(&self) -> Option<String> {
         let (connection, _) = self.lanes[0].connection();

@@ -45,7 +45,10 @@ impl Looker {
                     waiters.tell_due(now);
                     waiters.leaders_due(now)
                 }
-                () = self.a_second_without_subscription() => waiters.all_leaders(),
+                () = self.a_second_without_subscription() => {
+                    waiters.tell_all_of_the_lost();
+                    waiters.all_leaders()
+                }
             };
             for some in leaders.chunks(AT_ONCE) {
                 if let Err(error) = self.look(some).await {

@@ -1,6 +1,8 @@
 //! What is tested and agreed before the first refresh: the server, the user's rights, and that all pods of the
 //! namespace speak of the same thing.
 
+use std::sync::Arc;
+
 use redis::RedisError;
 use sha2::{Digest, Sha256};
 use tracing::warn;
@@ -14,12 +16,13 @@ use crate::seal::PROTOCOL;
 use crate::token::{Hash, Secret};
 
 /// Where Redis is, and what to say when it refuses.
-pub(super) struct Entrance<'a> {
-    pub(super) keys: &'a Keys,
+#[derive(Debug)]
+pub(super) struct Entrance {
+    pub(super) keys: Arc<Keys>,
     pub(super) address: String,
 }
 
-impl Entrance<'_> {
+impl Entrance {
     /// What an error at start means to whoever must mend it.
     pub(super) fn refused(&self, error: &RedisError) -> ConnectError {
         self.refused_because(error.code() == Some("NOPERM"), &error.to_string())
@@ -35,22 +38,26 @@ impl Entrance<'_> {
         } else if reason.contains("key") {
             keys
         } else {
-            // "... has no permissions to run the 'evalsha' command"
+            // "... has no permissions to run the 'evalsha' command", or the 'script|load' command
             reason.split('\'').nth(1).map_or("+@scripting".to_owned(), |command| format!("+{command}"))
         };
         ConnectError::Right { reason: reason.to_owned(), rule }
     }
 
-    /// Tries every command of the scripts.
-    pub(super) async fn check(&self, lanes: &Lanes, scripts: &Scripts, pod: &str) -> Result<(), ConnectError> {
+    /// Loads the scripts and tries every command of theirs. Answers the last fence given: a pod that has seen none
+    /// could not notice that Redis forgot.
+    pub(super) async fn check(&self, lanes: &Lanes, scripts: &Scripts, pod: &str) -> Result<u64, ConnectError> {
+        // All of them, and not when they are first needed: another pod may have loaded what this one may not.
+        lanes.load(&scripts.all()).await.map_err(|error| self.refused(&error))?;
         // A flight that no token has: its name is no hash of one.
         let probe = Hash::of_probe(pod);
         let mut call = scripts.check.prepare_invoke();
         call.key(self.keys.lock(&probe)).key(self.keys.flight(&probe)).key(self.keys.fence());
+        call.key(self.keys.recovering()).key(self.keys.meta());
         call.arg(self.keys.channel(pod));
         let reply = lanes.run(&call).await.map_err(|error| self.failed(&error.reason))?;
         match read_check(Reply::new("check", reply)).map_err(|error| self.failed(&error.reason))? {
-            CheckReply::Ready => Ok(()),
+            CheckReply::Ready { fence } => Ok(fence),
             CheckReply::Old { version } => Err(ConnectError::Version { address: self.address.clone(), version }),
             CheckReply::Refused { command, error } => {
                 let is_command = error.contains("run this command") || error.contains("permissions to run");

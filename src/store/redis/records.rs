@@ -58,24 +58,18 @@ impl fmt::Debug for Opener {
     }
 }
 
-/// What is to be written for an outcome: itself, or, where it is too large, that nobody else can be told.
-pub(super) struct Sealed {
-    pub(super) bytes: Vec<u8>,
-    /// What other pods are given. Not the leader's own callers: they have the answer.
-    pub(super) shared: Arc<Outcome>,
-}
-
-pub(super) fn seal(identity: &Identity, config: &Config, lease: &Lease, outcome: &Arc<Outcome>) -> Sealed {
+/// What is to be written for an outcome: itself, or, where it is too large, that nobody else can be told. The
+/// leader's own callers have the answer.
+pub(super) fn seal(identity: &Identity, config: &Config, lease: &Lease, outcome: &Outcome) -> Vec<u8> {
     let seal = seal_for(identity, config);
     let label = Label { flight: lease.flight, attempt: lease.attempt, fence: lease.fence };
     let bytes = seal.seal(&label, outcome);
     if bytes.len() <= LARGEST_SHARED {
-        return Sealed { bytes, shared: Arc::clone(outcome) };
+        return bytes;
     }
     warn!(flight = %lease.flight, fence = lease.fence, bytes = bytes.len(), "the answer is too large to be shared");
     let failure = ProviderFailure::unknown("the provider's answer is too large to be shared (over 64 KiB)");
-    let shared = Arc::new(Outcome::Failure(failure));
-    Sealed { bytes: seal.seal(&label, &shared), shared }
+    seal.seal(&label, &Outcome::Failure(failure))
 }
 
 fn seal_for(identity: &Identity, config: &Config) -> Seal {

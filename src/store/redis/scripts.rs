@@ -44,6 +44,12 @@ impl Default for Scripts {
     }
 }
 
+impl Scripts {
+    pub(super) fn all(&self) -> [&Script; 7] {
+        [&self.begin, &self.renew, &self.complete, &self.abandon, &self.look, &self.meta, &self.check]
+    }
+}
+
 /// What `begin.lua` replies.
 #[derive(Debug)]
 pub(super) enum BeginReply {
@@ -67,9 +73,17 @@ pub(super) enum CompleteReply {
 /// What `check.lua` replies.
 #[derive(Debug)]
 pub(super) enum CheckReply {
-    Ready,
-    Old { version: String },
-    Refused { command: String, error: String },
+    /// And the last fence given.
+    Ready {
+        fence: u64,
+    },
+    Old {
+        version: String,
+    },
+    Refused {
+        command: String,
+        error: String,
+    },
 }
 
 pub(super) fn read_begin(reply: Reply) -> Result<BeginReply, StoreError> {
@@ -111,7 +125,7 @@ pub(super) fn read_complete(reply: Reply) -> Result<CompleteReply, StoreError> {
 
 pub(super) fn read_check(reply: Reply) -> Result<CheckReply, StoreError> {
     Ok(match reply.word()? {
-        "ready" => CheckReply::Ready,
+        "ready" => CheckReply::Ready { fence: reply.field(1)? },
         "old" => CheckReply::Old { version: reply.field(1)? },
         "refused" => CheckReply::Refused { command: reply.field(1)?, error: reply.field(2)? },
         _ => return Err(reply.unknown()),

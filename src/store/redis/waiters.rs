@@ -9,6 +9,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::records::{Opener, Record};
+use crate::outcome::Class;
 use crate::store::{LeaderSeen, News};
 use crate::token::Hash;
 
@@ -103,6 +104,8 @@ impl Waiters {
     /// Waits until the first of the waiting wants to look.
     pub(super) async fn due(&self, soonest: Instant) {
         loop {
+            // First nothing is planned, so that whoever joins from here on is heard; then the count.
+            *self.planned.lock().expect("BUG: nothing panics with this lock held") = None;
             let first = self.first_due().map(|due| due.max(soonest));
             *self.planned.lock().expect("BUG: nothing panics with this lock held") = first;
             let earlier = self.earlier.notified();
@@ -141,6 +144,17 @@ impl Waiters {
                 if let Look::Again { due } = waiter.look
                     && due <= now
                 {
+                    waiter.look_again_now();
+                }
+            }
+        }
+    }
+
+    /// Tells all to begin again who wait for a lost leader: no message will.
+    pub(super) fn tell_all_of_the_lost(&self) {
+        for mut waiters in self.flights.iter_mut() {
+            for waiter in waiters.values_mut() {
+                if matches!(waiter.look, Look::Again { .. }) {
                     waiter.look_again_now();
                 }
             }
@@ -236,11 +250,18 @@ impl Ticket {
         let (Some(Told::Landed { claim, record }), Some(awaited)) = (told, &self.awaited) else {
             return News::Look;
         };
-        // Another claim's outcome is not ours to open; one of an older fence may be a message that was late.
-        if claim != awaited.claim || record.fence < awaited.fence {
+        // Another claim's outcome is not ours to open.
+        if claim != awaited.claim {
             return News::Look;
         }
-        awaited.opener.open(&record).map_or(News::Look, News::Landed)
+        match awaited.opener.open(&record) {
+            // Of an older fence only a success is sure to have landed after the joining: a failure may be a message
+            // that was late.
+            Some(landed) if record.fence >= awaited.fence || landed.outcome.class() == Class::Success => {
+                News::Landed(landed)
+            }
+            Some(_) | None => News::Look,
+        }
     }
 }
 
