@@ -11,6 +11,7 @@ mod metrics;
 mod serve;
 mod settings;
 mod size;
+mod storm;
 mod upstream;
 mod usage;
 
@@ -34,12 +35,21 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
+    Storm(Box<storm::Arguments>),
+    /// One pod of a storm, led over stdin and stdout
+    #[command(hide = true)]
+    StormPod,
+    #[command(hide = true)]
+    StormProvider(storm::ProviderArguments),
 }
 
 impl Command {
     async fn run(self) -> Result<ExitCode, BadSetting> {
         match self {
             Self::Serve(serve) => serve.run().await,
+            Self::Storm(arguments) => Ok(storm::run(*arguments).await),
+            Self::StormPod => Ok(storm::run_pod().await),
+            Self::StormProvider(arguments) => Ok(storm::run_provider(arguments).await),
         }
     }
 }

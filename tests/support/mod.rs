@@ -3,5 +3,9 @@
 
 pub mod fleet;
 pub mod isolated;
+pub mod leaks;
+pub mod monitor;
+pub mod mortal;
 pub mod provider;
 pub mod redis;
+pub mod wait;

@@ -67,13 +67,18 @@ impl RedisServer {
 
     /// Asks again and again until this is the reply.
     pub async fn until(&self, words: &[&str], expected: &str) {
+        self.until_so(words, |reply| reply == expected).await;
+    }
+
+    /// Asks again and again until the reply is as it should be.
+    pub async fn until_so(&self, words: &[&str], is_so: impl Fn(&str) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
         loop {
             let reply = self.cli(words).await;
-            if reply == expected {
+            if is_so(&reply) {
                 return;
             }
-            assert!(Instant::now() < deadline, "{words:?} is still {reply:?}, not {expected:?}");
+            assert!(Instant::now() < deadline, "{words:?} is still {reply:?}");
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }

@@ -1,0 +1,134 @@
+//! `refreshd storm`: what happens when a fleet presents the same refresh tokens at once, without and with
+//! coordination.
+//!
+//! It is read top to bottom: arguments make a plan; a provider is started or taken as given; for each mode a fleet
+//! of pods presents the tokens in waves while a tally is kept; then verdict and report.
+
+mod arguments;
+mod builtin;
+mod caller;
+mod driver;
+mod exchange;
+mod fleet;
+mod ledger;
+mod limits;
+mod pod;
+mod provider;
+mod redis_load;
+mod report;
+mod rules;
+mod tally;
+mod tokens;
+mod verdict;
+mod wire;
+
+use std::process::ExitCode;
+
+pub(crate) use arguments::Arguments;
+pub(crate) use pod::run_pod;
+pub(crate) use provider::{ProviderArguments, run_provider};
+
+use crate::settings::BadSetting;
+use arguments::{Mode, Plan};
+use driver::Driver;
+use tally::Figures;
+use verdict::Verdict;
+
+/// Runs a storm. 0: coordination did what it promises, or was not asked for; 1: it did not, or the storm broke off;
+/// 2: a setting is wrong.
+///
+/// # Cancellation
+///
+/// Pods and provider are children and are killed with the future.
+pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+    let ended = match arguments.plan() {
+        Ok(plan) => storm(plan).await,
+        Err(setting) => Err(Stopped::Setting(setting)),
+    };
+    match ended {
+        Ok(Verdict::Passed { .. }) => ExitCode::SUCCESS,
+        Ok(Verdict::Failed { .. }) => ExitCode::FAILURE,
+        Err(Stopped::Setting(setting)) => {
+            eprintln!("refreshd: {setting}");
+            ExitCode::from(2)
+        }
+        Err(Stopped::Broken(reason)) => {
+            eprintln!("refreshd: the storm broke off: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Why there is no result.
+#[derive(Debug)]
+enum Stopped {
+    /// The user can set it right.
+    Setting(BadSetting),
+    /// Something went away, or time ran out.
+    Broken(String),
+}
+
+impl Stopped {
+    fn broken(reason: impl Into<String>) -> Self {
+        Self::Broken(reason.into())
+    }
+}
+
+/// What became of the modes that were run.
+struct Outcome {
+    without: Option<Figures>,
+    with: Option<Figures>,
+    /// The built-in provider's process.
+    provider_pid: Option<u32>,
+}
+
+async fn storm(mut plan: Plan) -> Result<Verdict, Stopped> {
+    limits::raise_open_files();
+    plan.connections = limits::connections(plan.connections);
+    let time_limit = plan.time_limit;
+
+    let outcome = tokio::select! {
+        biased;
+        interrupted = tokio::signal::ctrl_c() => {
+            return Err(Stopped::broken(match interrupted {
+                Ok(()) => "interrupted".to_owned(),
+                Err(error) => format!("signals cannot be heard: {error}"),
+            }));
+        }
+        outcome = tokio::time::timeout(time_limit, both(&mut plan)) => outcome.unwrap_or_else(|_| {
+            Err(Stopped::broken(format!(
+                "it took longer than --time-limit {}",
+                humantime::format_duration(time_limit)
+            )))
+        })?,
+    };
+
+    let verdict = Verdict::on(&plan, &outcome);
+    let text =
+        if plan.json { report::json(&plan, &outcome, &verdict) } else { report::table(&plan, &outcome, &verdict) };
+    print(&text)?;
+    Ok(verdict)
+}
+
+/// First without coordination, then with it: whoever watches sees the damage before the cure.
+async fn both(plan: &mut Plan) -> Result<Outcome, Stopped> {
+    let mut driver = Driver::new(plan).await?;
+    let mut outcome = Outcome { without: None, with: None, provider_pid: driver.provider_pid() };
+    for mode in driver.modes() {
+        let figures = driver.run(mode).await?;
+        match mode {
+            Mode::Without => outcome.without = Some(figures),
+            Mode::With => outcome.with = Some(figures),
+        }
+    }
+    Ok(outcome)
+}
+
+fn print(text: &str) -> Result<(), Stopped> {
+    use std::io::Write;
+    let mut stdout = std::io::stdout().lock();
+    stdout
+        .write_all(text.as_bytes())
+        .and_then(|()| stdout.flush())
+        .map_err(|error| Stopped::broken(format!("the report cannot be written: {error}")))
+}

@@ -1,0 +1,287 @@
+//! What the user asked for, and the plan it makes: everything that can be wrong is found here, before anything runs.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use refresh_coordinator::Secret;
+
+use super::rules::Rules;
+use super::tokens::TokenFile;
+use crate::settings::{BadSetting, Settings, Span, read_secret};
+
+/// Many pods, many callers, the same tokens. Without arguments it needs nothing and takes some ten seconds
+#[derive(Debug, clap::Args)]
+pub(crate) struct Arguments {
+    /// Pods: with --redis a process each, otherwise coordinators of this process that share one store
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pods: u32,
+    /// Callers in each pod for each token
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    callers: u32,
+    /// Refresh tokens, each of a login of its own, in each mode [default: 200, or all of --refresh-tokens]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    tokens: Option<u32>,
+    /// Tokens that are presented at the same time
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    at_once: u32,
+    /// Rotations in a row: each time, all callers present what the time before brought
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    chain: u32,
+    /// Without coordination, with it, or first the one and then the other [default: both; with, against a real
+    /// provider]
+    #[arg(long, value_enum)]
+    mode: Option<Modes>,
+    /// How long the built-in provider takes for a refresh
+    #[arg(long, value_name = "TIME", default_value = "50ms")]
+    provider_delay: Span,
+    /// HTTP connections to the provider at once, over all pods
+    #[arg(long, value_name = "N", default_value_t = 4096, value_parser = clap::value_parser!(u32).range(1..=60_000))]
+    connections: u32,
+    /// When to give up
+    #[arg(long, value_name = "TIME", default_value = "5m")]
+    time_limit: Span,
+    /// Print one JSON document instead of the table
+    #[arg(long)]
+    json: bool,
+    /// Let `with` coordinate nothing, to see that it is noticed
+    #[arg(long, hide = true)]
+    sabotage: bool,
+
+    /// The token endpoint of a refreshd in front of a real provider; several of them share the callers and do the
+    /// coordination
+    #[arg(long, value_name = "URL", help_heading = "A real provider")]
+    token_url: Vec<String>,
+    /// The real provider's own token endpoint, for the mode without coordination; without --token-url the pods
+    /// coordinate in front of it
+    #[arg(long, value_name = "URL", help_heading = "A real provider")]
+    provider_url: Option<String>,
+    /// The client that the refresh tokens were given to
+    #[arg(long, value_name = "ID", help_heading = "A real provider")]
+    client_id: Option<String>,
+    /// A file with the secret of that client, if it has one
+    #[arg(long, value_name = "FILE", help_heading = "A real provider")]
+    client_secret_file: Option<PathBuf>,
+    /// A file of refresh tokens, one a line. It is replaced by their successors as the storm goes on; tokens that
+    /// the provider refused go to FILE.refused
+    #[arg(long, value_name = "FILE", help_heading = "A real provider")]
+    refresh_tokens: Option<PathBuf>,
+    /// Yes, the storm without coordination may destroy the logins it is given
+    #[arg(long, help_heading = "A real provider")]
+    revoke_families: bool,
+
+    #[command(flatten)]
+    settings: Settings,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Modes {
+    Without,
+    With,
+    Both,
+}
+
+/// Whether callers are coordinated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    Without,
+    With,
+}
+
+/// What will be done. Holds nothing that contradicts itself.
+pub(super) struct Plan {
+    pub(super) pods: usize,
+    pub(super) callers: usize,
+    /// Families in each mode.
+    pub(super) tokens: usize,
+    pub(super) at_once: usize,
+    pub(super) chain: usize,
+    pub(super) modes: Vec<Mode>,
+    pub(super) connections: usize,
+    pub(super) time_limit: Duration,
+    pub(super) json: bool,
+    pub(super) fleet: FleetKind,
+    pub(super) provider: ProviderKind,
+    pub(super) rules: Rules,
+    pub(super) pepper: Option<Secret>,
+}
+
+/// Who coordinates in the mode with coordination, and where pods live.
+pub(super) enum FleetKind {
+    /// Coordinators of this process that share a store in memory.
+    Embedded,
+    /// Processes that share Redis. `namespace` says whether anybody else can be in it.
+    Redis { url: Secret, namespace: Namespace },
+    /// These refreshd; the pods are clients in this process.
+    Refreshds { token_urls: Vec<String> },
+    /// Coordinators that share nothing.
+    Sabotaged { in_processes: bool },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Namespace {
+    /// Made up for this storm, and removed after it.
+    Own,
+    /// The user's.
+    Given,
+}
+
+pub(super) enum ProviderKind {
+    BuiltIn { delay: Duration },
+    Real(Box<RealProvider>),
+}
+
+pub(super) struct RealProvider {
+    /// Its own token endpoint; none where only refreshd are asked.
+    pub(super) url: Option<String>,
+    pub(super) client_id: String,
+    pub(super) client_secret: Option<Secret>,
+    pub(super) tokens: TokenFile,
+}
+
+/// More callers at once than this need more memory than a bystander's machine should be asked for.
+const MOST_AT_ONCE: usize = 200_000;
+/// Every caller's wait is kept for the percentiles.
+const MOST_IN_ALL: usize = 50_000_000;
+
+impl Arguments {
+    /// # Errors
+    ///
+    /// [`BadSetting`] in one line, naming the flag and the remedy. Nothing was started.
+    pub(super) fn plan(self) -> Result<Plan, BadSetting> {
+        let config = self.settings.config()?;
+        let redis = self.settings.redis()?;
+        let mut rules = Rules::of(&config);
+        let namespace = if redis.is_some() && rules.namespace == refresh_coordinator::Config::default().namespace {
+            let random = uuid::Uuid::new_v4().simple().to_string();
+            rules.namespace = format!("storm-{}", &random[..12]);
+            Namespace::Own
+        } else {
+            Namespace::Given
+        };
+
+        let modes = self.modes()?;
+        let provider = self.provider(&modes)?;
+        let fleet = match (redis, self.token_url.is_empty()) {
+            (Some(_), false) => {
+                return Err(BadSetting::new(
+                    "--redis and --token-url are both given: either the storm's pods coordinate in Redis, or the \
+                     refreshd behind --token-url do; leave one out (REFRESHD_REDIS counts as --redis)",
+                ));
+            }
+            (redis, _) if self.sabotage => FleetKind::Sabotaged { in_processes: redis.is_some() },
+            (Some(url), true) => FleetKind::Redis { url, namespace },
+            (None, false) => FleetKind::Refreshds { token_urls: self.token_url },
+            (None, true) => FleetKind::Embedded,
+        };
+
+        let size = |n: u32| n as usize;
+        let tokens = match &provider {
+            ProviderKind::BuiltIn { .. } => self.tokens.map_or(200, size),
+            ProviderKind::Real(real) => {
+                let enough = real.tokens.count() / modes.len();
+                let tokens = self.tokens.map_or(enough, size);
+                if tokens == 0 || tokens > enough {
+                    return Err(BadSetting::new(format!(
+                        "--refresh-tokens has {} tokens: {} are needed, a login for each of --tokens and each mode",
+                        real.tokens.count(),
+                        tokens.max(1) * modes.len(),
+                    )));
+                }
+                tokens
+            }
+        };
+        let (pods, callers, at_once, chain) =
+            (size(self.pods), size(self.callers), size(self.at_once).min(tokens), size(self.chain));
+        if pods * callers * at_once > MOST_AT_ONCE {
+            return Err(BadSetting::new(format!(
+                "--pods x --callers x --at-once is {}: at most {MOST_AT_ONCE} callers at once",
+                pods * callers * at_once
+            )));
+        }
+        if pods * callers * tokens * chain > MOST_IN_ALL {
+            return Err(BadSetting::new(format!(
+                "--pods x --callers x --tokens x --chain is {}: at most {MOST_IN_ALL} calls in all",
+                pods * callers * tokens * chain
+            )));
+        }
+        Ok(Plan {
+            pods,
+            callers,
+            tokens,
+            at_once,
+            chain,
+            modes,
+            connections: size(self.connections),
+            time_limit: self.time_limit.0,
+            json: self.json,
+            fleet,
+            provider,
+            rules,
+            pepper: config.pepper,
+        })
+    }
+
+    fn modes(&self) -> Result<Vec<Mode>, BadSetting> {
+        let is_real = self.is_real();
+        let modes = match self.mode {
+            None if is_real => vec![Mode::With],
+            None | Some(Modes::Both) => vec![Mode::Without, Mode::With],
+            Some(Modes::Without) => vec![Mode::Without],
+            Some(Modes::With) => vec![Mode::With],
+        };
+        if is_real && (modes.contains(&Mode::Without) || self.sabotage) && !self.revoke_families {
+            return Err(BadSetting::new(
+                "--mode without presents refresh tokens many times, and a real provider will revoke their families: \
+                 add --revoke-families if these logins may be destroyed, or take --mode with",
+            ));
+        }
+        Ok(modes)
+    }
+
+    fn provider(&self, modes: &[Mode]) -> Result<ProviderKind, BadSetting> {
+        if !self.is_real() {
+            return Ok(ProviderKind::BuiltIn { delay: self.provider_delay.0 });
+        }
+        for (flag, url) in self
+            .token_url
+            .iter()
+            .map(|url| ("--token-url", url))
+            .chain(self.provider_url.iter().map(|url| ("--provider-url", url)))
+        {
+            check_url(flag, url)?;
+        }
+        let (Some(client_id), Some(file)) = (&self.client_id, &self.refresh_tokens) else {
+            return Err(BadSetting::new(
+                "a real provider needs --client-id and --refresh-tokens: whose tokens, and which",
+            ));
+        };
+        if modes.contains(&Mode::Without) && self.provider_url.is_none() {
+            return Err(BadSetting::new(
+                "--mode without goes past refreshd: give the provider's own token endpoint by --provider-url",
+            ));
+        }
+        let secret = |file: &Path| read_secret("--client-secret-file", file);
+        Ok(ProviderKind::Real(Box::new(RealProvider {
+            url: self.provider_url.clone(),
+            client_id: client_id.clone(),
+            client_secret: self.client_secret_file.as_deref().map(secret).transpose()?,
+            tokens: TokenFile::read(file)?,
+        })))
+    }
+
+    /// Whether any of the flags of a real provider is given.
+    fn is_real(&self) -> bool {
+        !self.token_url.is_empty()
+            || self.provider_url.is_some()
+            || self.client_id.is_some()
+            || self.client_secret_file.is_some()
+            || self.refresh_tokens.is_some()
+    }
+}
+
+fn check_url(flag: &str, url: &str) -> Result<(), BadSetting> {
+    match reqwest::Url::parse(url) {
+        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(()),
+        _ => Err(BadSetting::new(format!("{flag} {url:?} is no URL of HTTP: expected https://host/path"))),
+    }
+}

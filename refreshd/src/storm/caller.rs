@@ -1,0 +1,134 @@
+//! One caller: presents one token and tells what it heard and how long it took.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use refresh_coordinator::{ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Role, Secret, TokenResponse};
+use tokio::sync::Semaphore;
+
+use super::exchange::Exchange;
+
+/// What all callers of a pod share.
+pub(super) struct Caller {
+    /// One per token endpoint.
+    pub(super) exchanges: Vec<Arc<Exchange>>,
+    pub(super) coordination: Coordination,
+    /// Connections that are free.
+    pub(super) connections: Arc<Semaphore>,
+    pub(super) client_id: String,
+    pub(super) client_secret: Option<Secret>,
+}
+
+/// Who is asked.
+pub(super) enum Coordination {
+    None,
+    By(RefreshCoordinator),
+}
+
+/// What one caller heard.
+pub(super) struct Answer {
+    pub(super) tokens: Result<Tokens, Refused>,
+    /// How long the caller waited, less the time that the provider says it took for the answer; never below zero.
+    /// Without coordination it includes the wait for a free connection, of which there are `--connections`.
+    /// A caller that came late into a flight has waited for a part of the provider's time only, and shows as zero.
+    /// Providers other than the built-in one do not say how long they took: then it is the whole wait.
+    pub(super) wait: Duration,
+}
+
+/// A success.
+pub(super) struct Tokens {
+    pub(super) access_token: String,
+    pub(super) refresh_token: Option<String>,
+    pub(super) fence: u64,
+    /// None where nobody coordinates in this process.
+    pub(super) role: Option<Role>,
+}
+
+/// A caller without tokens.
+pub(super) struct Refused {
+    pub(super) why: String,
+    /// Whether it was `invalid_grant`: the session is over.
+    pub(super) invalid_grant: bool,
+}
+
+impl Caller {
+    /// Presents the token. Both ways share everything but the one step that coordinates.
+    pub(super) async fn present(&self, caller: usize, token: &str) -> Answer {
+        let exchange = Arc::clone(&self.exchanges[caller % self.exchanges.len()]);
+        let connections = Arc::clone(&self.connections);
+        let presented = Secret::from(token);
+        // A future does nothing until it is polled: whoever leads polls it.
+        let call = async move {
+            let _connection = connections.acquire().await.expect("BUG: nobody closes the semaphore");
+            exchange.present(&presented).await
+        };
+        let started = Instant::now();
+
+        let heard = match &self.coordination {
+            Coordination::None => match call.await {
+                Ok(tokens) => Ok((tokens, 0, None)),
+                Err(failure) => Err(RefreshError::Provider { failure, fence: 0 }),
+            },
+            Coordination::By(coordinator) => coordinator
+                .refresh(self.refresh(token), move |_| call)
+                .await
+                .map(|refreshed| (refreshed.tokens().clone(), refreshed.fence(), Some(refreshed.role()))),
+        };
+
+        let waited = started.elapsed();
+        Answer { wait: waited.saturating_sub(provider_time(&heard)), tokens: read(heard) }
+    }
+
+    fn refresh(&self, token: &str) -> Refresh {
+        let refresh = Refresh::new(token);
+        match &self.client_secret {
+            Some(secret) => refresh.client(&self.client_id, secret.clone()),
+            None => refresh.public_client(&self.client_id),
+        }
+    }
+}
+
+type Heard = Result<(TokenResponse, u64, Option<Role>), RefreshError>;
+
+fn read(heard: Heard) -> Result<Tokens, Refused> {
+    match heard {
+        Ok((tokens, fence, role)) => Ok(Tokens {
+            access_token: tokens.access_token().to_owned(),
+            refresh_token: tokens.refresh_token().map(str::to_owned),
+            fence,
+            role,
+        }),
+        Err(error) => Err(Refused {
+            invalid_grant: matches!(
+                &error,
+                RefreshError::Provider { failure: ProviderFailure::Denied { error, .. }, .. } if error == "invalid_grant"
+            ),
+            why: chain(&error),
+        }),
+    }
+}
+
+/// How long the provider says that it took: the built-in one adds a field to every answer.
+fn provider_time(heard: &Heard) -> Duration {
+    let us = match heard {
+        Ok((tokens, ..)) => tokens.field("provider_us"),
+        Err(RefreshError::Provider { failure, .. }) => failure.response().and_then(|response| {
+            let mut fields: serde_json::Map<_, _> = serde_json::from_slice(response.body()).ok()?;
+            fields.remove("provider_us")
+        }),
+        Err(_) => None,
+    };
+    Duration::from_micros(us.and_then(|us| us.as_u64()).unwrap_or_default())
+}
+
+/// An error and its causes, each once.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

@@ -1,0 +1,235 @@
+//! Drives one mode after the other: logs users in, starts the pods, and lets them present the tokens in waves.
+
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use refresh_coordinator::RefreshCoordinator;
+
+use super::Stopped;
+use super::arguments::{FleetKind, Mode, Namespace, Plan, ProviderKind};
+use super::builtin::BuiltIn;
+use super::exchange;
+use super::fleet::Fleet;
+use super::redis_load::RedisLoad;
+use super::tally::{Circumstances, Figures, Link, Tally};
+use super::wire::{Start, Way};
+use crate::settings::BadSetting;
+
+/// A storm under way.
+pub(super) struct Driver<'a> {
+    plan: &'a mut Plan,
+    /// None where the provider is a real one.
+    provider: Option<BuiltIn>,
+    progress: ProgressBar,
+    /// How many logins of a real provider are used up.
+    used: usize,
+}
+
+/// One login, and the refresh token it has now.
+struct Login {
+    number: usize,
+    /// None when there is nothing left to present.
+    token: Option<String>,
+}
+
+impl<'a> Driver<'a> {
+    pub(super) async fn new(plan: &'a mut Plan) -> Result<Self, Stopped> {
+        check_redis(plan).await?;
+        check_endpoints(plan).await?;
+        let provider = match &plan.provider {
+            ProviderKind::BuiltIn { delay } => Some(BuiltIn::start(*delay).await?),
+            ProviderKind::Real(_) => None,
+        };
+        let links = plan.modes.len() * plan.tokens * plan.chain;
+        // Hidden unless stderr is a terminal.
+        let progress = ProgressBar::with_draw_target(Some(links as u64), ProgressDrawTarget::stderr());
+        if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {pos} of {len} refreshes, {elapsed}") {
+            progress.set_style(style);
+        }
+        Ok(Self { plan, provider, progress, used: 0 })
+    }
+
+    pub(super) fn provider_pid(&self) -> Option<u32> {
+        self.provider.as_ref().and_then(BuiltIn::pid)
+    }
+
+    pub(super) fn modes(&self) -> Vec<Mode> {
+        self.plan.modes.clone()
+    }
+
+    /// Runs one mode, from new logins to the provider's verdict on them.
+    pub(super) async fn run(&mut self, mode: Mode) -> Result<Figures, Stopped> {
+        let (batch, tokens) = self.log_in().await?;
+        let start = self.start(mode);
+        let has_roles = !matches!(start.way, Way::Directly);
+        let mut fleet = match self.plan.fleet {
+            FleetKind::Redis { .. } | FleetKind::Sabotaged { in_processes: true } => {
+                Fleet::processes(&start, self.plan.pods).await?
+            }
+            FleetKind::Embedded | FleetKind::Refreshds { .. } | FleetKind::Sabotaged { in_processes: false } => {
+                Fleet::here(&start, self.plan.pods).await?
+            }
+        };
+        // After the pods have connected: what that costs Redis is no cost of a refresh.
+        let mut redis = match &start.way {
+            Way::Redis { url } => RedisLoad::watch(&url.as_str().into()).await,
+            Way::Directly | Way::Memory | Way::Alone => None,
+        };
+        self.progress.set_message(match mode {
+            Mode::Without => "without coordination",
+            Mode::With => "with coordination   ",
+        });
+
+        let began = Instant::now();
+        let mut tally = Tally::default();
+        let logins = tokens.into_iter().enumerate();
+        let mut logins: Vec<Login> = logins.map(|(number, token)| Login { number, token: Some(token) }).collect();
+        for group in logins.chunks_mut(self.plan.at_once) {
+            self.present(&mut fleet, group, &mut tally).await?;
+        }
+        let took = began.elapsed();
+
+        let commands = match &mut redis {
+            Some(redis) => redis.commands().await,
+            None => None,
+        };
+        let pids = fleet.pids();
+        fleet.finish().await?;
+        if let (Some(mut redis), FleetKind::Redis { namespace: Namespace::Own, .. }) = (redis, &self.plan.fleet) {
+            redis.forget(&self.plan.rules.namespace).await;
+        }
+        if mode == *self.plan.modes.last().expect("BUG: a plan has a mode") {
+            self.progress.finish_and_clear();
+        }
+        let verdict = match (&self.provider, batch) {
+            (Some(provider), Some(batch)) => Some(provider.verdict(batch).await?),
+            _ => None,
+        };
+        Ok(tally.figures(Circumstances { verdict, redis: commands, has_roles, pids, took }))
+    }
+
+    /// Logins for one mode: new ones, or the next of those that were given.
+    async fn log_in(&mut self) -> Result<(Option<usize>, Vec<String>), Stopped> {
+        match (&self.provider, &self.plan.provider) {
+            (Some(provider), _) => {
+                let batch = provider.open(self.plan.tokens).await?;
+                Ok((Some(batch.batch), batch.tokens))
+            }
+            (None, ProviderKind::Real(real)) => {
+                let tokens = real.tokens.slice(self.used, self.plan.tokens);
+                self.used += self.plan.tokens;
+                Ok((None, tokens))
+            }
+            (None, ProviderKind::BuiltIn { .. }) => unreachable!("BUG: the built-in provider is started first"),
+        }
+    }
+
+    /// What a pod is told to be. The two modes differ in the way, and where refreshd coordinate in the URLs.
+    fn start(&self, mode: Mode) -> Start {
+        let plan = &*self.plan;
+        let (provider_url, client_id, client_secret) = match (&self.provider, &plan.provider) {
+            (Some(provider), _) => (Some(provider.token_url()), "storm".to_owned(), None),
+            (None, ProviderKind::Real(real)) => {
+                let secret = real.client_secret.as_ref().map(|secret| secret.expose().to_owned());
+                (real.url.clone(), real.client_id.clone(), secret)
+            }
+            (None, ProviderKind::BuiltIn { .. }) => unreachable!("BUG: the built-in provider is started first"),
+        };
+        let provider_url = provider_url.into_iter().collect();
+        let (way, token_urls) = match (mode, &plan.fleet) {
+            (Mode::Without, _) => (Way::Directly, provider_url),
+            (Mode::With, FleetKind::Refreshds { token_urls }) => (Way::Directly, token_urls.clone()),
+            (Mode::With, FleetKind::Embedded) => (Way::Memory, provider_url),
+            (Mode::With, FleetKind::Redis { url, .. }) => (Way::Redis { url: url.expose().to_owned() }, provider_url),
+            (Mode::With, FleetKind::Sabotaged { .. }) => (Way::Alone, provider_url),
+        };
+        Start {
+            callers: plan.callers,
+            connections: (plan.connections / plan.pods).max(1),
+            way,
+            token_urls,
+            client_id,
+            client_secret,
+            rules: plan.rules.clone(),
+            pepper: plan.pepper.as_ref().map(|pepper| pepper.expose().to_owned()),
+        }
+    }
+
+    /// Some logins along the whole chain: each wave presents what the wave before brought.
+    async fn present(&mut self, fleet: &mut Fleet, group: &mut [Login], tally: &mut Tally) -> Result<(), Stopped> {
+        for _ in 0..self.plan.chain {
+            let mut alive: Vec<&mut Login> = group.iter_mut().filter(|login| login.token.is_some()).collect();
+            if !alive.is_empty() {
+                let tokens = alive.iter().filter_map(|login| login.token.clone()).collect();
+                let heard = fleet.present(tokens).await?;
+                let links = tally.add(heard);
+                for (login, link) in alive.iter_mut().zip(&links) {
+                    match link {
+                        Link::Next(next) => login.token = Some(next.clone()),
+                        Link::Kept => {}
+                        Link::Refused(_) | Link::Failed => login.token = None,
+                    }
+                }
+                let numbers: Vec<usize> = alive.iter().map(|login| login.number).collect();
+                self.keep(&numbers, links)?;
+            }
+            self.progress.inc(group.len() as u64);
+        }
+        Ok(())
+    }
+
+    /// The tokens of real logins go to their file before anything else happens.
+    fn keep(&mut self, numbers: &[usize], links: Vec<Link>) -> Result<(), Stopped> {
+        let ProviderKind::Real(real) = &mut self.plan.provider else {
+            return Ok(());
+        };
+        let first = self.used - self.plan.tokens;
+        for (number, link) in numbers.iter().zip(links) {
+            match link {
+                Link::Next(next) => real.tokens.succeeded(first + number, &next),
+                Link::Refused(next) => real.tokens.refused(first + number, next),
+                Link::Kept | Link::Failed => {}
+            }
+        }
+        real.tokens.keep()
+    }
+}
+
+/// Whatever is wrong with Redis is said before anything runs, not after the mode that does not need it.
+async fn check_redis(plan: &Plan) -> Result<(), Stopped> {
+    let FleetKind::Redis { url, .. } = &plan.fleet else {
+        return Ok(());
+    };
+    let connected = RefreshCoordinator::connect(url.expose(), plan.rules.config(plan.pepper.clone())).await;
+    connected.map_err(|error| Stopped::Setting(error.into()))?.close(Duration::ZERO).await;
+    Ok(())
+}
+
+/// Whether somebody answers where tokens will be presented. A GET is no token request: any answer will do.
+async fn check_endpoints(plan: &Plan) -> Result<(), Stopped> {
+    let ProviderKind::Real(real) = &plan.provider else {
+        return Ok(());
+    };
+    let refreshds = match &plan.fleet {
+        FleetKind::Refreshds { token_urls } => &token_urls[..],
+        FleetKind::Embedded | FleetKind::Redis { .. } | FleetKind::Sabotaged { .. } => &[],
+    };
+    let endpoints =
+        refreshds.iter().map(|url| ("--token-url", url)).chain(real.url.iter().map(|url| ("--provider-url", url)));
+    for (flag, url) in endpoints {
+        let unreachable = |error: &dyn std::error::Error| {
+            // The innermost cause says what happened; the outer ones say that something did.
+            let mut cause = error;
+            while let Some(inner) = cause.source() {
+                cause = inner;
+            }
+            Stopped::Setting(BadSetting::new(format!(
+                "{flag} {url} cannot be reached: {cause}; start it or correct the URL"
+            )))
+        };
+        let http = exchange::client(std::slice::from_ref(url), 1, Duration::from_secs(10))
+            .map_err(|error| unreachable(&error))?;
+        http.get(url).send().await.map_err(|error| unreachable(&error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,193 @@
+//! What the built-in provider knows: its families, their rotations, and a log of every presentation.
+//!
+//! It rotates as RFC 9700 section 4.14.2 wants it: a refresh token works once, and the second presentation of one
+//! that was used revokes the whole family, the latest token included. The verdict on a storm is read from the log
+//! alone, so it says what was done and not what was believed.
+
+use std::collections::{HashMap, HashSet};
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// All families ever made, and everything that was presented.
+#[derive(Default)]
+pub(super) struct Ledger {
+    families: Vec<Family>,
+    /// Every refresh token ever given, used ones too: a reuse must be known when it comes.
+    tokens: HashMap<String, Given>,
+    log: Vec<Presentation>,
+    batches: usize,
+}
+
+struct Family {
+    batch: usize,
+    /// The generation whose token works.
+    latest: u32,
+    state: FamilyState,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum FamilyState {
+    Alive,
+    Revoked,
+}
+
+#[derive(Clone, Copy)]
+struct Given {
+    family: usize,
+    generation: u32,
+}
+
+struct Presentation {
+    family: Option<usize>,
+    judgement: Judgement,
+}
+
+/// What a presentation did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Judgement {
+    /// The token was the latest of its family and is used up now; this is the next one.
+    Rotated(String),
+    /// The token had been used before: its family was alive until now.
+    Reused,
+    /// The family had been revoked before.
+    Revoked,
+    /// Nobody was ever given this token.
+    Unknown,
+}
+
+/// What the log says about the families of one batch.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Verdict {
+    /// Requests that carried a token of these families.
+    pub(super) presentations: u64,
+    /// Presentations that brought new tokens.
+    pub(super) rotations: u64,
+    /// Families in which a used token came again.
+    pub(super) families_revoked: u64,
+}
+
+/// New families, as whoever asked for them is told.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Batch {
+    pub(super) batch: usize,
+    /// The first refresh token of each.
+    pub(super) tokens: Vec<String>,
+}
+
+impl Ledger {
+    /// Logs that many users in.
+    pub(super) fn open(&mut self, families: usize) -> Batch {
+        self.batches += 1;
+        let batch = self.batches;
+        let mut tokens = Vec::with_capacity(families);
+        for _ in 0..families {
+            self.families.push(Family { batch, latest: 0, state: FamilyState::Alive });
+            tokens.push(self.give(Given { family: self.families.len() - 1, generation: 0 }));
+        }
+        Batch { batch, tokens }
+    }
+
+    /// Judges one presentation and writes it down.
+    pub(super) fn present(&mut self, token: &str) -> Judgement {
+        let given = self.tokens.get(token).copied();
+        let judgement = match given {
+            None => Judgement::Unknown,
+            Some(given) => self.judge(given),
+        };
+        self.log.push(Presentation { family: given.map(|given| given.family), judgement: judgement.clone() });
+        judgement
+    }
+
+    fn judge(&mut self, given: Given) -> Judgement {
+        let family = &mut self.families[given.family];
+        match family.state {
+            FamilyState::Revoked => Judgement::Revoked,
+            FamilyState::Alive if given.generation == family.latest => {
+                family.latest += 1;
+                let generation = family.latest;
+                Judgement::Rotated(self.give(Given { family: given.family, generation }))
+            }
+            FamilyState::Alive => {
+                family.state = FamilyState::Revoked;
+                Judgement::Reused
+            }
+        }
+    }
+
+    /// Reads from the log what became of a batch.
+    pub(super) fn verdict(&self, batch: usize) -> Verdict {
+        let mut verdict = Verdict::default();
+        let mut revoked = HashSet::new();
+        for presentation in &self.log {
+            let Some(family) = presentation.family.filter(|family| self.families[*family].batch == batch) else {
+                continue;
+            };
+            verdict.presentations += 1;
+            match presentation.judgement {
+                Judgement::Rotated(_) => verdict.rotations += 1,
+                Judgement::Reused => _ = revoked.insert(family),
+                Judgement::Revoked | Judgement::Unknown => {}
+            }
+        }
+        verdict.families_revoked = revoked.len() as u64;
+        verdict
+    }
+
+    /// A new refresh token: 244 random bits.
+    fn give(&mut self, given: Given) -> String {
+        let token = format!("rt{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
+        self.tokens.insert(token.clone(), given);
+        token
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rotated(judgement: Judgement) -> String {
+        match judgement {
+            Judgement::Rotated(next) => next,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn chain_of_rotations_revokes_nothing() {
+        let mut ledger = Ledger::default();
+        let batch = ledger.open(1);
+
+        let second = rotated(ledger.present(&batch.tokens[0]));
+        rotated(ledger.present(&second));
+
+        let expected = Verdict { presentations: 2, rotations: 2, families_revoked: 0 };
+        assert_eq!(ledger.verdict(batch.batch), expected);
+    }
+
+    #[test]
+    fn reuse_revokes_the_family_and_its_latest_token() {
+        let mut ledger = Ledger::default();
+        let batch = ledger.open(2);
+
+        let next = rotated(ledger.present(&batch.tokens[0]));
+
+        assert_eq!(ledger.present(&batch.tokens[0]), Judgement::Reused);
+        assert_eq!(ledger.present(&next), Judgement::Revoked);
+        rotated(ledger.present(&batch.tokens[1]));
+        let expected = Verdict { presentations: 4, rotations: 2, families_revoked: 1 };
+        assert_eq!(ledger.verdict(batch.batch), expected);
+    }
+
+    #[test]
+    fn batches_are_judged_apart_and_strangers_not_at_all() {
+        let mut ledger = Ledger::default();
+        let (one, two) = (ledger.open(1), ledger.open(1));
+
+        ledger.present(&one.tokens[0]);
+        assert_eq!(ledger.present("never given"), Judgement::Unknown);
+
+        assert_eq!(ledger.verdict(one.batch).presentations, 1);
+        assert_eq!(ledger.verdict(two.batch), Verdict::default());
+    }
+}

@@ -1,0 +1,193 @@
+//! One pod of a storm: a crowd of callers, with a coordinator or without.
+//!
+//! The driver leads it by [`Order`]s: over stdin and stdout where it is a process, over a pipe in memory where it
+//! is not. It ends when the orders end, whatever it is doing.
+
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use refresh_coordinator::{MemoryStore, RefreshCoordinator, Role, Secret};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::{Barrier, Semaphore, watch};
+use tokio::task::JoinSet;
+
+use super::caller::{Answer, Caller, Coordination};
+use super::exchange::{self, Exchange};
+use super::wire::{self, Heard, Next, Order, Presented, Receiver, Report, Start, Way};
+use crate::settings::BadSetting;
+
+/// `refreshd storm-pod`: a pod that is a process and shares nothing but Redis.
+pub(crate) async fn run_pod() -> ExitCode {
+    super::limits::raise_open_files();
+    match serve(tokio::io::stdin(), tokio::io::stdout(), MemoryStore::new()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("refreshd: a pod of the storm stopped: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Obeys until the orders end.
+pub(super) async fn serve(
+    orders: impl AsyncRead + Unpin,
+    mut reports: impl AsyncWrite + Unpin,
+    store: MemoryStore,
+) -> io::Result<()> {
+    let mut orders = Receiver::new(orders);
+    let Some(Order::Start(start)) = orders.next().await? else {
+        return Ok(());
+    };
+    let pod = match Pod::start(*start, &store).await {
+        Ok(pod) => pod,
+        Err(problem) => return wire::send(&mut reports, &Report::Refused { problem: problem.to_string() }).await,
+    };
+    wire::send(&mut reports, &Report::Started { pid: std::process::id() }).await?;
+
+    let mut armed = None;
+    while let Some(order) = orders.next().await? {
+        let report = match order {
+            Order::Start(_) => return Err(io::Error::other("it was started twice")),
+            Order::Arm { tokens } => {
+                armed = Some(pod.arm(&tokens).await);
+                Report::Armed
+            }
+            Order::Release { at_unix_us } => {
+                let Some(wave) = armed.take() else {
+                    return Err(io::Error::other("it was to release callers that nobody armed"));
+                };
+                tokio::select! {
+                    presented = wave.release(at_unix_us) => Report::Presented(Box::new(presented)),
+                    // Nothing is ordered before the report: the driver is gone, or out of its mind.
+                    _ = orders.next::<Order>() => return Ok(()),
+                }
+            }
+            Order::Finish => {
+                pod.close().await;
+                return wire::send(&mut reports, &Report::Finished).await;
+            }
+        };
+        wire::send(&mut reports, &report).await?;
+    }
+    Ok(())
+}
+
+struct Pod {
+    caller: Arc<Caller>,
+    callers: usize,
+}
+
+impl Pod {
+    async fn start(start: Start, store: &MemoryStore) -> Result<Self, BadSetting> {
+        let Start { callers, connections, way, token_urls, client_id, client_secret, rules, pepper } = start;
+        let config = rules.config(pepper.map(Secret::from));
+        let http = exchange::client(&token_urls, connections, config.call_limit())
+            .map_err(|error| BadSetting::new(format!("the HTTP client cannot be built: {error}")))?;
+        let coordination = match way {
+            Way::Directly => Coordination::None,
+            Way::Memory => Coordination::By(RefreshCoordinator::in_memory_shared(store, config)?),
+            Way::Redis { url } => Coordination::By(RefreshCoordinator::connect(&url, config).await?),
+            Way::Alone => Coordination::By(RefreshCoordinator::in_memory(config)?),
+        };
+        let client_secret = client_secret.map(Secret::from);
+        let exchanges = token_urls
+            .iter()
+            .map(|url| Arc::new(Exchange::new(http.clone(), url, &client_id, client_secret.as_ref())))
+            .collect();
+        let connections = Arc::new(Semaphore::new(connections));
+        let caller = Arc::new(Caller { exchanges, coordination, connections, client_id, client_secret });
+        Ok(Self { caller, callers })
+    }
+
+    /// Makes every caller ready: all are running and wait for one signal.
+    async fn arm(&self, tokens: &[String]) -> Wave {
+        let ready = Arc::new(Barrier::new(tokens.len() * self.callers + 1));
+        let (go, going) = watch::channel(());
+        let mut callers = JoinSet::new();
+        for (family, token) in tokens.iter().enumerate() {
+            let token: Arc<str> = token.as_str().into();
+            for number in 0..self.callers {
+                let (caller, token) = (Arc::clone(&self.caller), Arc::clone(&token));
+                let (ready, mut going) = (Arc::clone(&ready), going.clone());
+                callers.spawn(async move {
+                    ready.wait().await;
+                    // An error is as good: then the wave was dropped, and this task with it.
+                    _ = going.changed().await;
+                    let started_us = unix_us();
+                    (family, started_us, caller.present(number, &token).await)
+                });
+            }
+        }
+        ready.wait().await;
+        Wave { families: tokens.len(), callers, go }
+    }
+
+    async fn close(&self) {
+        match &self.caller.coordination {
+            Coordination::None => {}
+            Coordination::By(coordinator) => coordinator.close(Duration::from_secs(5)).await,
+        }
+    }
+}
+
+/// Callers at the starting line.
+struct Wave {
+    families: usize,
+    callers: JoinSet<(usize, u64, Answer)>,
+    go: watch::Sender<()>,
+}
+
+impl Wave {
+    /// Lets all callers go at once, and listens to every one of them.
+    async fn release(mut self, at_unix_us: u64) -> Presented {
+        tokio::time::sleep(Duration::from_micros(at_unix_us.saturating_sub(unix_us()))).await;
+        self.go.send_replace(());
+
+        let mut families: Vec<Heard> = Vec::new();
+        families.resize_with(self.families, Heard::default);
+        let mut presented = Presented { first_unix_us: u64::MAX, last_unix_us: 0, families };
+        while let Some(ended) = self.callers.join_next().await {
+            let (family, started_us, answer) = ended.expect("BUG: callers neither panic nor are aborted");
+            presented.first_unix_us = presented.first_unix_us.min(started_us);
+            presented.last_unix_us = presented.last_unix_us.max(started_us);
+            presented.families[family].add(answer);
+        }
+        presented
+    }
+}
+
+impl Heard {
+    fn add(&mut self, answer: Answer) {
+        self.waits_us.push(u64::try_from(answer.wait.as_micros()).unwrap_or(u64::MAX));
+        match answer.tokens {
+            Ok(tokens) => {
+                self.access_tokens.insert(tokens.access_token);
+                if let Some(token) = tokens.refresh_token
+                    && self.next.as_ref().is_none_or(|next| next.fence <= tokens.fence)
+                {
+                    self.next = Some(Next { fence: tokens.fence, token });
+                }
+                match tokens.role {
+                    Some(Role::Led) => self.roles.led += 1,
+                    Some(Role::JoinedHere) => self.roles.joined_here += 1,
+                    Some(Role::JoinedFleet) => self.roles.joined_fleet += 1,
+                    Some(Role::Latecomer) => self.roles.latecomer += 1,
+                    // A role that this storm has no column for, or no coordinator at all.
+                    Some(_) | None => {}
+                }
+            }
+            Err(refused) => {
+                self.refused += u64::from(refused.invalid_grant);
+                *self.errors.entry(refused.why).or_default() += 1;
+            }
+        }
+    }
+}
+
+/// Wall clock: the one clock that processes of one machine agree on. Only the release goes by it, no wait does.
+pub(super) fn unix_us() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
+}

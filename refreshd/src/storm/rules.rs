@@ -1,0 +1,135 @@
+//! The rules in force: the settings of a coordinator, to be sent to a pod and shown to a reader.
+
+use std::time::Duration;
+
+use refresh_coordinator::{Config, Secret, Uncertain};
+use serde::{Deserialize, Serialize};
+
+/// [`Config`] without its secret, durations in milliseconds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Rules {
+    pub(super) namespace: String,
+    pub(super) upstream: Option<String>,
+    pub(super) refresh_timeout_ms: u64,
+    pub(super) wait_timeout_ms: u64,
+    pub(super) call_limit_ms: u64,
+    pub(super) lease_ms: u64,
+    pub(super) retry_lost_after_ms: u64,
+    pub(super) keep_outcome_ms: u64,
+    pub(super) keep_failure_ms: u64,
+    pub(super) uncertain: Policy,
+    pub(super) uncertain_memory_ms: u64,
+    pub(super) store_timeout_ms: u64,
+    pub(super) pepper: bool,
+    pub(super) cleanup_interval_ms: u64,
+}
+
+/// [`Uncertain`] as a word.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Policy {
+    Retry,
+    Never,
+}
+
+impl Rules {
+    pub(super) fn of(config: &Config) -> Self {
+        // Every field is named: a new setting does not compile until pods get it, too.
+        let Config {
+            namespace,
+            upstream,
+            refresh_timeout,
+            wait_timeout,
+            call_limit: _,
+            lease,
+            retry_lost_after: _,
+            keep_outcome,
+            keep_failure,
+            uncertain,
+            uncertain_memory,
+            store_timeout,
+            pepper,
+            cleanup_interval,
+        } = config;
+        Self {
+            namespace: namespace.clone(),
+            upstream: upstream.clone(),
+            refresh_timeout_ms: ms(*refresh_timeout),
+            wait_timeout_ms: ms(*wait_timeout),
+            call_limit_ms: ms(config.call_limit()),
+            lease_ms: ms(*lease),
+            retry_lost_after_ms: ms(config.retry_lost_after()),
+            keep_outcome_ms: ms(*keep_outcome),
+            keep_failure_ms: ms(*keep_failure),
+            uncertain: match uncertain {
+                Uncertain::Never => Policy::Never,
+                // The enum may grow outside of this crate; the default is what an older storm understands.
+                _ => Policy::Retry,
+            },
+            uncertain_memory_ms: ms(*uncertain_memory),
+            store_timeout_ms: ms(*store_timeout),
+            pepper: pepper.is_some(),
+            cleanup_interval_ms: ms(*cleanup_interval),
+        }
+    }
+
+    /// The settings again, on the other side of a pipe.
+    pub(super) fn config(&self, pepper: Option<Secret>) -> Config {
+        Config {
+            namespace: self.namespace.clone(),
+            upstream: self.upstream.clone(),
+            refresh_timeout: Duration::from_millis(self.refresh_timeout_ms),
+            wait_timeout: Duration::from_millis(self.wait_timeout_ms),
+            call_limit: Some(Duration::from_millis(self.call_limit_ms)),
+            lease: Duration::from_millis(self.lease_ms),
+            retry_lost_after: Some(Duration::from_millis(self.retry_lost_after_ms)),
+            keep_outcome: Duration::from_millis(self.keep_outcome_ms),
+            keep_failure: Duration::from_millis(self.keep_failure_ms),
+            uncertain: match self.uncertain {
+                Policy::Retry => Uncertain::Retry,
+                Policy::Never => Uncertain::Never,
+            },
+            uncertain_memory: Duration::from_millis(self.uncertain_memory_ms),
+            store_timeout: Duration::from_millis(self.store_timeout_ms),
+            pepper,
+            cleanup_interval: Duration::from_millis(self.cleanup_interval_ms),
+        }
+    }
+
+    /// Every rule with its value, as a reader wants it: `lease 10s`.
+    pub(super) fn lines(&self) -> Vec<String> {
+        let Ok(serde_json::Value::Object(rules)) = serde_json::to_value(self) else {
+            unreachable!("BUG: a struct of words and numbers is a JSON object");
+        };
+        let line = |(name, value): (String, serde_json::Value)| match (name.strip_suffix("_ms"), value) {
+            (_, serde_json::Value::Null) => None,
+            (Some(name), serde_json::Value::Number(n)) => {
+                let time = Duration::from_millis(n.as_u64().unwrap_or_default());
+                Some(format!("{name} {}", humantime::format_duration(time)))
+            }
+            (_, serde_json::Value::String(word)) => Some(format!("{name} {word}")),
+            (_, value) => Some(format!("{name} {value}")),
+        };
+        rules.into_iter().filter_map(line).collect()
+    }
+}
+
+fn ms(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_survive_the_pipe() {
+        let config = Config { namespace: "n".into(), lease: Duration::from_secs(3), ..Config::default() };
+
+        let json = serde_json::to_string(&Rules::of(&config)).expect("rules are JSON");
+        let there: Rules = serde_json::from_str(&json).expect("and back");
+
+        assert_eq!(serde_json::to_string(&Rules::of(&there.config(None))).expect("JSON"), json);
+        assert!(there.lines().contains(&"lease 3s".to_owned()), "{:?}", there.lines());
+    }
+}

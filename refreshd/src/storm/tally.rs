@@ -1,0 +1,224 @@
+//! What is counted while a storm goes on, and what it comes to.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::ledger::Verdict;
+use super::redis_load::Commands;
+use super::wire::{Heard, Presented, Roles};
+
+/// Counts one mode.
+#[derive(Default)]
+pub(super) struct Tally {
+    links: u64,
+    callers: u64,
+    callers_in_error: u64,
+    families_refused: u64,
+    errors: BTreeMap<String, u64>,
+    roles: Roles,
+    access_tokens: AccessTokens,
+    waits_us: Vec<u64>,
+    spreads_us: Vec<u64>,
+}
+
+/// What became of one family in one wave, from all pods.
+pub(super) enum Link {
+    /// The refresh token to present next.
+    Next(String),
+    /// The access token is new, the refresh token stays.
+    Kept,
+    /// Somebody was told `invalid_grant`; somebody else may have got a successor for all that.
+    Refused(Option<String>),
+    /// Nobody got anything, and nobody was told that the token is dead.
+    Failed,
+}
+
+/// What one mode came to. The names are for scripts, and stay.
+#[derive(Serialize)]
+pub(super) struct Figures {
+    /// Rotations asked for: tokens times chain, fewer where families died on the way.
+    pub(super) links: u64,
+    /// Calls for these.
+    pub(super) callers: u64,
+    /// Requests that reached the provider. Null where its log cannot be seen.
+    pub(super) presentations: Option<u64>,
+    /// Families that the provider revoked. Null where its log cannot be seen.
+    pub(super) families_revoked: Option<u64>,
+    /// Families of which a caller was told `invalid_grant`.
+    pub(super) families_refused: u64,
+    pub(super) callers_in_error: u64,
+    pub(super) errors: BTreeMap<String, u64>,
+    pub(super) access_tokens: AccessTokens,
+    pub(super) wait: Waits,
+    /// Null where the pods do not coordinate.
+    pub(super) roles: Option<Roles>,
+    /// Null without Redis, or where it does not tell.
+    pub(super) redis: Option<RedisCost>,
+    /// Between the first and the last caller that was let go.
+    pub(super) release_spread: Waits,
+    /// The processes that the pods were. Empty where they were parts of this one.
+    pub(super) pids: Vec<u32>,
+    pub(super) seconds: f64,
+}
+
+/// Distinct access tokens that the callers of one family got for one rotation: fewest and most.
+#[derive(Clone, Copy, Default, Serialize)]
+pub(super) struct AccessTokens {
+    pub(super) fewest: u64,
+    pub(super) most: u64,
+}
+
+/// Percentiles, in microseconds.
+#[derive(Clone, Copy, Default, Serialize)]
+pub(super) struct Waits {
+    pub(super) p50_us: u64,
+    pub(super) p99_us: u64,
+    pub(super) max_us: u64,
+}
+
+#[derive(Serialize)]
+pub(super) struct RedisCost {
+    pub(super) commands_per_refresh: f64,
+    #[serde(flatten)]
+    pub(super) commands: Commands,
+}
+
+/// What the driver knows beside what callers heard.
+pub(super) struct Circumstances {
+    pub(super) verdict: Option<Verdict>,
+    pub(super) redis: Option<Commands>,
+    pub(super) has_roles: bool,
+    pub(super) pids: Vec<u32>,
+    pub(super) took: Duration,
+}
+
+impl Tally {
+    /// Adds what all pods heard of one wave; one link for each of its families.
+    pub(super) fn add(&mut self, pods: Vec<Presented>) -> Vec<Link> {
+        let first = pods.iter().map(|pod| pod.first_unix_us).min().unwrap_or_default();
+        let last = pods.iter().map(|pod| pod.last_unix_us).max().unwrap_or_default();
+        self.spreads_us.push(last.saturating_sub(first));
+
+        let mut families: Vec<Heard> = Vec::new();
+        for pod in pods {
+            families.resize_with(pod.families.len(), Heard::default);
+            for (family, heard) in families.iter_mut().zip(pod.families) {
+                family.merge(heard);
+            }
+        }
+        families.into_iter().map(|family| self.link(family)).collect()
+    }
+
+    fn link(&mut self, family: Heard) -> Link {
+        let distinct = family.access_tokens.len() as u64;
+        self.access_tokens.most = self.access_tokens.most.max(distinct);
+        self.access_tokens.fewest = if self.links == 0 { distinct } else { self.access_tokens.fewest.min(distinct) };
+        self.links += 1;
+        self.callers += family.waits_us.len() as u64;
+        self.waits_us.extend(family.waits_us);
+        self.roles.add(family.roles);
+        self.families_refused += u64::from(family.refused > 0);
+        for (error, count) in family.errors {
+            self.callers_in_error += count;
+            *self.errors.entry(error).or_default() += count;
+        }
+        let next = family.next.map(|next| next.token);
+        match next {
+            next if family.refused > 0 => Link::Refused(next),
+            Some(next) => Link::Next(next),
+            None if distinct > 0 => Link::Kept,
+            None => Link::Failed,
+        }
+    }
+
+    pub(super) fn figures(self, circumstances: Circumstances) -> Figures {
+        let Circumstances { verdict, redis, has_roles, pids, took } = circumstances;
+        let links = self.links;
+        Figures {
+            links,
+            callers: self.callers,
+            presentations: verdict.map(|verdict| verdict.presentations),
+            families_revoked: verdict.map(|verdict| verdict.families_revoked),
+            families_refused: self.families_refused,
+            callers_in_error: self.callers_in_error,
+            errors: self.errors,
+            access_tokens: self.access_tokens,
+            wait: Waits::of(self.waits_us),
+            roles: has_roles.then_some(self.roles),
+            redis: redis.map(|commands| RedisCost {
+                commands_per_refresh: commands.sent as f64 / links.max(1) as f64,
+                commands,
+            }),
+            release_spread: Waits::of(self.spreads_us),
+            pids,
+            seconds: took.as_secs_f64(),
+        }
+    }
+}
+
+impl Heard {
+    fn merge(&mut self, other: Heard) {
+        self.access_tokens.extend(other.access_tokens);
+        if let Some(next) = other.next
+            && self.next.as_ref().is_none_or(|mine| mine.fence <= next.fence)
+        {
+            self.next = Some(next);
+        }
+        self.roles.add(other.roles);
+        for (error, count) in other.errors {
+            *self.errors.entry(error).or_default() += count;
+        }
+        self.refused += other.refused;
+        self.waits_us.extend(other.waits_us);
+    }
+}
+
+impl Roles {
+    fn add(&mut self, other: Roles) {
+        self.led += other.led;
+        self.joined_here += other.joined_here;
+        self.joined_fleet += other.joined_fleet;
+        self.latecomer += other.latecomer;
+    }
+}
+
+impl Waits {
+    /// Nearest rank: each figure is a wait that somebody really had.
+    fn of(mut waits: Vec<u64>) -> Self {
+        waits.sort_unstable();
+        let rank = |percent: usize| {
+            let at = (waits.len() * percent).div_ceil(100).saturating_sub(1);
+            waits.get(at).copied().unwrap_or_default()
+        };
+        Self { p50_us: rank(50), p99_us: rank(99), max_us: rank(100) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_nearest_ranks() {
+        let waits = Waits::of((1..=200).rev().collect());
+
+        assert_eq!((waits.p50_us, waits.p99_us, waits.max_us), (100, 198, 200));
+        assert_eq!(Waits::of(vec![7]).p99_us, 7);
+        assert_eq!(Waits::of(Vec::new()).max_us, 0);
+    }
+
+    #[test]
+    fn one_family_is_counted_over_all_pods() {
+        let heard =
+            |token: &str| Heard { access_tokens: [token.to_owned()].into(), waits_us: vec![1], ..Heard::default() };
+        let pod = |token| Presented { first_unix_us: 5, last_unix_us: 9, families: vec![heard(token)] };
+        let mut tally = Tally::default();
+
+        let links = tally.add(vec![pod("a"), pod("b"), pod("a")]);
+
+        assert!(matches!(links[..], [Link::Kept]));
+        assert_eq!((tally.links, tally.callers, tally.access_tokens.most), (1, 3, 2));
+    }
+}

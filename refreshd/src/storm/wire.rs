@@ -1,0 +1,145 @@
+//! What the driver and its pods say to each other: one JSON document a line.
+//!
+//! A pod is told [`Order`]s and answers each with one [`Report`]. Pods in this process speak the same lines over a
+//! pipe in memory, so a storm without Redis runs the same code. Nothing here derives `Debug`: it is full of tokens.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
+
+use super::rules::Rules;
+
+/// What a pod is told. The order of a storm: start, then arm and release over and over, last finish.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Order {
+    Start(Box<Start>),
+    /// Make every caller ready to present these tokens, one token per family.
+    Arm {
+        tokens: Vec<String>,
+    },
+    /// Let all callers go at this time. Wall clock: pods of a storm share a machine, and nothing else they have in
+    /// common can be said in a line.
+    Release {
+        at_unix_us: u64,
+    },
+    Finish,
+}
+
+/// What a pod is, and whom it asks.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Start {
+    /// Callers per family.
+    pub(super) callers: usize,
+    /// HTTP connections at once.
+    pub(super) connections: usize,
+    pub(super) way: Way,
+    /// Token endpoints; the callers are spread over them.
+    pub(super) token_urls: Vec<String>,
+    pub(super) client_id: String,
+    pub(super) client_secret: Option<String>,
+    pub(super) rules: Rules,
+    pub(super) pepper: Option<String>,
+}
+
+/// The one thing in which a storm without coordination differs from one with it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Way {
+    /// Callers ask the token endpoint themselves.
+    Directly,
+    /// Callers ask a coordinator that agrees with the others in the store in memory that the pod was given.
+    Memory,
+    /// Callers ask a coordinator that agrees with the others in Redis.
+    Redis { url: String },
+    /// Callers ask a coordinator that agrees with nobody: sabotage, to see the storm fail.
+    Alone,
+}
+
+/// What a pod answers.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Report {
+    Started {
+        pid: u32,
+    },
+    /// The pod cannot be; the text names the setting and the remedy.
+    Refused {
+        problem: String,
+    },
+    Armed,
+    Presented(Box<Presented>),
+    Finished,
+}
+
+/// What became of one release.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Presented {
+    /// When the first and the last caller started.
+    pub(super) first_unix_us: u64,
+    pub(super) last_unix_us: u64,
+    /// In the order of the tokens that were armed.
+    pub(super) families: Vec<Heard>,
+}
+
+/// What the callers of one pod heard about one family's token.
+#[derive(Default, Serialize, Deserialize)]
+pub(super) struct Heard {
+    pub(super) access_tokens: BTreeSet<String>,
+    /// The next refresh token, from the answer with the highest fence.
+    pub(super) next: Option<Next>,
+    pub(super) roles: Roles,
+    /// Callers without tokens, by what they were told.
+    pub(super) errors: BTreeMap<String, u64>,
+    /// Callers who were told `invalid_grant`.
+    pub(super) refused: u64,
+    /// Microseconds every caller waited beyond the provider's own time.
+    pub(super) waits_us: Vec<u64>,
+}
+
+/// The refresh token to present next.
+#[derive(Clone, Serialize, Deserialize)]
+pub(super) struct Next {
+    pub(super) fence: u64,
+    pub(super) token: String,
+}
+
+/// How callers came by their tokens. Known only where the pod coordinates.
+#[derive(Clone, Copy, Default, Serialize, Deserialize)]
+pub(super) struct Roles {
+    pub(super) led: u64,
+    pub(super) joined_here: u64,
+    pub(super) joined_fleet: u64,
+    pub(super) latecomer: u64,
+}
+
+/// Reads one message a line.
+pub(super) struct Receiver<R>(Lines<BufReader<R>>);
+
+impl<R: AsyncRead + Unpin> Receiver<R> {
+    pub(super) fn new(reader: R) -> Self {
+        Self(BufReader::new(reader).lines())
+    }
+
+    /// The next message; none when the other side is gone.
+    pub(super) async fn next<M: DeserializeOwned>(&mut self) -> io::Result<Option<M>> {
+        match self.0.next_line().await? {
+            None => Ok(None),
+            // The text of a serde error can quote the line, which may hold tokens.
+            Some(line) => serde_json::from_str(&line)
+                .map(Some)
+                .map_err(|error| io::Error::other(format!("column {} is not understood", error.column()))),
+        }
+    }
+}
+
+/// Writes one message as one line.
+pub(super) async fn send<M: Serialize>(writer: &mut (impl AsyncWrite + Unpin), message: &M) -> io::Result<()> {
+    let mut line = serde_json::to_vec(message)?;
+    line.push(b'\n');
+    writer.write_all(&line).await?;
+    writer.flush().await
+}

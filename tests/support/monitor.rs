@@ -1,0 +1,179 @@
+//! What a Redis server is sent, by MONITOR: every command of every client, and what scripts call inside, told apart.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redis::IntoConnectionInfo;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::redis::RedisServer;
+use super::wait::until;
+
+/// Listens from its start until it is dropped.
+pub struct Monitor {
+    lines: Arc<Mutex<Vec<String>>>,
+    _listener: AbortOnDropHandle<()>,
+}
+
+/// One command as the server got it.
+#[derive(Clone, Debug)]
+pub struct Sent {
+    /// The server's clock.
+    pub at: Duration,
+    /// Address of the client; `lua` for what a script calls.
+    pub by: String,
+    pub words: Vec<Vec<u8>>,
+}
+
+impl Monitor {
+    pub async fn start(redis: &RedisServer) -> Self {
+        let info = redis.url().into_connection_info().expect("a redis URL");
+        let socket = TcpStream::connect(info.addr().to_string()).await.expect("redis is there");
+        let (reader, mut writer) = socket.into_split();
+        let settings = info.redis_settings();
+        if let Some(password) = settings.password() {
+            let name = settings.username().unwrap_or("default");
+            writer.write_all(format!("AUTH {name} {password}\r\n").as_bytes()).await.expect("sent");
+        }
+        writer.write_all(b"MONITOR\r\n").await.expect("sent");
+
+        let lines = Arc::new(Mutex::new(Vec::new()));
+        let heard = Arc::clone(&lines);
+        let listener = tokio::spawn(async move {
+            // Kept open: the server ends with it.
+            let _writer = writer;
+            let mut reader = BufReader::new(reader).lines();
+            while let Ok(Some(line)) = reader.next_line().await {
+                heard.lock().expect("not poisoned").push(line);
+            }
+        });
+        let monitor = Self { lines, _listener: AbortOnDropHandle::new(listener) };
+        monitor.caught_up(redis).await;
+        monitor
+    }
+
+    /// Waits until everything that was sent before this call has been heard.
+    pub async fn caught_up(&self, redis: &RedisServer) {
+        let mark = format!("caught-up-{}", uuid::Uuid::new_v4().simple());
+        until("the monitor has caught up", async || {
+            redis.cli(&["ECHO", &mark]).await;
+            self.lines.lock().expect("not poisoned").iter().any(|line| line.contains(&mark))
+        })
+        .await;
+    }
+
+    /// The lines as they came.
+    pub fn text(&self) -> String {
+        self.lines.lock().expect("not poisoned").join("\n")
+    }
+
+    /// Where the log stands: what comes later is `since` this.
+    pub fn mark(&self) -> usize {
+        self.lines.lock().expect("not poisoned").len()
+    }
+
+    /// Everything the pods of a namespace have sent since a mark, by pod, without what scripts call inside. Pods are
+    /// known by the name they give their connections, so what a reconnecting pod sends is its own, too.
+    pub fn sent_since(&self, mark: usize, namespace: &str) -> HashMap<String, Vec<Sent>> {
+        let all: Vec<Option<Sent>> = self.lines.lock().expect("not poisoned").iter().map(|line| read(line)).collect();
+        let prefix = format!("refresh-coordinator:{namespace}:");
+        let mut pods = HashMap::new();
+        for sent in all.iter().flatten() {
+            if let [command, action, name] = sent.words.as_slice()
+                && command.eq_ignore_ascii_case(b"client")
+                && action.eq_ignore_ascii_case(b"setname")
+                && let Some(pod) = String::from_utf8_lossy(name).strip_prefix(&prefix)
+            {
+                pods.insert(sent.by.clone(), pod.to_owned());
+            }
+        }
+        let mut by_pod: HashMap<String, Vec<Sent>> = HashMap::new();
+        for sent in all.into_iter().skip(mark).flatten() {
+            if let Some(pod) = pods.get(&sent.by) {
+                by_pod.entry(pod.clone()).or_default().push(sent);
+            }
+        }
+        by_pod
+    }
+}
+
+impl Sent {
+    /// `evalsha begin`, `subscribe`: the command, and for a script its name. A script is known by the numbers of its
+    /// keys and arguments, as its own first assertion demands them.
+    pub fn name(&self) -> String {
+        let command = String::from_utf8_lossy(&self.words[0]).to_lowercase();
+        if command != "evalsha" {
+            return command;
+        }
+        let keys: usize = String::from_utf8_lossy(&self.words[2]).parse().expect("a number of keys");
+        let arguments = self.words.len() - 3 - keys;
+        format!("{command} {}", script(keys, arguments))
+    }
+}
+
+/// The script whose signature this is.
+fn script(keys: usize, arguments: usize) -> String {
+    let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/lua");
+    let mut names = Vec::new();
+    for file in std::fs::read_dir(dir).expect("lua/").map(|file| file.expect("a file").path()) {
+        if file.extension().is_none_or(|extension| extension != "lua") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).expect("a script");
+        let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
+        let fits = if name == "look" {
+            keys == arguments
+        } else {
+            text.contains(&format!("assert(#KEYS == {keys} and #ARGV == {arguments}, '{name}: "))
+        };
+        if fits {
+            names.push(name);
+        }
+    }
+    match names.as_slice() {
+        [name] => name.clone(),
+        _ => panic!("{keys} keys and {arguments} arguments fit {names:?}"),
+    }
+}
+
+/// `+1791234567.123456 [0 127.0.0.1:4711] "set" "a\"b" "\x00"`; none for `OK`.
+fn read(line: &str) -> Option<Sent> {
+    let line = line.strip_prefix('+')?;
+    let (at, rest) = line.split_once(" [")?;
+    let (client, rest) = rest.split_once("] ")?;
+    let (_, by) = client.split_once(' ')?;
+    let at = Duration::from_secs_f64(at.parse().ok()?);
+
+    let mut words = Vec::new();
+    let mut bytes = rest.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte != b'"' {
+            continue;
+        }
+        let mut word = Vec::new();
+        loop {
+            match bytes.next().expect("the word ends") {
+                b'"' => break,
+                b'\\' => word.push(match bytes.next().expect("something is escaped") {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'a' => 7,
+                    b'b' => 8,
+                    b'x' => {
+                        let digits = [bytes.next().expect("a digit"), bytes.next().expect("a digit")];
+                        let digits = std::str::from_utf8(&digits).expect("ASCII");
+                        u8::from_str_radix(digits, 16).expect("hex")
+                    }
+                    other => other,
+                }),
+                other => word.push(other),
+            }
+        }
+        words.push(word);
+    }
+    Some(Sent { at, by: by.to_owned(), words })
+}
