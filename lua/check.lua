@@ -19,17 +19,20 @@ if not redis.REDIS_VERSION_NUM or redis.REDIS_VERSION_NUM < 0x00070000 then
   return {'old', redis.REDIS_VERSION or 'before 7.0'}
 end
 
+-- Every command that writes comes after the one that ends what it wrote.
 local commands = {
-  {'TIME'}, {'SET', lock, 'check', 'NX', 'PX', 1000}, {'GET', lock}, {'MGET', lock}, {'PTTL', lock}, {'DEL', lock},
-  {'HSET', flight, 'state', 'check'}, {'PEXPIRE', flight, 1000}, {'HSETNX', flight, 'state', 'check'},
-  {'HMGET', flight, 'state'}, {'HGETALL', flight}, {'HDEL', flight, 'state'}, {'DEL', flight}, {'GET', fence},
-  {'PTTL', recovering}, {'HMGET', meta, 'protocol'},
-  {'PUBLISH', channel, 'check'},
+  {'TIME'}, {'GET', lock}, {'MGET', lock}, {'PTTL', lock}, {'HMGET', flight, 'state'}, {'HGETALL', flight},
+  {'DEL', lock}, {'PEXPIRE', flight, 1000}, {'GET', fence}, {'PTTL', recovering}, {'HMGET', meta, 'protocol'},
+  {'SET', lock, 'check', 'NX', 'PX', 1000}, {'HSET', flight, 'state', 'check'}, {'PEXPIRE', flight, 1000},
+  {'HDEL', flight, 'state'}, {'PUBLISH', channel, 'check'},
 }
+local refused
 for _, command in ipairs(commands) do
   local reply = redis.pcall(unpack(command))
   if type(reply) == 'table' and reply.err then
-    return {'refused', command[1], reply.err}
+    refused = {'refused', command[1], reply.err}
+    break
   end
 end
-return {'ready', redis.call('GET', fence) or '0'}
+redis.pcall('DEL', lock, flight)
+return refused or {'ready', redis.call('GET', fence) or '0'}

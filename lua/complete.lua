@@ -11,15 +11,18 @@
 -- ARGV[4] led       the caller's fence
 -- ARGV[5] class     success, denied, busy, not_sent, unknown, lost: for redis-cli; callers act on the sealed one
 -- ARGV[6] token     what became of the token: rotated, kept, dead, untouched, unknown
--- ARGV[7] held_ms   how long ago the provider answered
--- ARGV[8] fresh_ms  how long newcomers get the outcome
--- ARGV[9] keep_ms   how long the record is kept
--- ARGV[10] wait_ms  how long it is kept at least when pods wait
--- ARGV[11] memory_ms how long it is remembered that a leader was lost
--- ARGV[12] lease_ms how long an attempt that has not arrived is expected
--- ARGV[13] name     the flight's, for the message
--- ARGV[14] channels the channels of the pods, without the pod
--- ARGV[15] sealed   the outcome
+-- ARGV[7] held_ms   how long ago the provider answered, when this was sent
+-- ARGV[8] took_ms   how long it took to answer, from the lead on
+-- ARGV[9] late_ms   how long this may have been on its way
+-- ARGV[10] fresh_ms how long newcomers get the outcome
+-- ARGV[11] lives_ms how long after the answer it is worth anything, '' for ever
+-- ARGV[12] keep_ms  how long the record is kept
+-- ARGV[13] wait_ms  how long it is kept at least when pods wait
+-- ARGV[14] memory_ms how long it is remembered that a leader was lost
+-- ARGV[15] lease_ms how long an attempt that has not arrived is expected
+-- ARGV[16] name     the flight's, for the message
+-- ARGV[17] channels the channels of the pods, without the pod
+-- ARGV[18] sealed   the outcome
 --
 -- Replies
 --   {'landed'}                                 this outcome stands
@@ -27,12 +30,13 @@
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
 --
 -- Message to pods: 'landed <flight> <claim> <fence> <attempt> <held_ms>\n<sealed>' or 'look <flight>'
-assert(#KEYS == 2 and #ARGV == 15, 'complete: 2 keys, 15 arguments')
+assert(#KEYS == 2 and #ARGV == 18, 'complete: 2 keys, 18 arguments')
 local lock, flight = KEYS[1], KEYS[2]
 local owner, attempt, claim, led, class, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local held_ms, fresh_ms, keep_ms = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local wait_ms, memory_ms, lease_ms = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
-local name, channels, sealed = ARGV[13], ARGV[14], ARGV[15]
+local held_ms, took_ms, late_ms = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
+local fresh_ms, lives_ms, keep_ms = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local wait_ms, memory_ms, lease_ms = tonumber(ARGV[13]), tonumber(ARGV[14]), tonumber(ARGV[15])
+local name, channels, sealed = ARGV[16], ARGV[17], ARGV[18]
 
 local now = now_ms()
 local record = read_flight(flight)
@@ -66,8 +70,17 @@ if not lands then
   return {'stale'}
 end
 
+-- When the provider answered. What was long on its way here is older than it says.
+local landed_at = now - held_ms
+if record.attempt == attempt and record.started then
+  landed_at = math.min(landed_at, math.max(record.started + took_ms, landed_at - late_ms))
+end
+if lives_ms then
+  fresh_ms = math.max(0, math.min(fresh_ms, landed_at + lives_ms - now))
+end
+
 redis.call('HSET', flight, 'state', 'landed', 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', led,
-  'class', class, 'token', token, 'landed_at', now - held_ms, 'fresh_until', now + fresh_ms, 'fresh_ms', fresh_ms,
+  'class', class, 'token', token, 'landed_at', landed_at, 'fresh_until', now + fresh_ms, 'fresh_ms', fresh_ms,
   'sealed', sealed)
 if class == 'success' then
   redis.call('HSET', flight, 'success_of', attempt)

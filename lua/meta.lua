@@ -1,4 +1,5 @@
--- Writes what all pods of the namespace must agree on, where nobody wrote it before, and answers what stands.
+-- Compares what all pods of the namespace must agree on, and writes what nobody wrote before. A pod that does not
+-- agree leaves no trace.
 --
 -- KEYS[1] meta       hash
 -- ARGV[1] protocol   number of the protocol of keys, scripts and claims
@@ -6,14 +7,22 @@
 -- ARGV[3] upstream   fingerprint of what is refreshed at, '' when this pod does not say
 --
 -- Replies
---   {protocol, pepper, upstream}   as they stand; upstream '' when no pod ever said
+--   {'agreed'}               they stand as this pod has them
+--   {'differs', name, there} the first that does not; nothing was written
 assert(#KEYS == 1 and #ARGV == 3, 'meta: 1 key, 3 arguments')
 local meta = KEYS[1]
 
-redis.call('HSETNX', meta, 'protocol', ARGV[1])
-redis.call('HSETNX', meta, 'pepper', ARGV[2])
-if ARGV[3] ~= '' then
-  redis.call('HSETNX', meta, 'upstream', ARGV[3])
+local ours = {protocol = ARGV[1], pepper = ARGV[2], upstream = ARGV[3]}
+local names = {'protocol', 'pepper', 'upstream'}
+local there = redis.call('HMGET', meta, unpack(names))
+for i, name in ipairs(names) do
+  if there[i] and ours[name] ~= '' and there[i] ~= ours[name] then
+    return {'differs', name, there[i]}
+  end
 end
-local there = redis.call('HMGET', meta, 'protocol', 'pepper', 'upstream')
-return {there[1], there[2], there[3] or ''}
+for i, name in ipairs(names) do
+  if not there[i] and ours[name] ~= '' then
+    redis.call('HSET', meta, name, ours[name])
+  end
+end
+return {'agreed'}

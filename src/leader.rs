@@ -146,7 +146,10 @@ impl Leader<'_> {
         let hold = match outcome.class() {
             Class::Success if outcome.token_state() == TokenState::Rotated => self.config.uncertain_memory,
             // The old refresh token still works: nobody is to be given an access token that has expired.
-            Class::Success => outcome.fresh_for(self.config, Duration::ZERO),
+            Class::Success => {
+                let fresh = outcome.fresh_for(self.config);
+                outcome.lives_for().map_or(fresh, |lives| lives.min(fresh))
+            }
             // Once the lease is over, others have found out that this leader is lost.
             Class::Denied | Class::Busy | Class::NotSent | Class::Unknown | Class::Lost => self.config.lease,
         };

@@ -399,15 +399,10 @@ impl Outcome {
         }
     }
 
-    /// For how long callers who come after the end are given this outcome, which the provider gave `held` ago.
-    pub(crate) fn fresh_for(&self, config: &Config, held: Duration) -> Duration {
+    /// For how long callers who come after the end are given this outcome. See also [`lives_for`](Self::lives_for).
+    pub(crate) fn fresh_for(&self, config: &Config) -> Duration {
         match self {
-            Self::Success(tokens) if tokens.refresh_token().is_some() => config.keep_outcome,
-            // The old refresh token still works: an expired access token must not be handed out instead of it.
-            Self::Success(tokens) => {
-                let left = tokens.expires_in().map(|life| life.saturating_sub(held));
-                left.map_or(config.keep_outcome, |left| left.min(config.keep_outcome))
-            }
+            Self::Success(_) => config.keep_outcome,
             Self::Failure(ProviderFailure::Denied { error, .. }) => match error.as_str() {
                 "invalid_grant" => DEAD_TOKEN_FRESH,
                 "invalid_client" | "unauthorized_client" | "unsupported_grant_type" => REFUSED_CLIENT_FRESH,
@@ -425,10 +420,19 @@ impl Outcome {
 }
 
 impl Outcome {
+    /// How long after the provider's answer it is worth anything. Where the old refresh token still works, an access
+    /// token that has expired must not be handed out instead of it.
+    pub(crate) fn lives_for(&self) -> Option<Duration> {
+        match self {
+            Self::Success(tokens) if tokens.refresh_token().is_none() => tokens.expires_in(),
+            Self::Success(_) | Self::Failure(_) | Self::Lost(_) => None,
+        }
+    }
+
     /// For how long the store remembers it: a rotated token for `wait_timeout` longer than its outcome is fresh, so
     /// that a reuse is noticed; an uncertain one for as long as the policy wants.
     pub(crate) fn kept_for(&self, config: &Config) -> Duration {
-        let fresh = self.fresh_for(config, Duration::ZERO);
+        let fresh = self.fresh_for(config);
         match self.token_state() {
             TokenState::Rotated | TokenState::Kept => fresh + config.wait_timeout,
             TokenState::Unknown if config.uncertain == Uncertain::Never => fresh.max(config.uncertain_memory),
@@ -479,15 +483,11 @@ mod tests {
     }
 
     #[test]
-    fn access_token_that_expires_first_bounds_what_is_fresh() {
-        let config = Config::default();
+    fn only_an_access_token_whose_refresh_token_is_kept_bounds_what_is_fresh() {
+        let of = |json| Outcome::Success(Arc::new(tokens(json)));
 
-        let kept = Outcome::Success(Arc::new(tokens(r#"{"access_token":"a","expires_in":3}"#)));
-        let rotated = Outcome::Success(Arc::new(tokens(r#"{"access_token":"a","expires_in":3,"refresh_token":"r"}"#)));
-
-        let held = Duration::from_secs(1);
-        assert_eq!(kept.fresh_for(&config, held), Duration::from_secs(2));
-        assert_eq!(rotated.fresh_for(&config, held), config.keep_outcome);
+        assert_eq!(of(r#"{"access_token":"a","expires_in":3}"#).lives_for(), Some(Duration::from_secs(3)));
+        assert_eq!(of(r#"{"access_token":"a","expires_in":3,"refresh_token":"r"}"#).lives_for(), None);
     }
 
     #[test]

@@ -62,7 +62,10 @@ pub(crate) struct Lease {
     pub(crate) claim: Hash,
     pub(crate) attempt: Uuid,
     pub(crate) fence: u64,
+    /// When it was asked for, which is before the lease began.
     pub(crate) started: Instant,
+    /// When the answer came, which is after that.
+    pub(crate) granted: Instant,
     pub(crate) before: Before,
 }
 

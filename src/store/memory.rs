@@ -282,6 +282,7 @@ impl MemoryPod {
             attempt: ask.attempt,
             fence,
             started: now,
+            granted: now,
             before,
         };
         let record = Record {
@@ -359,8 +360,10 @@ impl MemoryPod {
             };
         }
 
-        let fresh = outcome.fresh_for(&self.config, held);
-        record.state = State::Landed { outcome: Arc::clone(outcome), at: now - held, fresh_until: now + fresh };
+        let at = now - held;
+        let fresh_until = now + outcome.fresh_for(&self.config);
+        let fresh_until = outcome.lives_for().map_or(fresh_until, |lives| fresh_until.min(at + lives));
+        record.state = State::Landed { outcome: Arc::clone(outcome), at, fresh_until };
         record.claim = lease.claim;
         record.attempt = lease.attempt;
         record.fence = lease.fence;

@@ -161,7 +161,15 @@ impl RedisStore {
                 self.see(fence);
                 let Ask { identity, attempt } = ask;
                 let claim = identity.claim;
-                Begun::Lead(Lease { flight, claim, attempt: *attempt, fence, started: asked, before })
+                Begun::Lead(Lease {
+                    flight,
+                    claim,
+                    attempt: *attempt,
+                    fence,
+                    started: asked,
+                    granted: Instant::now(),
+                    before,
+                })
             }
             BeginReply::Join { fence, claim: theirs, leader, look } => {
                 self.see(fence);
@@ -214,7 +222,11 @@ impl RedisStore {
         call.arg(self.owner(lease)).arg(lease.attempt.to_string()).arg(lease.claim.to_string()).arg(lease.fence);
         // Of the outcome itself, also where it is too large to be shared: what became of the token stays true.
         call.arg(outcome.class().word()).arg(outcome.token_state().word());
-        call.arg(ms(held)).arg(ms(outcome.fresh_for(&self.config, held))).arg(ms(outcome.kept_for(&self.config)));
+        let took = lease.granted.elapsed().saturating_sub(held);
+        call.arg(ms(held)).arg(ms(took)).arg(ms(self.config.store_timeout));
+        call.arg(ms(outcome.fresh_for(&self.config)))
+            .arg(outcome.lives_for().map_or(String::new(), |lives| ms(lives).to_string()));
+        call.arg(ms(outcome.kept_for(&self.config)));
         call.arg(ms(self.config.wait_timeout)).arg(ms(self.memory_of_lost())).arg(ms(self.config.lease));
         call.arg(lease.flight.to_string()).arg(self.keys.channels()).arg(&sealed);
         let reply = Reply::new("complete", self.lanes.run(&call).await?);

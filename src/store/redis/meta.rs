@@ -13,6 +13,7 @@ use super::scripts::{CheckReply, Reply, Scripts, read_check};
 use crate::config::Config;
 use crate::error::ConnectError;
 use crate::seal::PROTOCOL;
+use crate::store::StoreError;
 use crate::token::{Hash, Secret};
 
 /// Where Redis is, and what to say when it refuses.
@@ -44,11 +45,9 @@ impl Entrance {
         ConnectError::Right { reason: reason.to_owned(), rule }
     }
 
-    /// Loads the scripts and tries every command of theirs. Answers the last fence given: a pod that has seen none
+    /// Tries every command of the scripts and loads them. Answers the last fence given: a pod that has seen none
     /// could not notice that Redis forgot.
     pub(super) async fn check(&self, lanes: &Lanes, scripts: &Scripts, pod: &str) -> Result<u64, ConnectError> {
-        // All of them, and not when they are first needed: another pod may have loaded what this one may not.
-        lanes.load(&scripts.all()).await.map_err(|error| self.refused(&error))?;
         // A flight that no token has: its name is no hash of one.
         let probe = Hash::of_probe(pod);
         let mut call = scripts.check.prepare_invoke();
@@ -57,7 +56,11 @@ impl Entrance {
         call.arg(self.keys.channel(pod));
         let reply = lanes.run(&call).await.map_err(|error| self.failed(&error.reason))?;
         match read_check(Reply::new("check", reply)).map_err(|error| self.failed(&error.reason))? {
-            CheckReply::Ready { fence } => Ok(fence),
+            CheckReply::Ready { fence } => {
+                // All of them, and not when they are first needed: another pod may have loaded what this one may not.
+                lanes.load(&scripts.all()).await.map_err(|error| self.refused(&error))?;
+                Ok(fence)
+            }
             CheckReply::Old { version } => Err(ConnectError::Version { address: self.address.clone(), version }),
             CheckReply::Refused { command, error } => {
                 let is_command = error.contains("run this command") || error.contains("permissions to run");
@@ -77,29 +80,24 @@ impl Entrance {
         let upstream = config.upstream.as_deref().map_or(String::new(), fingerprint);
         let mut call = scripts.meta.prepare_invoke();
         call.key(self.keys.meta()).arg(&protocol).arg(&pepper).arg(&upstream);
-        let there: (String, String, String) = lanes.run(&call).await.map_err(|error| self.failed(&error.reason))?;
-
-        let mismatch = |what, theirs: &str, ours: &str, remedy| ConnectError::Mismatch {
-            namespace: config.namespace.clone(),
-            what,
-            theirs: theirs.to_owned(),
-            ours: ours.to_owned(),
-            remedy,
+        let reply = Reply::new("meta", lanes.run(&call).await.map_err(|error| self.failed(&error.reason))?);
+        let failed = |error: StoreError| self.failed(&error.reason);
+        let (name, theirs): (String, String) = match reply.word().map_err(failed)? {
+            "agreed" => return Ok(()),
+            "differs" => (reply.field(1).map_err(failed)?, reply.field(2).map_err(failed)?),
+            _ => return Err(failed(reply.unknown())),
         };
-        if there.0 != protocol {
-            let remedy = "run releases of one protocol, or use another namespace";
-            return Err(mismatch("protocol", &there.0, &protocol, remedy));
-        }
-        if there.1 != pepper {
-            let remedy = "give all pods the same pepper, or use another namespace: \
-                          with two peppers every token would be presented twice";
-            return Err(mismatch("pepper", &there.1, &pepper, remedy));
-        }
-        if !upstream.is_empty() && there.2 != upstream {
-            let remedy = "give each upstream a namespace of its own";
-            return Err(mismatch("upstream", &there.2, &upstream, remedy));
-        }
-        Ok(())
+        let (what, ours, remedy) = match name.as_str() {
+            "protocol" => ("protocol", protocol, "run releases of one protocol, or use another namespace"),
+            "pepper" => (
+                "pepper",
+                pepper,
+                "give all pods the same pepper, or use another namespace: with two peppers every token would be \
+                 presented twice",
+            ),
+            _ => ("upstream", upstream, "give each upstream a namespace of its own"),
+        };
+        Err(ConnectError::Mismatch { namespace: config.namespace.clone(), what, theirs, ours, remedy })
     }
 
     /// Warns about a server that forgets keys when its memory is full: a lock that is evicted is a second leader.
@@ -111,7 +109,8 @@ impl Entrance {
     }
 
     fn failed(&self, reason: &str) -> ConnectError {
-        let is_right = reason.contains("NOPERM") || reason.contains("ermission");
+        // The second is what 7.0 says inside of scripts. "Permission denied" of a socket is capitalized.
+        let is_right = reason.contains("permission") || reason.contains("user executing the script");
         self.refused_because(is_right, reason)
     }
 }
