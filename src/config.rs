@@ -36,7 +36,7 @@ pub struct Config {
     /// Default: none, which means twice `refresh_timeout`. At least `refresh_timeout`.
     pub call_limit: Option<Duration>,
     /// How long a leader that is not heard of keeps the token. It is renewed every third of it. Default: 10 s.
-    /// Longer than `store_timeout`, 100 ms to 10 min.
+    /// At least `store_timeout`, 100 ms to 10 min.
     pub lease: Duration,
     /// When a token whose leader was lost is presented again, counted from the start of the lost flight. Zero
     /// means as soon as the lease is over: right for providers with a grace window or without rotation, and for
@@ -53,7 +53,7 @@ pub struct Config {
     /// How long it is remembered that a token is uncertain. Default: 1 h. 1 s to 24 h.
     pub uncertain_memory: Duration,
     /// How long a call to Redis may take, retries included, before the store counts as out of reach. Default: 1 s.
-    /// Shorter than `lease`.
+    /// At most `lease`.
     pub store_timeout: Duration,
     /// Keys the hashes that stand in Redis, so that tokens of little entropy (under 128 bits) cannot be guessed
     /// from them. 32 bytes or more, the same in all pods. Default: none.
