@@ -1,22 +1,35 @@
--- Gives back a lead whose refresh function was never polled, or an attempt that may still be on its way.
+-- Gives back a lead whose refresh function was never polled, with its permit, its probe and its charge; or an attempt
+-- that may still be on its way, with its place in the queue.
 --
 -- KEYS[1] lock      string, the owner: who leads
 -- KEYS[2] flight    hash, the record
+-- KEYS[3] attempts  hash, how often the session led
+-- KEYS[4] permits   sorted set, who asks the provider now
+-- KEYS[5] budget    string, how many do
+-- KEYS[6] queue     sorted set, who waits for a permit
+-- KEYS[7] circuit   hash, whether the provider is left in peace
 -- ARGV[1] attempt   the caller's local flight
 -- ARGV[2] led       its fence, 0 when the caller never learned whether it leads
 -- ARGV[3] lease_ms  how long an attempt that has not arrived is expected
 -- ARGV[4] flight's name, for the message
 -- ARGV[5] channels  the channels of the pods, without the pod
+-- ARGV[6] pod       the caller's pod
+-- ARGV[7] limit     how many permits there are
+-- ARGV[8] called_ms how long a permit is kept for a flight that was called from the queue
+-- ARGV[9] budget_wait_ms  how long a flight queues
 --
 -- Replies
 --   {'abandoned'}   the lead was given back; waiting pods are told to look
 --   {'marked'}      the attempt has not arrived; should it, it finds itself abandoned
 --   {'stale'}       somebody else has the flight; nothing was changed
-assert(#KEYS == 2 and #ARGV == 5, 'abandon: 2 keys, 5 arguments')
-local lock, flight = KEYS[1], KEYS[2]
+assert(#KEYS == 7 and #ARGV == 9, 'abandon: 7 keys, 9 arguments')
+local lock, flight, attempts, circuit = KEYS[1], KEYS[2], KEYS[3], KEYS[7]
 local attempt, led, lease_ms, name, channels = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
-local record = read_flight(flight)
+local now, now_us = read_clock()
+local budget = {permits = KEYS[4], counter = KEYS[5], queue = KEYS[6], limit = tonumber(ARGV[7]), lease_ms = lease_ms,
+  called_ms = tonumber(ARGV[8]), wait_ms = tonumber(ARGV[9]), channels = channels, now = now, now_us = now_us}
+local record = read_hash(flight)
 local leads = record.attempt == attempt and (record.state == 'leading' or record.state == 'lost')
 
 if not leads then
@@ -25,24 +38,20 @@ if not leads then
   end
   redis.call('HSET', flight, 'gone:' .. attempt, '1')
   keep_at_least(flight, lease_ms)
+  leave_queue(budget, table.concat({ARGV[6], attempt, name}, ' '))
   return {'marked'}
 end
 
 if redis.call('GET', lock) == record.owner then
   redis.call('DEL', lock)
 end
--- Leaders before this one may have asked the provider; a late renewal of this one has asked nobody.
-local lost = tonumber(record.lost) - (record.state == 'lost' and 1 or 0)
-if lost > 0 then
-  redis.call('HSET', flight, 'state', 'lost', 'lost', lost)
-  redis.call('HDEL', flight, 'owner', 'attempt')
-else
-  redis.call('HDEL', flight, 'state', 'owner', 'attempt', 'claim', 'fence', 'started', 'lease_ms', 'before', 'lost')
-  -- What is left are marks, and they last one lease.
-  redis.call('PEXPIRE', flight, lease_ms)
-end
+free_permit(budget, record.owner)
+free_probe(circuit, record.fence)
+uncharge_attempt(attempts, record.charged)
+undo_lead(flight, record, lease_ms)
 -- A repeated begin or renewal of this attempt may still be on its way.
 redis.call('HSET', flight, 'gone:' .. attempt, '1')
 keep_at_least(flight, lease_ms)
 tell_waiting(flight, record, channels, 'look ' .. name)
+settle(budget)
 return {'abandoned'}

@@ -5,14 +5,16 @@
 -- KEYS[3] fence      string, the last fence given
 -- KEYS[4] recovering string, stands for one lease after Redis was found to have forgotten
 -- KEYS[5] meta       hash, what all pods must agree on
+-- KEYS[6] queue      a queue in which nobody waits
 -- ARGV[1] channel    the pod's channel
 --
 -- Replies
 --   {'ready', fence}         and the last fence given, 0 when none was
 --   {'old', version}         a server older than the scripts need
 --   {'refused', command, error}   the first command the server refuses
-assert(#KEYS == 5 and #ARGV == 1, 'check: 5 keys, 1 argument')
-local lock, flight, fence, recovering, meta, channel = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1]
+assert(#KEYS == 6 and #ARGV == 1, 'check: 6 keys, 1 argument')
+local lock, flight, fence, recovering, meta, queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local channel = ARGV[1]
 
 -- Known to scripts from 7.0 on.
 if not redis.REDIS_VERSION_NUM or redis.REDIS_VERSION_NUM < 0x00070000 then
@@ -24,7 +26,11 @@ local commands = {
   {'TIME'}, {'GET', lock}, {'MGET', lock}, {'PTTL', lock}, {'HMGET', flight, 'state'}, {'HGETALL', flight},
   {'DEL', lock}, {'PEXPIRE', flight, 1000}, {'GET', fence}, {'PTTL', recovering}, {'HMGET', meta, 'protocol'},
   {'SET', lock, 'check', 'NX', 'PX', 1000}, {'HSET', flight, 'state', 'check'}, {'PEXPIRE', flight, 1000},
-  {'HDEL', flight, 'state'}, {'PUBLISH', channel, 'check'},
+  {'HINCRBY', flight, 'failures', 1}, {'HGET', flight, 'state'}, {'HEXISTS', flight, 'state'},
+  {'HDEL', flight, 'state'}, {'DEL', lock}, {'SET', lock, '1', 'PX', 1000}, {'DECR', lock},
+  {'PEXPIREAT', queue, 1}, {'ZREM', queue, 'check'}, {'ZADD', queue, 0, 'check'}, {'PEXPIREAT', queue, 1},
+  {'ZRANGE', queue, 0, 0}, {'ZRANGEBYSCORE', queue, 0, 0}, {'ZREMRANGEBYSCORE', queue, 0, 0},
+  {'ZSCORE', queue, 'check'}, {'PUBLISH', channel, 'check'},
 }
 local refused
 for _, command in ipairs(commands) do
@@ -34,5 +40,5 @@ for _, command in ipairs(commands) do
     break
   end
 end
-redis.pcall('DEL', lock, flight)
+redis.pcall('DEL', lock, flight, queue)
 return refused or {'ready', redis.call('GET', fence) or '0'}

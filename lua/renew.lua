@@ -1,9 +1,13 @@
--- Moves the lease on, unless a newer leader has the flight; puts back what Redis has forgotten.
+-- Moves lease, permit and probe on, unless a newer leader has the flight; puts back what Redis has forgotten.
 --
 -- KEYS[1] lock        string, the owner: who leads
 -- KEYS[2] flight      hash, the record
 -- KEYS[3] fence       string, the last fence given
 -- KEYS[4] recovering  string, stands for one lease after Redis was found to have forgotten
+-- KEYS[5] permits     sorted set, who asks the provider now
+-- KEYS[6] budget      string, how many do
+-- KEYS[7] queue       sorted set, who waits for a permit
+-- KEYS[8] circuit     hash, whether the provider is left in peace
 -- ARGV[1] owner       the caller, <pod>/<fence>
 -- ARGV[2] attempt     the caller's local flight
 -- ARGV[3] claim       what must be equal for an answer to be shared
@@ -13,16 +17,25 @@
 -- ARGV[7] flying_ms   how long ago the flight began
 -- ARGV[8] before      what was known of the token when it began
 -- ARGV[9] memory_ms   how long it is remembered that a leader was lost
+-- ARGV[10] limit      how many permits there are
+-- ARGV[11] called_ms  how long a permit is kept for a flight that was called from the queue
+-- ARGV[12] budget_wait_ms  how long a flight queues
+-- ARGV[13] quiet_ms   how long a circuit that does not move is remembered
+-- ARGV[14] channels   the channels of the pods, without the pod
 --
 -- Replies
 --   {'renewed'}   the lease lasts lease_ms from now
 --   {'lost'}      a newer fence has the flight, or the flight is over; nothing was changed
-assert(#KEYS == 4 and #ARGV == 9, 'renew: 4 keys, 9 arguments')
+assert(#KEYS == 8 and #ARGV == 14, 'renew: 8 keys, 14 arguments')
 local lock, flight, fence, recovering = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local owner, attempt, claim, led, seen = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local lease_ms, flying_ms, before, memory_ms = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 
-local now = now_ms()
+local circuit, quiet_ms = KEYS[8], tonumber(ARGV[13])
+
+local now, now_us = read_clock()
+local budget = {permits = KEYS[5], counter = KEYS[6], queue = KEYS[7], limit = tonumber(ARGV[10]), lease_ms = lease_ms,
+  called_ms = tonumber(ARGV[11]), wait_ms = tonumber(ARGV[12]), channels = ARGV[14], now = now, now_us = now_us}
 local _, recovering_ms = last_fence(fence, recovering, seen, lease_ms)
 local holder = redis.call('GET', lock)
 local state, attempt_there, fence_there, lost, is_gone =
@@ -58,4 +71,8 @@ elseif state ~= 'landed' then
     'lost', before == 'lost_leaders' and 1 or 0)
 end
 keep_at_least(flight, lease_ms + memory_ms)
+renew_permit(budget, owner)
+renew_probe(circuit, ARGV[4], now, {lease_ms = lease_ms, quiet_ms = quiet_ms})
+-- Last: permits of others may have ended since anybody looked.
+settle(budget)
 return {'renewed'}

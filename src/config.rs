@@ -58,8 +58,63 @@ pub struct Config {
     /// Keys the hashes that stand in Redis, so that tokens of little entropy (under 128 bits) cannot be guessed
     /// from them. 32 bytes or more, the same in all pods. Default: none.
     pub pepper: Option<Secret>,
+    /// How many flights a session may lead in a window; successes count, too: that is what stops refresh loops. The
+    /// next one starts the cooldown. Flights of which nothing was sent, or whose client was refused, are free.
+    /// Default: 5. 1 to 1,000,000.
+    pub max_refresh_attempts: u32,
+    /// How long a window is. It is fixed, and starts with the session's first attempt. Default: 5 min. 10 ms to
+    /// 24 h.
+    pub refresh_attempt_window: Duration,
+    /// How long a session that asked too often is refused. Asking meanwhile does not make it longer; afterwards the
+    /// count begins anew. Default: 10 min. 10 ms to 24 h.
+    pub refresh_cooldown_period: Duration,
+    /// How many flights of the namespace may ask the provider at once. Default: 10. 1 to 100,000.
+    pub max_concurrent_refreshes: u32,
+    /// How long a flight queues for its turn when that many ask already, first come, first served. Zero refuses at
+    /// once. Default: 5 s. At most 1 h; no caller waits longer than `wait_timeout` for all.
+    pub budget_wait: Duration,
+    /// When the provider is left in peace because it fails.
+    pub breaker: Breaker,
+    /// When this pod only joins and leads nothing, because its memory is short. Default:
+    /// [`MemoryPressure::Cgroup`].
+    pub memory_pressure: MemoryPressure,
     /// How often the memory store forgets what is over. Redis expires keys itself. Default: 1 min.
     pub cleanup_interval: Duration,
+}
+
+/// The circuit breaker of the namespace: for the whole fleet, in the store.
+///
+/// Only what speaks of the provider's health moves it: a 5xx, a reset, a timeout, an unreadable answer is a failure,
+/// tokens are a success; a refused token or client is neither. What failed before anything was sent counts in the
+/// pod alone: after `max_failures` of these in a row the pod only joins for `open_duration`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Breaker {
+    /// Failed flights in a row that open it. Default: 3. 1 to 1,000,000.
+    pub max_failures: u32,
+    /// How long it stays open. Default: 30 s. 10 ms to 1 h.
+    pub open_duration: Duration,
+    /// How many flights may then probe the provider at once. The first of them that succeeds closes it, the first
+    /// that fails opens it again. Default: 1. 1 to 1,000.
+    pub half_open_requests: u32,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self { max_failures: 3, open_duration: Duration::from_secs(30), half_open_requests: 1 }
+    }
+}
+
+/// What a pod takes for a shortage of memory. While there is one, it joins flights of others and leads none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum MemoryPressure {
+    /// Never.
+    Off,
+    /// Above 90 % of the limit of its cgroup (Linux; version 1 and 2). Without a limit, never.
+    #[default]
+    Cgroup,
+    /// Above so many MiB of resident memory (Linux). 1 or more.
+    ResidentMib(u64),
 }
 
 /// What to do with a token of which nobody knows whether the provider rotated it: the answer was unreadable or
@@ -90,6 +145,13 @@ impl Default for Config {
             uncertain_memory: Duration::from_secs(60 * 60),
             store_timeout: Duration::from_secs(1),
             pepper: None,
+            max_refresh_attempts: 5,
+            refresh_attempt_window: Duration::from_secs(5 * 60),
+            refresh_cooldown_period: Duration::from_secs(10 * 60),
+            max_concurrent_refreshes: 10,
+            budget_wait: Duration::from_secs(5),
+            breaker: Breaker::default(),
+            memory_pressure: MemoryPressure::default(),
             cleanup_interval: Duration::from_secs(60),
         }
     }
@@ -116,6 +178,12 @@ impl Config {
     /// When a token whose leader was lost is presented again.
     pub fn retry_lost_after(&self) -> Duration {
         self.retry_lost_after.unwrap_or(self.refresh_timeout)
+    }
+
+    /// How long a permit is kept for a flight that was called from the queue: as long as a call to the store may
+    /// take, for the flight has nothing else to do than to make one.
+    pub(crate) fn called_for(&self) -> Duration {
+        self.store_timeout
     }
 
     /// Checks every setting alone and against the others. Building a coordinator does so, too.
@@ -154,12 +222,27 @@ impl Config {
         within("keep_failure", self.keep_failure, Duration::ZERO, MIN)?;
         within("uncertain_memory", self.uncertain_memory, S, 24 * HOUR)?;
         within("store_timeout", self.store_timeout, 10 * MS, MIN)?;
+        count("max_refresh_attempts", self.max_refresh_attempts, 1_000_000)?;
+        within("refresh_attempt_window", self.refresh_attempt_window, 10 * MS, 24 * HOUR)?;
+        within("refresh_cooldown_period", self.refresh_cooldown_period, 10 * MS, 24 * HOUR)?;
+        count("max_concurrent_refreshes", self.max_concurrent_refreshes, 100_000)?;
+        count("breaker.max_failures", self.breaker.max_failures, 1_000_000)?;
+        within("breaker.open_duration", self.breaker.open_duration, 10 * MS, HOUR)?;
+        count("breaker.half_open_requests", self.breaker.half_open_requests, 1_000)?;
+        if self.memory_pressure == MemoryPressure::ResidentMib(0) {
+            return Err(ConfigError {
+                setting: "memory_pressure",
+                value: "0 MiB".to_owned(),
+                allowed: "be 1 MiB or more, or off".to_owned(),
+            });
+        }
         within("cleanup_interval", self.cleanup_interval, 10 * MS, HOUR)?;
 
         at_most("refresh_timeout", self.refresh_timeout, "wait_timeout", self.wait_timeout)?;
         at_most("refresh_timeout", self.refresh_timeout, "call_limit", self.call_limit())?;
         // A call to the store that outlasts the lease could not renew it.
         at_most("store_timeout", self.store_timeout, "lease", self.lease)?;
+        within("budget_wait", self.budget_wait, Duration::ZERO, HOUR)?;
         Ok(())
     }
 }
@@ -167,6 +250,13 @@ impl Config {
 /// Whether a text may stand in a key: 1 to 64 of `A-Z a-z 0-9 . _ -`.
 pub(crate) fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
+fn count(setting: &'static str, value: u32, most: u32) -> Result<(), ConfigError> {
+    if (1..=most).contains(&value) {
+        return Ok(());
+    }
+    Err(ConfigError { setting, value: value.to_string(), allowed: format!("be 1 to {most}") })
 }
 
 fn within(setting: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), ConfigError> {
@@ -200,6 +290,11 @@ mod tests {
     fn each_impossible_setting_is_named() {
         let ms = Duration::from_millis;
         let default = Config::default;
+        let with_breaker = |change: &dyn Fn(&mut Breaker)| {
+            let mut config = default();
+            change(&mut config.breaker);
+            config
+        };
         let cases = [
             ("namespace", Config { namespace: "a b".into(), ..default() }),
             ("namespace", Config { namespace: String::new(), ..default() }),
@@ -213,6 +308,15 @@ mod tests {
             ("keep_failure", Config { keep_failure: ms(60_001), ..default() }),
             ("uncertain_memory", Config { uncertain_memory: ms(0), ..default() }),
             ("cleanup_interval", Config { cleanup_interval: ms(0), ..default() }),
+            ("max_refresh_attempts", Config { max_refresh_attempts: 0, ..default() }),
+            ("refresh_attempt_window", Config { refresh_attempt_window: ms(0), ..default() }),
+            ("refresh_cooldown_period", Config { refresh_cooldown_period: ms(0), ..default() }),
+            ("max_concurrent_refreshes", Config { max_concurrent_refreshes: 0, ..default() }),
+            ("budget_wait", Config { budget_wait: ms(3_600_001), ..default() }),
+            ("breaker.max_failures", with_breaker(&|breaker| breaker.max_failures = 0)),
+            ("breaker.open_duration", with_breaker(&|breaker| breaker.open_duration = ms(0))),
+            ("breaker.half_open_requests", with_breaker(&|breaker| breaker.half_open_requests = 0)),
+            ("memory_pressure", Config { memory_pressure: MemoryPressure::ResidentMib(0), ..default() }),
         ];
 
         for (setting, config) in cases {

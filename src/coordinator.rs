@@ -1,7 +1,7 @@
 //! The whole way of a refresh, from the caller to the caller.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -10,6 +10,9 @@ use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
+use crate::admission::Terms;
+use crate::admission::circuit::CircuitState;
+use crate::admission::reach::Reach;
 use crate::config::{Config, ConfigError};
 use crate::error::{ConnectError, RefreshError, Refusal};
 use crate::flight::{Ending, Entered, Flights, Landing, Role};
@@ -17,10 +20,11 @@ use crate::joiner::{self, Waited};
 use crate::leader::{Attempt, Leader, Led};
 use crate::metrics::{Counters, Metrics};
 use crate::outcome::{Outcome, ProviderFailure, TokenResponse};
+use crate::pressure::Pressure;
 use crate::request::Refresh;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
-use crate::store::{Ask, Begun, Landed, Store, StoreError};
+use crate::store::{Ask, Begun, Joined, Landed, LeaderSeen, Queued, Store, StoreError};
 use crate::token::Identity;
 
 /// Presents each refresh token once, however many callers ask, and hands the answer to all of them.
@@ -57,6 +61,8 @@ struct Inner {
     flights: Arc<Flights>,
     store: Store,
     counters: Arc<Counters>,
+    pressure: Pressure,
+    reach: Mutex<Reach>,
     tasks: TaskTracker,
     /// Cancelled when nothing new is admitted.
     closing: CancellationToken,
@@ -158,6 +164,8 @@ impl RefreshCoordinator {
 
     fn with_store(config: Arc<Config>, pod: String, store: Store, counters: Arc<Counters>) -> Self {
         let inner = Inner {
+            pressure: Pressure::new(config.memory_pressure),
+            reach: Mutex::default(),
             config,
             pod,
             flights: Arc::default(),
@@ -244,6 +252,19 @@ impl RefreshCoordinator {
         &self.inner.pod
     }
 
+    /// The circuit breaker of the namespace, as it stands for the whole fleet.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError::StoreOutage`] when the store does not answer.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing has happened.
+    pub async fn circuit_state(&self) -> Result<CircuitState, RefreshError> {
+        self.inner.store.circuit_state().await.map_err(|error| self.inner.outage(error))
+    }
+
     /// Asks the store whether it answers; in memory it always does.
     ///
     /// # Errors
@@ -282,15 +303,16 @@ where
     C: FnOnce(Attempt) -> F + Send + 'static,
     F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
 {
-    let Inner { config, store, counters, overdue, .. } = &*inner;
+    let Inner { config, store, counters, reach, overdue, .. } = &*inner;
     let flight = landing.flight();
     let mut call = Some(call);
     let mut overtaken = None;
     let mut joined_before = false;
     let mut fence = None;
+    let mut queued_since = None;
 
     let ending = loop {
-        match store.begin(&ask, fence).await {
+        match store.begin(&ask, fence, &inner.terms(queued_since)).await {
             Ok(Begun::Landed(landed)) => break inner.landed(landed, joined_before),
             // Whoever leads what was joined puts it back at its next renewal.
             Ok(Begun::Rejected(Refusal::Recovering { retry_after }))
@@ -303,14 +325,15 @@ where
                 break overtaken.unwrap_or_else(|| Ending::failed(inner.refused(refusal)));
             }
             Ok(Begun::Lead(lease)) => {
-                let leader = Leader { store, config, counters, overdue };
+                queued_since = None;
+                let leader = Leader { store, config, counters, reach, overdue };
                 if inner.closing.is_cancelled() {
-                    leader.give_back(&lease).await;
+                    leader.give_back(&lease, &ask).await;
                     break overtaken.unwrap_or_else(|| Ending::failed(inner.refused(closing())));
                 }
                 let Some(call) = call.take() else {
                     // It has been called, and whoever overtook it is gone: what it brought is all there is.
-                    leader.give_back(&lease).await;
+                    leader.give_back(&lease, &ask).await;
                     break overtaken.expect("BUG: a call that is spent was led or overtaken");
                 };
                 match leader.lead(&lease, &ask, flight, call).await {
@@ -321,14 +344,35 @@ where
                     }
                 }
             }
-            Ok(Begun::Join(mut joined)) => {
+            Ok(Begun::Queued(Queued { since, mut waiting })) => {
+                flight.hold_up();
+                if queued_since.is_none() {
+                    counters.queued.add_one();
+                    debug!(flight = %ask.identity.flight, "queued");
+                }
+                queued_since = Some(since);
+                let patience_until = Some(since + config.budget_wait);
+                match joiner::wait(&mut waiting, patience_until, flight, &inner.closing).await {
+                    // Also when nobody called and the patience is over: it may have landed meanwhile.
+                    Waited::Landed(_) | Waited::Look => {}
+                    Waited::Over => {
+                        disown(Arc::clone(&inner), ask, queued_since);
+                        break overtaken.unwrap_or_else(|| Ending::failed(inner.over()));
+                    }
+                }
+            }
+            Ok(Begun::Join(Joined { fence: led, leader, mut waiting })) => {
+                queued_since = None;
+                if leader == LeaderSeen::Lost || led.is_none() {
+                    flight.hold_up();
+                }
                 if !joined_before {
                     counters.joined_fleet.add_one();
-                    debug!(flight = %ask.identity.flight, fence = joined.fence, "joined");
+                    debug!(flight = %ask.identity.flight, fence = led, "joined");
                 }
                 joined_before = true;
-                fence = joined.fence.or(fence);
-                match joiner::wait(&mut joined, flight, overdue).await {
+                fence = led.or(fence);
+                match joiner::wait(&mut waiting, None, flight, overdue).await {
                     Waited::Landed(landed) => break inner.landed(landed, joined_before),
                     Waited::Look => {}
                     Waited::Over => break overtaken.unwrap_or_else(|| Ending::failed(inner.over())),
@@ -343,7 +387,7 @@ where
                 tokio::time::sleep(RETRY_AFTER).await;
             }
             Err(error) => {
-                disown(Arc::clone(&inner), ask);
+                disown(Arc::clone(&inner), ask, queued_since);
                 break overtaken.unwrap_or_else(|| Ending::failed(inner.outage(error)));
             }
         }
@@ -351,13 +395,14 @@ where
     landing.end(ending);
 }
 
-/// A `begin` that was given up may still arrive; the attempt is then to find itself abandoned.
-fn disown(inner: Arc<Inner>, ask: Ask) {
+/// A `begin` that was given up may still arrive; the attempt is then to find itself abandoned. A place in the queue
+/// is given up with it.
+fn disown(inner: Arc<Inner>, ask: Ask, queued_since: Option<Instant>) {
     let tasks = inner.tasks.clone();
     tasks.spawn(async move {
         let until = Instant::now() + inner.config.lease;
         // A mark that comes later than one lease would find a lease that has ended by itself.
-        while let Err(error) = inner.store.disown(&ask).await {
+        while let Err(error) = inner.store.disown(&ask, queued_since).await {
             if Instant::now() + RETRY_AFTER > until || inner.closing.is_cancelled() {
                 warn!(flight = %ask.identity.flight, %error, "an attempt could not be taken back; its lease will end");
                 return;
@@ -371,6 +416,21 @@ fn disown(inner: Arc<Inner>, ask: Ask) {
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Inner {
+    /// What a flight brings along when it begins.
+    fn terms(&self, queued_since: Option<Instant>) -> Terms {
+        let now = Instant::now();
+        let pod_refuses = if self.pressure.is_high(now) {
+            Some(Refusal::MemoryPressure { retry_after: RETRY_AFTER })
+        } else {
+            self.reach.lock().expect("BUG: nothing panics with this lock held").judge(now)
+        };
+        let patience = match queued_since {
+            None => self.config.budget_wait,
+            Some(since) => (since + self.config.budget_wait).saturating_duration_since(now),
+        };
+        Terms { pod_refuses, patience, queued_since }
+    }
+
     fn landed(&self, landed: Landed, joined_before: bool) -> Ending {
         let role = if joined_before { Role::JoinedFleet } else { Role::Latecomer };
         if role == Role::Latecomer {
@@ -383,6 +443,12 @@ impl Inner {
         let counter = match &refusal {
             Refusal::AnotherClaim { .. } => &self.counters.refused_another_claim,
             Refusal::Recovering { .. } => &self.counters.refused_recovering,
+            Refusal::CoolingDown { .. } => &self.counters.refused_cooling_down,
+            Refusal::Limited { .. } => &self.counters.refused_limited,
+            Refusal::Budget { .. } => &self.counters.refused_budget,
+            Refusal::CircuitOpen { .. } => &self.counters.refused_circuit_open,
+            Refusal::NotReaching { .. } => &self.counters.refused_not_reaching,
+            Refusal::MemoryPressure { .. } => &self.counters.refused_memory_pressure,
             Refusal::Closing { .. } => &self.counters.refused_closing,
         };
         counter.add_one();
@@ -394,9 +460,9 @@ impl Inner {
         RefreshError::StoreOutage { reason: error.reason, retry_after: RETRY_AFTER }
     }
 
-    /// A joined flight that nobody waits for any more, or that a close has given up.
+    /// A flight that nobody waits for any more, or that a close has given up.
     fn over(&self) -> RefreshError {
-        if self.overdue.is_cancelled() {
+        if self.closing.is_cancelled() {
             self.refused(closing())
         } else {
             RefreshError::TimedOut { retry_after: RETRY_AFTER }

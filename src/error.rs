@@ -119,6 +119,42 @@ pub enum Refusal {
         /// What is left of one `lease`.
         retry_after: Duration,
     },
+    /// The session led more flights in a window than `max_refresh_attempts`.
+    #[error("the session refreshed too often and cools down")]
+    CoolingDown {
+        /// What is left of `refresh_cooldown_period`.
+        retry_after: Duration,
+    },
+    /// The provider asked this session to stay away (429).
+    #[error("the provider asked this session to come later")]
+    Limited {
+        /// What is left of the time the provider named, 5 min at most.
+        retry_after: Duration,
+    },
+    /// `max_concurrent_refreshes` flights ask the provider already, and none ended within `budget_wait`.
+    #[error("too many refreshes at once")]
+    Budget {
+        /// A fair pause: nobody knows when one ends.
+        retry_after: Duration,
+    },
+    /// The circuit is open: the provider fails, or asked everybody to stay away.
+    #[error("the circuit is open: the provider fails or asked everybody to come later")]
+    CircuitOpen {
+        /// Until the next probe may go, or the one that is out is over.
+        retry_after: Duration,
+    },
+    /// This pod could not reach the provider several times in a row (`breaker.max_failures`). Other pods may.
+    #[error("this pod cannot reach the provider")]
+    NotReaching {
+        /// What is left of `breaker.open_duration`.
+        retry_after: Duration,
+    },
+    /// This pod's memory is short; it joins flights of others, and leads none.
+    #[error("this pod is short of memory")]
+    MemoryPressure {
+        /// Another pod answers at once; this is a fair pause for finding one.
+        retry_after: Duration,
+    },
     /// This coordinator is being closed.
     #[error("the coordinator is closing")]
     Closing {
@@ -131,9 +167,30 @@ impl Refusal {
     /// When asking again makes sense.
     pub fn retry_after(&self) -> Duration {
         match self {
-            Self::AnotherClaim { retry_after } | Self::Recovering { retry_after } | Self::Closing { retry_after } => {
-                *retry_after
-            }
+            Self::AnotherClaim { retry_after }
+            | Self::Recovering { retry_after }
+            | Self::CoolingDown { retry_after }
+            | Self::Limited { retry_after }
+            | Self::Budget { retry_after }
+            | Self::CircuitOpen { retry_after }
+            | Self::NotReaching { retry_after }
+            | Self::MemoryPressure { retry_after }
+            | Self::Closing { retry_after } => *retry_after,
+        }
+    }
+
+    /// The field of [`Config`](crate::Config) that governs it, for whoever has to change it. None where no setting
+    /// does.
+    pub fn setting(&self) -> Option<&'static str> {
+        match self {
+            Self::AnotherClaim { .. } => Some("keep_outcome"),
+            Self::Recovering { .. } => Some("lease"),
+            Self::CoolingDown { .. } => Some("max_refresh_attempts"),
+            Self::Budget { .. } => Some("max_concurrent_refreshes"),
+            Self::CircuitOpen { .. } | Self::NotReaching { .. } => Some("breaker"),
+            Self::MemoryPressure { .. } => Some("memory_pressure"),
+            // The provider decides, or whoever closes.
+            Self::Limited { .. } | Self::Closing { .. } => None,
         }
     }
 }

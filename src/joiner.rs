@@ -1,11 +1,12 @@
-//! Step 5: waits for a flight that somebody else leads.
+//! Step 5: waits for a flight that somebody else leads, or for a turn at the provider.
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::flight::Flight;
-use crate::store::{Joined, Landed, LeaderSeen, News};
+use crate::store::{Landed, News, Waiting};
 
-/// How waiting for somebody else's flight ends.
+/// How waiting ends.
 pub(crate) enum Waited {
     Landed(Landed),
     /// Something may have changed: begin again.
@@ -14,20 +15,24 @@ pub(crate) enum Waited {
     Over,
 }
 
-/// Waits for news, for as long as a caller of this pod waits.
-pub(crate) async fn wait(joined: &mut Joined, flight: &Flight, overdue: &CancellationToken) -> Waited {
-    if joined.leader == LeaderSeen::Lost || joined.fence.is_none() {
-        flight.hold_up();
-    }
+/// Waits for news of a leader or for a call from the queue, for as long as a caller of this pod waits, and until
+/// `patience_until` where there is one.
+pub(crate) async fn wait(
+    waiting: &mut Waiting,
+    patience_until: Option<Instant>,
+    flight: &Flight,
+    overdue: &CancellationToken,
+) -> Waited {
     loop {
         let Some(deadline) = flight.deadline() else { return Waited::Over };
         tokio::select! {
-            news = joined.waiting.news() => {
+            news = waiting.news() => {
                 return match news {
                     News::Landed(landed) => Waited::Landed(landed),
                     News::Look => Waited::Look,
                 };
             }
+            () = sleep_until(patience_until) => return Waited::Look,
             () = tokio::time::sleep_until(deadline) => {
                 // A caller who came meanwhile has moved it.
                 if flight.retire(deadline) {
@@ -36,5 +41,12 @@ pub(crate) async fn wait(joined: &mut Joined, flight: &Flight, overdue: &Cancell
             }
             () = overdue.cancelled() => return Waited::Over,
         }
+    }
+}
+
+async fn sleep_until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end).await,
+        None => std::future::pending().await,
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! The call runs in a task of its own, so that one that blocks or panics does not take the lease with it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -12,11 +12,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
+use crate::admission::reach::Reach;
 use crate::config::Config;
 use crate::flight::{Ending, Flight, Role};
 use crate::metrics::Counters;
-use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse, TokenState};
-use crate::store::{Ask, Before, Landed, Lease, Renewed, Standing, Store};
+use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse, TokenState, Verdict};
+use crate::store::{Ask, Before, Completion, Landed, Lease, Renewed, Standing, Store};
 
 /// What the refresh function is told about the call it makes.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +35,12 @@ type Answer = Result<TokenResponse, ProviderFailure>;
 /// What came of the call.
 enum Called {
     Answered(Answer),
+    /// It was ended, and nobody knows what the provider did.
+    GivenUp {
+        why: &'static str,
+        /// What that says of the provider.
+        verdict: Verdict,
+    },
     /// The refresh function was never polled: nothing can have been sent.
     NeverPolled(&'static str),
 }
@@ -50,6 +57,8 @@ pub(crate) struct Leader<'a> {
     pub(crate) store: &'a Store,
     pub(crate) config: &'a Config,
     pub(crate) counters: &'a Counters,
+    /// Whether this pod reaches the provider.
+    pub(crate) reach: &'a Mutex<Reach>,
     /// Cancelled when a close has waited long enough.
     pub(crate) overdue: &'a CancellationToken,
 }
@@ -62,17 +71,23 @@ impl Leader<'_> {
     {
         self.announce(lease, ask, flight);
 
-        let outcome = match self.call_with_lease(lease, call).await {
-            Called::Answered(answer) => Arc::new(judge(lease, answer)),
+        let (outcome, verdict) = match self.call_with_lease(lease, call).await {
+            Called::Answered(answer) => {
+                let outcome = judge(lease, answer);
+                self.see_reach(&outcome);
+                let verdict = outcome.verdict();
+                (Arc::new(outcome), verdict)
+            }
+            Called::GivenUp { why, verdict } => (Arc::new(Outcome::Failure(ProviderFailure::unknown(why))), verdict),
             Called::NeverPolled(why) => {
-                self.give_back(lease).await;
+                self.give_back(lease, ask).await;
                 return Led::Ended(ended(lease, Arc::new(Outcome::Failure(ProviderFailure::not_sent(why)))));
             }
         };
 
         self.count(&outcome);
         debug!(flight = %lease.flight, session = %ask.identity.session, fence = lease.fence, class = outcome.class().word(), "called");
-        self.land(lease, ask, flight, outcome).await
+        self.land(lease, ask, flight, outcome, verdict).await
     }
 
     /// Runs the refresh function and renews the lease until it is over.
@@ -86,9 +101,9 @@ impl Leader<'_> {
         let intent = Arc::new(Intent::default());
         let mut task = AbortOnDropHandle::new(tokio::spawn(call_unless_withdrawn(call, attempt, Arc::clone(&intent))));
         // Taking the lead declares the intent; it is taken back only where the function was never called.
-        let ended_early = |why: &'static str| match intent.withdraw() {
+        let ended_early = |why: &'static str, verdict| match intent.withdraw() {
             Ok(()) => Called::NeverPolled(why),
-            Err(Started) => Called::Answered(Err(ProviderFailure::unknown(why))),
+            Err(Started) => Called::GivenUp { why, verdict },
         };
 
         // A third of the lease: two renewals may fail before it ends.
@@ -105,15 +120,17 @@ impl Leader<'_> {
                             self.counters.panics.add_one();
                             // Its message may quote a token, so it is not repeated here.
                             error!(flight = %lease.flight, fence = lease.fence, "the refresh function panicked");
-                            ended_early("the refresh function panicked")
+                            ended_early("the refresh function panicked", Verdict::Neutral)
                         }
-                        Err(_) => ended_early("the runtime is shutting down"),
+                        Err(_) => ended_early("the runtime is shutting down", Verdict::Neutral),
                     };
                 }
                 () = tokio::time::sleep_until(deadline) => {
-                    return ended_early("the refresh function ran longer than call_limit");
+                    return ended_early("the refresh function ran longer than call_limit", Verdict::Failing);
                 }
-                () = self.overdue.cancelled() => return ended_early("the coordinator was closed meanwhile"),
+                () = self.overdue.cancelled() => {
+                    return ended_early("the coordinator was closed meanwhile", Verdict::Neutral);
+                }
                 () = tokio::time::sleep_until(next_renewal) => {}
                 // The store may have forgotten the lease.
                 () = gaps.passed() => {}
@@ -141,7 +158,7 @@ impl Leader<'_> {
     }
 
     /// Repeats `complete` until it is acknowledged: a rotated token that nobody hears of is a lost session.
-    async fn land(&self, lease: &Lease, ask: &Ask, flight: &Flight, outcome: Arc<Outcome>) -> Led {
+    async fn land(&self, lease: &Lease, ask: &Ask, flight: &Flight, outcome: Arc<Outcome>, verdict: Verdict) -> Led {
         let answered = Instant::now();
         let hold = match outcome.class() {
             Class::Success if outcome.token_state() == TokenState::Rotated => self.config.uncertain_memory,
@@ -163,7 +180,8 @@ impl Leader<'_> {
             .with_jitter()
             .build();
         loop {
-            let error = match self.store.complete(lease, ask, &outcome, answered.elapsed()).await {
+            let completion = Completion { outcome: Arc::clone(&outcome), verdict, held: answered.elapsed() };
+            let error = match self.store.complete(lease, ask, &completion).await {
                 Ok(Standing::Ours) => return Led::Ended(ours),
                 Ok(Standing::Stale) if outcome.class() == Class::Success => return Led::Ended(ours),
                 Ok(Standing::Stale) => return Led::Overtaken(ours),
@@ -200,8 +218,8 @@ impl Leader<'_> {
     }
 
     /// Takes back a lead whose refresh function was never polled.
-    pub(crate) async fn give_back(&self, lease: &Lease) {
-        if let Err(error) = self.store.abandon(lease).await {
+    pub(crate) async fn give_back(&self, lease: &Lease, ask: &Ask) {
+        if let Err(error) = self.store.abandon(lease, ask).await {
             // The lease ends by itself, and a token that was never sent is led again after `retry_lost_after`.
             warn!(flight = %lease.flight, fence = lease.fence, %error, "the lead could not be given back");
         }
@@ -221,6 +239,14 @@ impl Leader<'_> {
                 self.counters.reused.add_one();
                 warn!(flight = %lease.flight, fence = lease.fence, "a rotated token comes again; the provider judges");
             }
+        }
+    }
+
+    fn see_reach(&self, outcome: &Outcome) {
+        let mut reach = self.reach.lock().expect("BUG: nothing panics with this lock held");
+        match outcome.class() {
+            Class::NotSent => reach.failed(Instant::now(), &self.config.breaker),
+            Class::Success | Class::Denied | Class::Busy | Class::Unknown | Class::Lost => reach.succeeded(),
         }
     }
 

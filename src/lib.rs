@@ -12,6 +12,7 @@
 mod coordinator;
 mod flight;
 mod store;
+mod admission;
 mod leader;
 mod joiner;
 #[cfg(feature = "http")]
@@ -24,8 +25,10 @@ mod seal;
 mod error;
 mod config;
 mod metrics;
+mod pressure;
 
-pub use config::{Config, ConfigError, Uncertain};
+pub use admission::circuit::{CircuitState, Why};
+pub use config::{Breaker, Config, ConfigError, MemoryPressure, Uncertain};
 pub use coordinator::{RefreshCoordinator, Refreshed};
 pub use error::{ConnectError, InvalidRefresh, RefreshError, Refusal};
 pub use flight::Role;

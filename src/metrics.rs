@@ -70,6 +70,20 @@ counters! {
     refused_another_claim,
     /// Flights refused because Redis has forgotten what it held.
     refused_recovering,
+    /// Flights refused because their session cools down (`max_refresh_attempts`).
+    refused_cooling_down,
+    /// Flights refused because the provider asked their session to come later.
+    refused_limited,
+    /// Flights refused because too many asked the provider already (`max_concurrent_refreshes`, `budget_wait`).
+    refused_budget,
+    /// Flights refused because the circuit is open (`breaker`).
+    refused_circuit_open,
+    /// Flights refused because this pod cannot reach the provider (`breaker`).
+    refused_not_reaching,
+    /// Flights refused because this pod's memory is short (`memory_pressure`).
+    refused_memory_pressure,
+    /// Flights that queued for their turn at the provider.
+    queued,
     /// Callers refused because the coordinator is closing.
     refused_closing,
     /// Callers refused because what they sent cannot be a refresh.

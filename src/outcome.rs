@@ -369,6 +369,21 @@ impl TokenState {
     }
 }
 
+/// What an outcome says of the provider, for the circuit and the session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Healthy,
+    Failing,
+    /// Nothing of the provider's health.
+    Neutral,
+    /// 429: this session is to stay away, for as long as the provider says, if it does.
+    SessionLimited(Option<Duration>),
+    /// 503 with Retry-After: everybody is to stay away.
+    FleetLimited(Duration),
+}
+
+/// A provider that asks to stay away for longer is asked again after this.
+pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 /// How long a dead token's refusal is handed on: it will not come back to life, and bots retry.
 const DEAD_TOKEN_FRESH: Duration = Duration::from_secs(60);
 /// How long a refused client's refusal is handed on: secrets are being rolled while this happens.
@@ -383,6 +398,33 @@ impl Outcome {
             Self::Failure(ProviderFailure::NotSent { .. }) => Class::NotSent,
             Self::Failure(ProviderFailure::Unknown { .. }) => Class::Unknown,
             Self::Lost(_) => Class::Lost,
+        }
+    }
+
+    pub(crate) fn verdict(&self) -> Verdict {
+        match self {
+            Self::Success(_) => Verdict::Healthy,
+            Self::Failure(ProviderFailure::Unknown { .. }) => Verdict::Failing,
+            Self::Failure(ProviderFailure::Busy { retry_after, response }) => match (retry_after, response) {
+                (Some(retry_after), Some(response)) if response.status() == 503 => Verdict::FleetLimited(*retry_after),
+                (retry_after, _) => Verdict::SessionLimited(*retry_after),
+            },
+            Self::Failure(ProviderFailure::Denied { .. } | ProviderFailure::NotSent { .. }) | Self::Lost(_) => {
+                Verdict::Neutral
+            }
+        }
+    }
+
+    /// Whether the session pays for it: not where nothing was sent, nor where the client was at fault or has only to
+    /// come again with a nonce.
+    pub(crate) fn is_charged(&self) -> bool {
+        match self {
+            Self::Failure(ProviderFailure::NotSent { .. }) => false,
+            Self::Failure(ProviderFailure::Denied { error, .. }) => !matches!(
+                error.as_str(),
+                "invalid_client" | "unauthorized_client" | "unsupported_grant_type" | "use_dpop_nonce"
+            ),
+            Self::Success(_) | Self::Failure(_) | Self::Lost(_) => true,
         }
     }
 
@@ -440,9 +482,6 @@ impl Outcome {
         }
     }
 }
-
-/// A provider that asks to stay away for longer is asked again after this.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
 
 #[cfg(test)]
 mod tests {

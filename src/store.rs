@@ -10,8 +10,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::admission::Terms;
+use crate::admission::circuit::CircuitState;
 use crate::error::Refusal;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, Verdict};
 use crate::token::{Hash, Identity};
 
 #[cfg(test)]
@@ -43,7 +45,28 @@ pub(crate) enum Begun {
     Lead(Lease),
     /// Somebody leads, or may come back with the answer.
     Join(Joined),
+    /// Too many ask the provider already: the asker has a place in the queue.
+    Queued(Queued),
     Rejected(Refusal),
+}
+
+/// A flight's place in the queue for a permit.
+#[derive(Debug)]
+pub(crate) struct Queued {
+    /// When it came: what keeps its place when it asks again.
+    pub(crate) since: Instant,
+    pub(crate) waiting: Waiting,
+}
+
+/// How a flight ended, for the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Completion {
+    pub(crate) outcome: Arc<Outcome>,
+    /// What it says of the provider. Not the outcome's to tell: of a panic and of a provider that does not answer it
+    /// says the same, that nobody knows.
+    pub(crate) verdict: Verdict,
+    /// How long ago the provider answered.
+    pub(crate) held: Duration,
 }
 
 /// An outcome as the store holds it.
@@ -100,6 +123,8 @@ pub(crate) enum LeaderSeen {
 #[derive(Debug)]
 pub(crate) enum Waiting {
     Memory(memory::Notice),
+    /// In memory, for a permit.
+    Called(memory::Called),
     Redis(redis::Ticket),
 }
 
@@ -120,6 +145,7 @@ impl Waiting {
     pub(crate) async fn news(&mut self) -> News {
         match self {
             Self::Memory(notice) => notice.news().await,
+            Self::Called(called) => called.news().await,
             Self::Redis(ticket) => ticket.news().await,
         }
     }
@@ -153,10 +179,10 @@ pub(crate) struct StoreError {
 
 impl Store {
     /// Asks, in one atomic step, what a flight is to do. `joined` is the fence it joined before, if it did.
-    pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>) -> Result<Begun, StoreError> {
+    pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
         match self {
-            Self::Memory(memory) => Ok(memory.begin(ask, joined)),
-            Self::Redis(redis) => redis.begin(ask, joined).await,
+            Self::Memory(memory) => Ok(memory.begin(ask, joined, terms)),
+            Self::Redis(redis) => redis.begin(ask, joined, terms).await,
         }
     }
 
@@ -168,35 +194,44 @@ impl Store {
         }
     }
 
-    /// Lands an outcome that the provider gave `held` ago, frees the lease and tells who waits, in one step.
+    /// Lands an outcome, frees lease, permit and probe, moves the circuit and tells who waits, in one step.
     pub(crate) async fn complete(
         &self,
         lease: &Lease,
         ask: &Ask,
-        outcome: &Arc<Outcome>,
-        held: Duration,
+        completion: &Completion,
     ) -> Result<Standing, StoreError> {
         match self {
-            Self::Memory(memory) => Ok(memory.complete(lease, outcome, held)),
-            Self::Redis(redis) => redis.complete(lease, ask, outcome, held).await,
+            Self::Memory(memory) => Ok(memory.complete(lease, ask, completion)),
+            Self::Redis(redis) => redis.complete(lease, ask, completion).await,
         }
     }
 
-    /// Gives back a lead whose refresh function was never polled.
-    pub(crate) async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
+    /// Gives back a lead whose refresh function was never polled, with its permit, its probe and its charge.
+    pub(crate) async fn abandon(&self, lease: &Lease, ask: &Ask) -> Result<(), StoreError> {
         match self {
-            Self::Memory(memory) => memory.abandon(lease),
-            Self::Redis(redis) => redis.abandon(lease).await?,
+            Self::Memory(memory) => memory.abandon(lease, ask),
+            Self::Redis(redis) => redis.abandon(lease, ask).await?,
         }
         Ok(())
     }
 
-    /// Makes an attempt arrive as abandoned whose `begin` may still be on its way.
-    pub(crate) async fn disown(&self, ask: &Ask) -> Result<(), StoreError> {
+    /// Makes an attempt arrive as abandoned whose `begin` may still be on its way, and gives up its place in the
+    /// queue.
+    pub(crate) async fn disown(&self, ask: &Ask, queued_since: Option<Instant>) -> Result<(), StoreError> {
         match self {
             // A begin in memory is never on its way.
-            Self::Memory(_) => Ok(()),
-            Self::Redis(redis) => redis.disown(ask).await,
+            Self::Memory(memory) => memory.leave_queue(ask, queued_since),
+            Self::Redis(redis) => redis.disown(ask).await?,
+        }
+        Ok(())
+    }
+
+    /// The circuit, as it stands.
+    pub(crate) async fn circuit_state(&self) -> Result<CircuitState, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.circuit_state()),
+            Self::Redis(redis) => redis.circuit_state().await,
         }
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use refresh_coordinator::{Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Uncertain};
+use refresh_coordinator::{Breaker, Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Uncertain};
 use support::fleet::{connect, quick};
 use support::mortal::MortalPod;
 use support::provider::Provider;
@@ -26,6 +26,11 @@ fn brief() -> Config {
         keep_outcome: Duration::from_millis(200),
         keep_failure: Duration::from_millis(50),
         uncertain_memory: Duration::from_secs(1),
+        // Also what the rules of admission remember: some flights queue, none is refused.
+        refresh_attempt_window: Duration::from_secs(1),
+        max_concurrent_refreshes: 3,
+        budget_wait: Duration::from_secs(2),
+        breaker: Breaker { open_duration: Duration::from_millis(100), ..quick().breaker },
         ..quick()
     }
 }
@@ -173,7 +178,7 @@ async fn dead_token_is_remembered_for_a_minute_at_most() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn renewed_and_joined_flights_leave_nothing() {
-    let config = brief();
+    let config = Config { max_concurrent_refreshes: 10, ..brief() };
     let (redis, pods) = fleet(3, &config).await;
     let watch = Watch::start(&redis, &config.namespace).await;
     let provider = Provider::held();

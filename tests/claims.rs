@@ -141,11 +141,10 @@ on_both_stores! {
     }
 
     async fn another_claim_leads_alone_after_a_refusal(fleet: [2], quick()) {
-        let refusals: [fn(&str) -> Answer; 5] = [
+        let refusals: [fn(&str) -> Answer; 4] = [
             |_| Err(ProviderFailure::denied("invalid_grant")),
             |_| Err(ProviderFailure::denied("invalid_client")),
             |_| Err(ProviderFailure::denied("invalid_scope")),
-            |_| Err(ProviderFailure::busy(Some(Duration::from_secs(60)))),
             |_| Err(ProviderFailure::not_sent("no address")),
         ];
         for (round, refusal) in refusals.into_iter().enumerate() {

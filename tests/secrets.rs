@@ -108,8 +108,10 @@ fn peppered() -> Config {
 }
 
 fn refresh(token: &str, client_secret: &str) -> Refresh {
+    // The provider asks the busy one's session to stay away; the others go on.
+    let session = if token == BUSY_TOKEN { format!("{SESSION} busy") } else { SESSION.to_owned() };
     Refresh::new(token)
-        .session(SESSION)
+        .session(session)
         .client("app", client_secret)
         .parameters([("scope", "openid"), ("assertion", PARAMETER)])
 }

@@ -1,7 +1,7 @@
--- Redis' time in ms: the only clock that decides anything.
-local function now_ms()
+-- Redis' time, the only clock that decides anything: in ms, and in us, which tell apart who comes in the same ms.
+local function read_clock()
   local time = redis.call('TIME')
-  return time[1] * 1000 + math.floor(time[2] / 1000)
+  return time[1] * 1000 + math.floor(time[2] / 1000), time[1] * 1000000 + time[2]
 end
 
 -- A stamp in the future counts as now, so a clock that was set back does no lasting harm.
@@ -12,4 +12,20 @@ end
 -- What is left of a span that ends at `stamp`, never more than the span itself is long.
 local function left_ms(stamp, now, longest)
   return math.min(longest, math.max(0, (tonumber(stamp) or now) - now))
+end
+
+-- Keeps a key for at least ttl_ms from now; one that lives longer is left alone.
+local function keep_at_least(key, ttl_ms)
+  if redis.call('PTTL', key) < ttl_ms then
+    redis.call('PEXPIRE', key, ttl_ms)
+  end
+end
+
+-- A hash, by name.
+local function read_hash(key)
+  local flat, fields = redis.call('HGETALL', key), {}
+  for i = 1, #flat, 2 do
+    fields[flat[i]] = flat[i + 1]
+  end
+  return fields
 end

@@ -1,11 +1,4 @@
--- The record of a flight, as HGETALL gives it, by name.
-local function read_flight(key)
-  local flat, record = redis.call('HGETALL', key), {}
-  for i = 1, #flat, 2 do
-    record[flat[i]] = flat[i + 1]
-  end
-  return record
-end
+-- The record of a flight, and who waits for it.
 
 -- The fence in an owner, <pod>/<fence>.
 local function fence_of(owner)
@@ -22,16 +15,25 @@ local function has_field(record, prefix)
   return false
 end
 
--- Keeps a key for at least ttl_ms from now; one that lives longer is left alone.
-local function keep_at_least(key, ttl_ms)
-  if redis.call('PTTL', key) < ttl_ms then
-    redis.call('PEXPIRE', key, ttl_ms)
+-- Takes a lead back that asked nobody. Leaders before it may have; a late renewal of this one has not.
+local function undo_lead(flight, record, lease_ms)
+  local lost = tonumber(record.lost) - (record.state == 'lost' and 1 or 0)
+  if lost > 0 then
+    redis.call('HSET', flight, 'state', 'lost', 'lost', lost)
+    redis.call('HDEL', flight, 'owner', 'attempt', 'charged')
+    record.state, record.lost, record.owner, record.attempt = 'lost', lost, nil, nil
+  else
+    redis.call('HDEL', flight, 'state', 'owner', 'attempt', 'claim', 'fence', 'started', 'lease_ms', 'before', 'lost',
+      'charged')
+    record.state, record.owner, record.attempt, record.claim = nil, nil, nil, nil
+    -- What is left are marks and waiting pods, and they last one lease.
+    redis.call('PEXPIRE', flight, lease_ms)
   end
 end
 
 -- Tells every pod that waits for a flight, once, and forgets who waited.
 --
--- Last in every script, and by pcall: a channel that the ACL forbids must not undo what was decided.
+-- Last of all that is written, and by pcall: a channel that the ACL forbids must not undo what was decided.
 -- The channels are in the slot of the keys, but not among them: who waits is known only here.
 local function tell_waiting(flight, record, channels, message)
   local waits = {}

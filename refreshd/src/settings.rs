@@ -9,7 +9,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::ValueParser;
-use refresh_coordinator::{Config, ConfigError, ConnectError, Secret, Uncertain};
+use refresh_coordinator::{Breaker, Config, ConfigError, ConnectError, MemoryPressure, Secret, Uncertain};
 
 // Where a fleet agrees, and by which rules. No doc comment: clap would take it for the subcommand's own text.
 #[derive(Clone, Debug, clap::Args)]
@@ -69,6 +69,42 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "TIME", env = "REFRESHD_STORE_TIMEOUT",
         default_value_t = Span(Config::default().store_timeout))]
     store_timeout: Span,
+    /// How many refreshes a session may have in a window, successes too; the next one starts its cooldown
+    #[arg(long, value_name = "N", env = "REFRESHD_MAX_REFRESH_ATTEMPTS",
+        default_value_t = Config::default().max_refresh_attempts)]
+    max_refresh_attempts: u32,
+    /// How long a window is, from a session's first refresh
+    #[arg(long, value_name = "TIME", env = "REFRESHD_REFRESH_ATTEMPT_WINDOW",
+        default_value_t = Span(Config::default().refresh_attempt_window))]
+    refresh_attempt_window: Span,
+    /// How long a session that refreshed too often is refused
+    #[arg(long, value_name = "TIME", env = "REFRESHD_REFRESH_COOLDOWN_PERIOD",
+        default_value_t = Span(Config::default().refresh_cooldown_period))]
+    refresh_cooldown_period: Span,
+    /// How many refreshes of the namespace may ask the provider at once
+    #[arg(long, value_name = "N", env = "REFRESHD_MAX_CONCURRENT_REFRESHES",
+        default_value_t = Config::default().max_concurrent_refreshes)]
+    max_concurrent_refreshes: u32,
+    /// How long a refresh queues for its turn when that many ask already; 0 refuses at once
+    #[arg(long, value_name = "TIME", env = "REFRESHD_BUDGET_WAIT",
+        default_value_t = Span(Config::default().budget_wait))]
+    budget_wait: Span,
+    /// How many refreshes in a row must fail (5xx, reset, timeout) before nobody asks the provider any more
+    #[arg(long, value_name = "N", env = "REFRESHD_BREAKER_MAX_FAILURES",
+        default_value_t = Breaker::default().max_failures)]
+    breaker_max_failures: u32,
+    /// How long then nobody asks it
+    #[arg(long, value_name = "TIME", env = "REFRESHD_BREAKER_OPEN_DURATION",
+        default_value_t = Span(Breaker::default().open_duration))]
+    breaker_open_duration: Span,
+    /// How many refreshes may probe the provider at once afterwards
+    #[arg(long, value_name = "N", env = "REFRESHD_BREAKER_HALF_OPEN_REQUESTS",
+        default_value_t = Breaker::default().half_open_requests)]
+    breaker_half_open_requests: u32,
+    /// When this pod leads nothing because its memory is short: `off`, `cgroup` (above 90 % of its cgroup's limit,
+    /// if it has one), or a number of MiB of resident memory
+    #[arg(long, value_name = "LIMIT", env = "REFRESHD_MEMORY_PRESSURE", default_value = "cgroup")]
+    memory_pressure: MemoryLimit,
     /// How often the embedded store forgets what is over
     #[arg(long, value_name = "TIME", env = "REFRESHD_CLEANUP_INTERVAL",
         default_value_t = Span(Config::default().cleanup_interval))]
@@ -104,6 +140,17 @@ impl Settings {
             uncertain_memory: self.uncertain_memory.0,
             store_timeout: self.store_timeout.0,
             pepper: self.pepper()?,
+            max_refresh_attempts: self.max_refresh_attempts,
+            refresh_attempt_window: self.refresh_attempt_window.0,
+            refresh_cooldown_period: self.refresh_cooldown_period.0,
+            max_concurrent_refreshes: self.max_concurrent_refreshes,
+            budget_wait: self.budget_wait.0,
+            breaker: Breaker {
+                max_failures: self.breaker_max_failures,
+                open_duration: self.breaker_open_duration.0,
+                half_open_requests: self.breaker_half_open_requests,
+            },
+            memory_pressure: self.memory_pressure.0,
             cleanup_interval: self.cleanup_interval.0,
         };
         config.validate()?;
@@ -182,6 +229,24 @@ impl fmt::Display for Span {
     }
 }
 
+/// What a pod takes for a shortage of memory: `off`, `cgroup`, or MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryLimit(pub(crate) MemoryPressure);
+
+impl FromStr for MemoryLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(match text {
+            "off" => MemoryPressure::Off,
+            "cgroup" => MemoryPressure::Cgroup,
+            mib => MemoryPressure::ResidentMib(
+                mib.parse().map_err(|_| "expected off, cgroup, or a whole number of MiB".to_owned())?,
+            ),
+        }))
+    }
+}
+
 /// Why nothing was started: one line that names the setting and the remedy. Ends the process with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
@@ -201,7 +266,7 @@ const OTHER_NAMES: [(&str, &str); 1] = [("pepper", "the pepper (--pepper-file or
 fn flag(field: &str) -> String {
     match OTHER_NAMES.iter().find(|(name, _)| *name == field) {
         Some((_, flag)) => (*flag).to_owned(),
-        None => format!("--{}", field.replace('_', "-")),
+        None => format!("--{}", field.replace(['_', '.'], "-")),
     }
 }
 
@@ -266,7 +331,23 @@ mod tests {
     }
 
     #[test]
+    fn memory_is_limited_by_a_word_or_by_mib() {
+        for (text, expected) in [
+            ("off", MemoryPressure::Off),
+            ("cgroup", MemoryPressure::Cgroup),
+            ("512", MemoryPressure::ResidentMib(512)),
+        ] {
+            let config = settings(&["--memory-pressure", text]).config().expect("possible");
+            assert_eq!(config.memory_pressure, expected);
+        }
+        let refused = Cli::try_parse_from(["refreshd", "--memory-pressure", "90%"]).expect_err("neither");
+        assert!(refused.to_string().contains("expected off, cgroup, or a whole number of MiB"), "{refused}");
+    }
+
+    #[test]
     fn errors_name_the_flags() {
+        let breaker = settings(&["--breaker-max-failures", "0"]).config().expect_err("none");
+        assert_eq!(breaker.to_string(), "--breaker-max-failures is 0: it must be 1 to 1000000");
         let longer = settings(&["--refresh-timeout", "60s"]).config().expect_err("longer than --wait-timeout");
         let name = settings(&["--namespace", "a b"]).config().expect_err("no name");
 

@@ -92,16 +92,7 @@ pub(super) fn to_failure(error: &RefreshError) -> Response<Vec<u8>> {
             "an earlier refresh of this token was lost, and the new tokens with it: log in again",
             None,
         ),
-        RefreshError::Refused(refusal) => match refusal {
-            Refusal::AnotherClaim { retry_after } => unavailable(
-                "the token was just refreshed for another client, credential or scope: ask in the same way, or later",
-                *retry_after,
-            ),
-            Refusal::Recovering { retry_after } => {
-                unavailable("the coordination store has restarted: try again", *retry_after)
-            }
-            Refusal::Closing { retry_after } => unavailable("this instance is shutting down: try again", *retry_after),
-        },
+        RefreshError::Refused(refusal) => to_refusal(refusal),
         RefreshError::TimedOut { retry_after } => {
             unavailable("no answer in time; the refresh goes on: ask again for its outcome", *retry_after)
         }
@@ -110,6 +101,39 @@ pub(super) fn to_failure(error: &RefreshError) -> Response<Vec<u8>> {
         }
     };
     served(Served::Failed, answer)
+}
+
+/// 429 where this caller asked for too much, 503 where it could not be helped.
+fn to_refusal(refusal: &Refusal) -> Response<Vec<u8>> {
+    let (status, description) = match refusal {
+        Refusal::AnotherClaim { .. } => (
+            StatusCode::SERVICE_UNAVAILABLE,
+            "the token was just refreshed for another client, credential or scope: ask in the same way, or later",
+        ),
+        Refusal::Recovering { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the coordination store has restarted: try again")
+        }
+        Refusal::CoolingDown { .. } => {
+            (StatusCode::TOO_MANY_REQUESTS, "this session refreshes too often: keep the access token while it lives")
+        }
+        Refusal::Limited { .. } => (StatusCode::TOO_MANY_REQUESTS, "the provider asked this session to come later"),
+        Refusal::Budget { .. } => (StatusCode::TOO_MANY_REQUESTS, "too many refreshes at once: try again"),
+        Refusal::CircuitOpen { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the provider fails or asked to be left in peace: try again later")
+        }
+        Refusal::NotReaching { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "this instance cannot reach the provider: try again")
+        }
+        Refusal::MemoryPressure { .. } => {
+            (StatusCode::SERVICE_UNAVAILABLE, "this instance is short of memory: try again")
+        }
+        Refusal::Closing { .. } => (StatusCode::SERVICE_UNAVAILABLE, "this instance is shutting down: try again"),
+    };
+    let description = match refusal.setting() {
+        Some(setting) => format!("{description} (setting {setting})"),
+        None => description.to_owned(),
+    };
+    oauth_error(status, "temporarily_unavailable", &description, Some(refusal.retry_after()))
 }
 
 /// What the provider answered; where it did not, the token may still be good, and the session with it.
@@ -198,6 +222,9 @@ mod tests {
         let errors = [
             RefreshError::Refused(Refusal::AnotherClaim { retry_after: time }),
             RefreshError::Refused(Refusal::Recovering { retry_after: time }),
+            RefreshError::Refused(Refusal::CircuitOpen { retry_after: time }),
+            RefreshError::Refused(Refusal::NotReaching { retry_after: time }),
+            RefreshError::Refused(Refusal::MemoryPressure { retry_after: time }),
             RefreshError::Refused(Refusal::Closing { retry_after: time }),
             RefreshError::TimedOut { retry_after: time },
             RefreshError::StoreOutage { reason: "hush".to_owned(), retry_after: time },
@@ -211,6 +238,24 @@ mod tests {
             assert!(body.starts_with(r#"{"error":"temporarily_unavailable","error_description":""#), "{body}");
             assert!(!body.contains("hush"));
             assert_eq!(answer.headers()[header::PRAGMA], "no-cache");
+        }
+    }
+
+    #[test]
+    fn who_asks_too_much_is_told_so_and_by_which_setting() {
+        let time = Duration::from_millis(1200);
+        let refusals = [
+            (Refusal::CoolingDown { retry_after: time }, "(setting max_refresh_attempts)"),
+            (Refusal::Budget { retry_after: time }, "(setting max_concurrent_refreshes)"),
+            (Refusal::Limited { retry_after: time }, "come later\"}"),
+        ];
+
+        for (refusal, governed_by) in refusals {
+            let answer = to_failure(&RefreshError::Refused(refusal));
+
+            assert_eq!((answer.status().as_u16(), seconds(&answer)), (429, "2"));
+            let body = String::from_utf8_lossy(answer.body());
+            assert!(body.starts_with(r#"{"error":"temporarily_unavailable","#) && body.contains(governed_by), "{body}");
         }
     }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Ask, Before, Begun, Landed, LeaderSeen, Lease, News, Renewed, Standing, Store};
+use super::{Ask, Before, Begun, Completion, Landed, LeaderSeen, Lease, News, Renewed, Standing, Store};
+use crate::admission::Terms;
 use crate::config::{Config, Uncertain};
 use crate::error::Refusal;
 use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse};
@@ -123,14 +124,14 @@ fn failure(failure: ProviderFailure) -> Arc<Outcome> {
 }
 
 async fn lead(store: &Store, ask: &Ask) -> Lease {
-    match store.begin(ask, None).await.expect("an answer") {
+    match store.begin(ask, None, &Terms::at_once()).await.expect("an answer") {
         Begun::Lead(lease) => lease,
         other => panic!("no lead: {other:?}"),
     }
 }
 
 async fn landed(store: &Store, ask: &Ask, joined: Option<u64>) -> Landed {
-    match store.begin(ask, joined).await.expect("an answer") {
+    match store.begin(ask, joined, &Terms::at_once()).await.expect("an answer") {
         Begun::Landed(landed) => landed,
         other => panic!("nothing landed: {other:?}"),
     }
@@ -143,15 +144,19 @@ fn access_token(landed: &Landed) -> &str {
     }
 }
 
+fn completion(outcome: &Arc<Outcome>) -> Completion {
+    Completion { outcome: Arc::clone(outcome), verdict: outcome.verdict(), held: Duration::ZERO }
+}
+
 async fn complete(store: &Store, lease: &Lease, ask: &Ask, outcome: &Arc<Outcome>) -> Standing {
-    store.complete(lease, ask, outcome, Duration::ZERO).await.expect("an answer")
+    store.complete(lease, ask, &completion(outcome)).await.expect("an answer")
 }
 
 both! {
     async fn one_leads_and_the_other_is_handed_the_outcome(stage, config()) {
         let (first, second) = (ask("t"), ask("t"));
         let lease = lead(&stage.a, &first).await;
-        let Begun::Join(mut joined) = stage.b.begin(&second, None).await.expect("an answer") else {
+        let Begun::Join(mut joined) = stage.b.begin(&second, None, &Terms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
         assert_eq!((joined.fence, joined.leader), (Some(lease.fence), LeaderSeen::Living));
@@ -172,7 +177,7 @@ both! {
         let before = stage.snapshot().await;
 
         assert_eq!(stage.a.renew(&lost).await.expect("an answer"), Renewed::Lost);
-        stage.a.abandon(&lost).await.expect("an answer");
+        stage.a.abandon(&lost, &slow).await.expect("an answer");
         let late = complete(&stage.a, &lost, &slow, &failure(ProviderFailure::denied("invalid_grant"))).await;
 
         assert!(matches!(late, Standing::Stale), "{late:?}");
@@ -225,7 +230,7 @@ both! {
 
         assert!(matches!(complete(&stage.a, &lease, &asked, &success("one")).await, Standing::Ours));
         assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Lost);
-        stage.a.abandon(&lease).await.expect("an answer");
+        stage.a.abandon(&lease, &asked).await.expect("an answer");
 
         assert_eq!(stage.snapshot().await, before);
     }
@@ -234,14 +239,14 @@ both! {
         let (slow, other) = (ask("t"), ask("t"));
         let lease = lead(&stage.a, &slow).await;
         stage.lease_over(&slow).await;
-        let Begun::Join(joined) = stage.b.begin(&other, None).await.expect("an answer") else {
+        let Begun::Join(joined) = stage.b.begin(&other, None, &Terms::at_once()).await.expect("an answer") else {
             panic!("led before retry_lost_after");
         };
         assert_eq!(joined.leader, LeaderSeen::Lost);
 
         assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
 
-        let Begun::Join(joined) = stage.b.begin(&other, joined.fence).await.expect("an answer") else {
+        let Begun::Join(joined) = stage.b.begin(&other, joined.fence, &Terms::at_once()).await.expect("an answer") else {
             panic!("led beside a leader that lives");
         };
         assert_eq!(joined.leader, LeaderSeen::Living);
@@ -253,11 +258,11 @@ both! {
     async fn given_back_lead_leaves_the_token_as_it_was(stage, config()) {
         let (first, second) = (ask("t"), ask("t"));
         let lease = lead(&stage.a, &first).await;
-        let Begun::Join(mut joined) = stage.b.begin(&second, None).await.expect("an answer") else {
+        let Begun::Join(mut joined) = stage.b.begin(&second, None, &Terms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
 
-        stage.a.abandon(&lease).await.expect("an answer");
+        stage.a.abandon(&lease, &first).await.expect("an answer");
 
         assert!(matches!(joined.waiting.news().await, News::Look));
         assert_eq!(lead(&stage.b, &second).await.before, Before::Nothing);
@@ -269,7 +274,7 @@ both! {
         stage.lease_over(&dead).await;
         let taken = lead(&stage.b, &shy).await;
 
-        stage.b.abandon(&taken).await.expect("an answer");
+        stage.b.abandon(&taken, &shy).await.expect("an answer");
 
         assert_eq!(lead(&stage.a, &ask("t")).await.before, Before::LostLeaders);
     }
@@ -277,7 +282,7 @@ both! {
     async fn waiter_gets_what_it_joined_when_it_is_no_longer_fresh(stage, Config { keep_failure: Duration::ZERO, ..config() }) {
         let (first, second) = (ask("t"), ask("t"));
         let lease = lead(&stage.a, &first).await;
-        let Begun::Join(joined) = stage.b.begin(&second, None).await.expect("an answer") else {
+        let Begun::Join(joined) = stage.b.begin(&second, None, &Terms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
         complete(&stage.a, &lease, &first, &failure(ProviderFailure::unknown("reset"))).await;
@@ -290,7 +295,7 @@ both! {
     async fn another_claim_waits_and_is_refused_after_a_rotation(stage, config()) {
         let (first, other) = (ask_as(Refresh::new("t").client("app", "pw")), ask_as(Refresh::new("t").client("app", "x")));
         let lease = lead(&stage.a, &first).await;
-        let Begun::Join(mut joined) = stage.b.begin(&other, None).await.expect("an answer") else {
+        let Begun::Join(mut joined) = stage.b.begin(&other, None, &Terms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
         assert_eq!(joined.fence, None);
@@ -298,7 +303,7 @@ both! {
         complete(&stage.a, &lease, &first, &success("one")).await;
 
         assert!(matches!(joined.waiting.news().await, News::Look));
-        let Begun::Rejected(Refusal::AnotherClaim { retry_after }) = stage.b.begin(&other, None).await.expect("an answer")
+        let Begun::Rejected(Refusal::AnotherClaim { retry_after }) = stage.b.begin(&other, None, &Terms::at_once()).await.expect("an answer")
         else {
             panic!("a rotated token was presented again");
         };
@@ -340,7 +345,7 @@ both! {
         let lost = lead(&stage.a, &slow).await;
         stage.lease_over(&slow).await;
         let taken = lead(&stage.b, &quick).await;
-        let Begun::Join(mut joined) = stage.a.begin(&waiter, None).await.expect("an answer") else {
+        let Begun::Join(mut joined) = stage.a.begin(&waiter, None, &Terms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
         assert_eq!(joined.fence, Some(taken.fence));
@@ -358,7 +363,7 @@ both! {
     ) {
         let (first, waiter, newcomer) = (ask("t"), ask("t"), ask("t"));
         let lease = lead(&stage.a, &first).await;
-        let Begun::Join(joined) = stage.b.begin(&waiter, None).await.expect("an answer") else {
+        let Begun::Join(joined) = stage.b.begin(&waiter, None, &Terms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
         complete(&stage.a, &lease, &first, &success("one")).await;
@@ -400,7 +405,7 @@ both! {
         lead(&stage.a, &dead).await;
         stage.lease_over(&dead).await;
         let taken = lead(&stage.b, &shy).await;
-        stage.b.abandon(&taken).await.expect("an answer");
+        stage.b.abandon(&taken, &shy).await.expect("an answer");
 
         assert_eq!(stage.b.renew(&taken).await.expect("an answer"), Renewed::Lost);
 
@@ -439,7 +444,8 @@ both! {
         let lease = lead(&stage.a, &asked).await;
         let kept = TokenResponse::from_json(r#"{"access_token":"a","expires_in":2}"#).expect("tokens");
         let outcome = Arc::new(Outcome::Success(Arc::new(kept)));
-        stage.a.complete(&lease, &asked, &outcome, Duration::from_secs(3)).await.expect("an answer");
+        let late = Completion { held: Duration::from_secs(3), ..completion(&outcome) };
+        stage.a.complete(&lease, &asked, &late).await.expect("an answer");
 
         lead(&stage.b, &ask("t")).await;
     }
@@ -470,17 +476,20 @@ mod on_redis {
         assert_eq!(lead(&stage.a, &asked).await.fence, lease.fence);
         assert_eq!(stage.snapshot().await, before);
 
+        // Others may have been admitted meanwhile: it is admitted anew, and still charged once.
         stage.lease_over(&asked).await;
-        assert_eq!(lead(&stage.a, &asked).await.fence, lease.fence);
+        assert_eq!(lead(&stage.a, &asked).await.fence, lease.fence + 1);
+        let session = format!("rc:{{{}}}:attempts:{}", stage.config.namespace, asked.identity.session);
+        assert_eq!(stage.redis.as_ref().expect("on redis").cli(&["HGET", &session, "attempts"]).await, "1");
     }
 
     #[tokio::test]
     async fn attempt_given_up_before_it_arrives_finds_itself_abandoned() {
         let stage = Stage::on_redis(config()).await;
         let asked = ask("t");
-        stage.a.disown(&asked).await.expect("an answer");
+        stage.a.disown(&asked, None).await.expect("an answer");
 
-        stage.a.begin(&asked, None).await.expect_err("an abandoned attempt led");
+        stage.a.begin(&asked, None, &Terms::at_once()).await.expect_err("an abandoned attempt led");
 
         lead(&stage.b, &ask("t")).await;
     }
@@ -490,9 +499,9 @@ mod on_redis {
         let stage = Stage::on_redis(config()).await;
         let asked = ask("t");
         lead(&stage.a, &asked).await;
-        stage.a.disown(&asked).await.expect("an answer");
+        stage.a.disown(&asked, None).await.expect("an answer");
 
-        stage.a.begin(&asked, None).await.expect_err("a repeated begin led after all");
+        stage.a.begin(&asked, None, &Terms::at_once()).await.expect_err("a repeated begin led after all");
 
         assert_eq!(lead(&stage.b, &ask("t")).await.before, Before::Nothing);
     }
@@ -502,7 +511,7 @@ mod on_redis {
         let stage = Stage::on_redis(config()).await;
         let asked = ask("t");
         let lease = lead(&stage.a, &asked).await;
-        stage.a.abandon(&lease).await.expect("an answer");
+        stage.a.abandon(&lease, &asked).await.expect("an answer");
         let before = stage.snapshot().await;
 
         assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Lost);
@@ -520,13 +529,13 @@ mod on_redis {
         redis.cli(&["FLUSHALL"]).await;
 
         // Who has seen the last fence is the first to notice.
-        let begun = stage.a.begin(&ask("three"), None).await.expect("an answer");
+        let begun = stage.a.begin(&ask("three"), None, &Terms::at_once()).await.expect("an answer");
         assert!(matches!(begun, Begun::Rejected(Refusal::Recovering { .. })), "{begun:?}");
         assert_eq!(stage.a.renew(&one).await.expect("an answer"), Renewed::Renewed);
         assert_eq!(stage.a.renew(&two).await.expect("an answer"), Renewed::Renewed);
 
         for token in ["one", "two"] {
-            let begun = stage.b.begin(&ask(token), None).await.expect("an answer");
+            let begun = stage.b.begin(&ask(token), None, &Terms::at_once()).await.expect("an answer");
             assert!(matches!(begun, Begun::Join(_)), "{begun:?}");
         }
         complete(&stage.a, &one, &first, &success("one")).await;
@@ -547,7 +556,7 @@ mod on_redis {
         let late = Store::Redis(late.expect("redis is there"));
         redis.cli(&["FLUSHALL"]).await;
 
-        let begun = late.begin(&ask("t"), None).await.expect("an answer");
+        let begun = late.begin(&ask("t"), None, &Terms::at_once()).await.expect("an answer");
 
         assert!(matches!(begun, Begun::Rejected(Refusal::Recovering { .. })), "{begun:?}");
     }
@@ -558,7 +567,7 @@ mod on_redis {
         lead(&stage.a, &ask("t")).await;
         let redis = stage.redis.as_ref().expect("on redis");
         redis.cli(&["FLUSHALL"]).await;
-        stage.a.begin(&ask("u"), None).await.expect("an answer");
+        stage.a.begin(&ask("u"), None, &Terms::at_once()).await.expect("an answer");
         redis.until(&["HGET", &format!("rc:{{{}}}:meta", stage.config.namespace), "pepper"], "none").await;
 
         let peppered = Config { pepper: Some("p".repeat(32).into()), ..stage.config.clone() };
@@ -577,7 +586,7 @@ mod on_redis {
 
         let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
         let refused = loop {
-            match stage.a.begin(&ask(&Uuid::new_v4().to_string()), None).await {
+            match stage.a.begin(&ask(&Uuid::new_v4().to_string()), None, &Terms::at_once()).await {
                 Err(refused) => break refused,
                 Ok(_) => assert!(tokio::time::Instant::now() < deadline, "begins beside another pepper"),
             }
@@ -615,10 +624,10 @@ mod on_redis {
         let stage = Stage::on_redis(Config { keep_failure: Duration::ZERO, ..config() }).await;
         let (first, late) = (ask("t"), ask("t"));
         let lease = lead(&stage.a, &first).await;
-        stage.b.disown(&late).await.expect("an answer");
+        stage.b.disown(&late, None).await.expect("an answer");
         complete(&stage.a, &lease, &first, &failure(ProviderFailure::not_sent("dns"))).await;
 
-        stage.b.begin(&late, None).await.expect_err("an abandoned attempt led");
+        stage.b.begin(&late, None, &Terms::at_once()).await.expect_err("an abandoned attempt led");
     }
 
     #[tokio::test]
@@ -631,7 +640,7 @@ mod on_redis {
         // What an hour's step does to a time to live.
         redis.cli(&["PEXPIRE", &lock, "3600000"]).await;
 
-        let begun = stage.b.begin(&ask("t"), None).await.expect("an answer");
+        let begun = stage.b.begin(&ask("t"), None, &Terms::at_once()).await.expect("an answer");
 
         assert!(matches!(begun, Begun::Join(_)), "{begun:?}");
         let left: u128 = redis.cli(&["PTTL", &lock]).await.parse().expect("ms");
@@ -662,7 +671,7 @@ mod on_redis {
         assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
         assert!(matches!(complete(&stage.a, &lease, &asked, &success("one")).await, Standing::Ours));
         // A new lead is refused as a whole, not halfway.
-        let refused = stage.b.begin(&ask("u"), None).await.expect_err("led above maxmemory");
+        let refused = stage.b.begin(&ask("u"), None, &Terms::at_once()).await.expect_err("led above maxmemory");
 
         assert!(refused.reason.contains("maxmemory"), "{refused}");
         redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;

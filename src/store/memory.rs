@@ -4,15 +4,22 @@
 //! sealed here: they never leave the process, and only an equal claim gets one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::{Ask, Before, Begun, Joined, Landed, LeaderSeen, Lease, News, Renewed, Standing, Waiting};
+mod gates;
+mod record;
+
+use self::gates::{Admission, Gates};
+pub(crate) use self::record::{Called, Notice};
+use self::record::{Lock, Record, State};
+use super::{Ask, Before, Begun, Completion, Landed, LeaderSeen, Lease, Renewed, Standing};
+use crate::admission::Terms;
+use crate::admission::circuit::CircuitState;
 use crate::config::{Config, Uncertain};
 use crate::error::Refusal;
 use crate::outcome::{Class, Outcome, TokenState};
@@ -48,161 +55,43 @@ pub(crate) struct MemoryPod {
 #[derive(Debug, Default)]
 struct Namespace {
     flights: DashMap<Hash, Record>,
+    gates: Mutex<Gates>,
     last_fence: AtomicU64,
     /// Whether a task forgets what is over.
     has_cleanup: AtomicBool,
 }
 
-/// What `lock:<flight>` and `flight:<flight>` are in Redis.
-#[derive(Debug)]
-struct Record {
-    lock: Option<Lock>,
-    state: State,
-    claim: Hash,
-    attempt: uuid::Uuid,
-    fence: u64,
-    started: Instant,
-    /// Leaders lost in a row.
-    lost: u32,
-    ends: Instant,
-    /// Made when the first pod joins.
-    waiting: Option<watch::Sender<Option<Told>>>,
-    /// The success before the flight that is led now, and when the provider gave it: somebody may still come for it.
-    last: Option<(Hash, Landed, Instant)>,
-    /// The attempt whose success landed last: completed again, it changes nothing.
-    success_of: Option<uuid::Uuid>,
-}
-
-/// What waiting pods are told: whose claim landed, and with what.
-type Told = (Hash, Landed);
-
-#[derive(Clone, Copy, Debug)]
-struct Lock {
-    fence: u64,
-    until: Instant,
-}
-
-#[derive(Debug)]
-enum State {
-    Leading,
-    Lost,
-    Landed { outcome: Arc<Outcome>, at: Instant, fresh_until: Instant },
-}
-
-/// Told when a joined flight ends, or when it is time to see whether its leader still lives.
-#[derive(Debug)]
-pub(crate) struct Notice {
-    claim: Hash,
-    told: watch::Receiver<Option<Told>>,
-    look_at: Instant,
-}
-
-impl Notice {
-    pub(crate) async fn news(&mut self) -> News {
-        tokio::select! {
-            changed = self.told.changed() => match (changed, &*self.told.borrow_and_update()) {
-                // Handed over, not looked up: a newcomer may have led the next flight already.
-                (Ok(()), Some((claim, landed))) if *claim == self.claim => News::Landed(landed.clone()),
-                _ => News::Look,
-            },
-            () = tokio::time::sleep_until(self.look_at) => News::Look,
-        }
-    }
-}
-
-impl Record {
-    fn is_led_at(&self, now: Instant) -> bool {
-        self.lock.as_ref().is_some_and(|lock| lock.until > now)
-    }
-
-    fn is_over(&self, now: Instant) -> bool {
-        self.ends <= now && !self.is_led_at(now)
-    }
-
-    fn is_success(&self) -> bool {
-        matches!(&self.state, State::Landed { outcome, .. } if outcome.class() == Class::Success)
-    }
-
-    fn last_success(&self, now: Instant, waits: Duration) -> Option<(Hash, Landed, Instant)> {
-        match &self.state {
-            State::Landed { at, .. } if self.is_success() && *at + waits > now => {
-                self.landed(now).map(|landed| (self.claim, landed, *at))
-            }
-            State::Landed { .. } | State::Leading | State::Lost => self.last.clone(),
-        }
-    }
-
-    fn join(&mut self, ask: &Ask, fence: u64, look_at: Instant, leader: LeaderSeen) -> Begun {
-        // Under the record's guard: whoever completes needs the guard too, so nothing is missed between.
-        let told = self.waiting.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
-        let claim = ask.identity.claim;
-        let fence = (self.claim == claim).then_some(fence);
-        Begun::Join(Joined { fence, leader, waiting: Waiting::Memory(Notice { claim, told, look_at }) })
-    }
-
-    fn forgotten(lease: &Lease, now: Instant) -> Self {
-        Self {
-            lock: None,
-            state: State::Leading,
-            claim: lease.claim,
-            attempt: lease.attempt,
-            fence: lease.fence,
-            started: lease.started,
-            lost: 0,
-            ends: now,
-            waiting: None,
-            last: None,
-            success_of: None,
-        }
-    }
-
-    fn landed(&self, now: Instant) -> Option<Landed> {
-        match &self.state {
-            State::Landed { outcome, at, .. } => Some(Landed {
-                outcome: Arc::clone(outcome),
-                fence: self.fence,
-                age: now.saturating_duration_since(*at),
-            }),
-            State::Leading | State::Lost => None,
-        }
-    }
-
-    fn free(&mut self, lease: &Lease) {
-        if self.lock.as_ref().is_some_and(|lock| lock.fence == lease.fence) {
-            self.lock = None;
-        }
-    }
-
-    /// Whoever waits is told what landed, or to look.
-    fn tell_waiting(&mut self, now: Instant) {
-        if let Some(waiting) = self.waiting.take()
-            && let Some(landed) = self.landed(now)
-        {
-            waiting.send_replace(Some((self.claim, landed)));
-        }
-    }
-}
-
 impl MemoryPod {
-    pub(crate) fn begin(&self, ask: &Ask, joined: Option<u64>) -> Begun {
+    pub(crate) fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Begun {
         self.start_cleanup();
         let now = Instant::now();
-        match self.namespace.flights.entry(ask.identity.flight) {
-            Entry::Vacant(vacant) => {
-                let (record, lease) = self.lead(ask, now, 0, Before::Nothing, None);
-                vacant.insert(record);
-                Begun::Lead(lease)
-            }
+        let begun = match self.namespace.flights.entry(ask.identity.flight) {
+            Entry::Vacant(vacant) => match self.lead(ask, terms, now, 0, Before::Nothing) {
+                Ok((record, lease)) => {
+                    vacant.insert(record);
+                    Begun::Lead(lease)
+                }
+                Err(begun) => *begun,
+            },
             Entry::Occupied(mut over) if over.get().is_over(now) => {
-                let (record, lease) = self.lead(ask, now, 0, Before::Nothing, None);
-                over.insert(record);
-                Begun::Lead(lease)
+                match self.lead(ask, terms, now, 0, Before::Nothing) {
+                    Ok((record, lease)) => {
+                        over.insert(record);
+                        Begun::Lead(lease)
+                    }
+                    Err(begun) => *begun,
+                }
             }
-            Entry::Occupied(mut occupied) => self.begin_known(ask, joined, now, occupied.get_mut()),
+            Entry::Occupied(mut occupied) => self.begin_known(ask, joined, terms, now, occupied.get_mut()),
+        };
+        match begun {
+            Begun::Landed(_) | Begun::Join(_) => self.gates().leave_queue(ask, terms.queued_since, now, &self.config),
+            Begun::Lead(_) | Begun::Queued(_) | Begun::Rejected(_) => {}
         }
+        begun
     }
 
-    fn begin_known(&self, ask: &Ask, joined: Option<u64>, now: Instant, record: &mut Record) -> Begun {
+    fn begin_known(&self, ask: &Ask, joined: Option<u64>, terms: &Terms, now: Instant, record: &mut Record) -> Begun {
         let same_claim = record.claim == ask.identity.claim;
 
         // First an outcome for me: it costs nobody anything.
@@ -249,6 +138,7 @@ impl MemoryPod {
             State::Landed { outcome, fresh_until, .. } => match outcome.token_state() {
                 TokenState::Rotated if *fresh_until > now => {
                     let retry_after = *fresh_until - now;
+                    self.gates().leave_queue(ask, terms.queued_since, now, &self.config);
                     return Begun::Rejected(Refusal::AnotherClaim { retry_after });
                 }
                 TokenState::Rotated => Before::Rotated,
@@ -259,22 +149,36 @@ impl MemoryPod {
             },
         };
         let lost = if before == Before::LostLeaders { record.lost } else { 0 };
-        let waiting = record.waiting.take();
-        let last = record.last_success(now, self.config.wait_timeout);
-        let (led, lease) = self.lead(ask, now, lost, before, waiting);
-        *record = Record { last, success_of: record.success_of, ..led };
-        Begun::Lead(lease)
+        match self.lead(ask, terms, now, lost, before) {
+            Ok((led, lease)) => {
+                let waiting = record.waiting.take();
+                let last = record.last_success(now, self.config.wait_timeout);
+                *record = Record { waiting, last, success_of: record.success_of, ..led };
+                Begun::Lead(lease)
+            }
+            Err(begun) => *begun,
+        }
     }
 
+    /// Leads, if the rules of admission let it.
     fn lead(
         &self,
         ask: &Ask,
+        terms: &Terms,
         now: Instant,
         lost: u32,
         before: Before,
-        waiting: Option<watch::Sender<Option<Told>>>,
-    ) -> (Record, Lease) {
+    ) -> Result<(Record, Lease), Box<Begun>> {
+        let mut gates = self.gates();
+        let passage = match gates.admit(ask, terms, now, &self.config) {
+            Admission::Admitted(passage) => passage,
+            Admission::Queued(queued) => return Err(Box::new(Begun::Queued(queued))),
+            Admission::Rejected(refusal) => return Err(Box::new(Begun::Rejected(refusal))),
+        };
+        // Under the gates' lock: whoever opens the circuit knows the last fence that was let through.
         let fence = self.namespace.last_fence.fetch_add(1, Ordering::Relaxed) + 1;
+        let charged = gates.lead(ask, terms, passage, fence, now, &self.config);
+        drop(gates);
         let until = now + self.config.lease;
         let lease = Lease {
             flight: ask.identity.flight,
@@ -296,9 +200,10 @@ impl MemoryPod {
             ends: until + self.memory_of_lost(),
             last: None,
             success_of: None,
-            waiting,
+            charged: Some(charged),
+            waiting: None,
         };
-        (record, lease)
+        Ok((record, lease))
     }
 
     pub(crate) fn renew(&self, lease: &Lease) -> Renewed {
@@ -321,6 +226,7 @@ impl MemoryPod {
             // Over, for this leader or for all.
             return Renewed::Lost;
         }
+        self.gates().renew(lease.fence, now, &self.config);
         record.lock = Some(Lock { fence: lease.fence, until });
         record.ends = record.ends.max(until + self.memory_of_lost());
         if record.fence == lease.fence && matches!(record.state, State::Lost) {
@@ -331,8 +237,16 @@ impl MemoryPod {
         Renewed::Renewed
     }
 
-    pub(crate) fn complete(&self, lease: &Lease, outcome: &Arc<Outcome>, held: Duration) -> Standing {
+    pub(crate) fn complete(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Standing {
         let now = Instant::now();
+        let standing = self.land(lease, ask, completion, now);
+        // Last: the circuit learned from its probe, if it was one.
+        self.gates().give_back(lease.fence, now, &self.config);
+        standing
+    }
+
+    fn land(&self, lease: &Lease, ask: &Ask, completion: &Completion, now: Instant) -> Standing {
+        let Completion { outcome, verdict, held } = completion;
         let is_success = outcome.class() == Class::Success;
         let mut record = match self.namespace.flights.entry(lease.flight) {
             Entry::Occupied(occupied) if !occupied.get().is_over(now) => occupied.into_ref(),
@@ -360,7 +274,7 @@ impl MemoryPod {
             };
         }
 
-        let at = now - held;
+        let at = now - *held;
         let fresh_until = now + outcome.fresh_for(&self.config);
         let fresh_until = outcome.lives_for().map_or(fresh_until, |lives| fresh_until.min(at + lives));
         record.state = State::Landed { outcome: Arc::clone(outcome), at, fresh_until };
@@ -378,17 +292,44 @@ impl MemoryPod {
             record.ends = record.ends.max(now + self.memory_of_lost());
         }
         record.free(lease);
+        let mut gates = self.gates();
+        let session = ask.identity.session;
+        if !outcome.is_charged()
+            && let Some(charged) = record.charged.take()
+        {
+            gates.uncharge(session, charged);
+        }
+        let last_fence = self.namespace.last_fence.load(Ordering::Relaxed);
+        gates.landed((lease.fence, last_fence), session, *verdict, now, &self.config);
+        if outcome.token_state() == TokenState::Dead && session == lease.flight {
+            gates.forget(session);
+        }
+        drop(gates);
         record.tell_waiting(now);
         Standing::Ours
     }
 
-    pub(crate) fn abandon(&self, lease: &Lease) {
+    pub(crate) fn leave_queue(&self, ask: &Ask, since: Option<Instant>) {
+        self.gates().leave_queue(ask, since, Instant::now(), &self.config);
+    }
+
+    pub(crate) fn circuit_state(&self) -> CircuitState {
+        self.gates().circuit_state(Instant::now())
+    }
+
+    pub(crate) fn abandon(&self, lease: &Lease, ask: &Ask) {
         if let Entry::Occupied(mut occupied) = self.namespace.flights.entry(lease.flight) {
             let record = occupied.get_mut();
             if record.attempt != lease.attempt || matches!(record.state, State::Landed { .. }) {
                 return;
             }
             record.free(lease);
+            let mut gates = self.gates();
+            gates.give_back(lease.fence, Instant::now(), &self.config);
+            if let Some(charged) = record.charged.take() {
+                gates.uncharge(ask.identity.session, charged);
+            }
+            drop(gates);
             record.tell_waiting(Instant::now());
             if matches!(record.state, State::Lost) {
                 // This leader was only late, and asked nobody.
@@ -404,6 +345,10 @@ impl MemoryPod {
         }
     }
 
+    fn gates(&self) -> MutexGuard<'_, Gates> {
+        self.namespace.gates.lock().expect("BUG: nothing panics with this lock held")
+    }
+
     /// How long it is remembered that a leader was lost.
     fn memory_of_lost(&self) -> Duration {
         self.config.uncertain_memory.max(self.config.retry_lost_after())
@@ -413,7 +358,7 @@ impl MemoryPod {
     fn start_cleanup(&self) {
         if !self.namespace.has_cleanup.swap(true, Ordering::Relaxed) {
             let cleanup = Cleanup(Arc::downgrade(&self.namespace));
-            tokio::spawn(cleanup.run(self.config.cleanup_interval));
+            tokio::spawn(cleanup.run(Arc::clone(&self.config)));
         }
     }
 }
@@ -427,12 +372,13 @@ fn lost(fence: u64) -> Begun {
 struct Cleanup(Weak<Namespace>);
 
 impl Cleanup {
-    async fn run(self, interval: Duration) {
+    async fn run(self, config: Arc<Config>) {
         loop {
-            tokio::time::sleep(interval).await;
+            tokio::time::sleep(config.cleanup_interval).await;
             let Some(namespace) = self.0.upgrade() else { return };
             let now = Instant::now();
             namespace.flights.retain(|_, record| !record.is_over(now));
+            namespace.gates.lock().expect("BUG: nothing panics with this lock held").clean_up(now, &config);
         }
     }
 }

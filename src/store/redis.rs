@@ -17,6 +17,7 @@ mod lanes;
 mod looker;
 mod meta;
 mod records;
+mod rules;
 mod scripts;
 mod waiters;
 
@@ -27,10 +28,17 @@ use self::lanes::Lanes;
 use self::looker::{Looker, next_look};
 use self::meta::Entrance;
 use self::records::{Opener, seal};
-use self::scripts::{BeginReply, CompleteReply, Reply, Scripts, before_word, read_begin, read_complete};
+use self::scripts::{
+    BeginReply, CompleteReply, Rejected, Reply, Scripts, before_word, read_begin, read_circuit, read_complete,
+    verdict_words,
+};
 pub(crate) use self::waiters::Ticket;
 use self::waiters::{Awaited, Waiters};
-use super::{Ask, Begun, Joined, Landed, LeaderSeen, Lease, Renewed, Standing, StoreError, Waiting};
+use super::{
+    Ask, Begun, Completion, Joined, Landed, LeaderSeen, Lease, Queued, Renewed, Standing, StoreError, Waiting,
+};
+use crate::admission::circuit::{CircuitState, quiet};
+use crate::admission::{FAIR_PAUSE, Terms};
 use crate::config::{Config, Uncertain};
 use crate::error::{ConnectError, Refusal};
 use crate::metrics::Counters;
@@ -99,7 +107,7 @@ impl RedisStore {
             scripts: Arc::clone(&scripts),
             keys: Arc::clone(&keys),
             counters: Arc::clone(&counters),
-            lease: config.lease,
+            config: Arc::clone(&config),
             jitter,
         };
         tokio::spawn(looker.run(closed.clone()));
@@ -122,7 +130,7 @@ impl RedisStore {
         })
     }
 
-    pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>) -> Result<Begun, StoreError> {
+    pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
         self.agreement.holds()?;
         let flight = ask.identity.flight;
         let claim = ask.identity.claim.to_string();
@@ -133,7 +141,9 @@ impl RedisStore {
         let mut call = self.scripts.begin.prepare_invoke();
         call.key(self.keys.lock(&flight)).key(self.keys.flight(&flight));
         call.key(self.keys.fence()).key(self.keys.recovering());
+        rules::all_keys(&mut call, &self.keys, &ask.identity.session);
         call.arg(&self.pod).arg(ask.attempt.to_string()).arg(&claim);
+        call.arg(flight.to_string()).arg(self.keys.channels());
         call.arg(joined.unwrap_or(0)).arg(self.highest_fence.load(Ordering::Relaxed));
         call.arg(ms(self.config.lease)).arg(ms(self.config.retry_lost_after()));
         call.arg(match self.config.uncertain {
@@ -141,6 +151,12 @@ impl RedisStore {
             Uncertain::Never => "never",
         });
         call.arg(ms(self.memory_of_lost())).arg(ms(self.config.wait_timeout));
+        call.arg(if terms.pod_refuses.is_none() { "yes" } else { "no" });
+        call.arg(terms.queued_since.map_or(String::new(), |since| since.elapsed().as_micros().to_string()));
+        call.arg(if terms.patience.is_zero() { "none" } else { "queue" });
+        rules::attempts(&mut call, &self.config);
+        rules::budget(&mut call, &self.config);
+        call.arg(self.config.breaker.half_open_requests).arg(ms(quiet(&self.config)));
         let reply = read_begin(Reply::new("begin", self.lanes.run(&call).await?))?;
 
         Ok(match reply {
@@ -182,10 +198,21 @@ impl RedisStore {
                 ticket.join(fence, leader, due, ours.then(|| Awaited { fence, claim, opener: self.opener(ask) }));
                 Begun::Join(Joined { fence: ours.then_some(fence), leader, waiting: Waiting::Redis(ticket) })
             }
-            BeginReply::AnotherClaim { retry_after } => Begun::Rejected(Refusal::AnotherClaim { retry_after }),
-            BeginReply::Recovering { retry_after } => {
-                self.agreement.may_be_forgotten();
-                Begun::Rejected(Refusal::Recovering { retry_after })
+            BeginReply::Queued { look } => {
+                ticket.queue(Instant::now() + look + self.jitter);
+                let since = terms.queued_since.unwrap_or(asked);
+                Begun::Queued(Queued { since, waiting: Waiting::Redis(ticket) })
+            }
+            BeginReply::Rejected(Rejected::Because(refusal)) => {
+                if matches!(refusal, Refusal::Recovering { .. }) {
+                    self.agreement.may_be_forgotten();
+                }
+                Begun::Rejected(refusal)
+            }
+            BeginReply::Rejected(Rejected::ByPod) => {
+                // The script says so only where the terms did.
+                let refusal = terms.pod_refuses.clone();
+                Begun::Rejected(refusal.unwrap_or(Refusal::MemoryPressure { retry_after: FAIR_PAUSE }))
             }
             BeginReply::Abandoned => {
                 return Err(StoreError { reason: "the attempt was given up before redis answered".to_owned() });
@@ -197,10 +224,14 @@ impl RedisStore {
         let mut call = self.scripts.renew.prepare_invoke();
         call.key(self.keys.lock(&lease.flight)).key(self.keys.flight(&lease.flight));
         call.key(self.keys.fence()).key(self.keys.recovering());
+        rules::budget_keys(&mut call, &self.keys);
+        call.key(self.keys.circuit());
         call.arg(self.owner(lease)).arg(lease.attempt.to_string()).arg(lease.claim.to_string());
         call.arg(lease.fence).arg(self.highest_fence.load(Ordering::Relaxed));
         call.arg(ms(self.config.lease)).arg(ms(lease.started.elapsed())).arg(before_word(lease.before));
         call.arg(ms(self.memory_of_lost()));
+        rules::budget(&mut call, &self.config);
+        call.arg(ms(quiet(&self.config))).arg(self.keys.channels());
         let reply = Reply::new("renew", self.lanes.run(&call).await?);
         match reply.word()? {
             "renewed" => Ok(Renewed::Renewed),
@@ -213,22 +244,29 @@ impl RedisStore {
         &self,
         lease: &Lease,
         ask: &Ask,
-        outcome: &Arc<Outcome>,
-        held: Duration,
+        completion: &Completion,
     ) -> Result<Standing, StoreError> {
+        let Completion { outcome, verdict, held } = completion;
+        let session = &ask.identity.session;
         let sealed = seal(&ask.identity, &self.config, lease, outcome);
         let mut call = self.scripts.complete.prepare_invoke();
-        call.key(self.keys.lock(&lease.flight)).key(self.keys.flight(&lease.flight));
+        call.key(self.keys.lock(&lease.flight)).key(self.keys.flight(&lease.flight)).key(self.keys.fence());
+        rules::all_keys(&mut call, &self.keys, session);
         call.arg(self.owner(lease)).arg(lease.attempt.to_string()).arg(lease.claim.to_string()).arg(lease.fence);
         // Of the outcome itself, also where it is too large to be shared: what became of the token stays true.
         call.arg(outcome.class().word()).arg(outcome.token_state().word());
-        let took = lease.granted.elapsed().saturating_sub(held);
-        call.arg(ms(held)).arg(ms(took)).arg(ms(self.config.store_timeout));
+        let took = lease.granted.elapsed().saturating_sub(*held);
+        call.arg(ms(*held)).arg(ms(took)).arg(ms(self.config.store_timeout));
         call.arg(ms(outcome.fresh_for(&self.config)))
             .arg(outcome.lives_for().map_or(String::new(), |lives| ms(lives).to_string()));
         call.arg(ms(outcome.kept_for(&self.config)));
         call.arg(ms(self.config.wait_timeout)).arg(ms(self.memory_of_lost())).arg(ms(self.config.lease));
         call.arg(lease.flight.to_string()).arg(self.keys.channels()).arg(&sealed);
+        call.arg(session.to_string()).arg(if outcome.is_charged() { "charged" } else { "free" });
+        let (verdict, stay_away) = verdict_words(*verdict);
+        call.arg(verdict).arg(stay_away.map_or(String::new(), |pause| ms(pause).to_string()));
+        rules::circuit(&mut call, &self.config);
+        rules::budget(&mut call, &self.config);
         let reply = Reply::new("complete", self.lanes.run(&call).await?);
         Ok(match read_complete(reply)? {
             CompleteReply::Landed => Standing::Ours,
@@ -237,25 +275,34 @@ impl RedisStore {
         })
     }
 
-    pub(crate) async fn abandon(&self, lease: &Lease) -> Result<(), StoreError> {
-        self.give_back(&lease.flight, lease.attempt, lease.fence).await
+    pub(crate) async fn abandon(&self, lease: &Lease, ask: &Ask) -> Result<(), StoreError> {
+        self.give_back(ask, lease.fence).await
     }
 
     /// Makes an attempt arrive as abandoned whose `begin` may still be on its way, or gives its lead back.
     pub(crate) async fn disown(&self, ask: &Ask) -> Result<(), StoreError> {
-        self.give_back(&ask.identity.flight, ask.attempt, 0).await
+        self.give_back(ask, 0).await
     }
 
-    async fn give_back(&self, flight: &crate::token::Hash, attempt: Uuid, fence: u64) -> Result<(), StoreError> {
+    async fn give_back(&self, ask: &Ask, fence: u64) -> Result<(), StoreError> {
+        let Ask { identity, attempt } = ask;
         let mut call = self.scripts.abandon.prepare_invoke();
-        call.key(self.keys.lock(flight)).key(self.keys.flight(flight));
+        call.key(self.keys.lock(&identity.flight)).key(self.keys.flight(&identity.flight));
+        rules::all_keys(&mut call, &self.keys, &identity.session);
         call.arg(attempt.to_string()).arg(fence).arg(ms(self.config.lease));
-        call.arg(flight.to_string()).arg(self.keys.channels());
+        call.arg(identity.flight.to_string()).arg(self.keys.channels()).arg(&self.pod);
+        rules::budget(&mut call, &self.config);
         let reply = Reply::new("abandon", self.lanes.run(&call).await?);
         match reply.word()? {
             "abandoned" | "marked" | "stale" => Ok(()),
             _ => Err(reply.unknown()),
         }
+    }
+
+    pub(crate) async fn circuit_state(&self) -> Result<CircuitState, StoreError> {
+        let mut call = self.scripts.circuit.prepare_invoke();
+        call.key(self.keys.circuit()).arg(ms(self.config.lease));
+        read_circuit(Reply::new("circuit", self.lanes.run(&call).await?))
     }
 
     pub(crate) async fn check(&self) -> Result<(), StoreError> {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use refresh_coordinator::{Attempt, ProviderFailure, TokenResponse};
 use tokio::sync::{Semaphore, watch};
@@ -83,7 +84,9 @@ impl Provider {
     /// Waits until so many presentations have arrived.
     pub async fn asked(&self, times: usize) {
         let mut total = self.0.total.subscribe();
-        total.wait_for(|total| *total >= times).await.expect("the provider lives");
+        let asked = total.wait_for(|total| *total >= times);
+        let asked = tokio::time::timeout(Duration::from_secs(30), asked).await;
+        asked.unwrap_or_else(|_| panic!("asked {} times, not {times}", self.total())).expect("the provider lives");
     }
 }
 

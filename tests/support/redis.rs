@@ -118,6 +118,7 @@ impl RedisServer {
                     fields.join(" ")
                 }
                 "string" => self.cli(&["GET", &key]).await,
+                "zset" => self.cli(&["ZRANGE", &key, "0", "-1"]).await.replace('\n', " "),
                 other => panic!("{key} is a {other}"),
             };
             lines.push(format!("{key} {value}"));

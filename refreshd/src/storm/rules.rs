@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use refresh_coordinator::{Config, Secret, Uncertain};
+use refresh_coordinator::{Breaker, Config, MemoryPressure, Secret, Uncertain};
 use serde::{Deserialize, Serialize};
 
 /// [`Config`] without its secret, durations in milliseconds.
@@ -21,6 +21,15 @@ pub(super) struct Rules {
     pub(super) uncertain_memory_ms: u64,
     pub(super) store_timeout_ms: u64,
     pub(super) pepper: bool,
+    pub(super) max_refresh_attempts: u32,
+    pub(super) refresh_attempt_window_ms: u64,
+    pub(super) refresh_cooldown_period_ms: u64,
+    pub(super) max_concurrent_refreshes: u32,
+    pub(super) budget_wait_ms: u64,
+    pub(super) breaker_max_failures: u32,
+    pub(super) breaker_open_duration_ms: u64,
+    pub(super) breaker_half_open_requests: u32,
+    pub(super) memory_pressure: Memory,
     pub(super) cleanup_interval_ms: u64,
 }
 
@@ -30,6 +39,15 @@ pub(super) struct Rules {
 pub(super) enum Policy {
     Retry,
     Never,
+}
+
+/// [`MemoryPressure`] as a word, or as MiB.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Memory {
+    Off,
+    Cgroup,
+    ResidentMib(u64),
 }
 
 impl Rules {
@@ -49,6 +67,13 @@ impl Rules {
             uncertain_memory,
             store_timeout,
             pepper,
+            max_refresh_attempts,
+            refresh_attempt_window,
+            refresh_cooldown_period,
+            max_concurrent_refreshes,
+            budget_wait,
+            breaker: Breaker { max_failures, open_duration, half_open_requests },
+            memory_pressure,
             cleanup_interval,
         } = config;
         Self {
@@ -69,6 +94,20 @@ impl Rules {
             uncertain_memory_ms: ms(*uncertain_memory),
             store_timeout_ms: ms(*store_timeout),
             pepper: pepper.is_some(),
+            max_refresh_attempts: *max_refresh_attempts,
+            refresh_attempt_window_ms: ms(*refresh_attempt_window),
+            refresh_cooldown_period_ms: ms(*refresh_cooldown_period),
+            max_concurrent_refreshes: *max_concurrent_refreshes,
+            budget_wait_ms: ms(*budget_wait),
+            breaker_max_failures: *max_failures,
+            breaker_open_duration_ms: ms(*open_duration),
+            breaker_half_open_requests: *half_open_requests,
+            memory_pressure: match memory_pressure {
+                MemoryPressure::Cgroup => Memory::Cgroup,
+                MemoryPressure::ResidentMib(mib) => Memory::ResidentMib(*mib),
+                // The enum may grow outside of this crate.
+                _ => Memory::Off,
+            },
             cleanup_interval_ms: ms(*cleanup_interval),
         }
     }
@@ -92,6 +131,21 @@ impl Rules {
             uncertain_memory: Duration::from_millis(self.uncertain_memory_ms),
             store_timeout: Duration::from_millis(self.store_timeout_ms),
             pepper,
+            max_refresh_attempts: self.max_refresh_attempts,
+            refresh_attempt_window: Duration::from_millis(self.refresh_attempt_window_ms),
+            refresh_cooldown_period: Duration::from_millis(self.refresh_cooldown_period_ms),
+            max_concurrent_refreshes: self.max_concurrent_refreshes,
+            budget_wait: Duration::from_millis(self.budget_wait_ms),
+            breaker: Breaker {
+                max_failures: self.breaker_max_failures,
+                open_duration: Duration::from_millis(self.breaker_open_duration_ms),
+                half_open_requests: self.breaker_half_open_requests,
+            },
+            memory_pressure: match self.memory_pressure {
+                Memory::Off => MemoryPressure::Off,
+                Memory::Cgroup => MemoryPressure::Cgroup,
+                Memory::ResidentMib(mib) => MemoryPressure::ResidentMib(mib),
+            },
             cleanup_interval: Duration::from_millis(self.cleanup_interval_ms),
         }
     }

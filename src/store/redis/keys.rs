@@ -36,6 +36,36 @@ impl Keys {
         format!("{}recovering", self.tag)
     }
 
+    /// Hash, how often the session led. Ends when its window and its cooldown are over.
+    pub(super) fn attempts(&self, session: &Hash) -> String {
+        format!("{}attempts:{session}", self.tag)
+    }
+
+    /// Sorted set, who asks the provider now and until when at the latest.
+    pub(super) fn permits(&self) -> String {
+        format!("{}permits", self.tag)
+    }
+
+    /// String, the number of permits that are out. Ends together with them.
+    pub(super) fn budget(&self) -> String {
+        format!("{}budget", self.tag)
+    }
+
+    /// Sorted set, the flights that wait for a permit.
+    pub(super) fn queue(&self) -> String {
+        format!("{}queue", self.tag)
+    }
+
+    /// A queue in which nobody waits, to try commands on.
+    pub(super) fn probe_queue(&self, probe: &Hash) -> String {
+        format!("{}queue:{probe}", self.tag)
+    }
+
+    /// Hash, whether the provider is left in peace. Ends when it is closed and quiet.
+    pub(super) fn circuit(&self) -> String {
+        format!("{}circuit", self.tag)
+    }
+
     /// Hash, what all pods must agree on. Never ends.
     pub(super) fn meta(&self) -> String {
         format!("{}meta", self.tag)

@@ -1,4 +1,5 @@
-//! Looks at the leaders this pod waits for: that is how a dead one is noticed.
+//! Looks at the leaders this pod waits for, and at the permits its queued flights wait for: that is how a dead one is
+//! noticed.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -11,7 +12,9 @@ use tracing::warn;
 use super::inbox::Inbox;
 use super::keys::Keys;
 use super::lanes::Lanes;
-use super::scripts::{Reply, Scripts};
+use super::scripts::{Reply, Scripts, read_reap};
+use super::{ms, rules};
+use crate::config::Config;
 use crate::metrics::Counters;
 use crate::store::StoreError;
 use crate::token::Hash;
@@ -27,7 +30,7 @@ pub(super) struct Looker {
     pub(super) scripts: Arc<Scripts>,
     pub(super) keys: Arc<Keys>,
     pub(super) counters: Arc<Counters>,
-    pub(super) lease: Duration,
+    pub(super) config: Arc<Config>,
     /// Between 0 and a twentieth of the lease, the same for all of this pod's looks: pods that began together
     /// then do not look together.
     pub(super) jitter: Duration,
@@ -43,10 +46,13 @@ impl Looker {
                 () = waiters.due(soonest) => {
                     let now = Instant::now();
                     waiters.tell_due(now);
+                    if waiters.is_reap_due(now) {
+                        self.reap().await;
+                    }
                     waiters.leaders_due(now)
                 }
                 () = self.a_second_without_subscription() => {
-                    waiters.tell_all_of_the_lost();
+                    waiters.tell_all_without_leader();
                     waiters.all_leaders()
                 }
             };
@@ -69,7 +75,29 @@ impl Looker {
     }
 
     fn without_subscription(&self) -> Duration {
-        WITHOUT_SUBSCRIPTION.min(self.lease)
+        WITHOUT_SUBSCRIPTION.min(self.config.lease)
+    }
+
+    async fn reap(&self) {
+        let mut call = self.scripts.reap.prepare_invoke();
+        rules::budget_keys(&mut call, &self.keys);
+        call.arg(ms(self.config.lease));
+        rules::budget(&mut call, &self.config);
+        call.arg(self.keys.channels());
+        let reply = match self.lanes.run(&call).await {
+            Ok(reply) => read_reap(Reply::new("reap", reply)),
+            Err(error) => Err(error),
+        };
+        let pause = match reply {
+            // None is out, or one that has just ended.
+            Ok(Duration::ZERO) => self.config.lease,
+            Ok(next) => next,
+            Err(error) => {
+                warn!(%error, "could not take back the permits of lost leaders");
+                self.without_subscription()
+            }
+        };
+        self.inbox.waiters.plan_reap(Instant::now() + pause + self.jitter);
     }
 
     async fn look(&self, leaders: &[(Hash, u64)]) -> Result<(), StoreError> {
@@ -86,7 +114,7 @@ impl Looker {
             match word.parse() {
                 Ok(left_ms) => {
                     let left = Duration::from_millis(left_ms);
-                    self.inbox.waiters.look_later(flight, *fence, next_look(now, left, self.lease, self.jitter));
+                    self.inbox.waiters.look_later(flight, *fence, next_look(now, left, self.config.lease, self.jitter));
                 }
                 Err(_) => self.inbox.waiters.leader_changed(flight),
             }

@@ -52,7 +52,7 @@ impl Entrance {
         let probe = Hash::of_probe(pod);
         let mut call = scripts.check.prepare_invoke();
         call.key(self.keys.lock(&probe)).key(self.keys.flight(&probe)).key(self.keys.fence());
-        call.key(self.keys.recovering()).key(self.keys.meta());
+        call.key(self.keys.recovering()).key(self.keys.meta()).key(self.keys.probe_queue(&probe));
         call.arg(self.keys.channel(pod));
         let reply = lanes.run(&call).await.map_err(|error| self.failed(&error.reason))?;
         match read_check(Reply::new("check", reply)).map_err(|error| self.failed(&error.reason))? {

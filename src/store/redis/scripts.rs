@@ -9,6 +9,9 @@ use redis::{FromRedisValue, Script, Value, from_redis_value};
 use uuid::Uuid;
 
 use super::records::Record;
+use crate::admission::circuit::{CircuitState, Why};
+use crate::error::Refusal;
+use crate::outcome::Verdict;
 use crate::store::{Before, LeaderSeen, StoreError};
 
 /// A script with the shared parts it needs. Plain ones are refused above maxmemory; what saves an outcome or
@@ -25,6 +28,8 @@ pub(super) struct Scripts {
     pub(super) complete: Script,
     pub(super) abandon: Script,
     pub(super) look: Script,
+    pub(super) reap: Script,
+    pub(super) circuit: Script,
     pub(super) meta: Script,
     pub(super) check: Script,
 }
@@ -32,11 +37,46 @@ pub(super) struct Scripts {
 impl Default for Scripts {
     fn default() -> Self {
         Self {
-            begin: script!("#!lua", "lib/clock.lua", "lib/flight.lua", "lib/fence.lua", "begin.lua"),
-            renew: script!("#!lua flags=allow-oom", "lib/clock.lua", "lib/flight.lua", "lib/fence.lua", "renew.lua"),
-            complete: script!("#!lua flags=allow-oom", "lib/clock.lua", "lib/flight.lua", "complete.lua"),
-            abandon: script!("#!lua flags=allow-oom", "lib/flight.lua", "abandon.lua"),
+            begin: script!(
+                "#!lua",
+                "lib/clock.lua",
+                "lib/flight.lua",
+                "lib/fence.lua",
+                "lib/attempts.lua",
+                "lib/budget.lua",
+                "lib/circuit.lua",
+                "begin.lua"
+            ),
+            renew: script!(
+                "#!lua flags=allow-oom",
+                "lib/clock.lua",
+                "lib/flight.lua",
+                "lib/fence.lua",
+                "lib/budget.lua",
+                "lib/circuit.lua",
+                "renew.lua"
+            ),
+            complete: script!(
+                "#!lua flags=allow-oom",
+                "lib/clock.lua",
+                "lib/flight.lua",
+                "lib/attempts.lua",
+                "lib/budget.lua",
+                "lib/circuit.lua",
+                "complete.lua"
+            ),
+            abandon: script!(
+                "#!lua flags=allow-oom",
+                "lib/clock.lua",
+                "lib/flight.lua",
+                "lib/attempts.lua",
+                "lib/budget.lua",
+                "lib/circuit.lua",
+                "abandon.lua"
+            ),
             look: script!("#!lua flags=no-writes,allow-oom", "look.lua"),
+            reap: script!("#!lua flags=allow-oom", "lib/clock.lua", "lib/budget.lua", "reap.lua"),
+            circuit: script!("#!lua flags=no-writes,allow-oom", "lib/clock.lua", "lib/circuit.lua", "circuit.lua"),
             meta: script!("#!lua", "meta.lua"),
             // No first line of its own: servers before 7.0 do not know it, and are to be told that they are old.
             check: script!("", "check.lua"),
@@ -45,8 +85,9 @@ impl Default for Scripts {
 }
 
 impl Scripts {
-    pub(super) fn all(&self) -> [&Script; 7] {
-        [&self.begin, &self.renew, &self.complete, &self.abandon, &self.look, &self.meta, &self.check]
+    pub(super) fn all(&self) -> [&Script; 9] {
+        let Self { begin, renew, complete, abandon, look, reap, circuit, meta, check } = self;
+        [begin, renew, complete, abandon, look, reap, circuit, meta, check]
     }
 }
 
@@ -57,9 +98,18 @@ pub(super) enum BeginReply {
     Lost { fence: u64 },
     Join { fence: u64, claim: String, leader: LeaderSeen, look: Duration },
     Lead { fence: u64, before: Before },
-    AnotherClaim { retry_after: Duration },
-    Recovering { retry_after: Duration },
+    Queued { look: Duration },
+    Rejected(Rejected),
     Abandoned,
+}
+
+/// Why `begin.lua` lets nobody lead.
+#[derive(Debug)]
+pub(super) enum Rejected {
+    /// As the rules say.
+    Because(Refusal),
+    /// The pod has its own reason.
+    ByPod,
 }
 
 /// What `complete.lua` replies.
@@ -86,6 +136,10 @@ pub(super) enum CheckReply {
     },
 }
 
+fn because(refusal: Refusal) -> BeginReply {
+    BeginReply::Rejected(Rejected::Because(refusal))
+}
+
 pub(super) fn read_begin(reply: Reply) -> Result<BeginReply, StoreError> {
     Ok(match reply.word()? {
         "landed" => BeginReply::Landed(reply.record()?),
@@ -105,10 +159,16 @@ pub(super) fn read_begin(reply: Reply) -> Result<BeginReply, StoreError> {
             before: read_before(&reply.field::<String>(2)?).ok_or_else(|| reply.unknown())?,
         },
         "rejected" => match reply.field::<String>(1)?.as_str() {
-            "another_claim" => BeginReply::AnotherClaim { retry_after: reply.span(2)? },
-            "recovering" => BeginReply::Recovering { retry_after: reply.span(2)? },
+            "another_claim" => because(Refusal::AnotherClaim { retry_after: reply.span(2)? }),
+            "recovering" => because(Refusal::Recovering { retry_after: reply.span(2)? }),
+            "circuit_open" => because(Refusal::CircuitOpen { retry_after: reply.span(2)? }),
+            "cooling_down" => because(Refusal::CoolingDown { retry_after: reply.span(2)? }),
+            "limited" => because(Refusal::Limited { retry_after: reply.span(2)? }),
+            "budget" => because(Refusal::Budget { retry_after: reply.span(2)? }),
+            "pod" => BeginReply::Rejected(Rejected::ByPod),
             _ => return Err(reply.unknown()),
         },
+        "queued" => BeginReply::Queued { look: reply.span(1)? },
         "abandoned" => BeginReply::Abandoned,
         _ => return Err(reply.unknown()),
     })
@@ -123,6 +183,24 @@ pub(super) fn read_complete(reply: Reply) -> Result<CompleteReply, StoreError> {
     })
 }
 
+/// In how long the next permit ends.
+pub(super) fn read_reap(reply: Reply) -> Result<Duration, StoreError> {
+    match reply.word()? {
+        "reaped" => reply.span(1),
+        _ => Err(reply.unknown()),
+    }
+}
+
+pub(super) fn read_circuit(reply: Reply) -> Result<CircuitState, StoreError> {
+    let why = |reply: &Reply| Why::from_word(&reply.field::<String>(2)?).ok_or_else(|| reply.unknown());
+    Ok(match reply.word()? {
+        "closed" => CircuitState::Closed { failures: reply.field(1)? },
+        "open" => CircuitState::Open { retry_after: reply.span(1)?, why: why(&reply)? },
+        "half_open" => CircuitState::HalfOpen { probes: reply.field(1)?, why: why(&reply)? },
+        _ => return Err(reply.unknown()),
+    })
+}
+
 pub(super) fn read_check(reply: Reply) -> Result<CheckReply, StoreError> {
     Ok(match reply.word()? {
         "ready" => CheckReply::Ready { fence: reply.field(1)? },
@@ -130,6 +208,17 @@ pub(super) fn read_check(reply: Reply) -> Result<CheckReply, StoreError> {
         "refused" => CheckReply::Refused { command: reply.field(1)?, error: reply.field(2)? },
         _ => return Err(reply.unknown()),
     })
+}
+
+/// The word for a verdict, and the time that belongs to it.
+pub(super) fn verdict_words(verdict: Verdict) -> (&'static str, Option<Duration>) {
+    match verdict {
+        Verdict::Healthy => ("healthy", None),
+        Verdict::Failing => ("failing", None),
+        Verdict::Neutral => ("neutral", None),
+        Verdict::SessionLimited(retry_after) => ("session_limited", retry_after),
+        Verdict::FleetLimited(retry_after) => ("fleet_limited", Some(retry_after)),
+    }
 }
 
 /// The words that `begin.lua` and `renew.lua` share for what is known of a token.

@@ -18,6 +18,8 @@ use crate::token::Hash;
 pub(super) struct Waiters {
     flights: DashMap<Hash, HashMap<u64, Waiter>>,
     last_id: AtomicU64,
+    /// When the first permit that queued flights wait for ends, should nobody give it back.
+    reap_due: Mutex<Option<Instant>>,
     /// When the look that is planned will be, and a word to its planner that somebody wants an earlier one.
     planned: Mutex<Option<Instant>>,
     earlier: Notify,
@@ -38,6 +40,8 @@ enum Look {
     AtLeader { fence: u64, due: Instant },
     /// Begin again.
     Again { due: Instant },
+    /// Wait to be called from the queue: one call to reap is enough for all of the pod.
+    InQueue,
 }
 
 /// What came for a flight.
@@ -120,7 +124,7 @@ impl Waiters {
     }
 
     fn first_due(&self) -> Option<Instant> {
-        let mut first: Option<Instant> = None;
+        let mut first = *self.reap_due.lock().expect("BUG: nothing panics with this lock held");
         for waiters in &self.flights {
             for due in waiters.values().filter_map(|waiter| waiter.look.due()) {
                 first = Some(first.map_or(due, |first| first.min(due)));
@@ -137,6 +141,25 @@ impl Waiters {
         }
     }
 
+    /// Whether it is time to take back permits whose holders are lost, for flights of this pod that queue.
+    pub(super) fn is_reap_due(&self, now: Instant) -> bool {
+        let mut due = self.reap_due.lock().expect("BUG: nothing panics with this lock held");
+        if due.is_none_or(|due| due > now) {
+            return false;
+        }
+        // Planned anew by the reply, or by the next flight that queues.
+        *due = None;
+        drop(due);
+        self.flights.iter().any(|waiters| waiters.values().any(|waiter| matches!(waiter.look, Look::InQueue)))
+    }
+
+    pub(super) fn plan_reap(&self, due: Instant) {
+        let mut planned = self.reap_due.lock().expect("BUG: nothing panics with this lock held");
+        *planned = Some(planned.map_or(due, |planned| planned.min(due)));
+        drop(planned);
+        self.want_look_at(due);
+    }
+
     /// Tells those to begin again whose time has come.
     pub(super) fn tell_due(&self, now: Instant) {
         for mut waiters in self.flights.iter_mut() {
@@ -150,11 +173,11 @@ impl Waiters {
         }
     }
 
-    /// Tells all to begin again who wait for a lost leader: no message will.
-    pub(super) fn tell_all_of_the_lost(&self) {
+    /// Tells all to begin again who wait for a lost leader or in the queue, when no message can.
+    pub(super) fn tell_all_without_leader(&self) {
         for mut waiters in self.flights.iter_mut() {
             for waiter in waiters.values_mut() {
-                if matches!(waiter.look, Look::Again { .. }) {
+                if matches!(waiter.look, Look::Again { .. } | Look::InQueue) {
                     waiter.look_again_now();
                 }
             }
@@ -224,7 +247,7 @@ fn without_due(leaders: Vec<(Hash, u64, Instant)>) -> Vec<(Hash, u64)> {
 impl Look {
     fn due(self) -> Option<Instant> {
         match self {
-            Self::Never => None,
+            Self::Never | Self::InQueue => None,
             Self::AtLeader { due, .. } | Self::Again { due } => Some(due),
         }
     }
@@ -242,6 +265,14 @@ impl Ticket {
             waiter.look = look;
         }
         self.waiters.want_look_at(due);
+    }
+
+    /// `begin` has answered: wait to be called from the queue.
+    pub(super) fn queue(&mut self, reap_due: Instant) {
+        if let Some(waiter) = self.waiters.flights.get_mut(&self.flight).as_mut().and_then(|w| w.get_mut(&self.id)) {
+            waiter.look = Look::InQueue;
+        }
+        self.waiters.plan_reap(reap_due);
     }
 
     /// Waits for the next news.

@@ -1,0 +1,129 @@
+-- How many flights ask the provider at once, and who is next. Mirrors src/admission/budget.rs.
+--
+-- permits  sorted set: who holds one -> when it ends. A leader holds it by its owner, until the end of its lease; a
+--          flight that was called from the queue by its place there, until it has had the time to come
+-- budget   string: how many permits are out. Compared with the limit and set by whoever changes permits, so that the
+--          two are equal at every moment; they end together, too
+-- queue    sorted set: '<pod> <attempt> <flight>' -> when it came, in us
+--
+-- budget: permits, counter, queue (keys), limit, lease_ms, called_ms, wait_ms, channels, now, now_us
+
+-- Both keys end with the last permit that can be out.
+local function set_in_use(budget, in_use)
+  local ends = budget.now + budget.lease_ms
+  redis.call('SET', budget.counter, in_use, 'PXAT', ends)
+  redis.call('PEXPIREAT', budget.permits, ends)
+end
+
+-- Permits that are out, without those whose time is over.
+local function permits_in_use(budget)
+  local in_use = tonumber(redis.call('GET', budget.counter) or '0')
+  if in_use == 0 then
+    return 0
+  end
+  local ended = redis.call('ZREMRANGEBYSCORE', budget.permits, '-inf', budget.now)
+  if ended == 0 then
+    return in_use
+  end
+  in_use = math.max(0, in_use - ended)
+  if in_use == 0 then
+    redis.call('DEL', budget.counter)
+  else
+    redis.call('SET', budget.counter, in_use, 'KEEPTTL')
+  end
+  return in_use
+end
+
+-- Hands free permits to those who wait, up to whoever came at before_us. Returns how many are out then.
+--
+-- Who is next is told by a message, and has the permit at once, so that nobody overtakes it. A pod that nobody
+-- listens for is dead or has lost its subscription: it gets nothing, and should its flight come by itself, it brings
+-- its place along.
+local function hand_over(budget, in_use, before_us)
+  local handed, silent = 0, {}
+  while in_use + handed < budget.limit do
+    local first = redis.call('ZRANGE', budget.queue, 0, 0, 'WITHSCORES')
+    local place, came_us = first[1], tonumber(first[2])
+    if not place or (before_us and came_us >= before_us) then
+      break
+    end
+    redis.call('ZREM', budget.queue, place)
+    local pod, flight = string.match(place, '^(%S+) %S+ (%S+)$')
+    local waited_ms = (budget.now_us - came_us) / 1000
+    if waited_ms <= budget.wait_ms + budget.called_ms and not silent[pod] then
+      local heard = redis.pcall('PUBLISH', budget.channels .. pod, 'look ' .. flight)
+      if type(heard) == 'number' and heard > 0 then
+        redis.call('ZADD', budget.permits, budget.now + budget.called_ms, place)
+        handed = handed + 1
+      else
+        silent[pod] = true
+      end
+    end
+  end
+  if handed > 0 then
+    set_in_use(budget, in_use + handed)
+  end
+  return in_use + handed
+end
+
+-- Whether a permit is there for a flight, once those who came before it have theirs. It is not taken yet. Returns
+-- how many are out, and whether one of them is kept for this flight.
+local function has_place(budget, place, came_us, is_queued)
+  local in_use = permits_in_use(budget)
+  if is_queued then
+    redis.call('ZREM', budget.queue, place)
+    if redis.call('ZSCORE', budget.permits, place) then
+      return true, in_use, true
+    end
+  end
+  in_use = hand_over(budget, in_use, came_us)
+  return in_use < budget.limit, in_use, false
+end
+
+-- Gives the owner the permit that has_place found.
+local function take_permit(budget, owner, place, in_use, is_called)
+  if is_called then
+    redis.call('ZREM', budget.permits, place)
+  else
+    in_use = in_use + 1
+  end
+  redis.call('ZADD', budget.permits, budget.now + budget.lease_ms, owner)
+  set_in_use(budget, in_use)
+end
+
+-- Lets a flight wait for its turn. Returns in how many ms to look, should nobody call: when the first permit ends.
+local function queue_for_permit(budget, place, came_us)
+  redis.call('ZADD', budget.queue, 'NX', came_us, place)
+  keep_at_least(budget.queue, budget.wait_ms + budget.called_ms)
+  local first = redis.call('ZRANGE', budget.permits, 0, 0, 'WITHSCORES')
+  return left_ms(first[2], budget.now, budget.lease_ms)
+end
+
+-- A permit is over before its time.
+local function free_permit(budget, holder)
+  if redis.call('ZREM', budget.permits, holder) == 0 then
+    return
+  end
+  if redis.call('DECR', budget.counter) <= 0 then
+    redis.call('DEL', budget.counter)
+  end
+end
+
+-- A leader that lives keeps its permit; one that was late has it again, because it does ask the provider.
+local function renew_permit(budget, owner)
+  local in_use = permits_in_use(budget)
+  in_use = in_use + redis.call('ZADD', budget.permits, budget.now + budget.lease_ms, owner)
+  set_in_use(budget, in_use)
+end
+
+-- What has come free is handed on.
+local function settle(budget)
+  hand_over(budget, permits_in_use(budget))
+end
+
+-- A flight wants no permit any more.
+local function leave_queue(budget, place)
+  redis.call('ZREM', budget.queue, place)
+  free_permit(budget, place)
+  settle(budget)
+end

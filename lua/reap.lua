@@ -1,0 +1,29 @@
+-- Takes back the permits whose holders are lost, and calls whoever is next. Sent by pods whose flights queue, when the
+-- first permit should have ended: everybody else who changes permits does the same on the way.
+--
+-- KEYS[1] permits    sorted set, who asks the provider now
+-- KEYS[2] budget     string, how many do
+-- KEYS[3] queue      sorted set, who waits for a permit
+-- ARGV[1] lease_ms   how long a permit lasts unless it is renewed
+-- ARGV[2] limit      how many permits there are
+-- ARGV[3] called_ms  how long a permit is kept for a flight that was called from the queue
+-- ARGV[4] budget_wait_ms  how long a flight queues
+-- ARGV[5] channels   the channels of the pods, without the pod
+--
+-- Replies
+--   {'reaped', look_ms}   the next permit ends in look_ms
+assert(#KEYS == 3 and #ARGV == 5, 'reap: 3 keys, 5 arguments')
+
+local now, now_us = read_clock()
+local budget = {permits = KEYS[1], counter = KEYS[2], queue = KEYS[3], lease_ms = tonumber(ARGV[1]),
+  limit = tonumber(ARGV[2]), called_ms = tonumber(ARGV[3]), wait_ms = tonumber(ARGV[4]), channels = ARGV[5], now = now,
+  now_us = now_us}
+
+-- The clock was set back: a permit would outlive its dead holder by as much.
+local longest = now + budget.lease_ms
+for _, holder in ipairs(redis.call('ZRANGEBYSCORE', budget.permits, '(' .. string.format('%.0f', longest), '+inf')) do
+  redis.call('ZADD', budget.permits, longest, holder)
+end
+settle(budget)
+local first = redis.call('ZRANGE', budget.permits, 0, 0, 'WITHSCORES')
+return {'reaped', left_ms(first[2], now, budget.lease_ms)}

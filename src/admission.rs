@@ -1,0 +1,45 @@
+//! The rules of step 2: who may ask the provider now, who queues, who comes again later.
+//!
+//! Asked only when a flight would lead: whatever joins, or takes an outcome that is there, costs the provider nothing
+//! and is served while the circuit is open or the session cools down. The rules are pure: they know no clock and no
+//! network, the time is passed in. `lua/lib/` mirrors them file by file for the fleet.
+//!
+//! The order is that of whom a refusal concerns, and only who passes all of them is charged:
+//!
+//! 1. the pod: too little memory, or no way to the provider. Another pod may do.
+//! 2. the [`circuit`]: the provider is to be left in peace.
+//! 3. the session: its [`attempts`] are used up, or the provider asked it to stay away.
+//! 4. the [`budget`]: last, because it is the one that can be waited for.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::error::Refusal;
+
+pub(crate) mod attempts;
+pub(crate) mod budget;
+pub(crate) mod circuit;
+pub(crate) mod reach;
+
+/// What a flight brings along when it begins.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// Why its pod may lead nothing at present.
+    pub(crate) pod_refuses: Option<Refusal>,
+    /// How much longer it queues for a permit; zero refuses at once.
+    pub(crate) patience: Duration,
+    /// Since when it queues, if it does: that is its place.
+    pub(crate) queued_since: Option<Instant>,
+}
+
+#[cfg(test)]
+impl Terms {
+    /// May lead, and does not queue.
+    pub(crate) fn at_once() -> Self {
+        Self { pod_refuses: None, patience: Duration::ZERO, queued_since: None }
+    }
+}
+
+/// Nobody knows when a permit or a probe comes back: a pause that is fair to who asks and to who is asked.
+pub(crate) const FAIR_PAUSE: Duration = Duration::from_secs(1);

@@ -1,0 +1,278 @@
+//! How many flights ask the provider at once, and who is next.
+//!
+//! A permit ends with its holder's lease, so whatever becomes of a leader, it comes back. A permit that comes free is
+//! handed to the first of the queue: it is kept for it, as a permit like any other, until it has had the time to
+//! come. Why not let whoever comes first take it: newcomers would overtake those who wait, for ever under load.
+//!
+//! In Redis: `permits`, `budget` (their number) and `queue`; `lua/lib/budget.lua`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+/// The permits that are out, and the flights that wait for one. `W` wakes a waiting flight.
+#[derive(Debug)]
+pub(crate) struct Budget<W> {
+    /// By holder, the end of its lease.
+    permits: BTreeMap<Holder, Instant>,
+    /// By arrival.
+    queue: BTreeMap<(Instant, Uuid), W>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Holder {
+    /// A leader, by its fence.
+    Leader(u64),
+    /// A flight that was called from the queue and has not come yet, by its attempt.
+    Called(Uuid),
+}
+
+/// The number of permits, and for how long a called flight's is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    pub(crate) limit: usize,
+    pub(crate) called_for: Duration,
+}
+
+/// A flight that wants a permit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Applicant {
+    pub(crate) attempt: Uuid,
+    /// When it came first: its place in the queue.
+    pub(crate) since: Instant,
+}
+
+/// Wakes a flight; false when nobody is there to be woken.
+pub(crate) trait Wake {
+    fn wake(self) -> bool;
+}
+
+impl<W> Default for Budget<W> {
+    fn default() -> Self {
+        Self { permits: BTreeMap::new(), queue: BTreeMap::new() }
+    }
+}
+
+impl<W: Wake> Budget<W> {
+    /// Whether a permit is there for this flight, once those who came before it have theirs. It is not taken yet.
+    pub(crate) fn has_place(&mut self, applicant: Applicant, now: Instant, size: Size) -> bool {
+        self.queue.remove(&(applicant.since, applicant.attempt));
+        self.reap(now);
+        if self.permits.contains_key(&Holder::Called(applicant.attempt)) {
+            return true;
+        }
+        self.hand_over(now, size, Some(applicant.since));
+        self.permits.len() < size.limit
+    }
+
+    /// Gives the flight the permit that [`has_place`](Self::has_place) found, until the end of its lease.
+    pub(crate) fn take(&mut self, applicant: Applicant, fence: u64, until: Instant) {
+        self.permits.remove(&Holder::Called(applicant.attempt));
+        self.permits.insert(Holder::Leader(fence), until);
+    }
+
+    /// Lets the flight wait for its turn. Answers when to look, should nobody call: when the first permit ends.
+    pub(crate) fn queue(&mut self, applicant: Applicant, waker: W, now: Instant) -> Instant {
+        self.queue.insert((applicant.since, applicant.attempt), waker);
+        self.permits.values().min().copied().unwrap_or(now)
+    }
+
+    /// The flight wants no permit any more.
+    pub(crate) fn leave(&mut self, applicant: Applicant, now: Instant, size: Size) {
+        self.queue.remove(&(applicant.since, applicant.attempt));
+        self.permits.remove(&Holder::Called(applicant.attempt));
+        self.settle(now, size);
+    }
+
+    /// A leader that lives keeps its permit; one that was late has it again, because it does ask the provider.
+    pub(crate) fn renew(&mut self, fence: u64, until: Instant, now: Instant, size: Size) {
+        self.permits.insert(Holder::Leader(fence), until);
+        self.settle(now, size);
+    }
+
+    /// A leader is done.
+    pub(crate) fn give_back(&mut self, fence: u64, now: Instant, size: Size) {
+        self.permits.remove(&Holder::Leader(fence));
+        self.settle(now, size);
+    }
+
+    /// Permits that are out.
+    #[cfg(test)]
+    fn in_use(&self) -> usize {
+        self.permits.len()
+    }
+
+    fn settle(&mut self, now: Instant, size: Size) {
+        self.reap(now);
+        self.hand_over(now, size, None);
+    }
+
+    fn reap(&mut self, now: Instant) {
+        self.permits.retain(|_, until| *until > now);
+    }
+
+    /// Hands free permits to those who wait, up to whoever came at `before`.
+    fn hand_over(&mut self, now: Instant, size: Size, before: Option<Instant>) {
+        while self.permits.len() < size.limit
+            && let Some(first) = self.queue.first_entry()
+            && before.is_none_or(|before| first.key().0 < before)
+        {
+            let ((_, attempt), waker) = first.remove_entry();
+            // Who cannot be woken gets nothing; should it come by itself, it has its place still.
+            if waker.wake() {
+                self.permits.insert(Holder::Called(attempt), now + size.called_for);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+
+    const S: Duration = Duration::from_secs(1);
+    const SIZE: Size = Size { limit: 2, called_for: S };
+
+    /// Notes who was woken.
+    struct Bell {
+        name: u128,
+        woken: Rc<RefCell<Vec<u128>>>,
+        is_there: bool,
+    }
+
+    impl Wake for Bell {
+        fn wake(self) -> bool {
+            self.woken.borrow_mut().push(self.name);
+            self.is_there
+        }
+    }
+
+    struct Stage {
+        budget: Budget<Bell>,
+        start: Instant,
+        woken: Rc<RefCell<Vec<u128>>>,
+    }
+
+    impl Stage {
+        fn new() -> Self {
+            Self { budget: Budget::default(), start: Instant::now(), woken: Rc::default() }
+        }
+
+        fn applicant(&self, name: u128, since: u32) -> Applicant {
+            Applicant { attempt: Uuid::from_u128(name), since: self.start + since * S }
+        }
+
+        /// Takes a permit or queues, at second `at`; the fence is the name.
+        fn ask(&mut self, name: u64, since: u32, at: u32) -> bool {
+            let (now, applicant) = (self.start + at * S, self.applicant(name.into(), since));
+            let has_place = self.budget.has_place(applicant, now, SIZE);
+            if has_place {
+                self.budget.take(applicant, name, now + 10 * S);
+            } else {
+                self.queue(name, since, at, true);
+            }
+            has_place
+        }
+
+        fn queue(&mut self, name: u64, since: u32, at: u32, is_there: bool) {
+            let bell = Bell { name: name.into(), woken: Rc::clone(&self.woken), is_there };
+            self.budget.queue(self.applicant(name.into(), since), bell, self.start + at * S);
+        }
+
+        fn give_back(&mut self, fence: u64, at: u32) {
+            self.budget.give_back(fence, self.start + at * S, SIZE);
+        }
+    }
+
+    #[test]
+    fn permit_that_comes_free_is_kept_for_the_first_of_the_queue() {
+        let mut stage = Stage::new();
+        assert_eq!(
+            [stage.ask(1, 0, 0), stage.ask(2, 0, 0), stage.ask(3, 1, 1), stage.ask(4, 2, 2)],
+            [true, true, false, false]
+        );
+
+        stage.give_back(1, 3);
+
+        assert_eq!(*stage.woken.borrow(), [3]);
+        assert_eq!(stage.budget.in_use(), 2);
+        assert!(!stage.ask(5, 3, 3), "a newcomer overtook the queue");
+        assert!(stage.ask(3, 1, 3));
+        assert_eq!(stage.budget.in_use(), 2);
+    }
+
+    #[test]
+    fn who_does_not_come_when_called_loses_the_permit_but_not_its_place() {
+        let mut stage = Stage::new();
+        stage.ask(1, 0, 0);
+        stage.ask(2, 0, 0);
+        stage.ask(3, 1, 1);
+        stage.ask(4, 2, 2);
+        stage.give_back(1, 3);
+
+        // Second 4: the call of 3 is over.
+        assert!(stage.ask(4, 2, 4));
+        assert!(!stage.ask(3, 1, 5));
+        stage.ask(6, 6, 6);
+        stage.give_back(2, 7);
+
+        assert_eq!(*stage.woken.borrow(), [3, 3]);
+    }
+
+    #[test]
+    fn who_cannot_be_woken_holds_up_nobody() {
+        let mut stage = Stage::new();
+        stage.ask(1, 0, 0);
+        stage.ask(2, 0, 0);
+        stage.queue(3, 1, 1, false);
+        stage.queue(4, 2, 2, true);
+
+        stage.give_back(1, 3);
+
+        assert_eq!(*stage.woken.borrow(), [3, 4]);
+        assert!(stage.ask(4, 2, 3));
+    }
+
+    #[test]
+    fn permit_of_a_dead_leader_comes_back_with_its_lease() {
+        let mut stage = Stage::new();
+        stage.ask(1, 0, 0);
+        stage.ask(2, 0, 5);
+
+        assert!(!stage.ask(3, 9, 9));
+        assert!(stage.ask(3, 9, 10));
+    }
+
+    #[test]
+    fn late_leader_is_counted_again_and_nobody_is_admitted_beyond_it() {
+        let mut stage = Stage::new();
+        stage.ask(1, 0, 0);
+        stage.ask(2, 0, 0);
+        assert!([stage.ask(3, 10, 10), stage.ask(4, 10, 10)].iter().all(|led| *led));
+
+        stage.budget.renew(1, stage.start + 21 * S, stage.start + 11 * S, SIZE);
+        stage.give_back(3, 12);
+
+        assert_eq!(stage.budget.in_use(), 2);
+        assert!(!stage.ask(5, 13, 13));
+    }
+
+    #[test]
+    fn who_leaves_hands_its_place_on() {
+        let mut stage = Stage::new();
+        stage.ask(1, 0, 0);
+        stage.ask(2, 0, 0);
+        stage.ask(3, 1, 1);
+        stage.ask(4, 2, 2);
+        stage.give_back(1, 3);
+
+        stage.budget.leave(stage.applicant(3, 1), stage.start + 3 * S, SIZE);
+
+        assert_eq!(*stage.woken.borrow(), [3, 4]);
+    }
+}

@@ -1,0 +1,466 @@
+//! Whether the provider is to be left in peace: because it fails, or because it asked for it.
+//!
+//! One flight is one success or failure, whatever the number of its callers, and only what speaks of the provider's
+//! health counts: three dead tokens stop nobody. Half-open lets out exactly as many probes as are allowed; only they
+//! decide, and one whose leader is lost comes back with its lease. What was sent before an opening never decides.
+//!
+//! In Redis: `circuit`, `lua/lib/circuit.lua`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::FAIR_PAUSE;
+use crate::config::Config;
+use crate::error::Refusal;
+use crate::outcome::{LONGEST_RETRY_AFTER, Verdict};
+use crate::token::Hash;
+
+/// So many different sessions that are limited within [`LIMITED_WITHIN`] are a limit of everybody.
+const LIMITED_SESSIONS: usize = 3;
+const LIMITED_WITHIN: Duration = Duration::from_secs(10);
+
+/// The circuit of a namespace.
+#[derive(Debug, Default)]
+pub(crate) struct Circuit {
+    state: State,
+    /// The last fence given before it opened: what was sent until then does not decide.
+    opened_after: u64,
+    /// Sessions that the provider limited lately, and when.
+    limited: BTreeMap<Hash, Instant>,
+    /// When it is forgotten, unless it moves.
+    quiet_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+enum State {
+    Closed {
+        failures: u32,
+    },
+    Open {
+        until: Instant,
+        why: Why,
+    },
+    HalfOpen {
+        /// By fence, the end of the lease.
+        probes: BTreeMap<u64, Instant>,
+        why: Why,
+    },
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self::Closed { failures: 0 }
+    }
+}
+
+/// Why a circuit opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Why {
+    /// `breaker.max_failures` flights failed in a row, or a probe failed.
+    Failures,
+    /// The provider answered 503 with Retry-After.
+    RetryAfter,
+    /// The provider answered 429 to three sessions within 10 s.
+    SessionsLimited,
+}
+
+impl Why {
+    /// The word for it, as it stands in Redis.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failures => "failures",
+            Self::RetryAfter => "retry_after",
+            Self::SessionsLimited => "sessions_limited",
+        }
+    }
+
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        [Self::Failures, Self::RetryAfter, Self::SessionsLimited].into_iter().find(|why| why.word() == word)
+    }
+}
+
+/// The circuit breaker of a namespace, as somebody sees it who looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CircuitState {
+    /// Flights are led.
+    Closed {
+        /// Failed flights in a row.
+        failures: u32,
+    },
+    /// No flight is led.
+    Open {
+        /// When the first probe may go.
+        retry_after: Duration,
+        /// Why it opened.
+        why: Why,
+    },
+    /// `breaker.half_open_requests` flights may be led, and decide.
+    HalfOpen {
+        /// How many are.
+        probes: u32,
+        /// Why it opened.
+        why: Why,
+    },
+}
+
+/// How a flight may pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Passage {
+    Free,
+    /// As a probe, which decides.
+    Probe,
+}
+
+impl Circuit {
+    /// Whether a flight may be led now.
+    pub(crate) fn judge(&mut self, now: Instant, config: &Config) -> Result<Passage, Refusal> {
+        self.forget(now);
+        match &mut self.state {
+            State::Closed { .. } => Ok(Passage::Free),
+            State::Open { until, .. } if *until > now => Err(Refusal::CircuitOpen { retry_after: *until - now }),
+            State::Open { .. } => Ok(Passage::Probe),
+            State::HalfOpen { probes, .. } => {
+                probes.retain(|_, until| *until > now);
+                if probes.len() < config.breaker.half_open_requests as usize {
+                    return Ok(Passage::Probe);
+                }
+                let first = probes.values().min().map_or(Duration::ZERO, |until| *until - now);
+                Err(Refusal::CircuitOpen { retry_after: first.min(FAIR_PAUSE) })
+            }
+        }
+    }
+
+    /// A flight that may pass as a probe is led.
+    pub(crate) fn probe(&mut self, fence: u64, until: Instant, config: &Config) {
+        if let State::Open { why, .. } = self.state {
+            self.state = State::HalfOpen { probes: BTreeMap::new(), why };
+        }
+        if let State::HalfOpen { probes, .. } = &mut self.state {
+            probes.insert(fence, until);
+            self.quiet_at = Some(until + quiet(config));
+        }
+    }
+
+    /// A leader that lives keeps its probe, if it has one.
+    pub(crate) fn renew(&mut self, fence: u64, until: Instant, config: &Config) {
+        if let State::HalfOpen { probes, .. } = &mut self.state
+            && let Some(end) = probes.get_mut(&fence)
+        {
+            *end = until;
+            self.quiet_at = Some(until + quiet(config));
+        }
+    }
+
+    /// A leader is done, and its outcome says nothing here.
+    pub(crate) fn give_back(&mut self, fence: u64) {
+        if let State::HalfOpen { probes, .. } = &mut self.state {
+            probes.remove(&fence);
+        }
+    }
+
+    /// Learns from a flight that landed. `last_fence` is the last one given.
+    pub(crate) fn learn(
+        &mut self,
+        (fence, last_fence): (u64, u64),
+        verdict: Verdict,
+        session: Hash,
+        now: Instant,
+        config: &Config,
+    ) {
+        self.forget(now);
+        let opening = match verdict {
+            Verdict::Failing => Some((config.breaker.open_duration, Why::Failures)),
+            Verdict::FleetLimited(retry_after) => Some((retry_after.min(LONGEST_RETRY_AFTER), Why::RetryAfter)),
+            Verdict::Healthy | Verdict::Neutral | Verdict::SessionLimited(_) => None,
+        };
+        match &mut self.state {
+            State::Closed { failures } => {
+                if fence <= self.opened_after {
+                    return;
+                }
+                let opening = match verdict {
+                    Verdict::Healthy => {
+                        *failures = 0;
+                        None
+                    }
+                    Verdict::Failing => {
+                        *failures += 1;
+                        self.quiet_at = Some(now + quiet(config));
+                        if *failures >= config.breaker.max_failures { opening } else { None }
+                    }
+                    Verdict::FleetLimited(_) => opening,
+                    Verdict::SessionLimited(retry_after) => {
+                        self.limited.retain(|_, at| now < *at + LIMITED_WITHIN);
+                        self.limited.insert(session, now);
+                        self.quiet_at = Some(now + quiet(config).max(LIMITED_WITHIN));
+                        let pause = retry_after.unwrap_or(config.breaker.open_duration).min(LONGEST_RETRY_AFTER);
+                        (self.limited.len() >= LIMITED_SESSIONS).then_some((pause, Why::SessionsLimited))
+                    }
+                    Verdict::Neutral => None,
+                };
+                if let Some((pause, why)) = opening {
+                    self.open(now, pause, why, last_fence, config);
+                }
+            }
+            // Nothing was admitted since it opened.
+            State::Open { .. } => {}
+            State::HalfOpen { probes, .. } => {
+                let is_probe = probes.remove(&fence).is_some_and(|until| until > now);
+                if !is_probe {
+                    return;
+                }
+                if verdict == Verdict::Healthy {
+                    self.state = State::default();
+                    self.limited.clear();
+                    self.quiet_at = Some(now + quiet(config));
+                } else if let Some((pause, why)) = opening {
+                    self.open(now, pause, why, last_fence, config);
+                }
+            }
+        }
+    }
+
+    fn open(&mut self, now: Instant, pause: Duration, why: Why, last_fence: u64, config: &Config) {
+        let until = now + pause;
+        self.state = State::Open { until, why };
+        self.opened_after = last_fence;
+        self.limited.clear();
+        self.quiet_at = Some(until + quiet(config));
+    }
+
+    fn forget(&mut self, now: Instant) {
+        if self.quiet_at.is_some_and(|at| at <= now) {
+            *self = Self::default();
+        }
+    }
+
+    /// What somebody sees who looks.
+    pub(crate) fn state(&mut self, now: Instant) -> CircuitState {
+        self.forget(now);
+        match &self.state {
+            State::Closed { failures } => CircuitState::Closed { failures: *failures },
+            State::Open { until, why } if *until > now => CircuitState::Open { retry_after: *until - now, why: *why },
+            State::Open { why, .. } => CircuitState::HalfOpen { probes: 0, why: *why },
+            State::HalfOpen { probes, why } => {
+                let probes = probes.values().filter(|until| **until > now).count();
+                CircuitState::HalfOpen { probes: u32::try_from(probes).unwrap_or(u32::MAX), why: *why }
+            }
+        }
+    }
+}
+
+/// For how long a circuit that does not move is remembered: until no call can be under way that was begun before it
+/// moved. Failures that are further apart are not failures in a row.
+pub(crate) fn quiet(config: &Config) -> Duration {
+    config.call_limit() + config.breaker.open_duration
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Breaker;
+
+    const S: Duration = Duration::from_secs(1);
+
+    struct Stage {
+        circuit: Circuit,
+        config: Config,
+        start: Instant,
+        last_fence: u64,
+    }
+
+    impl Stage {
+        fn new(half_open_requests: u32) -> Self {
+            let breaker = Breaker { max_failures: 3, open_duration: 30 * S, half_open_requests };
+            let config = Config { breaker, ..Config::default() };
+            Self { circuit: Circuit::default(), config, start: Instant::now(), last_fence: 0 }
+        }
+
+        /// Leads at second `at`, if the circuit lets it.
+        fn lead(&mut self, at: u32) -> Result<u64, Duration> {
+            let now = self.start + at * S;
+            match self.circuit.judge(now, &self.config) {
+                Ok(passage) => {
+                    self.last_fence += 1;
+                    if passage == Passage::Probe {
+                        self.circuit.probe(self.last_fence, now + 10 * S, &self.config);
+                    }
+                    Ok(self.last_fence)
+                }
+                Err(refusal) => Err(refusal.retry_after()),
+            }
+        }
+
+        fn learn(&mut self, fence: u64, verdict: Verdict, at: u32) {
+            let session = Hash::of_probe(&fence.to_string());
+            self.learn_of(session, fence, verdict, at);
+        }
+
+        fn learn_of(&mut self, session: Hash, fence: u64, verdict: Verdict, at: u32) {
+            self.circuit.learn((fence, self.last_fence), verdict, session, self.start + at * S, &self.config);
+        }
+
+        fn fail(&mut self, times: u32, at: u32) {
+            for _ in 0..times {
+                let fence = self.lead(at).expect("closed");
+                self.learn(fence, Verdict::Failing, at);
+            }
+        }
+
+        fn state(&mut self, at: u32) -> CircuitState {
+            self.circuit.state(self.start + at * S)
+        }
+    }
+
+    #[test]
+    fn circuit_opens_after_failures_in_a_row_and_a_probe_closes_it() {
+        let mut stage = Stage::new(1);
+        stage.fail(2, 0);
+        let fence = stage.lead(0).expect("closed");
+        stage.learn(fence, Verdict::Healthy, 0);
+        stage.fail(2, 1);
+        assert_eq!(stage.state(1), CircuitState::Closed { failures: 2 });
+        stage.fail(1, 2);
+        assert_eq!(stage.state(2), CircuitState::Open { retry_after: 30 * S, why: Why::Failures });
+        assert_eq!(stage.lead(12), Err(20 * S));
+
+        assert_eq!(stage.state(32), CircuitState::HalfOpen { probes: 0, why: Why::Failures });
+        let probe = stage.lead(32).expect("a probe");
+        assert_eq!(stage.lead(32), Err(FAIR_PAUSE));
+        stage.learn(probe, Verdict::Healthy, 33);
+
+        assert_eq!(stage.state(33), CircuitState::Closed { failures: 0 });
+    }
+
+    #[test]
+    fn failed_probe_opens_it_for_the_whole_time_again() {
+        let mut stage = Stage::new(1);
+        stage.fail(3, 0);
+        let probe = stage.lead(30).expect("a probe");
+
+        stage.learn(probe, Verdict::Failing, 35);
+
+        assert_eq!(stage.lead(40), Err(25 * S));
+        stage.lead(65).expect("the next probe");
+    }
+
+    #[test]
+    fn exactly_as_many_probes_go_as_are_allowed() {
+        let mut stage = Stage::new(2);
+        stage.fail(3, 0);
+
+        assert!(stage.lead(30).is_ok());
+        assert!(stage.lead(31).is_ok());
+        assert!(stage.lead(31).is_err());
+        // The first one's lease is over: its leader is lost.
+        assert!(stage.lead(40).is_ok());
+        assert!(stage.lead(40).is_err());
+    }
+
+    #[test]
+    fn probe_that_tells_nothing_makes_way_for_the_next() {
+        let mut stage = Stage::new(1);
+        stage.fail(3, 0);
+        for verdict in [Verdict::Neutral, Verdict::SessionLimited(None)] {
+            let probe = stage.lead(30).expect("a probe");
+            stage.learn(probe, verdict, 30);
+        }
+        let probe = stage.lead(30).expect("a probe");
+        stage.circuit.give_back(probe);
+
+        assert!(stage.lead(30).is_ok());
+    }
+
+    #[test]
+    fn renewed_probe_keeps_its_place_and_a_lost_one_decides_nothing() {
+        let mut stage = Stage::new(1);
+        stage.fail(3, 0);
+        let probe = stage.lead(30).expect("a probe");
+        stage.circuit.renew(probe, stage.start + 50 * S, &stage.config);
+        assert!(stage.lead(45).is_err());
+
+        let next = stage.lead(50).expect("the first is lost");
+        stage.learn(probe, Verdict::Failing, 51);
+        assert_eq!(stage.state(51), CircuitState::HalfOpen { probes: 1, why: Why::Failures });
+        stage.learn(next, Verdict::Healthy, 52);
+
+        assert_eq!(stage.state(52), CircuitState::Closed { failures: 0 });
+    }
+
+    #[test]
+    fn results_of_calls_from_before_the_opening_decide_nothing() {
+        let mut stage = Stage::new(1);
+        let late: Vec<u64> = (0..5).map(|_| stage.lead(0).expect("closed")).collect();
+        stage.fail(3, 1);
+
+        stage.learn(late[0], Verdict::Healthy, 2);
+        stage.learn(late[1], Verdict::Failing, 20);
+        assert_eq!(stage.state(21), CircuitState::Open { retry_after: 10 * S, why: Why::Failures });
+        let probe = stage.lead(31).expect("a probe");
+        stage.learn(late[2], Verdict::Healthy, 32);
+        assert_eq!(stage.state(32), CircuitState::HalfOpen { probes: 1, why: Why::Failures });
+        stage.learn(probe, Verdict::Healthy, 33);
+        stage.learn(late[3], Verdict::Failing, 34);
+        stage.learn(late[4], Verdict::FleetLimited(S), 34);
+
+        assert_eq!(stage.state(34), CircuitState::Closed { failures: 0 });
+    }
+
+    #[test]
+    fn refused_tokens_and_clients_are_neither_success_nor_failure() {
+        let mut stage = Stage::new(1);
+        stage.fail(2, 0);
+        let fence = stage.lead(0).expect("closed");
+
+        stage.learn(fence, Verdict::Neutral, 0);
+
+        assert_eq!(stage.state(0), CircuitState::Closed { failures: 2 });
+    }
+
+    #[test]
+    fn provider_that_asks_everybody_to_stay_away_is_obeyed_for_five_minutes_at_most() {
+        let mut stage = Stage::new(1);
+        let fence = stage.lead(0).expect("closed");
+        stage.learn(fence, Verdict::FleetLimited(3600 * S), 0);
+
+        assert_eq!(stage.lead(1), Err(299 * S));
+        let probe = stage.lead(300).expect("one probe goes first");
+        assert!(stage.lead(300).is_err());
+        stage.learn(probe, Verdict::FleetLimited(7 * S), 300);
+        assert_eq!(stage.state(300), CircuitState::Open { retry_after: 7 * S, why: Why::RetryAfter });
+    }
+
+    #[test]
+    fn three_limited_sessions_hold_everybody_and_one_does_not() {
+        let mut stage = Stage::new(1);
+        let one = Hash::of_probe("one");
+        for at in 0..5 {
+            let fence = stage.lead(at).expect("closed");
+            stage.learn_of(one, fence, Verdict::SessionLimited(Some(60 * S)), at);
+        }
+        // The first is forgotten by now.
+        for at in [14, 20, 21] {
+            let fence = stage.lead(at).expect("closed");
+            stage.learn(fence, Verdict::SessionLimited(Some(60 * S)), at);
+        }
+
+        assert_eq!(stage.lead(21), Err(60 * S));
+        assert_eq!(stage.state(22), CircuitState::Open { retry_after: 59 * S, why: Why::SessionsLimited });
+    }
+
+    #[test]
+    fn quiet_circuit_is_forgotten() {
+        let mut stage = Stage::new(1);
+        stage.fail(2, 0);
+        assert_eq!(stage.state(89), CircuitState::Closed { failures: 2 });
+        assert_eq!(stage.state(90), CircuitState::Closed { failures: 0 });
+
+        stage.fail(3, 90);
+        assert!(matches!(stage.state(209), CircuitState::HalfOpen { .. }));
+        assert_eq!(stage.state(210), CircuitState::Closed { failures: 0 });
+    }
+}

@@ -1,0 +1,159 @@
+//! What the rules of admission go by, for a namespace in memory: what `circuit`, `attempts:<session>`, `permits` and
+//! `queue` are in Redis.
+
+use std::collections::HashMap;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::admission::attempts::Attempts;
+use crate::admission::budget::{Applicant, Budget, Size, Wake};
+use crate::admission::circuit::{Circuit, CircuitState, Passage};
+use crate::admission::{FAIR_PAUSE, Terms};
+use crate::config::Config;
+use crate::error::Refusal;
+use crate::outcome::Verdict;
+use crate::store::{Ask, Queued, Waiting};
+use crate::token::Hash;
+
+use super::record::Called;
+
+/// Locked after a flight's record, never before it.
+#[derive(Debug, Default)]
+pub(super) struct Gates {
+    circuit: Circuit,
+    sessions: HashMap<Hash, Attempts>,
+    budget: Budget<Bell>,
+}
+
+#[derive(Debug)]
+struct Bell(oneshot::Sender<()>);
+
+impl Wake for Bell {
+    fn wake(self) -> bool {
+        self.0.send(()).is_ok()
+    }
+}
+
+/// What the rules say to a flight that would lead.
+pub(super) enum Admission {
+    Admitted(Passage),
+    Queued(Queued),
+    Rejected(Refusal),
+}
+
+impl Gates {
+    /// Asks all rules; nothing is taken yet.
+    pub(super) fn admit(&mut self, ask: &Ask, terms: &Terms, now: Instant, config: &Config) -> Admission {
+        match self.judge(ask, terms, now, config) {
+            Ok(passage) => self.seat(ask, terms, passage, now, config),
+            Err(refusal) => {
+                self.leave_queue(ask, terms.queued_since, now, config);
+                Admission::Rejected(refusal)
+            }
+        }
+    }
+
+    fn judge(&mut self, ask: &Ask, terms: &Terms, now: Instant, config: &Config) -> Result<Passage, Refusal> {
+        if let Some(refusal) = &terms.pod_refuses {
+            return Err(refusal.clone());
+        }
+        let passage = self.circuit.judge(now, config)?;
+        let session = ask.identity.session;
+        let mut attempts = self.sessions.get(&session).copied().unwrap_or_default();
+        let judged = attempts.judge(now, config);
+        if judged.is_err() {
+            self.sessions.insert(session, attempts);
+        }
+        judged.map(|()| passage)
+    }
+
+    fn seat(&mut self, ask: &Ask, terms: &Terms, passage: Passage, now: Instant, config: &Config) -> Admission {
+        let applicant = Applicant { attempt: ask.attempt, since: terms.queued_since.unwrap_or(now) };
+        if self.budget.has_place(applicant, now, size(config)) {
+            return Admission::Admitted(passage);
+        }
+        if terms.patience.is_zero() {
+            return Admission::Rejected(Refusal::Budget { retry_after: FAIR_PAUSE });
+        }
+        let (bell, called) = oneshot::channel();
+        let look_at = self.budget.queue(applicant, Bell(bell), now);
+        let waiting = Waiting::Called(Called::new(called, look_at));
+        Admission::Queued(Queued { since: applicant.since, waiting })
+    }
+
+    /// The admitted flight leads: permit, probe and charge are its own. Answers what it is charged to.
+    pub(super) fn lead(
+        &mut self,
+        ask: &Ask,
+        terms: &Terms,
+        passage: Passage,
+        fence: u64,
+        now: Instant,
+        config: &Config,
+    ) -> Instant {
+        let until = now + config.lease;
+        let applicant = Applicant { attempt: ask.attempt, since: terms.queued_since.unwrap_or(now) };
+        self.budget.take(applicant, fence, until);
+        if passage == Passage::Probe {
+            self.circuit.probe(fence, until, config);
+        }
+        self.sessions.entry(ask.identity.session).or_default().charge(now, config)
+    }
+
+    pub(super) fn renew(&mut self, fence: u64, now: Instant, config: &Config) {
+        let until = now + config.lease;
+        self.budget.renew(fence, until, now, size(config));
+        self.circuit.renew(fence, until, config);
+    }
+
+    /// A leader is done: its permit and its probe are free.
+    pub(super) fn give_back(&mut self, fence: u64, now: Instant, config: &Config) {
+        self.budget.give_back(fence, now, size(config));
+        self.circuit.give_back(fence);
+    }
+
+    /// A flight landed: once, however often it is completed.
+    pub(super) fn landed(
+        &mut self,
+        (fence, last_fence): (u64, u64),
+        session: Hash,
+        verdict: Verdict,
+        now: Instant,
+        config: &Config,
+    ) {
+        self.circuit.learn((fence, last_fence), verdict, session, now, config);
+        if let Verdict::SessionLimited(Some(retry_after)) = verdict {
+            self.sessions.entry(session).or_default().hold(now, retry_after);
+        }
+    }
+
+    pub(super) fn uncharge(&mut self, session: Hash, charged: Instant) {
+        if let Some(attempts) = self.sessions.get_mut(&session) {
+            attempts.uncharge(charged);
+        }
+    }
+
+    /// A session that is over with its token.
+    pub(super) fn forget(&mut self, session: Hash) {
+        self.sessions.remove(&session);
+    }
+
+    pub(super) fn leave_queue(&mut self, ask: &Ask, since: Option<Instant>, now: Instant, config: &Config) {
+        if let Some(since) = since {
+            self.budget.leave(Applicant { attempt: ask.attempt, since }, now, size(config));
+        }
+    }
+
+    pub(super) fn clean_up(&mut self, now: Instant, config: &Config) {
+        self.sessions.retain(|_, attempts| !attempts.is_over(now, config));
+    }
+
+    pub(super) fn circuit_state(&mut self, now: Instant) -> CircuitState {
+        self.circuit.state(now)
+    }
+}
+
+fn size(config: &Config) -> Size {
+    Size { limit: config.max_concurrent_refreshes as usize, called_for: config.called_for() }
+}

@@ -1,0 +1,166 @@
+//! A flight as the store in memory knows it, and what tells those who wait for it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::outcome::{Class, Outcome};
+use crate::store::{Ask, Begun, Joined, Landed, LeaderSeen, Lease, News, Waiting};
+use crate::token::Hash;
+
+/// What `lock:<flight>` and `flight:<flight>` are in Redis.
+#[derive(Debug)]
+pub(super) struct Record {
+    pub(super) lock: Option<Lock>,
+    pub(super) state: State,
+    pub(super) claim: Hash,
+    pub(super) attempt: uuid::Uuid,
+    pub(super) fence: u64,
+    pub(super) started: Instant,
+    /// Leaders lost in a row.
+    pub(super) lost: u32,
+    pub(super) ends: Instant,
+    /// Made when the first pod joins.
+    pub(super) waiting: Option<watch::Sender<Option<Told>>>,
+    /// The success before the flight that is led now, and when the provider gave it: somebody may still come for it.
+    pub(super) last: Option<(Hash, Landed, Instant)>,
+    /// The attempt whose success landed last: completed again, it changes nothing.
+    pub(super) success_of: Option<uuid::Uuid>,
+    /// Whom the lead was charged to: the window of the session that began it.
+    pub(super) charged: Option<Instant>,
+}
+
+/// What waiting pods are told: whose claim landed, and with what.
+pub(super) type Told = (Hash, Landed);
+
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lock {
+    pub(super) fence: u64,
+    pub(super) until: Instant,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    Leading,
+    Lost,
+    Landed { outcome: Arc<Outcome>, at: Instant, fresh_until: Instant },
+}
+
+/// Told when a joined flight ends, or when it is time to see whether its leader still lives.
+#[derive(Debug)]
+pub(crate) struct Notice {
+    claim: Hash,
+    told: watch::Receiver<Option<Told>>,
+    look_at: Instant,
+}
+
+impl Notice {
+    pub(crate) async fn news(&mut self) -> News {
+        tokio::select! {
+            changed = self.told.changed() => match (changed, &*self.told.borrow_and_update()) {
+                // Handed over, not looked up: a newcomer may have led the next flight already.
+                (Ok(()), Some((claim, landed))) if *claim == self.claim => News::Landed(landed.clone()),
+                _ => News::Look,
+            },
+            () = tokio::time::sleep_until(self.look_at) => News::Look,
+        }
+    }
+}
+
+/// Told when a queued flight has a permit, or when it is time to see whether one has come back by itself.
+#[derive(Debug)]
+pub(crate) struct Called {
+    called: oneshot::Receiver<()>,
+    look_at: Instant,
+}
+
+impl Called {
+    pub(super) fn new(called: oneshot::Receiver<()>, look_at: Instant) -> Self {
+        Self { called, look_at }
+    }
+
+    pub(crate) async fn news(&mut self) -> News {
+        tokio::select! {
+            // Called, or whoever calls is gone: to look is right in both.
+            _ = &mut self.called => {}
+            () = tokio::time::sleep_until(self.look_at) => {}
+        }
+        News::Look
+    }
+}
+
+impl Record {
+    pub(super) fn is_led_at(&self, now: Instant) -> bool {
+        self.lock.as_ref().is_some_and(|lock| lock.until > now)
+    }
+
+    pub(super) fn is_over(&self, now: Instant) -> bool {
+        self.ends <= now && !self.is_led_at(now)
+    }
+
+    pub(super) fn is_success(&self) -> bool {
+        matches!(&self.state, State::Landed { outcome, .. } if outcome.class() == Class::Success)
+    }
+
+    pub(super) fn last_success(&self, now: Instant, waits: Duration) -> Option<(Hash, Landed, Instant)> {
+        match &self.state {
+            State::Landed { at, .. } if self.is_success() && *at + waits > now => {
+                self.landed(now).map(|landed| (self.claim, landed, *at))
+            }
+            State::Landed { .. } | State::Leading | State::Lost => self.last.clone(),
+        }
+    }
+
+    pub(super) fn join(&mut self, ask: &Ask, fence: u64, look_at: Instant, leader: LeaderSeen) -> Begun {
+        // Under the record's guard: whoever completes needs the guard too, so nothing is missed between.
+        let told = self.waiting.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
+        let claim = ask.identity.claim;
+        let fence = (self.claim == claim).then_some(fence);
+        Begun::Join(Joined { fence, leader, waiting: Waiting::Memory(Notice { claim, told, look_at }) })
+    }
+
+    pub(super) fn forgotten(lease: &Lease, now: Instant) -> Self {
+        Self {
+            lock: None,
+            state: State::Leading,
+            claim: lease.claim,
+            attempt: lease.attempt,
+            fence: lease.fence,
+            started: lease.started,
+            lost: 0,
+            ends: now,
+            waiting: None,
+            last: None,
+            success_of: None,
+            charged: None,
+        }
+    }
+
+    pub(super) fn landed(&self, now: Instant) -> Option<Landed> {
+        match &self.state {
+            State::Landed { outcome, at, .. } => Some(Landed {
+                outcome: Arc::clone(outcome),
+                fence: self.fence,
+                age: now.saturating_duration_since(*at),
+            }),
+            State::Leading | State::Lost => None,
+        }
+    }
+
+    pub(super) fn free(&mut self, lease: &Lease) {
+        if self.lock.as_ref().is_some_and(|lock| lock.fence == lease.fence) {
+            self.lock = None;
+        }
+    }
+
+    /// Whoever waits is told what landed, or to look.
+    pub(super) fn tell_waiting(&mut self, now: Instant) {
+        if let Some(waiting) = self.waiting.take()
+            && let Some(landed) = self.landed(now)
+        {
+            waiting.send_replace(Some((self.claim, landed)));
+        }
+    }
+}
