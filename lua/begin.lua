@@ -60,6 +60,12 @@ local budget = {permits = KEYS[6], counter = KEYS[7], queue = KEYS[8], limit = t
 -- The caller's place in the queue: for whom, and since when.
 local place, came_us = table.concat({pod, attempt, name}, ' '), now_us - (queued_us or 0)
 
+-- Whoever queues would have joined, had it come a moment later: what lands meanwhile is for it, however short that is
+-- fresh. To present the token once more would be a reuse.
+local function landed_while_queued(landed_at)
+  return queued_us ~= nil and passed_ms(landed_at, now) * 1000 < queued_us
+end
+
 local function begin()
   local owner = redis.call('GET', lock)
   local record = read_hash(flight)
@@ -90,11 +96,13 @@ local function begin()
   local is_fresh = state == 'landed' and left_ms(record.fresh_until, now, tonumber(record.fresh_ms)) > 0
   if state == 'landed' and record.claim == claim then
     -- A success of an older fence than the one that was joined came late, after the joining: it is for who waits, too.
-    if is_fresh or (joined > 0 and (tonumber(record.fence) >= joined or record.class == 'success')) then
+    if is_fresh or (joined > 0 and (tonumber(record.fence) >= joined or record.class == 'success'))
+      or landed_while_queued(record.landed_at) then
       return {'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed}
     end
   end
-  if joined > 0 and record.last_claim == claim and tonumber(record.last_fence) >= joined then
+  if record.last_claim == claim and ((joined > 0 and tonumber(record.last_fence) >= joined)
+    or landed_while_queued(record.last_landed_at)) then
     -- A newcomer leads already, but this is what was waited for.
     return {'landed', record.last_fence, record.last_attempt, passed_ms(record.last_landed_at, now), record.last_sealed}
   end

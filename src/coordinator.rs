@@ -313,7 +313,7 @@ where
 
     let ending = loop {
         match store.begin(&ask, fence, &inner.terms(queued_since)).await {
-            Ok(Begun::Landed(landed)) => break inner.landed(landed, joined_before),
+            Ok(Begun::Landed(landed)) => break inner.landed(landed, joined_before || queued_since.is_some()),
             // Whoever leads what was joined puts it back at its next renewal.
             Ok(Begun::Rejected(Refusal::Recovering { retry_after }))
                 if joined_before

@@ -95,16 +95,19 @@ impl MemoryPod {
         let same_claim = record.claim == ask.identity.claim;
 
         // First an outcome for me: it costs nobody anything.
-        if let State::Landed { fresh_until, .. } = record.state {
+        // Whoever queues would have joined, had it come a moment later: what lands meanwhile is for it, too.
+        let landed_while_queued = |at: Instant| terms.queued_since.is_some_and(|since| at > since);
+        if let State::Landed { fresh_until, at, .. } = record.state {
             // A success of an older fence than the one that was joined came late, after the joining.
-            let waited_for = joined.is_some_and(|fence| record.fence >= fence || record.is_success());
+            let waited_for =
+                joined.is_some_and(|fence| record.fence >= fence || record.is_success()) || landed_while_queued(at);
             if same_claim && (fresh_until > now || waited_for || record.attempt == ask.attempt) {
                 return Begun::Landed(record.landed(now).expect("BUG: the state was just matched"));
             }
         }
-        if let (Some(fence), Some((claim, last, at))) = (joined, &record.last)
+        if let Some((claim, last, at)) = &record.last
             && *claim == ask.identity.claim
-            && last.fence >= fence
+            && (joined.is_some_and(|fence| last.fence >= fence) || landed_while_queued(*at))
         {
             // A newcomer leads already, but this is what was waited for.
             let age = now.saturating_duration_since(*at);
