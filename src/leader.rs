@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
+use crate::admission::attempts;
 use crate::admission::reach::Reach;
 use crate::config::Config;
 use crate::flight::{Ending, Flight, Role};
@@ -75,6 +76,7 @@ impl Leader<'_> {
             Called::Answered(answer) => {
                 let outcome = judge(lease, answer);
                 self.see_reach(&outcome);
+                self.see_lifetime(ask, &outcome);
                 let verdict = outcome.verdict();
                 (Arc::new(outcome), verdict)
             }
@@ -247,6 +249,21 @@ impl Leader<'_> {
         match outcome.class() {
             Class::NotSent => reach.failed(Instant::now(), &self.config.breaker),
             Class::Success | Class::Denied | Class::Busy | Class::Unknown | Class::Lost => reach.succeeded(),
+        }
+    }
+
+    /// A session that outlives its refresh tokens refreshes whenever its access token expires. Where that is more
+    /// often than it may, it is refused through no fault of its own: told once, counted always.
+    fn see_lifetime(&self, ask: &Ask, outcome: &Outcome) {
+        let Outcome::Success(tokens) = outcome else { return };
+        let Some(lifetime) = tokens.expires_in() else { return };
+        let outlives_its_tokens = ask.identity.session != ask.identity.flight || tokens.refresh_token().is_none();
+        if outlives_its_tokens && attempts::would_starve(lifetime, self.config) && self.counters.starving.add_one() == 0
+        {
+            warn!(?lifetime, max_refresh_attempts = self.config.max_refresh_attempts,
+                refresh_attempt_window = ?self.config.refresh_attempt_window,
+                "access tokens live so short that sessions will use up their attempts: raise max_refresh_attempts, \
+                 or shorten refresh_attempt_window");
         }
     }
 

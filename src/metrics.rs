@@ -100,6 +100,8 @@ counters! {
     leases_lost,
     /// Flights given up because the store was out of reach.
     store_outages,
+    /// Access tokens that live so short that their session will use up its attempts (`max_refresh_attempts`).
+    starving,
     /// Outcomes that Redis held and that could not be opened.
     unopened,
     /// Outcomes and calls to look that came by push.
@@ -114,9 +116,9 @@ counters! {
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
-    /// A statistic, ordered with nothing.
-    pub(crate) fn add_one(&self) {
-        self.0.fetch_add(1, Ordering::Relaxed);
+    /// Counts one more; answers how many there were before. A statistic, ordered with nothing.
+    pub(crate) fn add_one(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
     }
 
     fn get(&self) -> u64 {

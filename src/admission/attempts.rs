@@ -75,6 +75,11 @@ impl Attempts {
     }
 }
 
+/// Whether a session that refreshes whenever its access token has expired uses up its attempts.
+pub(crate) fn would_starve(lifetime: Duration, config: &Config) -> bool {
+    lifetime.saturating_mul(config.max_refresh_attempts) < config.refresh_attempt_window
+}
+
 fn left(until: Option<Instant>, now: Instant) -> Option<Duration> {
     until.map(|until| until.saturating_duration_since(now)).filter(|left| !left.is_zero())
 }
@@ -139,6 +144,13 @@ mod tests {
         attempts.uncharge(charged);
 
         assert!(!attempts.is_over(start + 11 * S, &config()));
+    }
+
+    #[test]
+    fn access_token_that_outlives_its_share_of_the_window_starves_nobody() {
+        assert!(would_starve(Duration::from_millis(4999), &config()));
+        assert!(!would_starve(5 * S, &config()));
+        assert!(!would_starve(Duration::MAX, &config()));
     }
 
     #[test]

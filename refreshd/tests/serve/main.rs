@@ -8,6 +8,7 @@ mod redis;
 
 mod drain;
 mod fleet;
+mod lifetimes;
 mod limits;
 mod onward;
 mod refresh;
