@@ -55,6 +55,8 @@ pub struct Config {
     /// How long a call to Redis may take, retries included, before the store counts as out of reach. Default: 1 s.
     /// At most `lease`.
     pub store_timeout: Duration,
+    /// What to do while the store is out of reach. Default: [`OnStoreOutage::Reject`].
+    pub on_store_outage: OnStoreOutage,
     /// Keys the hashes that stand in Redis, so that tokens of little entropy (under 128 bits) cannot be guessed
     /// from them. 32 bytes or more, the same in all pods. Default: none.
     pub pepper: Option<Secret>,
@@ -129,6 +131,20 @@ pub enum Uncertain {
     Never,
 }
 
+/// What to do while Redis is out of reach.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum OnStoreOutage {
+    /// Refuse as transient, with a time to come again. Nobody's session ends, and no token is presented twice.
+    #[default]
+    Reject,
+    /// After a whole `lease` without Redis, go on within the pod: one flight per token and the limits hold in each pod
+    /// alone. Pods that are cut off from Redis do not see each other, so two of them **may present one token twice**.
+    /// For providers with a grace window or without rotation, and for fleets that pin a session to a pod. Each such
+    /// flight is counted (`led_alone`) and logged.
+    Local,
+}
+
 impl Default for Config {
     fn default() -> Self {
         Self {
@@ -144,6 +160,7 @@ impl Default for Config {
             uncertain: Uncertain::Retry,
             uncertain_memory: Duration::from_secs(60 * 60),
             store_timeout: Duration::from_secs(1),
+            on_store_outage: OnStoreOutage::Reject,
             pepper: None,
             max_refresh_attempts: 5,
             refresh_attempt_window: Duration::from_secs(5 * 60),

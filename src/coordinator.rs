@@ -387,7 +387,9 @@ where
                 tokio::time::sleep(RETRY_AFTER).await;
             }
             Err(error) => {
-                disown(Arc::clone(&inner), ask, queued_since);
+                if error.may_have_run || queued_since.is_some() {
+                    disown(Arc::clone(&inner), ask, queued_since);
+                }
                 break overtaken.unwrap_or_else(|| Ending::failed(inner.outage(error)));
             }
         }

@@ -175,6 +175,7 @@ impl Leader<'_> {
         let ours = ended(lease, Arc::clone(&outcome));
         let mut gaps = self.store.gaps();
         let mut renewed = Instant::now();
+        let mut held = None;
         let mut pauses = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(20))
             .with_max_delay(Duration::from_secs(1))
@@ -200,6 +201,7 @@ impl Leader<'_> {
             // The callers of this pod need not wait for the store. The flight stays: who comes here meanwhile gets
             // the outcome too, instead of asking a store that does not know it yet.
             flight.tell(ours.clone());
+            held = held.or_else(|| self.store.hold());
             if answered.elapsed() >= hold || self.overdue.is_cancelled() {
                 error!(flight = %lease.flight, fence = lease.fence, class = outcome.class().word(), %error,
                     "the outcome could not be shared: other pods will find a lost leader");

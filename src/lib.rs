@@ -28,7 +28,7 @@ mod metrics;
 mod pressure;
 
 pub use admission::circuit::{CircuitState, Why};
-pub use config::{Breaker, Config, ConfigError, MemoryPressure, Uncertain};
+pub use config::{Breaker, Config, ConfigError, MemoryPressure, OnStoreOutage, Uncertain};
 pub use coordinator::{RefreshCoordinator, Refreshed};
 pub use error::{ConnectError, InvalidRefresh, RefreshError, Refusal};
 pub use flight::Role;

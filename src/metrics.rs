@@ -50,6 +50,8 @@ counters! {
     gone,
     /// Flights this pod led: calls of a refresh function.
     led,
+    /// Flights this pod led without Redis (`on_store_outage = local`).
+    led_alone,
     /// Flights this pod joined because another pod led them.
     joined_fleet,
     /// Flights answered with an outcome that was there already.

@@ -90,6 +90,8 @@ pub(crate) struct Lease {
     /// When the answer came, which is after that.
     pub(crate) granted: Instant,
     pub(crate) before: Before,
+    /// Given by the pod itself, without the fleet (`on_store_outage = local`).
+    pub(crate) is_alone: bool,
 }
 
 /// What is known of the token when a leader starts.
@@ -170,11 +172,25 @@ pub(crate) enum Standing {
     Stale,
 }
 
-/// The store gave no answer. Whether it did what it was asked is not known.
+/// The store gave no answer.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{reason}")]
 pub(crate) struct StoreError {
     pub(crate) reason: String,
+    /// Whether it may have done, or may still do, what it was asked.
+    pub(crate) may_have_run: bool,
+}
+
+impl StoreError {
+    /// Asked, and no answer that counts.
+    pub(crate) fn unanswered(reason: String) -> Self {
+        Self { reason, may_have_run: true }
+    }
+
+    /// Known to be of no use, and therefore not asked.
+    pub(crate) fn not_asked(reason: String) -> Self {
+        Self { reason, may_have_run: false }
+    }
 }
 
 impl Store {
@@ -222,7 +238,7 @@ impl Store {
         match self {
             // A begin in memory is never on its way.
             Self::Memory(memory) => memory.leave_queue(ask, queued_since),
-            Self::Redis(redis) => redis.disown(ask).await?,
+            Self::Redis(redis) => redis.disown(ask, queued_since).await?,
         }
         Ok(())
     }
@@ -243,7 +259,16 @@ impl Store {
         }
     }
 
-    /// Told when the store may have forgotten what it held.
+    /// Notes an outcome that could not be shared yet: it goes first when the store is back. Until the guard is
+    /// dropped.
+    pub(crate) fn hold(&self) -> Option<redis::Held> {
+        match self {
+            Self::Memory(_) => None,
+            Self::Redis(redis) => Some(redis.hold()),
+        }
+    }
+
+    /// Told when the store may have forgotten what it held, and when it is back.
     pub(crate) fn gaps(&self) -> Gaps {
         match self {
             Self::Memory(_) => Gaps(None),

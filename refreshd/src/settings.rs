@@ -9,7 +9,9 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use clap::builder::ValueParser;
-use refresh_coordinator::{Breaker, Config, ConfigError, ConnectError, MemoryPressure, Secret, Uncertain};
+use refresh_coordinator::{
+    Breaker, Config, ConfigError, ConnectError, MemoryPressure, OnStoreOutage, Secret, Uncertain,
+};
 
 // Where a fleet agrees, and by which rules. No doc comment: clap would take it for the subcommand's own text.
 #[derive(Clone, Debug, clap::Args)]
@@ -69,6 +71,9 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "TIME", env = "REFRESHD_STORE_TIMEOUT",
         default_value_t = Span(Config::default().store_timeout))]
     store_timeout: Span,
+    /// What to do while Redis is out of reach
+    #[arg(long, value_name = "POLICY", env = "REFRESHD_ON_STORE_OUTAGE", value_enum, default_value_t = Outage::Reject)]
+    on_store_outage: Outage,
     /// How many refreshes a session may have in a window, successes too; the next one starts its cooldown
     #[arg(long, value_name = "N", env = "REFRESHD_MAX_REFRESH_ATTEMPTS",
         default_value_t = Config::default().max_refresh_attempts)]
@@ -119,6 +124,14 @@ enum Policy {
     Never,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Outage {
+    /// Refuse as transient: nobody's session ends
+    Reject,
+    /// After a whole --lease go on within this process; processes that do so may present one token twice
+    Local,
+}
+
 impl Settings {
     /// The settings as the library takes them, validated; `upstream` is left to whoever knows it.
     pub(crate) fn config(&self) -> Result<Config, BadSetting> {
@@ -139,6 +152,10 @@ impl Settings {
             },
             uncertain_memory: self.uncertain_memory.0,
             store_timeout: self.store_timeout.0,
+            on_store_outage: match self.on_store_outage {
+                Outage::Reject => OnStoreOutage::Reject,
+                Outage::Local => OnStoreOutage::Local,
+            },
             pepper: self.pepper()?,
             max_refresh_attempts: self.max_refresh_attempts,
             refresh_attempt_window: self.refresh_attempt_window.0,

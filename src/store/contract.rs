@@ -675,6 +675,12 @@ mod on_redis {
 
         assert!(refused.reason.contains("maxmemory"), "{refused}");
         redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+        // The pod has to find out first.
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+        while stage.b.check().await.is_err() {
+            assert!(tokio::time::Instant::now() < deadline, "redis takes writes again");
+            redis.wait(Duration::from_millis(5)).await;
+        }
         assert_eq!(access_token(&landed(&stage.b, &ask("t"), None).await), "one");
     }
 }

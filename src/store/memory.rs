@@ -191,6 +191,7 @@ impl MemoryPod {
             started: now,
             granted: now,
             before,
+            is_alone: false,
         };
         let record = Record {
             lock: Some(Lock { fence, until }),
@@ -314,6 +315,21 @@ impl MemoryPod {
 
     pub(crate) fn leave_queue(&self, ask: &Ask, since: Option<Instant>) {
         self.gates().leave_queue(ask, since, Instant::now(), &self.config);
+    }
+
+    /// Whether somebody leads this flight.
+    pub(crate) fn is_led(&self, flight: &Hash) -> bool {
+        self.namespace.flights.get(flight).is_some_and(|record| record.is_led_at(Instant::now()))
+    }
+
+    /// Fences given from now on are higher.
+    pub(crate) fn raise_fence(&self, fence: u64) {
+        self.namespace.last_fence.fetch_max(fence, Ordering::Relaxed);
+    }
+
+    /// The last fence given.
+    pub(crate) fn last_fence(&self) -> u64 {
+        self.namespace.last_fence.load(Ordering::Relaxed)
     }
 
     pub(crate) fn circuit_state(&self) -> CircuitState {

@@ -11,27 +11,33 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 mod agreement;
+mod alone;
+mod completer;
 mod inbox;
 mod keys;
 mod lanes;
 mod looker;
 mod meta;
+mod outage;
+mod prober;
 mod records;
 mod rules;
 mod scripts;
 mod waiters;
 
 use self::agreement::Agreement;
+use self::alone::Alone;
+use self::completer::{Completer, Landing};
 use self::inbox::Inbox;
 use self::keys::Keys;
 use self::lanes::Lanes;
 use self::looker::{Looker, next_look};
 use self::meta::Entrance;
-use self::records::{Opener, seal};
-use self::scripts::{
-    BeginReply, CompleteReply, Rejected, Reply, Scripts, before_word, read_begin, read_circuit, read_complete,
-    verdict_words,
-};
+pub(crate) use self::outage::Held;
+use self::outage::Outage;
+use self::prober::Prober;
+use self::records::Opener;
+use self::scripts::{BeginReply, CompleteReply, Rejected, Reply, Scripts, before_word, read_begin, read_circuit};
 pub(crate) use self::waiters::Ticket;
 use self::waiters::{Awaited, Waiters};
 use super::{
@@ -39,7 +45,7 @@ use super::{
 };
 use crate::admission::circuit::{CircuitState, quiet};
 use crate::admission::{FAIR_PAUSE, Terms};
-use crate::config::{Config, Uncertain};
+use crate::config::{Config, OnStoreOutage, Uncertain};
 use crate::error::{ConnectError, Refusal};
 use crate::metrics::Counters;
 use crate::outcome::Outcome;
@@ -57,6 +63,11 @@ pub(crate) struct RedisStore {
     /// The highest fence this pod has seen: how it notices that Redis has forgotten.
     highest_fence: Arc<AtomicU64>,
     agreement: Arc<Agreement>,
+    outage: Arc<Outage>,
+    prober: Arc<Prober>,
+    /// Where the policy is to go on alone.
+    alone: Option<Arc<Alone>>,
+    completer: Arc<Completer>,
     jitter: Duration,
     closed: CancellationToken,
 }
@@ -74,7 +85,9 @@ impl RedisStore {
         let client_name = format!("refresh-coordinator:{}:{pod}", config.namespace);
         let entrance = Entrance { keys: Arc::clone(&keys), address: info.addr().to_string() };
 
-        let lanes = Lanes::connect(info.clone(), client_name.clone(), config.store_timeout)
+        let gaps = Arc::new(watch::Sender::new(0));
+        let outage = Arc::new(Outage::new(Arc::clone(&gaps), config.store_timeout));
+        let lanes = Lanes::connect(info.clone(), client_name.clone(), config.store_timeout, Arc::clone(&outage))
             .await
             .map_err(|error| entrance.refused(&error))?;
         let lanes = Arc::new(lanes);
@@ -89,7 +102,7 @@ impl RedisStore {
             waiters: Arc::clone(&waiters),
             counters: Arc::clone(&counters),
             subscribed: false.into(),
-            gaps: watch::Sender::new(0),
+            gaps,
             highest_fence: Arc::clone(&highest_fence),
         });
         let subscription = inbox.subscribe().await.map_err(|error| entrance.refused(&error))?;
@@ -114,6 +127,27 @@ impl RedisStore {
         let agreement =
             Arc::new(Agreement::new(entrance, Arc::clone(&lanes), Arc::clone(&scripts), Arc::clone(&config)));
         tokio::spawn(Arc::clone(&agreement).keep(inbox.gaps.subscribe(), closed.clone()));
+        let alone = match config.on_store_outage {
+            OnStoreOutage::Reject => None,
+            OnStoreOutage::Local => Some(Arc::new(Alone::new(&config, &counters))),
+        };
+        let prober = Arc::new(Prober {
+            outage: Arc::clone(&outage),
+            lanes: Arc::clone(&lanes),
+            scripts: Arc::clone(&scripts),
+            keys: Arc::clone(&keys),
+            highest_fence: Arc::clone(&highest_fence),
+            alone: alone.clone(),
+            config: Arc::clone(&config),
+        });
+        let completer = Arc::new(Completer {
+            pod: pod.to_owned(),
+            config: Arc::clone(&config),
+            keys: Arc::clone(&keys),
+            scripts: Arc::clone(&scripts),
+            lanes: Arc::clone(&lanes),
+        });
+        tokio::spawn(Arc::clone(&prober).run(closed.clone()));
         Ok(Self {
             pod: pod.to_owned(),
             config,
@@ -125,6 +159,10 @@ impl RedisStore {
             waiters,
             highest_fence,
             agreement,
+            outage,
+            prober,
+            alone,
+            completer,
             jitter,
             closed,
         })
@@ -132,6 +170,10 @@ impl RedisStore {
 
     pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
         self.agreement.holds()?;
+        if let Some(begun) = self.begin_alone(ask, joined, terms) {
+            return Ok(begun);
+        }
+        self.outage.admits()?;
         let flight = ask.identity.flight;
         let claim = ask.identity.claim.to_string();
         // First the ticket, then the question: an outcome that lands between the two finds somebody waiting.
@@ -150,7 +192,7 @@ impl RedisStore {
             Uncertain::Retry => "retry",
             Uncertain::Never => "never",
         });
-        call.arg(ms(self.memory_of_lost())).arg(ms(self.config.wait_timeout));
+        call.arg(ms(memory_of_lost(&self.config))).arg(ms(self.config.wait_timeout));
         call.arg(if terms.pod_refuses.is_none() { "yes" } else { "no" });
         call.arg(terms.queued_since.map_or(String::new(), |since| since.elapsed().as_micros().to_string()));
         call.arg(if terms.patience.is_zero() { "none" } else { "queue" });
@@ -177,6 +219,9 @@ impl RedisStore {
                 self.see(fence);
                 let Ask { identity, attempt } = ask;
                 let claim = identity.claim;
+                if let Some(alone) = &self.alone {
+                    alone.leads_for_fleet(flight);
+                }
                 Begun::Lead(Lease {
                     flight,
                     claim,
@@ -185,6 +230,7 @@ impl RedisStore {
                     started: asked,
                     granted: Instant::now(),
                     before,
+                    is_alone: false,
                 })
             }
             BeginReply::Join { fence, claim: theirs, leader, look } => {
@@ -215,12 +261,25 @@ impl RedisStore {
                 Begun::Rejected(refusal.unwrap_or(Refusal::MemoryPressure { retry_after: FAIR_PAUSE }))
             }
             BeginReply::Abandoned => {
-                return Err(StoreError { reason: "the attempt was given up before redis answered".to_owned() });
+                return Err(StoreError::not_asked("the attempt was given up before redis answered".to_owned()));
             }
         })
     }
 
+    /// Where the policy is to go on alone: without Redis for a whole lease, or where the flight was begun so.
+    fn begin_alone(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Option<Begun> {
+        let alone = self.alone.as_ref()?;
+        let is_cut_off = self.outage.since().is_some_and(|since| since.elapsed() >= self.config.lease);
+        if !is_cut_off && !alone.is_flying(&ask.identity.flight) {
+            return None;
+        }
+        alone.begin(ask, joined, terms, self.highest_fence.load(Ordering::Relaxed))
+    }
+
     pub(crate) async fn renew(&self, lease: &Lease) -> Result<Renewed, StoreError> {
+        if let Some(alone) = self.alone.as_ref().filter(|_| lease.is_alone) {
+            return Ok(alone.renew(lease));
+        }
         let mut call = self.scripts.renew.prepare_invoke();
         call.key(self.keys.lock(&lease.flight)).key(self.keys.flight(&lease.flight));
         call.key(self.keys.fence()).key(self.keys.recovering());
@@ -229,7 +288,7 @@ impl RedisStore {
         call.arg(self.owner(lease)).arg(lease.attempt.to_string()).arg(lease.claim.to_string());
         call.arg(lease.fence).arg(self.highest_fence.load(Ordering::Relaxed));
         call.arg(ms(self.config.lease)).arg(ms(lease.started.elapsed())).arg(before_word(lease.before));
-        call.arg(ms(self.memory_of_lost()));
+        call.arg(ms(memory_of_lost(&self.config)));
         rules::budget(&mut call, &self.config);
         call.arg(ms(quiet(&self.config))).arg(self.keys.channels());
         let reply = Reply::new("renew", self.lanes.run(&call).await?);
@@ -246,41 +305,65 @@ impl RedisStore {
         ask: &Ask,
         completion: &Completion,
     ) -> Result<Standing, StoreError> {
-        let Completion { outcome, verdict, held } = completion;
-        let session = &ask.identity.session;
-        let sealed = seal(&ask.identity, &self.config, lease, outcome);
-        let mut call = self.scripts.complete.prepare_invoke();
-        call.key(self.keys.lock(&lease.flight)).key(self.keys.flight(&lease.flight)).key(self.keys.fence());
-        rules::all_keys(&mut call, &self.keys, session);
-        call.arg(self.owner(lease)).arg(lease.attempt.to_string()).arg(lease.claim.to_string()).arg(lease.fence);
-        // Of the outcome itself, also where it is too large to be shared: what became of the token stays true.
-        call.arg(outcome.class().word()).arg(outcome.token_state().word());
-        let took = lease.granted.elapsed().saturating_sub(*held);
-        call.arg(ms(*held)).arg(ms(took)).arg(ms(self.config.store_timeout));
-        call.arg(ms(outcome.fresh_for(&self.config)))
-            .arg(outcome.lives_for().map_or(String::new(), |lives| ms(lives).to_string()));
-        call.arg(ms(outcome.kept_for(&self.config)));
-        call.arg(ms(self.config.wait_timeout)).arg(ms(self.memory_of_lost())).arg(ms(self.config.lease));
-        call.arg(lease.flight.to_string()).arg(self.keys.channels()).arg(&sealed);
-        call.arg(session.to_string()).arg(if outcome.is_charged() { "charged" } else { "free" });
-        let (verdict, stay_away) = verdict_words(*verdict);
-        call.arg(verdict).arg(stay_away.map_or(String::new(), |pause| ms(pause).to_string()));
-        rules::circuit(&mut call, &self.config);
-        rules::budget(&mut call, &self.config);
-        let reply = Reply::new("complete", self.lanes.run(&call).await?);
-        Ok(match read_complete(reply)? {
+        let landing = self.completer.landing(lease, ask, completion);
+        if let Some(alone) = self.alone.as_ref().filter(|_| lease.is_alone) {
+            return Ok(self.complete_alone(alone, lease, ask, completion, landing).await);
+        }
+        let reply = self.completer.complete(&landing).await?;
+        if let Some(alone) = &self.alone {
+            alone.landed_for_fleet(lease.flight, completion.outcome.fresh_for(&self.config));
+        }
+        Ok(self.standing(ask, reply))
+    }
+
+    /// First in Redis where that is back, so that whoever waits here finds it there; else when it is.
+    async fn complete_alone(
+        &self,
+        alone: &Alone,
+        lease: &Lease,
+        ask: &Ask,
+        completion: &Completion,
+        landing: Landing,
+    ) -> Standing {
+        let shared = match self.outage.admits() {
+            Ok(()) => self.completer.complete(&landing).await,
+            Err(outage) => Err(outage),
+        };
+        let here = alone.complete(lease, ask, completion);
+        match shared {
+            Ok(reply) => self.standing(ask, reply),
+            Err(_) => {
+                let later = Arc::clone(&self.completer).complete_later(landing, self.gaps(), self.hold());
+                tokio::spawn(self.closed.clone().run_until_cancelled_owned(later));
+                here
+            }
+        }
+    }
+
+    fn standing(&self, ask: &Ask, reply: CompleteReply) -> Standing {
+        match reply {
             CompleteReply::Landed => Standing::Ours,
             CompleteReply::Stale => Standing::Stale,
             CompleteReply::Stands(record) => self.opener(ask).open(&record).map_or(Standing::Stale, Standing::Theirs),
-        })
+        }
     }
 
     pub(crate) async fn abandon(&self, lease: &Lease, ask: &Ask) -> Result<(), StoreError> {
+        if let Some(alone) = &self.alone {
+            if lease.is_alone {
+                alone.abandon(lease, ask);
+                return Ok(());
+            }
+            alone.gave_back_to_fleet(&lease.flight);
+        }
         self.give_back(ask, lease.fence).await
     }
 
     /// Makes an attempt arrive as abandoned whose `begin` may still be on its way, or gives its lead back.
-    pub(crate) async fn disown(&self, ask: &Ask) -> Result<(), StoreError> {
+    pub(crate) async fn disown(&self, ask: &Ask, queued_since: Option<Instant>) -> Result<(), StoreError> {
+        if let Some(alone) = &self.alone {
+            alone.leave_queue(ask, queued_since);
+        }
         self.give_back(ask, 0).await
     }
 
@@ -305,11 +388,15 @@ impl RedisStore {
         read_circuit(Reply::new("circuit", self.lanes.run(&call).await?))
     }
 
+    /// Whether a flight could be begun now.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
-        let mut call = self.scripts.look.prepare_invoke();
-        // The fence is no lock: whatever it holds, the reply is 'changed', and it came from Redis.
-        call.key(self.keys.fence()).arg("-");
-        self.lanes.run::<Vec<String>>(&call).await.map(drop)
+        self.agreement.holds()?;
+        self.outage.admits()?;
+        self.prober.probe().await
+    }
+
+    pub(crate) fn hold(&self) -> Held {
+        self.outage.hold()
     }
 
     /// Counts the times the subscription was made again: Redis may have forgotten what it held.
@@ -333,11 +420,6 @@ impl RedisStore {
     fn see(&self, fence: u64) {
         self.highest_fence.fetch_max(fence, Ordering::Relaxed);
     }
-
-    /// How long it is remembered that a leader was lost.
-    fn memory_of_lost(&self) -> Duration {
-        self.config.uncertain_memory.max(self.config.retry_lost_after())
-    }
 }
 
 impl Drop for RedisStore {
@@ -350,6 +432,11 @@ impl std::fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisStore").field("pod", &self.pod).finish_non_exhaustive()
     }
+}
+
+/// How long it is remembered that a leader was lost.
+fn memory_of_lost(config: &Config) -> Duration {
+    config.uncertain_memory.max(config.retry_lost_after())
 }
 
 /// Whole milliseconds, rounded up: a setting of less than one is not none.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use refresh_coordinator::{Breaker, Config, MemoryPressure, Secret, Uncertain};
+use refresh_coordinator::{Breaker, Config, MemoryPressure, OnStoreOutage, Secret, Uncertain};
 use serde::{Deserialize, Serialize};
 
 /// [`Config`] without its secret, durations in milliseconds.
@@ -20,6 +20,7 @@ pub(super) struct Rules {
     pub(super) uncertain: Policy,
     pub(super) uncertain_memory_ms: u64,
     pub(super) store_timeout_ms: u64,
+    pub(super) goes_on_alone: bool,
     pub(super) pepper: bool,
     pub(super) max_refresh_attempts: u32,
     pub(super) refresh_attempt_window_ms: u64,
@@ -66,6 +67,7 @@ impl Rules {
             uncertain,
             uncertain_memory,
             store_timeout,
+            on_store_outage,
             pepper,
             max_refresh_attempts,
             refresh_attempt_window,
@@ -93,6 +95,7 @@ impl Rules {
             },
             uncertain_memory_ms: ms(*uncertain_memory),
             store_timeout_ms: ms(*store_timeout),
+            goes_on_alone: *on_store_outage == OnStoreOutage::Local,
             pepper: pepper.is_some(),
             max_refresh_attempts: *max_refresh_attempts,
             refresh_attempt_window_ms: ms(*refresh_attempt_window),
@@ -130,6 +133,7 @@ impl Rules {
             },
             uncertain_memory: Duration::from_millis(self.uncertain_memory_ms),
             store_timeout: Duration::from_millis(self.store_timeout_ms),
+            on_store_outage: if self.goes_on_alone { OnStoreOutage::Local } else { OnStoreOutage::Reject },
             pepper,
             max_refresh_attempts: self.max_refresh_attempts,
             refresh_attempt_window: Duration::from_millis(self.refresh_attempt_window_ms),

@@ -11,6 +11,7 @@ mod fleet;
 mod lifetimes;
 mod limits;
 mod onward;
+mod outage;
 mod refresh;
 mod secrets;
 mod start;

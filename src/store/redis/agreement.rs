@@ -36,7 +36,7 @@ impl Agreement {
     pub(super) fn holds(&self) -> Result<(), StoreError> {
         match self.broken.get() {
             None => Ok(()),
-            Some(reason) => Err(StoreError { reason: reason.clone() }),
+            Some(reason) => Err(StoreError::not_asked(reason.clone())),
         }
     }
 

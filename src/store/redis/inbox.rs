@@ -31,8 +31,8 @@ pub(super) struct Inbox {
     pub(super) counters: Arc<Counters>,
     /// Whether the subscription stands.
     pub(super) subscribed: AtomicBool,
-    /// Counts the times it was made again.
-    pub(super) gaps: watch::Sender<u64>,
+    /// Counts the times it was made again, and the outages: Redis may have forgotten what it held.
+    pub(super) gaps: Arc<watch::Sender<u64>>,
     pub(super) highest_fence: Arc<AtomicU64>,
 }
 

@@ -4,8 +4,8 @@
 //! deadpool owns the connections; a lane keeps its checked-out object, or two lanes could share one socket. A
 //! clone never reconnects by itself: one task replaces a dead lane for all.
 
-use std::sync::RwLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -18,6 +18,7 @@ use redis::{
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::outage::Outage;
 use crate::store::StoreError;
 
 /// Enough that one slow reply does not stop the rest; more would only cost sockets.
@@ -28,6 +29,7 @@ pub(super) struct Lanes {
     lanes: Vec<Lane>,
     next: AtomicUsize,
     timeout: Duration,
+    outage: Arc<Outage>,
 }
 
 struct Lane {
@@ -46,6 +48,7 @@ impl Lanes {
         info: ConnectionInfo,
         client_name: String,
         timeout: Duration,
+        outage: Arc<Outage>,
     ) -> Result<Self, RedisError> {
         let config =
             AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
@@ -67,7 +70,7 @@ impl Lanes {
                 replacing: tokio::sync::Mutex::new(()),
             });
         }
-        Ok(Self { pool, lanes, next: AtomicUsize::new(0), timeout })
+        Ok(Self { pool, lanes, next: AtomicUsize::new(0), timeout, outage })
     }
 
     /// Runs a script until it answers or the time for a call to the store is over. Every script is idempotent, so
@@ -85,14 +88,15 @@ impl Lanes {
             let reason = match lane.run(script, &self.pool, deadline).await {
                 Ok(reply) => return Ok(reply),
                 Err(Failed::Redis(error)) if !may_pass(&error) => {
-                    return Err(StoreError { reason: error.to_string() });
+                    return Err(StoreError::unanswered(error.to_string()));
                 }
                 Err(Failed::Redis(error)) => error.to_string(),
                 Err(Failed::Silent) => format!("redis did not answer within {:?}", self.timeout),
             };
             let pause = pauses.next().unwrap_or(self.timeout);
             if Instant::now() + pause >= deadline {
-                return Err(StoreError { reason });
+                self.outage.begin(&reason);
+                return Err(StoreError::unanswered(reason));
             }
             debug!(%reason, "asking redis again");
             tokio::time::sleep(pause).await;

@@ -32,6 +32,7 @@ pub(super) struct Scripts {
     pub(super) circuit: Script,
     pub(super) meta: Script,
     pub(super) check: Script,
+    pub(super) probe: Script,
 }
 
 impl Default for Scripts {
@@ -80,14 +81,16 @@ impl Default for Scripts {
             meta: script!("#!lua", "meta.lua"),
             // No first line of its own: servers before 7.0 do not know it, and are to be told that they are old.
             check: script!("", "check.lua"),
+            // Refused wherever begin.lua is: above maxmemory, by a replica, without enough replicas.
+            probe: script!("#!lua", "lib/fence.lua", "probe.lua"),
         }
     }
 }
 
 impl Scripts {
-    pub(super) fn all(&self) -> [&Script; 9] {
-        let Self { begin, renew, complete, abandon, look, reap, circuit, meta, check } = self;
-        [begin, renew, complete, abandon, look, reap, circuit, meta, check]
+    pub(super) fn all(&self) -> [&Script; 10] {
+        let Self { begin, renew, complete, abandon, look, reap, circuit, meta, check, probe } = self;
+        [begin, renew, complete, abandon, look, reap, circuit, meta, check, probe]
     }
 }
 
@@ -275,6 +278,7 @@ impl Reply {
 
     /// Without the values: they may hold an outcome.
     pub(super) fn unknown(&self) -> StoreError {
-        StoreError { reason: format!("the script {} gave a reply that this release does not know", self.script) }
+        let script = self.script;
+        StoreError::unanswered(format!("the script {script} gave a reply that this release does not know"))
     }
 }

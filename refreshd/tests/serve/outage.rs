@@ -1,0 +1,127 @@
+//! Redis is out of reach: refused at once and as transient, never as a verdict on the token, or led alone where the
+//! policy says so; and found again within a second of its return, without a restart.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::daemon::{Daemon, refresh};
+use crate::provider::{Provider, json};
+use crate::redis::RedisServer;
+use crate::within;
+
+const TOKENS: &str = r#"{"access_token":"a2","token_type":"Bearer","expires_in":300,"refresh_token":"r2"}"#;
+/// `printf %s r1 | sha256sum`
+const R1: &str = "82f3e9c695dc6b8d1b11818d5701919e286de8d47f7c3eb3100c485f79e57828";
+const STORE_TIMEOUT: Duration = Duration::from_millis(500);
+
+async fn provider() -> Provider {
+    Provider::start(|_| async { json(200, TOKENS) }).await
+}
+
+async fn daemon(provider: &Provider, redis: &RedisServer, more: &[&str]) -> Daemon {
+    let common = ["--redis", redis.url(), "--store-timeout", "500ms", "--lease", "1s"];
+    Daemon::start(provider, &[&common, more].concat()).await
+}
+
+fn signal(redis: &RedisServer, signal: Signal) {
+    let pid = redis.pid().expect("a process").try_into().expect("a pid");
+    kill(Pid::from_raw(pid), signal).expect("it is ours");
+}
+
+/// Asks until it is answered with tokens; says how long that took.
+async fn served_again(daemon: &Daemon, token: &str) -> Duration {
+    let start = Instant::now();
+    within(async {
+        loop {
+            let answer = daemon.post(&refresh(token)).await;
+            if answer.status() == 200 {
+                return start.elapsed();
+            }
+            assert_eq!(answer.status(), 503, "nobody's session ends because Redis was away");
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn silent_redis_costs_the_first_caller_the_store_timeout_and_the_others_nothing() {
+    let (redis, provider) = (RedisServer::start_own(&[]).await, provider().await);
+    let daemon = daemon(&provider, &redis, &[]).await;
+    signal(&redis, Signal::SIGSTOP);
+
+    let start = Instant::now();
+    let first = daemon.post(&refresh("r1")).await;
+    let first_took = start.elapsed();
+    let start = Instant::now();
+    for caller in 0..20 {
+        let answer = daemon.post(&refresh(&format!("other-{caller}"))).await;
+        assert_eq!(answer.status(), 503);
+        assert!(answer.headers().contains_key("retry-after"));
+        assert!(answer.text().await.expect("text").contains("temporarily_unavailable"));
+    }
+    let (ready, _) = daemon.get("/readyz").await;
+    let others_took = start.elapsed();
+    signal(&redis, Signal::SIGCONT);
+    let again = served_again(&daemon, "r1").await;
+
+    assert_eq!((first.status().as_u16(), ready), (503, 503));
+    println!("first {first_took:?}, 20 others and /readyz {others_took:?}, served again after {again:?}");
+    assert!(first_took < 2 * STORE_TIMEOUT, "{first_took:?}");
+    assert!(others_took < STORE_TIMEOUT, "they waited for a dead Redis: {others_took:?}");
+    assert!(again < Duration::from_secs(1), "{again:?}");
+    assert_eq!(daemon.get("/readyz").await.0, 200);
+    assert_eq!(provider.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn redis_that_takes_no_writes_is_out_of_reach_too() {
+    let (redis, provider) = (RedisServer::start_own(&[]).await, provider().await);
+    let daemon = daemon(&provider, &redis, &[]).await;
+    let refusing = [["maxmemory", "1", "0"], ["min-replicas-to-write", "1", "0"]];
+    for (round, [setting, refuse, allow]) in refusing.into_iter().enumerate() {
+        redis.cli(&["CONFIG", "SET", setting, refuse]).await;
+
+        let refused = daemon.post(&refresh(&format!("refused-{round}"))).await;
+        let (ready, _) = daemon.get("/readyz").await;
+        redis.cli(&["CONFIG", "SET", setting, allow]).await;
+        let again = served_again(&daemon, &format!("served-{round}")).await;
+
+        assert_eq!((refused.status().as_u16(), ready), (503, 503), "{setting}");
+        assert!(again < Duration::from_secs(1), "{setting}: {again:?}");
+    }
+}
+
+#[tokio::test]
+async fn pod_that_goes_on_alone_waits_a_lease_and_brings_its_outcomes_to_the_fleet() {
+    let (redis, provider) = (RedisServer::start_own(&[]).await, provider().await);
+    let alone = daemon(&provider, &redis, &["--on-store-outage", "local", "--session-header", "x-session"]).await;
+    let other = daemon(&provider, &redis, &[]).await;
+    // It has landed in Redis, where it cannot be read now: to present it once more would be a reuse.
+    assert_eq!(alone.post(&refresh("landed-before")).await.status(), 200);
+    signal(&redis, Signal::SIGSTOP);
+
+    let start = Instant::now();
+    served_again(&alone, "r1").await;
+    let waited = start.elapsed();
+    let again = alone.post(&refresh("r1")).await;
+    let reused = alone.post(&refresh("landed-before")).await;
+    signal(&redis, Signal::SIGCONT);
+    let back = Instant::now();
+    redis.until(&["HGET", &format!("rc:{{default}}:flight:{R1}"), "class"], "success").await;
+    let landed_after = back.elapsed();
+    served_again(&other, "r1").await;
+
+    println!("led alone after {waited:?}, landed {landed_after:?} after Redis was back");
+    assert!(landed_after < Duration::from_secs(1), "{landed_after:?}");
+    assert!(waited >= Duration::from_secs(1), "led alone before a lease was over: {waited:?}");
+    assert_eq!((again.status().as_u16(), again.text().await.expect("text").as_str()), (200, TOKENS));
+    assert_eq!(reused.status(), 503);
+    let seen: Vec<_> = provider.seen().into_iter().map(|seen| seen.body).collect();
+    assert_eq!(seen, [refresh("landed-before"), refresh("r1")], "each was presented once");
+    assert!(alone.get("/metrics").await.1.contains("refresh_coordinator_led_alone_total 1"), "it is counted");
+    alone.logged("leading without redis").await;
+    // What Redis gives from now on is higher than what was given without it.
+    assert_eq!(redis.cli(&["GET", "rc:{default}:fence"]).await, "2");
+}

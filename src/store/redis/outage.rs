@@ -1,0 +1,161 @@
+//! Whether Redis is out of reach. Then callers are refused at once, instead of waiting for a dead Redis one by one.
+//!
+//! An outage begins with a call that was repeated for the whole of `store_timeout` and got no answer that counts. It
+//! ends when a probe is let in, which is sent all the time, so that nobody has to come for it. What this pod holds
+//! then goes first: outcomes before anything new.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::store::StoreError;
+
+#[derive(Debug)]
+pub(super) struct Outage {
+    state: Mutex<State>,
+    began: Notify,
+    /// Outcomes that could not be shared yet.
+    held: AtomicUsize,
+    /// Counts what Redis may have forgotten in: leaders renew and complete at once when it moves.
+    gaps: Arc<watch::Sender<u64>>,
+    /// How long outcomes may go first.
+    patience: Duration,
+}
+
+#[derive(Debug)]
+enum State {
+    Reached,
+    Lost {
+        since: Instant,
+        reason: String,
+    },
+    /// Redis is back: outcomes go first.
+    Settling {
+        until: Instant,
+    },
+}
+
+/// An outcome that waits for Redis, for as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Held(Arc<Outage>);
+
+impl Outage {
+    pub(super) fn new(gaps: Arc<watch::Sender<u64>>, patience: Duration) -> Self {
+        Self { state: Mutex::new(State::Reached), began: Notify::new(), held: AtomicUsize::new(0), gaps, patience }
+    }
+
+    /// Whether anything new may be begun.
+    ///
+    /// # Errors
+    ///
+    /// At once, with what was said last, while Redis is out of reach.
+    pub(super) fn admits(&self) -> Result<(), StoreError> {
+        let mut state = self.state();
+        match &*state {
+            State::Reached => Ok(()),
+            State::Lost { reason, .. } => Err(StoreError::not_asked(reason.clone())),
+            State::Settling { until } if *until > Instant::now() && self.held.load(Ordering::SeqCst) > 0 => {
+                Err(StoreError::not_asked("redis is back; outcomes that waited for it go first".to_owned()))
+            }
+            State::Settling { .. } => {
+                *state = State::Reached;
+                Ok(())
+            }
+        }
+    }
+
+    /// Since when Redis is out of reach, if it is.
+    pub(super) fn since(&self) -> Option<Instant> {
+        match &*self.state() {
+            State::Lost { since, .. } => Some(*since),
+            State::Reached | State::Settling { .. } => None,
+        }
+    }
+
+    /// A call has had all its time.
+    pub(super) fn begin(&self, reason: &str) {
+        let mut state = self.state();
+        if !matches!(*state, State::Lost { .. }) {
+            warn!(reason, "redis is out of reach: refusing at once until it answers");
+            *state = State::Lost { since: Instant::now(), reason: reason.to_owned() };
+            self.began.notify_one();
+        }
+    }
+
+    /// A probe was let in.
+    pub(super) fn end(&self) {
+        let mut state = self.state();
+        if let State::Lost { since, .. } = &*state {
+            info!(lasted = ?since.elapsed(), "redis answers again");
+            *state = State::Settling { until: Instant::now() + self.patience };
+            drop(state);
+            self.gaps.send_modify(|gaps| *gaps += 1);
+        }
+    }
+
+    /// Waits for the next outage, or for one that has begun since.
+    pub(super) async fn began(&self) {
+        self.began.notified().await;
+    }
+
+    /// Notes an outcome that could not be shared: when Redis is back, it goes first.
+    pub(super) fn hold(self: &Arc<Self>) -> Held {
+        self.held.fetch_add(1, Ordering::SeqCst);
+        Held(Arc::clone(self))
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().expect("BUG: nothing panics with this lock held")
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.held.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_new_begins_before_what_was_held_or_for_too_long() {
+        let outage = Arc::new(Outage::new(Arc::new(watch::Sender::new(0)), Duration::from_secs(1)));
+        let held = outage.hold();
+        outage.begin("no answer");
+        assert_eq!(outage.admits().expect_err("lost").reason, "no answer");
+
+        outage.end();
+        assert!(outage.admits().is_err());
+        drop(held);
+        assert!(outage.admits().is_ok());
+
+        let _held = outage.hold();
+        outage.begin("no answer");
+        outage.end();
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(outage.admits().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn outage_is_noticed_by_who_listens_later_and_its_end_is_told_once() {
+        let gaps = Arc::new(watch::Sender::new(0));
+        let outage = Outage::new(Arc::clone(&gaps), Duration::from_secs(1));
+        let start = Instant::now();
+        outage.begin("no answer");
+        tokio::time::advance(Duration::from_secs(3)).await;
+        outage.begin("still none");
+
+        outage.began().await;
+
+        assert_eq!(outage.since(), Some(start));
+        outage.end();
+        outage.end();
+        assert_eq!((outage.since(), *gaps.borrow()), (None, 1));
+    }
+}
