@@ -193,12 +193,13 @@ impl StoreError {
     }
 }
 
+// What Redis takes is boxed: its futures are large, and every flight in memory would be as large, and moved about.
 impl Store {
     /// Asks, in one atomic step, what a flight is to do. `joined` is the fence it joined before, if it did.
     pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.begin(ask, joined, terms)),
-            Self::Redis(redis) => redis.begin(ask, joined, terms).await,
+            Self::Redis(redis) => Box::pin(redis.begin(ask, joined, terms)).await,
         }
     }
 
@@ -206,7 +207,7 @@ impl Store {
     pub(crate) async fn renew(&self, lease: &Lease) -> Result<Renewed, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.renew(lease)),
-            Self::Redis(redis) => redis.renew(lease).await,
+            Self::Redis(redis) => Box::pin(redis.renew(lease)).await,
         }
     }
 
@@ -219,7 +220,7 @@ impl Store {
     ) -> Result<Standing, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.complete(lease, ask, completion)),
-            Self::Redis(redis) => redis.complete(lease, ask, completion).await,
+            Self::Redis(redis) => Box::pin(redis.complete(lease, ask, completion)).await,
         }
     }
 
@@ -227,7 +228,7 @@ impl Store {
     pub(crate) async fn abandon(&self, lease: &Lease, ask: &Ask) -> Result<(), StoreError> {
         match self {
             Self::Memory(memory) => memory.abandon(lease, ask),
-            Self::Redis(redis) => redis.abandon(lease, ask).await?,
+            Self::Redis(redis) => Box::pin(redis.abandon(lease, ask)).await?,
         }
         Ok(())
     }
@@ -238,7 +239,7 @@ impl Store {
         match self {
             // A begin in memory is never on its way.
             Self::Memory(memory) => memory.leave_queue(ask, queued_since),
-            Self::Redis(redis) => redis.disown(ask, queued_since).await?,
+            Self::Redis(redis) => Box::pin(redis.disown(ask, queued_since)).await?,
         }
         Ok(())
     }
@@ -247,7 +248,7 @@ impl Store {
     pub(crate) async fn circuit_state(&self) -> Result<CircuitState, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.circuit_state()),
-            Self::Redis(redis) => redis.circuit_state().await,
+            Self::Redis(redis) => Box::pin(redis.circuit_state()).await,
         }
     }
 
@@ -255,7 +256,7 @@ impl Store {
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
         match self {
             Self::Memory(_) => Ok(()),
-            Self::Redis(redis) => redis.check().await,
+            Self::Redis(redis) => Box::pin(redis.check()).await,
         }
     }
 
