@@ -35,7 +35,11 @@ impl Stage {
 
     /// What the script tells, given these keys.
     async fn told(&self, keys: &[String], arguments: &[&str]) -> Result<String, redis::RedisError> {
-        let client = redis::Client::open(self.redis.url()).expect("a URL");
+        self.told_at(self.redis.url(), keys, arguments).await
+    }
+
+    async fn told_at(&self, url: &str, keys: &[String], arguments: &[&str]) -> Result<String, redis::RedisError> {
+        let client = redis::Client::open(url).expect("a URL");
         let mut connection = client.get_multiplexed_async_connection().await.expect("redis is there");
         let script = include_str!("../lua/inspect.lua");
         let mut eval = redis::cmd("EVAL");
@@ -259,5 +263,33 @@ async fn every_outcome_has_its_words() {
             &told,
             &[&format!("landed 0.0 s ago: {class}, {words}"), "callers do not get it any more: the next one leads"],
         );
+    }
+}
+
+#[tokio::test]
+async fn user_who_may_only_read_may_inspect() {
+    let stage = Stage { redis: RedisServer::start_own(&[]).await, tag: "rc:{default}:".to_owned() };
+    stage.redis.cli(&["ACL", "SETUSER", "reader", "on", ">pw", "~rc:*", "+@read", "+time", "+eval"]).await;
+    let url = stage.redis.url().replace("redis://", "redis://reader:pw@");
+
+    let told = stage.told_at(&url, &stage.keys(), &[]).await;
+
+    says(&told.expect("lines"), &["permits: none is out"]);
+}
+
+#[tokio::test]
+async fn replica_answers_and_a_full_redis_too() {
+    let (redis, tag) = (RedisServer::start_own(&["--repl-diskless-sync-delay", "0"]).await, "rc:{default}:".to_owned());
+    let port = redis.url().trim_end_matches('/').rsplit(':').next().expect("a port").to_owned();
+    let stage = Stage { redis, tag };
+    stage.on("SET", "lock:f", &["pod/1", "PX", "60000"]).await;
+    let replica = RedisServer::start_own(&["--replicaof", &format!("127.0.0.1 {port}")]).await;
+    replica.until(&["EXISTS", "rc:{default}:lock:f"], "1").await;
+
+    stage.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
+
+    for url in [stage.redis.url(), replica.url()] {
+        let told = stage.told_at(url, &stage.keys(), &[]).await.expect("lines");
+        assert!(told.contains("led by pod/1; the lease ends in "), "{told}");
     }
 }
