@@ -18,6 +18,8 @@ mod joiner;
 #[cfg(feature = "http")]
 pub mod exchange;
 
+pub mod guide;
+
 mod token;
 mod request;
 mod outcome;
