@@ -27,6 +27,9 @@ use crate::store::redis::RedisStore;
 use crate::store::{Ask, Begun, Joined, Landed, LeaderSeen, Queued, Store, StoreError};
 use crate::token::Identity;
 
+#[cfg(test)]
+mod origin;
+
 /// Presents each refresh token once, however many callers ask, and hands the answer to all of them.
 ///
 /// One per process is enough, shared by clones. Coordinators of one namespace in one Redis share their flights.
@@ -311,6 +314,8 @@ where
     let mut fence = None;
     let mut queued_since = None;
 
+    #[cfg(test)]
+    inner.pressure.stall().await;
     let ending = loop {
         match store.begin(&ask, fence, &inner.terms(queued_since)).await {
             Ok(Begun::Landed(landed)) => break inner.landed(landed, joined_before || queued_since.is_some()),

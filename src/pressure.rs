@@ -24,6 +24,9 @@ pub(crate) struct Pressure {
     /// Where `/proc` and the cgroups are: `/`, but for tests.
     root: PathBuf,
     last: Mutex<Option<(Instant, Reading)>>,
+    /// How long a flight is held up before it is judged.
+    #[cfg(test)]
+    stall: Mutex<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,8 +42,14 @@ impl Pressure {
         Self::below(limit, PathBuf::from("/"))
     }
 
-    fn below(limit: MemoryPressure, root: PathBuf) -> Self {
-        Self { limit, root, last: Mutex::new(None) }
+    pub(crate) fn below(limit: MemoryPressure, root: PathBuf) -> Self {
+        Self {
+            limit,
+            root,
+            last: Mutex::new(None),
+            #[cfg(test)]
+            stall: Mutex::default(),
+        }
     }
 
     /// Whether the pod is short of memory.
@@ -83,6 +92,22 @@ impl Pressure {
                 .map(|usage| Reading::of(usage.is_above_90_percent()))
                 .reduce(|one, other| if one == Reading::High { one } else { other })
                 .unwrap_or(Reading::Nothing),
+        }
+    }
+}
+
+#[cfg(test)]
+impl Pressure {
+    /// Reads anew for the next flight, which is held up so long before it is judged, as are those after it.
+    pub(crate) fn read_anew_after(&self, stall: Duration) {
+        *self.last.lock().expect("not poisoned") = None;
+        *self.stall.lock().expect("not poisoned") = stall;
+    }
+
+    pub(crate) async fn stall(&self) {
+        let stall = *self.stall.lock().expect("not poisoned");
+        if !stall.is_zero() {
+            tokio::time::sleep(stall).await;
         }
     }
 }

@@ -336,6 +336,11 @@ impl MemoryPod {
         self.gates().circuit_state(Instant::now())
     }
 
+    #[cfg(test)]
+    pub(crate) fn holds(&self, session: Hash) -> bool {
+        self.gates().holds(session)
+    }
+
     pub(crate) fn abandon(&self, lease: &Lease, ask: &Ask) {
         if let Entry::Occupied(mut occupied) = self.namespace.flights.entry(lease.flight) {
             let record = occupied.get_mut();

@@ -149,6 +149,11 @@ impl Gates {
         self.sessions.retain(|_, attempts| !attempts.is_over(now, config));
     }
 
+    #[cfg(test)]
+    pub(super) fn holds(&self, session: Hash) -> bool {
+        self.sessions.contains_key(&session)
+    }
+
     pub(super) fn circuit_state(&mut self, now: Instant) -> CircuitState {
         self.circuit.state(now)
     }
