@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+mod differences;
 mod recorded;
 #[allow(clippy::duplicate_mod, reason = "the store's tests have it, too; where they keep it is their matter")]
 #[path = "../../tests/support/redis.rs"]
