@@ -191,8 +191,10 @@ fn in_docker(port: &str, arguments: &[&str]) -> Running {
 async fn ready(url: &str) -> MultiplexedConnection {
     let client = redis::Client::open(url).expect("a redis URL");
     let deadline = Instant::now() + Duration::from_secs(30);
+    // The half second that is usual is soon over on a machine that is busy with other tests.
+    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
     loop {
-        let error = match client.get_multiplexed_async_connection().await {
+        let error = match client.get_multiplexed_async_connection_with_config(&patient).await {
             Ok(mut connection) => match redis::cmd("PING").query_async::<String>(&mut connection).await {
                 Ok(_) => return connection,
                 Err(error) => error,
