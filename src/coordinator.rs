@@ -314,8 +314,6 @@ where
     let mut fence = None;
     let mut queued_since = None;
 
-    #[cfg(test)]
-    inner.pressure.stall().await;
     let ending = loop {
         match store.begin(&ask, fence, &inner.terms(queued_since)).await {
             Ok(Begun::Landed(landed)) => break inner.landed(landed, joined_before || queued_since.is_some()),

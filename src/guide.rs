@@ -5,3 +5,6 @@ pub mod guarantees {}
 
 #[doc = include_str!("../docs/redis-cli.md")]
 pub mod redis_cli {}
+
+#[doc = include_str!("../docs/differences.md")]
+pub mod differences {}

@@ -24,9 +24,6 @@ pub(crate) struct Pressure {
     /// Where `/proc` and the cgroups are: `/`, but for tests.
     root: PathBuf,
     last: Mutex<Option<(Instant, Reading)>>,
-    /// How long a flight is held up before it is judged.
-    #[cfg(test)]
-    stall: Mutex<Duration>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +40,7 @@ impl Pressure {
     }
 
     pub(crate) fn below(limit: MemoryPressure, root: PathBuf) -> Self {
-        Self {
-            limit,
-            root,
-            last: Mutex::new(None),
-            #[cfg(test)]
-            stall: Mutex::default(),
-        }
+        Self { limit, root, last: Mutex::new(None) }
     }
 
     /// Whether the pod is short of memory.
@@ -98,17 +89,9 @@ impl Pressure {
 
 #[cfg(test)]
 impl Pressure {
-    /// Reads anew for the next flight, which is held up so long before it is judged, as are those after it.
-    pub(crate) fn read_anew_after(&self, stall: Duration) {
+    /// The next flight is judged by a new reading.
+    pub(crate) fn read_anew(&self) {
         *self.last.lock().expect("not poisoned") = None;
-        *self.stall.lock().expect("not poisoned") = stall;
-    }
-
-    pub(crate) async fn stall(&self) {
-        let stall = *self.stall.lock().expect("not poisoned");
-        if !stall.is_zero() {
-            tokio::time::sleep(stall).await;
-        }
     }
 }
 

@@ -245,7 +245,8 @@ async fn pod_looks_once_per_lease_for_all_its_flights() {
         let counts = counted(joiner);
         let looks = counts.get("evalsha look").copied().unwrap_or_default();
         assert!(looks >= 1, "a dead leader would not be noticed: {counts:?}");
-        assert!(looks as f64 <= leases, "{looks} looks in {leases} leases: {counts:?}");
+        // A leader that renews every third has two thirds of its lease left, or more.
+        assert!(looks as f64 <= 1.5 * leases, "{looks} looks in {leases} leases: {counts:?}");
         assert_eq!(counts.get("evalsha begin"), Some(&FLIGHTS), "{counts:?}");
         assert_eq!(joiner.len(), FLIGHTS + looks, "nothing else: {counts:?}");
     }

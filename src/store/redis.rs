@@ -31,7 +31,7 @@ use self::completer::{Completer, Landing};
 use self::inbox::Inbox;
 use self::keys::Keys;
 use self::lanes::Lanes;
-use self::looker::{Looker, next_look};
+use self::looker::Looker;
 use self::meta::Entrance;
 pub(crate) use self::outage::Held;
 use self::outage::Outage;
@@ -40,9 +40,7 @@ use self::records::Opener;
 use self::scripts::{BeginReply, CompleteReply, Rejected, Reply, Scripts, before_word, read_begin, read_circuit};
 pub(crate) use self::waiters::Ticket;
 use self::waiters::{Awaited, Waiters};
-use super::{
-    Ask, Begun, Completion, Joined, Landed, LeaderSeen, Lease, Queued, Renewed, Standing, StoreError, Waiting,
-};
+use super::{Ask, Begun, Completion, Joined, Landed, Lease, Queued, Renewed, Standing, StoreError, Waiting};
 use crate::admission::circuit::{CircuitState, quiet};
 use crate::admission::{FAIR_PAUSE, Terms};
 use crate::config::{Config, OnStoreOutage, Uncertain};
@@ -235,11 +233,7 @@ impl RedisStore {
             }
             BeginReply::Join { fence, claim: theirs, leader, look } => {
                 self.see(fence);
-                let now = Instant::now();
-                let due = match leader {
-                    LeaderSeen::Living => next_look(now, look, self.config.lease, self.jitter),
-                    LeaderSeen::Lost => now + look + self.jitter,
-                };
+                let due = Instant::now() + look + self.jitter;
                 let ours = theirs == claim;
                 ticket.join(fence, leader, due, ours.then(|| Awaited { fence, claim, opener: self.opener(ask) }));
                 Begun::Join(Joined { fence: ours.then_some(fence), leader, waiting: Waiting::Redis(ticket) })

@@ -85,8 +85,6 @@ pub(super) enum Action {
     },
     Pressure {
         pressure_level: u32,
-        #[serde(default)]
-        gate_stall_ms: u64,
     },
     Metrics {
         id: String,

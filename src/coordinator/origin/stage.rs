@@ -69,7 +69,7 @@ impl Stage {
         stage.write("proc/self/cgroup", "0::/\n");
         stage.write("proc/self/mountinfo", "35 24 0:30 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n");
         stage.write("sys/fs/cgroup/memory.max", "100\n");
-        stage.press(0, 0);
+        stage.press(0);
         stage
     }
 
@@ -80,7 +80,7 @@ impl Stage {
     }
 
     /// The origin's levels, as percent of what the pod may use; it refused from 3 on, we do above 90.
-    fn press(&self, level: u32, stall_ms: u64) {
+    fn press(&self, level: u32) {
         let percent = match level {
             0 => "10",
             2 => "80",
@@ -89,7 +89,7 @@ impl Stage {
             other => panic!("no scenario has level {other}"),
         };
         self.write("sys/fs/cgroup/memory.current", percent);
-        self.coordinator.inner.pressure.read_anew_after(ms(stall_ms));
+        self.coordinator.inner.pressure.read_anew();
     }
 
     /// Plays all steps at their times, and waits for whatever they started.
@@ -120,7 +120,7 @@ impl Stage {
                     };
                     start_now(&mut started, start, closing).await;
                 }
-                Action::Pressure { pressure_level, gate_stall_ms } => self.press(pressure_level, gate_stall_ms),
+                Action::Pressure { pressure_level } => self.press(pressure_level),
                 Action::Metrics { id } => {
                     let metrics = Some(self.numbers().await);
                     answers.insert(id.clone(), Answer { id, metrics, ..Answer::default() });

@@ -113,19 +113,14 @@ impl Looker {
             let word: String = reply.field(index)?;
             match word.parse() {
                 Ok(left_ms) => {
+                    // At the end of what is left of the lease: that is when a dead leader is lost. One that lives has
+                    // two thirds of a lease and more, so this is a look per lease, or a little more.
                     let left = Duration::from_millis(left_ms);
-                    self.inbox.waiters.look_later(flight, *fence, next_look(now, left, self.config.lease, self.jitter));
+                    self.inbox.waiters.look_later(flight, *fence, now + left + self.jitter);
                 }
                 Err(_) => self.inbox.waiters.leader_changed(flight),
             }
         }
         Ok(())
     }
-}
-
-/// When to look next at a leader with so much of its lease left: once per lease at one that renews as it should,
-/// and at the end of its lease at one that is late. Who renews every third has always more than half of it left.
-pub(super) fn next_look(now: Instant, left: Duration, lease: Duration, jitter: Duration) -> Instant {
-    let pause = if left > lease / 2 { lease } else { left };
-    now + pause + jitter
 }
