@@ -30,10 +30,17 @@ impl RedisServer {
 
     /// A server that the test may torture, with these arguments of `redis-server`.
     pub async fn start_own(arguments: &[&str]) -> Self {
-        let port = free_port();
-        let url = format!("redis://127.0.0.1:{port}/");
-        let runs = started(port, arguments);
-        Self { connection: ready(&url).await, url, runs: Some(runs) }
+        loop {
+            let port = free_port();
+            let url = format!("redis://127.0.0.1:{port}/");
+            let runs = started(port, arguments);
+            let server = Self { connection: ready(&url).await, url, runs: Some(runs) };
+            // A free port may be taken by another test before redis-server takes it.
+            let info = server.cli(&["INFO", "server"]).await;
+            if server.pid().is_none_or(|pid| info.contains(&format!("process_id:{pid}\r"))) {
+                return server;
+            }
+        }
     }
 
     pub fn url(&self) -> &str {
