@@ -33,9 +33,14 @@ pub(crate) struct Terms {
     pub(crate) queued_since: Option<Instant>,
 }
 
-#[cfg(test)]
 impl Terms {
+    /// Refused at once where it would queue.
+    pub(crate) fn without_queueing(self) -> Self {
+        Self { patience: Duration::ZERO, ..self }
+    }
+
     /// May lead, and does not queue.
+    #[cfg(test)]
     pub(crate) fn at_once() -> Self {
         Self { pod_refuses: None, patience: Duration::ZERO, queued_since: None }
     }

@@ -315,11 +315,13 @@ where
     let mut queued_since = None;
 
     let ending = loop {
-        match store.begin(&ask, fence, &inner.terms(queued_since)).await {
+        // Whose call is spent can use no permit: it does not queue for one.
+        let terms = if call.is_some() { inner.terms(queued_since) } else { inner.terms(None).without_queueing() };
+        match store.begin(&ask, fence, &terms).await {
             Ok(Begun::Landed(landed)) => break inner.landed(landed, joined_before || queued_since.is_some()),
-            // Whoever leads what was joined puts it back at its next renewal.
+            // Whoever leads what was joined puts it back at its next renewal, and who queued has waited already.
             Ok(Begun::Rejected(Refusal::Recovering { retry_after }))
-                if joined_before
+                if (joined_before || queued_since.is_some())
                     && flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline) =>
             {
                 tokio::time::sleep(retry_after.min(RETRY_AFTER)).await;

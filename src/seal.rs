@@ -139,9 +139,9 @@ fn written(outcome: &Outcome) -> Vec<u8> {
             let written = match failure {
                 ProviderFailure::NotSent { reason } => Written::NotSent { reason: reason.clone() },
                 ProviderFailure::Denied { error, .. } => Written::Denied { error: error.clone() },
-                ProviderFailure::Busy { retry_after, .. } => {
-                    Written::Busy { retry_after_ms: retry_after.map(|pause| pause.as_millis() as u64) }
-                }
+                ProviderFailure::Busy { retry_after, .. } => Written::Busy {
+                    retry_after_ms: retry_after.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
+                },
                 ProviderFailure::Unknown { reason, .. } => Written::Unknown { reason: reason.clone() },
             };
             (written, failure.response())
