@@ -231,7 +231,7 @@ async fn permits_of_a_killed_pod_go_to_those_who_queue_in_others() {
     assert!(callers.join_all().await.iter().all(Result::is_ok));
     assert_eq!(living.most.load(Ordering::SeqCst), 3);
     println!("those who queue had the permits of a killed pod after {took:.0?}; the lease is 1 s");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_millis(2500), "{took:?}");
 }
 
 /// Looks at counter and permits in one step, every millisecond.

@@ -237,7 +237,7 @@ async fn probe_of_a_killed_pod_is_back_within_a_lease() {
     println!("a killed pod's probe was replaced after {took:.0?}, {refused} refused meanwhile; the lease is 1 s");
     assert!(refused > 0, "it was out");
     assert_eq!((dead.total(), living.total()), (1, 1));
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    assert!(took < Duration::from_millis(2500), "{took:?}");
     assert_eq!(state(&pods[0]).await, CircuitState::Closed { failures: 0 });
 }
 

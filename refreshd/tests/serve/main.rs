@@ -13,6 +13,7 @@ mod limits;
 mod onward;
 mod outage;
 mod refresh;
+mod rules;
 mod secrets;
 mod start;
 mod tls;
