@@ -1,0 +1,183 @@
+//! A flood of tokens that never were: the provider refuses each, what the fleet remembers of them is bounded by time
+//! and soon gone, and honest callers are served meanwhile.
+//!
+//! `BOGUS_TOKENS=100000 cargo test --test bogus_tokens -- --nocapture` runs the large one, and then waits until
+//! everything is forgotten.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use refresh_coordinator::{Config, ProviderFailure, Refresh, RefreshCoordinator};
+use support::fleet::{connect, quick};
+use support::provider::rotated;
+use support::redis::RedisServer;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+/// How many in a run that everybody waits for.
+const FEW: usize = 5_000;
+
+async fn used_memory(redis: &RedisServer) -> u64 {
+    let info = redis.cli(&["INFO", "memory"]).await;
+    let line = info.lines().find_map(|line| line.strip_prefix("used_memory:")).expect("redis tells it");
+    line.trim().parse().expect("a number")
+}
+
+async fn keys(redis: &RedisServer) -> u64 {
+    redis.cli(&["DBSIZE"]).await.parse().expect("a number")
+}
+
+/// What the flood does to Redis, as seen every 50 ms.
+#[derive(Debug, Default)]
+struct Peak {
+    memory: u64,
+    keys: u64,
+}
+
+/// The longest that any key lives from now on, but for the fixed ones; and how many they are.
+async fn longest_life(redis: &RedisServer, config: &Config) -> (Duration, usize) {
+    let (mut cursor, mut longest, mut seen) = ("0".to_owned(), 0, 0);
+    // In parts, so that nobody waits for it.
+    let script = "local page = redis.call('SCAN', ARGV[1], 'COUNT', 500)
+        local longest = -2
+        for _, key in ipairs(page[2]) do
+            local left = redis.call('PTTL', key)
+            local name = string.sub(key, #ARGV[2] + 1)
+            if left == -1 and name ~= 'fence' and name ~= 'meta' then return redis.error_reply(key .. ' never ends') end
+            longest = math.max(longest, left)
+        end
+        return {page[1], #page[2], longest}";
+    loop {
+        let page = redis.cli(&["EVAL", script, "0", &cursor, &format!("rc:{{{}}}:", config.namespace)]).await;
+        let [next, keys, left] = page.lines().collect::<Vec<_>>()[..] else { panic!("{page}") };
+        seen += keys.parse::<usize>().expect("a number");
+        longest = longest.max(left.parse::<i64>().expect("a number"));
+        if next == "0" {
+            return (Duration::from_millis(longest.try_into().expect("something ends")), seen);
+        }
+        cursor = next.to_owned();
+    }
+}
+
+async fn present_bogus(pod: &RefreshCoordinator, number: usize) {
+    let call = async |_| Err(ProviderFailure::denied("invalid_grant"));
+    let told = pod.refresh(Refresh::new(format!("bogus-{number}")), call).await;
+    assert!(matches!(&told, Err(error) if error.is_session_over()), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn flood_of_bogus_tokens_is_soon_forgotten_and_delays_honest_callers_only_a_little() {
+    const PODS: usize = 8;
+    const FLOODERS: usize = 400;
+    let bogus: usize = std::env::var("BOGUS_TOKENS").map_or(FEW, |number| number.parse().expect("a number"));
+    let defaults = Config::default();
+    // As they come, but for what is remembered of honest callers' tokens.
+    let config = Config {
+        namespace: quick().namespace,
+        keep_outcome: Duration::from_secs(1),
+        wait_timeout: Duration::from_secs(10),
+        refresh_timeout: Duration::from_secs(10),
+        refresh_attempt_window: Duration::from_secs(5),
+        ..defaults
+    };
+    // Of the test's own: its memory is measured.
+    let redis = Arc::new(RedisServer::start_own(&[]).await);
+    let mut pods = Vec::new();
+    for _ in 0..PODS {
+        pods.push(connect(&redis, &config).await);
+    }
+    // So that the first of them does not pay for what every pod needs.
+    for (index, pod) in pods.iter().enumerate() {
+        present_bogus(pod, usize::MAX - index).await;
+    }
+    let (memory_before, start) = (used_memory(&redis).await, Instant::now());
+    let is_over = Arc::new(AtomicBool::new(false));
+
+    let watcher = tokio::spawn({
+        let (redis, is_over) = (Arc::clone(&redis), Arc::clone(&is_over));
+        async move {
+            let mut peak = Peak::default();
+            while !is_over.load(Ordering::Relaxed) {
+                peak.memory = peak.memory.max(used_memory(&redis).await);
+                peak.keys = peak.keys.max(keys(&redis).await);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            peak
+        }
+    });
+    let mut honest = JoinSet::new();
+    for user in 0..8 {
+        let (pods, is_over) = (pods.clone(), Arc::clone(&is_over));
+        honest.spawn(async move {
+            let (mut waited, mut token) = (Vec::new(), format!("user-{user}"));
+            while !is_over.load(Ordering::Relaxed) {
+                let (start, presented) = (Instant::now(), token.clone());
+                let pod = &pods[waited.len() % PODS];
+                let call = move |_| async move { Ok(rotated(&presented)) };
+                let refreshed = pod.refresh(Refresh::new(token.as_str()), call).await.expect("tokens");
+                token = refreshed.tokens().refresh_token().expect("a successor").to_owned();
+                if token.len() > 1000 {
+                    token = format!("user-{user}-{}", waited.len());
+                }
+                waited.push(start.elapsed());
+            }
+            waited
+        });
+    }
+    let next = Arc::new(AtomicUsize::new(0));
+    let mut flood = JoinSet::new();
+    for flooder in 0..FLOODERS {
+        let (pod, next) = (pods[flooder % PODS].clone(), Arc::clone(&next));
+        flood.spawn(async move {
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= bogus {
+                    return;
+                }
+                present_bogus(&pod, number).await;
+            }
+        });
+    }
+    flood.join_all().await;
+    let took = start.elapsed();
+    is_over.store(true, Ordering::Relaxed);
+    let mut waited: Vec<Duration> = honest.join_all().await.into_iter().flatten().collect();
+    let peak = watcher.await.expect("it watches to the end");
+    let (longest, left) = longest_life(&redis, &config).await;
+
+    waited.sort();
+    let (median, slowest) = (waited[waited.len() / 2], waited[waited.len() - 1]);
+    // Of the flood, redis holds what the last minute brought; the honest ones' own records are counted with it.
+    let per_key = (peak.memory - memory_before) / peak.keys;
+    println!(
+        "{bogus} bogus tokens through {PODS} pods in {took:.1?}: up to {} keys and {:.1} MB more than before, {per_key} \
+         bytes each; {left} keys left, all gone within {longest:.1?}; {} honest refreshes meanwhile, median {median:.0?}, \
+         slowest {slowest:.0?}",
+        peak.keys,
+        (peak.memory - memory_before) as f64 / 1e6,
+        waited.len()
+    );
+    assert!(longest <= Duration::from_secs(60), "{longest:?}");
+    assert!(per_key < 2_000, "{per_key} bytes for each key");
+    assert!(slowest < config.budget_wait, "an honest caller waited for {slowest:?}");
+    assert!(waited.len() > 8, "{} honest refreshes", waited.len());
+    if bogus > FEW {
+        is_forgotten(&redis, &config, memory_before, longest).await;
+    }
+}
+
+async fn is_forgotten(redis: &RedisServer, config: &Config, memory_before: u64, longest: Duration) {
+    let deadline = Instant::now() + longest + Duration::from_secs(10);
+    let fixed = ["fence", "meta"].map(|name| format!("rc:{{{}}}:{name}", config.namespace));
+    // KEYS skips what is over, though redis may not have taken it away yet.
+    while redis.keys("*").await != fixed || keys(redis).await != 2 {
+        assert!(Instant::now() < deadline, "{} keys are left", keys(redis).await);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let memory = used_memory(redis).await;
+    println!("forgotten: the memory used is {:.1} kB more than before", (memory as f64 - memory_before as f64) / 1e3);
+    assert!(memory < memory_before + 1_000_000, "{memory_before} bytes before, {memory} now");
+}
