@@ -260,7 +260,7 @@ async fn permits_of_a_killed_daemon_are_back_within_a_lease_though_nobody_calls(
     fleet.redis.until(&["EXISTS", &budget, &permits], "0").await;
     let took = killed.elapsed();
 
-    let stands: Vec<u64> = stands.lines().map(|word| word.parse().expect("a number")).collect();
+    let stands: Vec<i64> = stands.lines().map(|word| word.parse().expect("a number")).collect();
     assert_eq!(stands[..2], [3, 3]);
     assert!(stands[2] == stands[3] && stands[2] <= 1000, "the lease is 1 s: {stands:?}");
     println!("3 permits of a killed daemon were free after {took:.0?}; the lease is 1 s");
