@@ -286,6 +286,99 @@ async fn permits_of_a_killed_daemon_go_to_those_who_queue_at_others() {
     assert!(took < Duration::from_millis(2500), "{took:?}");
 }
 
+/// Looks at counter and permits in one step, every millisecond.
+struct Observer {
+    stop: Arc<AtomicBool>,
+    /// How often it looked, the most permits it saw, and what was wrong.
+    task: tokio::task::JoinHandle<(usize, usize, Vec<String>)>,
+}
+
+impl Observer {
+    fn start(fleet: &Arc<Fleet>) -> Self {
+        let (fleet, stop) = (Arc::clone(fleet), Arc::new(AtomicBool::new(false)));
+        let stopped = Arc::clone(&stop);
+        let task = tokio::spawn(async move {
+            let (budget, permits) = (fleet.key("budget"), fleet.key("permits"));
+            let script = "return {redis.call('GET', KEYS[1]) or '0', redis.call('ZCARD', KEYS[2])}";
+            let (mut looks, mut most, mut unequal) = (0, 0, Vec::new());
+            while !stopped.load(Ordering::SeqCst) {
+                let both = fleet.redis.cli(&["EVAL", script, "2", &budget, &permits]).await;
+                let (counter, members) = both.split_once('\n').expect("two numbers");
+                if counter != members {
+                    unequal.push(format!("counter {counter}, permits {members}"));
+                }
+                looks += 1;
+                most = most.max(members.parse().expect("a number"));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            (looks, most, unequal)
+        });
+        Self { stop, task }
+    }
+
+    async fn saw(self) -> (usize, usize, Vec<String>) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.task.await.expect("it looks to the end")
+    }
+}
+
+/// A leader that is stopped past its lease has lost its permit, and has it again when it goes on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counter_and_permits_are_equal_while_daemons_are_stopped_continued_and_killed() {
+    let provider = Provider::start(async |_| {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        tokens()
+    })
+    .await;
+    let limits = ["--lease", "300ms", "--store-timeout", "300ms", "--max-concurrent-refreshes", "6"];
+    let fleet = Arc::new(Fleet::start(&provider, &limits).await);
+    let (is_over, mut callers) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+    for caller in 0..30 {
+        let (fleet, is_over) = (Arc::clone(&fleet), Arc::clone(&is_over));
+        callers.spawn(async move {
+            while !is_over.load(Ordering::SeqCst) {
+                let token = uuid::Uuid::new_v4().to_string();
+                let request = fleet.client.post(fleet.daemons[caller % 3].url("/token")).header("content-type", FORM);
+                // Whatever comes of it, when the daemon is stopped or killed.
+                let sent = request.body(refresh(&token)).send();
+                if !matches!(tokio::time::timeout(Duration::from_secs(1), sent).await, Ok(Ok(_))) {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+            }
+        });
+    }
+    let observer = Observer::start(&fleet);
+
+    for round in 0..4 {
+        let so_far = provider.seen().len();
+        provider.asked(so_far + 50).await;
+        fleet.daemons[round % 2].signal(Signal::SIGSTOP);
+        fleet.redis.wait(Duration::from_millis(600)).await;
+        fleet.daemons[round % 2].signal(Signal::SIGCONT);
+    }
+    let so_far = provider.seen().len();
+    provider.asked(so_far + 50).await;
+    is_over.store(true, Ordering::SeqCst);
+    for daemon in &fleet.daemons {
+        daemon.signal(Signal::SIGKILL);
+    }
+    let killed = Instant::now();
+    fleet.redis.until(&["EXISTS", &fleet.key("budget"), &fleet.key("permits")], "0").await;
+    let rest = killed.elapsed();
+    let (looks, most, unequal) = observer.saw().await;
+    callers.join_all().await;
+
+    println!(
+        "{} refreshes while 2 of 3 daemons were stopped twice and all were killed: looked {looks} times, up to {most} \
+         permits out; free {rest:.0?} after the kill, the lease is 300 ms",
+        provider.seen().len()
+    );
+    assert!(unequal.is_empty(), "unequal {} times: {unequal:?}", unequal.len());
+    assert!(looks > 300, "looked {looks} times only");
+    assert!(most >= 6, "the storm is one");
+    assert!(rest < Duration::from_millis(300 + 1000), "{rest:?}");
+}
+
 /// The refresh token of a request.
 fn presented(seen: &Seen) -> &str {
     seen.body.rsplit_once("refresh_token=").expect("a refresh").1
