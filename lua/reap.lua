@@ -1,5 +1,6 @@
 -- Takes back the permits whose holders are lost, and calls whoever is next. Sent by pods whose flights queue, when the
--- first permit should have ended: everybody else who changes permits does the same on the way.
+-- first permit should have ended, or a called flight should have come: everybody else who changes permits does the same
+-- on the way.
 --
 -- KEYS[1] permits    sorted set, who asks the provider now
 -- KEYS[2] budget     string, how many do
@@ -11,7 +12,7 @@
 -- ARGV[5] channels   the channels of the pods, without the pod
 --
 -- Replies
---   {'reaped', look_ms}   the next permit ends in look_ms
+--   {'reaped', look_ms}   look again after look_ms
 assert(#KEYS == 3 and #ARGV == 5, 'reap: 3 keys, 5 arguments')
 
 local now, now_us = read_clock()
@@ -25,5 +26,4 @@ for _, holder in ipairs(redis.call('ZRANGEBYSCORE', budget.permits, '(' .. strin
   redis.call('ZADD', budget.permits, longest, holder)
 end
 settle(budget)
-local first = redis.call('ZRANGE', budget.permits, 0, 0, 'WITHSCORES')
-return {'reaped', left_ms(first[2], now, budget.lease_ms)}
+return {'reaped', look_ms(budget)}

@@ -15,22 +15,49 @@ local function set_in_use(budget, in_use)
   redis.call('PEXPIREAT', budget.permits, ends)
 end
 
+-- Flights that were called and did not come belong to pods that are stopped or cut off, though redis may not know it
+-- yet. Their other places are given up, or each of them would keep a permit from the others for as long. They are told
+-- to look: a pod that goes on after all comes again, and brings their places along.
+local function give_way(budget, ended)
+  local silent
+  for _, holder in ipairs(ended) do
+    -- A leader's permit is held by its owner, which has no blank.
+    local pod = string.match(holder, '^(%S+) ')
+    if pod then
+      silent = silent or {}
+      silent[pod] = true
+    end
+  end
+  if not silent then
+    return
+  end
+  for _, place in ipairs(redis.call('ZRANGE', budget.queue, 0, -1)) do
+    local pod, flight = string.match(place, '^(%S+) %S+ (%S+)$')
+    if silent[pod] then
+      redis.call('ZREM', budget.queue, place)
+      redis.pcall('PUBLISH', budget.channels .. pod, 'look ' .. flight)
+    end
+  end
+end
+
 -- Permits that are out, without those whose time is over.
 local function permits_in_use(budget)
   local in_use = tonumber(redis.call('GET', budget.counter) or '0')
   if in_use == 0 then
     return 0
   end
-  local ended = redis.call('ZREMRANGEBYSCORE', budget.permits, '-inf', budget.now)
-  if ended == 0 then
+  local ended = redis.call('ZRANGEBYSCORE', budget.permits, '-inf', budget.now)
+  if #ended == 0 then
     return in_use
   end
-  in_use = math.max(0, in_use - ended)
+  redis.call('ZREMRANGEBYSCORE', budget.permits, '-inf', budget.now)
+  in_use = math.max(0, in_use - #ended)
   if in_use == 0 then
     redis.call('DEL', budget.counter)
   else
     redis.call('SET', budget.counter, in_use, 'KEEPTTL')
   end
+  give_way(budget, ended)
   return in_use
 end
 
@@ -91,12 +118,18 @@ local function take_permit(budget, owner, place, in_use, is_called)
   set_in_use(budget, in_use)
 end
 
--- Lets a flight wait for its turn. Returns in how many ms to look, should nobody call: when the first permit ends.
+-- In how many ms those who wait look, should nobody call: when the first permit ends, of those that are out or of those
+-- that are handed over until then.
+local function look_ms(budget)
+  local first = redis.call('ZRANGE', budget.permits, 0, 0, 'WITHSCORES')
+  return math.min(budget.called_ms, left_ms(first[2], budget.now, budget.lease_ms))
+end
+
+-- Lets a flight wait for its turn. Returns in how many ms to look.
 local function queue_for_permit(budget, place, came_us)
   redis.call('ZADD', budget.queue, 'NX', came_us, place)
   keep_at_least(budget.queue, budget.wait_ms + budget.called_ms)
-  local first = redis.call('ZRANGE', budget.permits, 0, 0, 'WITHSCORES')
-  return left_ms(first[2], budget.now, budget.lease_ms)
+  return look_ms(budget)
 end
 
 -- A permit is over before its time.

@@ -544,3 +544,45 @@ async fn provider_that_answers_502_for_long_costs_nobody_the_session() {
     let most = 10 + ill_for.div_duration_f64(open).ceil() as usize;
     assert!((3..=most).contains(&asked), "asked {asked} times, not 3 to {most}");
 }
+
+/// Redis still has its subscription, so its flights are called though they cannot come.
+#[tokio::test]
+async fn flights_that_queue_in_a_stopped_daemon_hold_up_nobody_for_long() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let provider = Provider::start(move |_| {
+        let held = held.clone();
+        async move {
+            held.passed().await;
+            tokens()
+        }
+    })
+    .await;
+    let fleet = Fleet::start(&provider, &["--max-concurrent-refreshes", "2"]).await;
+    let first: JoinSet<_> = (0..2).map(|call| fleet.call(1, &format!("first {call}"))).collect();
+    provider.asked(2).await;
+    let stopped: JoinSet<_> = (0..40).map(|call| fleet.call(0, &format!("stopped {call}"))).collect();
+    fleet.redis.until(&["ZCARD", &fleet.key("queue")], "40").await;
+    let behind: JoinSet<_> = (0..20).map(|call| fleet.call(1 + call % 2, &format!("behind {call}"))).collect();
+    fleet.redis.until(&["ZCARD", &fleet.key("queue")], "60").await;
+
+    fleet.daemons[0].signal(Signal::SIGSTOP);
+    let start = Instant::now();
+    gate.open();
+    let (served, refused) = with_tokens(behind.join_all().await);
+    let took = start.elapsed();
+    fleet.daemons[0].signal(Signal::SIGCONT);
+    let (woken, late) = with_tokens(stopped.join_all().await);
+
+    assert_eq!(with_tokens(first.join_all().await).0.len(), 2);
+    println!(
+        "behind 40 flights of a stopped daemon: {} served and {} refused after {took:.1?}; of the stopped {} and {}",
+        served.len(),
+        refused.len(),
+        woken.len(),
+        late.len()
+    );
+    assert_eq!(served.len(), 20, "{refused:?}");
+    // It was stopped for less than budget_wait.
+    assert_eq!(woken.len(), 40, "{late:?}");
+}
