@@ -93,7 +93,7 @@ local function begin()
   local state = record.state
 
   -- First an outcome for me: it costs nobody anything.
-  local is_fresh = state == 'landed' and left_ms(record.fresh_until, now, tonumber(record.fresh_ms)) > 0
+  local is_fresh = state == 'landed' and left_of_field(flight, record, 'fresh_until', now, tonumber(record.fresh_ms)) > 0
   if state == 'landed' and record.claim == claim then
     -- A success of an older fence than the one that was joined came late, after the joining: it is for who waits, too.
     if is_fresh or (joined > 0 and (tonumber(record.fence) >= joined or record.class == 'success'))
@@ -129,6 +129,11 @@ local function begin()
 
   local before = 'nothing'
   if state == 'lost' then
+    if tonumber(record.started) > now then
+      -- The clock was set back: the token would not be presented again until it has caught up.
+      record.started = now
+      redis.call('HSET', flight, 'started', now)
+    end
     local left = left_ms(record.started + retry_ms, now, retry_ms)
     if left > 0 then
       redis.call('HSET', flight, 'waits:' .. pod, attempt)
@@ -163,7 +168,7 @@ local function begin()
     return {'rejected', 'pod', 0}
   end
   local circuit = read_hash(circuit_key)
-  local passage, open_ms = judge_circuit(circuit, now, circuit_rules)
+  local passage, open_ms = judge_circuit(circuit_key, circuit, now, circuit_rules)
   if not passage then
     return {'rejected', 'circuit_open', open_ms}
   end

@@ -20,10 +20,6 @@ local budget = {permits = KEYS[1], counter = KEYS[2], queue = KEYS[3], lease_ms 
   limit = tonumber(ARGV[2]), called_ms = tonumber(ARGV[3]), wait_ms = tonumber(ARGV[4]), channels = ARGV[5], now = now,
   now_us = now_us}
 
--- The clock was set back: a permit would outlive its dead holder by as much.
-local longest = now + budget.lease_ms
-for _, holder in ipairs(redis.call('ZRANGEBYSCORE', budget.permits, '(' .. string.format('%.0f', longest), '+inf')) do
-  redis.call('ZADD', budget.permits, longest, holder)
-end
+shorten_permits(budget)
 settle(budget)
 return {'reaped', look_ms(budget)}

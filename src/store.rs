@@ -17,6 +17,8 @@ use crate::outcome::{Outcome, Verdict};
 use crate::token::{Hash, Identity};
 
 #[cfg(test)]
+mod attacks;
+#[cfg(test)]
 mod contract;
 pub(crate) mod memory;
 pub(crate) mod redis;

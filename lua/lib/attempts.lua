@@ -1,7 +1,8 @@
 -- How often a session may lead: a fixed window, then a cooldown; and how long the provider asked it to stay away.
 -- Mirrors src/admission/attempts.rs.
 --
--- attempts:<session>  hash: attempts, window_start, last_attempt, cooldown_until, held_until
+-- attempts:<session>  hash: attempts, window_start, last_attempt, cooldown_until, cooldown_ms (the span that ends then),
+--                     held_until
 
 -- rules: max_attempts, window_ms, cooldown_ms
 local function attempts_in_window(session, now, rules)
@@ -17,18 +18,23 @@ local longest_hold_ms = 5 * 60 * 1000
 -- Whether the session may lead once more; if not, why and for how long. The first attempt too many starts the
 -- cooldown; asking again does not make it longer.
 local function judge_attempts(key, session, now, rules)
-  local left = left_ms(session.cooldown_until, now, rules.cooldown_ms)
+  local left = left_of_field(key, session, 'cooldown_until', now, tonumber(session.cooldown_ms or rules.cooldown_ms))
   if left > 0 then
     return 'cooling_down', left
   end
-  local held = left_ms(session.held_until, now, longest_hold_ms)
+  local held = left_of_field(key, session, 'held_until', now, longest_hold_ms)
   if held > 0 then
     return 'limited', held
+  end
+  if tonumber(session.window_start or now) > now then
+    -- The clock was set back: the window would last until it has caught up.
+    session.window_start = now
+    redis.call('HSET', key, 'window_start', now)
   end
   if attempts_in_window(session, now, rules) >= rules.max_attempts then
     -- The window is over with it: afterwards the count begins anew.
     redis.call('HDEL', key, 'attempts', 'window_start')
-    redis.call('HSET', key, 'cooldown_until', now + rules.cooldown_ms)
+    redis.call('HSET', key, 'cooldown_until', now + rules.cooldown_ms, 'cooldown_ms', rules.cooldown_ms)
     redis.call('PEXPIRE', key, rules.cooldown_ms)
     return 'cooling_down', rules.cooldown_ms
   end

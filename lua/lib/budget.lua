@@ -61,6 +61,14 @@ local function permits_in_use(budget)
   return in_use
 end
 
+-- Where the clock was set back, a permit would outlive its dead holder by as much.
+local function shorten_permits(budget)
+  local longest = budget.now + budget.lease_ms
+  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', budget.permits, '(' .. string.format('%.0f', longest), '+inf')) do
+    redis.call('ZADD', budget.permits, longest, holder)
+  end
+end
+
 -- Hands free permits to those who wait, up to whoever came at before_us. Returns how many are out then.
 --
 -- Who is next is told by a message, and has the permit at once, so that nobody overtakes it. A pod that nobody
@@ -104,7 +112,11 @@ local function has_place(budget, place, came_us, is_queued)
     end
   end
   in_use = hand_over(budget, in_use, came_us)
-  return in_use < budget.limit, in_use, false
+  if in_use < budget.limit then
+    return true, in_use, false
+  end
+  shorten_permits(budget)
+  return false, in_use, false
 end
 
 -- Gives the owner the permit that has_place found.

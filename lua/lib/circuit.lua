@@ -29,17 +29,17 @@ local function fields_after(record, prefix)
 end
 
 -- 'free', 'probe', or nil and for how long nobody is led.
-local function judge_circuit(circuit, now, rules)
+local function judge_circuit(key, circuit, now, rules)
   if circuit.state == 'open' then
-    local left = left_ms(circuit.open_until, now, tonumber(circuit.open_ms))
+    local left = left_of_field(key, circuit, 'open_until', now, tonumber(circuit.open_ms))
     if left > 0 then
       return nil, left
     end
     return 'probe'
   elseif circuit.state == 'half_open' then
     local out, first = 0, fair_pause_ms
-    for _, ends in pairs(fields_after(circuit, 'probe:')) do
-      local left = left_ms(ends, now, rules.lease_ms)
+    for probe in pairs(fields_after(circuit, 'probe:')) do
+      local left = left_of_field(key, circuit, 'probe:' .. probe, now, rules.lease_ms)
       if left > 0 then
         out, first = out + 1, math.min(first, left)
       end

@@ -14,6 +14,17 @@ local function left_ms(stamp, now, longest)
   return math.min(longest, math.max(0, (tonumber(stamp) or now) - now))
 end
 
+-- What is left of a span that ends at a stamp in a hash. Where the clock was set back, the stamp is set back with it: the
+-- span then ends after its own length, and not when the clock has caught up.
+local function left_of_field(key, record, field, now, longest)
+  local stamp = tonumber(record[field])
+  if stamp and stamp - now > longest then
+    record[field] = now + longest
+    redis.call('HSET', key, field, record[field])
+  end
+  return left_ms(record[field], now, longest)
+end
+
 -- Keeps a key for at least ttl_ms from now; one that lives longer is left alone.
 local function keep_at_least(key, ttl_ms)
   if redis.call('PTTL', key) < ttl_ms then

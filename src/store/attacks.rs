@@ -1,0 +1,217 @@
+//! Histories that broke a promise once: lost replies, clocks that step, settings and answers at their extremes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::{Ask, Begun, Completion, Lease, Store};
+use crate::admission::Terms;
+use crate::config::{Breaker, Config};
+use crate::error::Refusal;
+use crate::outcome::{Outcome, ProviderFailure, TokenResponse};
+use crate::request::Refresh;
+use crate::store::redis::RedisStore;
+use crate::token::Identity;
+
+#[path = "../../tests/support/redis.rs"]
+mod server;
+
+use server::RedisServer;
+
+/// What an hour's step of the clock does to a stamp.
+const HOUR_MS: &str = "3600000";
+
+fn config() -> Config {
+    Config {
+        namespace: format!("attacks-{}", Uuid::new_v4().simple()),
+        lease: Duration::from_millis(300),
+        store_timeout: Duration::from_millis(300),
+        retry_lost_after: Some(Duration::ZERO),
+        ..Config::default()
+    }
+}
+
+fn ask(token: &str) -> Ask {
+    ask_as(Refresh::new(token))
+}
+
+fn ask_as(refresh: Refresh) -> Ask {
+    Ask { identity: Identity::of(refresh, None).expect("valid"), attempt: Uuid::new_v4() }
+}
+
+async fn begin(store: &Store, ask: &Ask, terms: &Terms) -> Begun {
+    store.begin(ask, None, terms).await.expect("an answer")
+}
+
+async fn lead(store: &Store, ask: &Ask) -> Lease {
+    match begin(store, ask, &Terms::at_once()).await {
+        Begun::Lead(lease) => lease,
+        other => panic!("no lead: {other:?}"),
+    }
+}
+
+fn success(json: &str) -> Arc<Outcome> {
+    Arc::new(Outcome::Success(Arc::new(TokenResponse::from_json(json).expect("tokens"))))
+}
+
+async fn complete(store: &Store, lease: &Lease, ask: &Ask, outcome: &Arc<Outcome>) {
+    let completion = Completion { outcome: Arc::clone(outcome), verdict: outcome.verdict(), held: Duration::ZERO };
+    store.complete(lease, ask, &completion).await.expect("an answer");
+}
+
+/// One pod on a Redis of its own.
+struct Stage {
+    pod: Store,
+    redis: RedisServer,
+    config: Config,
+}
+
+impl Stage {
+    async fn new(config: Config) -> Self {
+        let redis = RedisServer::start_own(&[]).await;
+        let pod = connect(&redis, "a", &config).await;
+        Self { pod, redis, config }
+    }
+
+    fn key(&self, name: &str) -> String {
+        format!("rc:{{{}}}:{name}", self.config.namespace)
+    }
+
+    /// Does to a key's end of life what setting the clock back by an hour does.
+    async fn end_later(&self, name: &str) {
+        self.redis.cli(&["PEXPIRE", &self.key(name), HOUR_MS]).await;
+    }
+}
+
+async fn connect(redis: &RedisServer, name: &str, config: &Config) -> Store {
+    let client = redis::Client::open(redis.url()).expect("a URL");
+    let store = RedisStore::connect(client, name, Arc::new(config.clone()), Arc::default()).await;
+    Store::Redis(store.expect("redis is there"))
+}
+
+mod clock_that_is_set_back {
+    use super::*;
+
+    #[tokio::test]
+    async fn keeps_no_circuit_open_for_longer_than_it_was_opened_for() {
+        let breaker = Breaker { max_failures: 1, open_duration: Duration::from_millis(400), half_open_requests: 1 };
+        let stage = Stage::new(Config { breaker, ..config() }).await;
+        let asked = ask("t");
+        let lease = lead(&stage.pod, &asked).await;
+        complete(&stage.pod, &lease, &asked, &Arc::new(Outcome::Failure(ProviderFailure::unknown("reset")))).await;
+        stage.redis.cli(&["HINCRBY", &stage.key("circuit"), "open_until", HOUR_MS]).await;
+        stage.end_later("circuit").await;
+
+        let refused = begin(&stage.pod, &ask("u"), &Terms::at_once()).await;
+        assert!(matches!(refused, Begun::Rejected(Refusal::CircuitOpen { .. })), "{refused:?}");
+        stage.redis.wait(Duration::from_millis(600)).await;
+
+        lead(&stage.pod, &ask("u")).await;
+    }
+
+    #[tokio::test]
+    async fn keeps_no_place_of_a_probe_whose_leader_is_lost() {
+        let breaker = Breaker { max_failures: 1, open_duration: Duration::from_millis(50), half_open_requests: 1 };
+        let stage = Stage::new(Config { breaker, ..config() }).await;
+        let asked = ask("t");
+        let lease = lead(&stage.pod, &asked).await;
+        complete(&stage.pod, &lease, &asked, &Arc::new(Outcome::Failure(ProviderFailure::unknown("reset")))).await;
+        stage.redis.wait(Duration::from_millis(100)).await;
+        let probe = lead(&stage.pod, &ask("u")).await;
+        stage.redis.cli(&["HINCRBY", &stage.key("circuit"), &format!("probe:{}", probe.fence), HOUR_MS]).await;
+        stage.end_later("circuit").await;
+
+        let refused = begin(&stage.pod, &ask("v"), &Terms::at_once()).await;
+        assert!(matches!(refused, Begun::Rejected(Refusal::CircuitOpen { .. })), "{refused:?}");
+        stage.redis.wait(Duration::from_millis(600)).await;
+
+        lead(&stage.pod, &ask("v")).await;
+    }
+
+    #[tokio::test]
+    async fn keeps_no_session_cooling_down_for_longer_than_the_setting() {
+        let cooldown = Duration::from_millis(400);
+        let stage = Stage::new(Config { max_refresh_attempts: 1, refresh_cooldown_period: cooldown, ..config() }).await;
+        let of_session = |token: &str| ask_as(Refresh::new(token).session("s"));
+        lead(&stage.pod, &of_session("t")).await;
+        let refused = begin(&stage.pod, &of_session("u"), &Terms::at_once()).await;
+        assert!(matches!(refused, Begun::Rejected(Refusal::CoolingDown { .. })), "{refused:?}");
+        let name = format!("attempts:{}", of_session("t").identity.session);
+        stage.redis.cli(&["HINCRBY", &stage.key(&name), "cooldown_until", HOUR_MS]).await;
+        stage.end_later(&name).await;
+
+        let refused = begin(&stage.pod, &of_session("u"), &Terms::at_once()).await;
+        assert!(matches!(refused, Begun::Rejected(Refusal::CoolingDown { .. })), "{refused:?}");
+        stage.redis.wait(Duration::from_millis(600)).await;
+
+        lead(&stage.pod, &of_session("u")).await;
+    }
+
+    #[tokio::test]
+    async fn keeps_no_window_open_for_longer_than_the_setting() {
+        let window = Duration::from_millis(400);
+        let stage = Stage::new(Config { max_refresh_attempts: 2, refresh_attempt_window: window, ..config() }).await;
+        let of_session = |token: &str| ask_as(Refresh::new(token).session("s"));
+        lead(&stage.pod, &of_session("t")).await;
+        let name = format!("attempts:{}", of_session("t").identity.session);
+        stage.redis.cli(&["HINCRBY", &stage.key(&name), "window_start", HOUR_MS]).await;
+        stage.end_later(&name).await;
+
+        lead(&stage.pod, &of_session("u")).await;
+        // As if somebody had come a moment later, too.
+        stage.end_later(&name).await;
+        stage.redis.wait(Duration::from_millis(600)).await;
+
+        lead(&stage.pod, &of_session("v")).await;
+    }
+
+    #[tokio::test]
+    async fn keeps_no_token_from_being_presented_again_whose_leader_was_lost() {
+        let stage = Stage::new(Config { retry_lost_after: Some(Duration::from_millis(400)), ..config() }).await;
+        let asked = ask("t");
+        lead(&stage.pod, &asked).await;
+        stage.redis.until(&["EXISTS", &stage.key(&format!("lock:{}", asked.identity.flight))], "0").await;
+        let flight = format!("flight:{}", asked.identity.flight);
+        stage.redis.cli(&["HINCRBY", &stage.key(&flight), "started", HOUR_MS]).await;
+
+        let joined = begin(&stage.pod, &ask("t"), &Terms::at_once()).await;
+        assert!(matches!(joined, Begun::Join(_)), "{joined:?}");
+        stage.redis.wait(Duration::from_millis(600)).await;
+
+        lead(&stage.pod, &ask("t")).await;
+    }
+
+    #[tokio::test]
+    async fn keeps_no_outcome_fresh_for_longer_than_the_setting() {
+        let stage = Stage::new(Config { keep_outcome: Duration::from_millis(400), ..config() }).await;
+        let asked = ask("t");
+        let lease = lead(&stage.pod, &asked).await;
+        complete(&stage.pod, &lease, &asked, &success(r#"{"access_token":"a","refresh_token":"b"}"#)).await;
+        let flight = format!("flight:{}", asked.identity.flight);
+        stage.redis.cli(&["HINCRBY", &stage.key(&flight), "fresh_until", HOUR_MS]).await;
+        stage.end_later(&flight).await;
+
+        let landed = begin(&stage.pod, &ask("t"), &Terms::at_once()).await;
+        assert!(matches!(landed, Begun::Landed(_)), "{landed:?}");
+        stage.redis.wait(Duration::from_millis(600)).await;
+
+        lead(&stage.pod, &ask("t")).await;
+    }
+
+    #[tokio::test]
+    async fn keeps_no_permit_of_a_lost_leader_where_nobody_queues() {
+        let stage = Stage::new(Config { max_concurrent_refreshes: 1, ..config() }).await;
+        let dead = lead(&stage.pod, &ask("t")).await;
+        let owner = format!("a/{}", dead.fence);
+        stage.redis.cli(&["ZINCRBY", &stage.key("permits"), HOUR_MS, &owner]).await;
+        stage.end_later("permits").await;
+        stage.end_later("budget").await;
+
+        let refused = begin(&stage.pod, &ask("u"), &Terms::at_once()).await;
+        assert!(matches!(refused, Begun::Rejected(Refusal::Budget { .. })), "{refused:?}");
+        stage.redis.wait(Duration::from_millis(600)).await;
+
+        lead(&stage.pod, &ask("u")).await;
+    }
+}
