@@ -7,10 +7,12 @@ use uuid::Uuid;
 
 use super::{Ask, Begun, Completion, Lease, Store};
 use crate::admission::Terms;
+use crate::admission::circuit::CircuitState;
 use crate::config::{Breaker, Config};
 use crate::error::Refusal;
 use crate::outcome::{Outcome, ProviderFailure, TokenResponse};
 use crate::request::Refresh;
+use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::token::Identity;
 
@@ -213,5 +215,30 @@ mod clock_that_is_set_back {
         stage.redis.wait(Duration::from_millis(600)).await;
 
         lead(&stage.pod, &ask("u")).await;
+    }
+}
+
+mod access_token_that_never_expires {
+    use super::*;
+
+    async fn promise(pod: Store) {
+        let asked = ask("t");
+        let lease = lead(&pod, &asked).await;
+
+        complete(&pod, &lease, &asked, &success(r#"{"access_token":"a","expires_in":18446744073709551615}"#)).await;
+
+        let begun = begin(&pod, &ask("t"), &Terms::at_once()).await;
+        assert!(matches!(begun, Begun::Landed(_)), "{begun:?}");
+        assert!(matches!(pod.circuit_state().await.expect("an answer"), CircuitState::Closed { failures: 0 }));
+    }
+
+    #[tokio::test]
+    async fn lands_in_memory() {
+        promise(Store::Memory(MemoryStore::new().pod(Arc::new(config())))).await;
+    }
+
+    #[tokio::test]
+    async fn lands_on_redis() {
+        promise(Stage::new(config()).await.pod).await;
     }
 }

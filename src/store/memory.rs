@@ -280,7 +280,9 @@ impl MemoryPod {
 
         let at = now - *held;
         let fresh_until = now + outcome.fresh_for(&self.config);
-        let fresh_until = outcome.lives_for().map_or(fresh_until, |lives| fresh_until.min(at + lives));
+        // Some providers say "for ever" by the largest number there is: that is no bound.
+        let dies_at = outcome.lives_for().and_then(|lives| at.checked_add(lives));
+        let fresh_until = dies_at.map_or(fresh_until, |dies_at| fresh_until.min(dies_at));
         record.state = State::Landed { outcome: Arc::clone(outcome), at, fresh_until };
         record.claim = lease.claim;
         record.attempt = lease.attempt;
