@@ -69,12 +69,13 @@ local function shorten_permits(budget)
   end
 end
 
--- Hands free permits to those who wait, up to whoever came at before_us. Returns how many are out then.
+-- Hands free permits to those who wait, up to whoever came at before_us, and to nobody behind own_place, which leaves
+-- the queue: it asks by itself. Returns how many are out then.
 --
 -- Who is next is told by a message, and has the permit at once, so that nobody overtakes it. A pod that nobody
 -- listens for is dead or has lost its subscription: it gets nothing, and should its flight come by itself, it brings
 -- its place along.
-local function hand_over(budget, in_use, before_us)
+local function hand_over(budget, in_use, before_us, own_place)
   local handed, silent = 0, {}
   while in_use + handed < budget.limit do
     local first = redis.call('ZRANGE', budget.queue, 0, 0, 'WITHSCORES')
@@ -83,6 +84,9 @@ local function hand_over(budget, in_use, before_us)
       break
     end
     redis.call('ZREM', budget.queue, place)
+    if place == own_place then
+      break
+    end
     local pod, flight = string.match(place, '^(%S+) %S+ (%S+)$')
     local waited_ms = (budget.now_us - came_us) / 1000
     if waited_ms <= budget.wait_ms + budget.called_ms and not silent[pod] then
@@ -107,11 +111,12 @@ local function has_place(budget, place, came_us, is_queued)
   local in_use = permits_in_use(budget)
   if is_queued then
     redis.call('ZREM', budget.queue, place)
-    if redis.call('ZSCORE', budget.permits, place) then
-      return true, in_use, true
-    end
   end
-  in_use = hand_over(budget, in_use, came_us)
+  -- Also of one that does not say that it queues: it may have been told so, and the reply was lost on the way.
+  if in_use > 0 and redis.call('ZSCORE', budget.permits, place) then
+    return true, in_use, true
+  end
+  in_use = hand_over(budget, in_use, came_us, place)
   if in_use < budget.limit then
     return true, in_use, false
   end

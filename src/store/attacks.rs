@@ -42,6 +42,11 @@ fn ask_as(refresh: Refresh) -> Ask {
     Ask { identity: Identity::of(refresh, None).expect("valid"), attempt: Uuid::new_v4() }
 }
 
+/// Queues where it cannot lead.
+fn patient() -> Terms {
+    Terms { pod_refuses: None, patience: Duration::from_secs(5), queued_since: None }
+}
+
 async fn begin(store: &Store, ask: &Ask, terms: &Terms) -> Begun {
     store.begin(ask, None, terms).await.expect("an answer")
 }
@@ -78,6 +83,10 @@ impl Stage {
 
     fn key(&self, name: &str) -> String {
         format!("rc:{{{}}}:{name}", self.config.namespace)
+    }
+
+    async fn count(&self, name: &str) -> u32 {
+        self.redis.cli(&["ZCARD", &self.key(name)]).await.parse().expect("a number")
     }
 
     /// Does to a key's end of life what setting the clock back by an hour does.
@@ -240,5 +249,45 @@ mod access_token_that_never_expires {
     #[tokio::test]
     async fn lands_on_redis() {
         promise(Stage::new(config()).await.pod).await;
+    }
+}
+
+mod repeated_begin {
+    use super::*;
+
+    /// The first reply was lost, so the pod does not know that it queues, and asks the same again.
+    #[tokio::test]
+    async fn of_a_flight_that_was_called_meanwhile_takes_the_permit_that_is_kept_for_it() {
+        let stage = Stage::new(Config { max_concurrent_refreshes: 2, ..config() }).await;
+        let (one, two, queued) = (ask("one"), ask("two"), ask("queued"));
+        let leases = (lead(&stage.pod, &one).await, lead(&stage.pod, &two).await);
+        assert!(matches!(begin(&stage.pod, &queued, &patient()).await, Begun::Queued(_)));
+        let tokens = success(r#"{"access_token":"a","refresh_token":"b"}"#);
+        complete(&stage.pod, &leases.0, &one, &tokens).await;
+        complete(&stage.pod, &leases.1, &two, &tokens).await;
+        assert_eq!(stage.count("permits").await, 1, "one was called");
+
+        let begun = begin(&stage.pod, &queued, &patient()).await;
+
+        assert!(matches!(begun, Begun::Lead(_)), "{begun:?}");
+        assert_eq!(
+            (stage.count("permits").await, stage.redis.cli(&["GET", &stage.key("budget")]).await.as_str()),
+            (1, "1")
+        );
+    }
+
+    #[tokio::test]
+    async fn of_a_flight_that_queues_calls_nobody() {
+        let stage = Stage::new(Config { max_concurrent_refreshes: 1, ..config() }).await;
+        let (one, queued) = (ask("one"), ask("queued"));
+        let lease = lead(&stage.pod, &one).await;
+        assert!(matches!(begin(&stage.pod, &queued, &patient()).await, Begun::Queued(_)));
+        // The leader's permit ends without a word.
+        stage.redis.cli(&["DEL", &stage.key("permits"), &stage.key("budget")]).await;
+
+        let begun = begin(&stage.pod, &queued, &patient()).await;
+
+        assert!(matches!(begun, Begun::Lead(_)), "{begun:?} beside {lease:?}");
+        assert_eq!((stage.count("permits").await, stage.count("queue").await), (1, 0));
     }
 }
