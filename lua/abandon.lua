@@ -36,7 +36,14 @@ if not leads then
   if led > 0 then
     return {'stale'}
   end
-  redis.call('HSET', flight, 'gone:' .. attempt, '1')
+  -- Older marks than one lease make way: on a token that is asked for all the time they would pile up, and every begin
+  -- reads them all.
+  for field, at in pairs(record) do
+    if string.sub(field, 1, 5) == 'gone:' and passed_ms(at, now) >= lease_ms then
+      redis.call('HDEL', flight, field)
+    end
+  end
+  redis.call('HSET', flight, 'gone:' .. attempt, now)
   keep_at_least(flight, lease_ms)
   leave_queue(budget, table.concat({ARGV[6], attempt, name}, ' '))
   return {'marked'}
@@ -50,7 +57,7 @@ free_probe(circuit, record.fence)
 uncharge_attempt(attempts, record.charged)
 undo_lead(flight, record, lease_ms)
 -- A repeated begin or renewal of this attempt may still be on its way.
-redis.call('HSET', flight, 'gone:' .. attempt, '1')
+redis.call('HSET', flight, 'gone:' .. attempt, now)
 keep_at_least(flight, lease_ms)
 tell_waiting(flight, record, channels, 'look ' .. name)
 settle(budget)

@@ -291,3 +291,22 @@ mod repeated_begin {
         assert_eq!((stage.count("permits").await, stage.count("queue").await), (1, 0));
     }
 }
+
+mod marks_of_attempts_that_were_given_up {
+    use super::*;
+
+    #[tokio::test]
+    async fn do_not_pile_up_on_a_token_that_is_asked_for_all_the_time() {
+        let stage = Stage::new(config()).await;
+        let flight = stage.key(&format!("flight:{}", ask("t").identity.flight));
+        for _ in 0..6 {
+            stage.pod.disown(&ask("t"), None).await.expect("an answer");
+            // Two thirds of the lease.
+            stage.redis.wait(Duration::from_millis(200)).await;
+        }
+
+        let marks: u32 = stage.redis.cli(&["HLEN", &flight]).await.parse().expect("a number");
+
+        assert!(marks <= 3, "{marks} marks, of which two at most are younger than a lease");
+    }
+}
