@@ -6,13 +6,14 @@
 -- KEYS[4] recovering string, stands for one lease after Redis was found to have forgotten
 -- KEYS[5] meta       hash, what all pods must agree on
 -- KEYS[6] queue      a queue in which nobody waits
+-- KEYS[7..11]        attempts of no session, permits, budget, queue, circuit: not touched, but whoever may not is told so
 -- ARGV[1] channel    the pod's channel
 --
 -- Replies
 --   {'ready', fence}         and the last fence given, 0 when none was
 --   {'old', version}         a server older than the scripts need
 --   {'refused', command, error}   the first command the server refuses
-assert(#KEYS == 6 and #ARGV == 1, 'check: 6 keys, 1 argument')
+assert(#KEYS == 11 and #ARGV == 1, 'check: 11 keys, 1 argument')
 local lock, flight, fence, recovering, meta, queue = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local channel = ARGV[1]
 

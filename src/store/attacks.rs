@@ -9,7 +9,7 @@ use super::{Ask, Begun, Completion, Lease, Store};
 use crate::admission::Terms;
 use crate::admission::circuit::CircuitState;
 use crate::config::{Breaker, Config};
-use crate::error::Refusal;
+use crate::error::{ConnectError, Refusal};
 use crate::outcome::{Outcome, ProviderFailure, TokenResponse};
 use crate::request::Refresh;
 use crate::store::memory::MemoryStore;
@@ -308,5 +308,48 @@ mod marks_of_attempts_that_were_given_up {
         let marks: u32 = stage.redis.cli(&["HLEN", &flight]).await.parse().expect("a number");
 
         assert!(marks <= 3, "{marks} marks, of which two at most are younger than a lease");
+    }
+}
+
+mod user_that_may_not_touch {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_of_the_keys_is_refused_at_start() {
+        let redis = RedisServer::start_own(&[]).await;
+        let config = config();
+        let key = |name: &str| format!("~rc:{{{}}}:{name}", config.namespace);
+        let all = [
+            "lock:*",
+            "flight:*",
+            "fence",
+            "recovering",
+            "meta",
+            "queue:*",
+            "attempts:*",
+            "permits",
+            "budget",
+            "queue",
+            "circuit",
+        ];
+        let url = redis.url().replace("redis://", "redis://pod:pw@");
+        let connect = async || {
+            let client = redis::Client::open(url.as_str()).expect("a URL");
+            RedisStore::connect(client, "p", Arc::new(config.clone()), Arc::default()).await
+        };
+        let allow = async |keys: &[String]| {
+            let channels = format!("&rc:{{{}}}:pod:*", config.namespace);
+            let mut rule = vec!["ACL", "SETUSER", "pod", "reset", "on", ">pw", "+@all", &channels];
+            rule.extend(keys.iter().map(String::as_str));
+            redis.cli(&rule).await;
+        };
+
+        for missing in all {
+            allow(&all.iter().filter(|name| **name != missing).map(|name| key(name)).collect::<Vec<_>>()).await;
+            let refused = connect().await.err();
+            assert!(matches!(refused, Some(ConnectError::Right { .. })), "without {missing}: {refused:?}");
+        }
+        allow(&all.map(key)).await;
+        assert!(connect().await.is_ok());
     }
 }

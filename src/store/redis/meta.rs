@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::keys::Keys;
 use super::lanes::Lanes;
+use super::rules;
 use super::scripts::{CheckReply, Reply, Scripts, read_check};
 use crate::config::Config;
 use crate::error::ConnectError;
@@ -53,6 +54,7 @@ impl Entrance {
         let mut call = scripts.check.prepare_invoke();
         call.key(self.keys.lock(&probe)).key(self.keys.flight(&probe)).key(self.keys.fence());
         call.key(self.keys.recovering()).key(self.keys.meta()).key(self.keys.probe_queue(&probe));
+        rules::all_keys(&mut call, &self.keys, &probe);
         call.arg(self.keys.channel(pod));
         let reply = lanes.run(&call).await.map_err(|error| self.failed(&error.reason))?;
         match read_check(Reply::new("check", reply)).map_err(|error| self.failed(&error.reason))? {
