@@ -76,28 +76,38 @@ end
 -- listens for is dead or has lost its subscription: it gets nothing, and should its flight come by itself, it brings
 -- its place along.
 local function hand_over(budget, in_use, before_us, own_place)
-  local handed, silent = 0, {}
-  while in_use + handed < budget.limit do
-    local first = redis.call('ZRANGE', budget.queue, 0, 0, 'WITHSCORES')
-    local place, came_us = first[1], tonumber(first[2])
-    if not place or (before_us and came_us >= before_us) then
-      break
-    end
-    redis.call('ZREM', budget.queue, place)
-    if place == own_place then
-      break
-    end
-    local pod, flight = string.match(place, '^(%S+) %S+ (%S+)$')
-    local waited_ms = (budget.now_us - came_us) / 1000
-    if waited_ms <= budget.wait_ms + budget.called_ms and not silent[pod] then
-      local heard = redis.pcall('PUBLISH', budget.channels .. pod, 'look ' .. flight)
-      if type(heard) == 'number' and heard > 0 then
-        redis.call('ZADD', budget.permits, budget.now + budget.called_ms, place)
-        handed = handed + 1
-      else
-        silent[pod] = true
+  local handed, silent, at_once, is_over = 0, {}, 1, false
+  while in_use + handed < budget.limit and not is_over do
+    local first, leave = redis.call('ZRANGE', budget.queue, 0, at_once - 1, 'WITHSCORES'), {}
+    is_over = #first == 0
+    for i = 1, #first, 2 do
+      local place, came_us = first[i], tonumber(first[i + 1])
+      is_over = in_use + handed >= budget.limit or (before_us and came_us >= before_us)
+      if is_over then
+        break
+      end
+      leave[#leave + 1] = place
+      is_over = place == own_place
+      if is_over then
+        break
+      end
+      local pod = string.sub(place, 1, string.find(place, ' ', 1, true) - 1)
+      local waited_ms = (budget.now_us - came_us) / 1000
+      if waited_ms <= budget.wait_ms + budget.called_ms and not silent[pod] then
+        local heard = redis.pcall('PUBLISH', budget.channels .. pod, 'look ' .. string.match(place, '^%S+ %S+ (%S+)$'))
+        if type(heard) == 'number' and heard > 0 then
+          redis.call('ZADD', budget.permits, budget.now + budget.called_ms, place)
+          handed = handed + 1
+        else
+          silent[pod] = true
+        end
       end
     end
+    if #leave > 0 then
+      redis.call('ZREM', budget.queue, unpack(leave))
+    end
+    -- The first is mostly there. A pod that was killed leaves thousands behind, and everybody waits for this script.
+    at_once = math.min(2 * at_once, 1000)
   end
   if handed > 0 then
     set_in_use(budget, in_use + handed)

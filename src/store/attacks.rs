@@ -353,3 +353,32 @@ mod user_that_may_not_touch {
         assert!(connect().await.is_ok());
     }
 }
+
+mod thousands_that_queued_in_a_pod_that_was_killed {
+    use super::*;
+
+    #[tokio::test]
+    async fn make_way_without_stopping_redis_for_everybody() {
+        let stage = Stage::new(config()).await;
+        let now = stage.redis.cli(&["TIME"]).await.replace('\n', "").parse::<u64>().expect("a time") - 1_000_000;
+        for some in 0..5_u64 {
+            let places =
+                (0..1000).map(|i| some * 1000 + i).map(|i| [(now + i).to_string(), format!("dead {i} {i:064x}")]);
+            let places = places.flatten().collect::<Vec<_>>();
+            let key = stage.key("queue");
+            let words = ["ZADD", &key].into_iter().chain(places.iter().map(String::as_str)).collect::<Vec<_>>();
+            stage.redis.cli(&words).await;
+        }
+        stage.redis.cli(&["CONFIG", "RESETSTAT"]).await;
+
+        lead(&stage.pod, &ask("t")).await;
+
+        assert_eq!(stage.count("queue").await, 0);
+        let stats = stage.redis.cli(&["INFO", "commandstats"]).await;
+        let calls = |name: &str| -> u32 {
+            let line = stats.lines().find_map(|line| line.strip_prefix(&format!("cmdstat_{name}:calls=")));
+            line.map_or(0, |line| line.split(',').next().expect("a part").parse().expect("a number"))
+        };
+        assert!(calls("zrange") + calls("zrem") + calls("publish") < 100, "{stats}");
+    }
+}
