@@ -17,6 +17,8 @@ use uuid::Uuid;
 pub(crate) struct Budget<W> {
     /// By holder, the end of its lease.
     permits: BTreeMap<Holder, Instant>,
+    /// No permit ends before: what saves to look through all of them at each step.
+    none_ends_before: Option<Instant>,
     /// By arrival.
     queue: BTreeMap<(Instant, Uuid), W>,
 }
@@ -51,7 +53,7 @@ pub(crate) trait Wake {
 
 impl<W> Default for Budget<W> {
     fn default() -> Self {
-        Self { permits: BTreeMap::new(), queue: BTreeMap::new() }
+        Self { permits: BTreeMap::new(), none_ends_before: None, queue: BTreeMap::new() }
     }
 }
 
@@ -70,7 +72,7 @@ impl<W: Wake> Budget<W> {
     /// Gives the flight the permit that [`has_place`](Self::has_place) found, until the end of its lease.
     pub(crate) fn take(&mut self, applicant: Applicant, fence: u64, until: Instant) {
         self.permits.remove(&Holder::Called(applicant.attempt));
-        self.permits.insert(Holder::Leader(fence), until);
+        self.give(Holder::Leader(fence), until);
     }
 
     /// Lets the flight wait for its turn. Answers when to look, should nobody call: when the first permit ends.
@@ -88,7 +90,7 @@ impl<W: Wake> Budget<W> {
 
     /// A leader that lives keeps its permit; one that was late has it again, because it does ask the provider.
     pub(crate) fn renew(&mut self, fence: u64, until: Instant, now: Instant, size: Size) {
-        self.permits.insert(Holder::Leader(fence), until);
+        self.give(Holder::Leader(fence), until);
         self.settle(now, size);
     }
 
@@ -109,8 +111,16 @@ impl<W: Wake> Budget<W> {
         self.hand_over(now, size, None);
     }
 
+    fn give(&mut self, holder: Holder, until: Instant) {
+        self.permits.insert(holder, until);
+        self.none_ends_before = Some(self.none_ends_before.map_or(until, |first| first.min(until)));
+    }
+
     fn reap(&mut self, now: Instant) {
-        self.permits.retain(|_, until| *until > now);
+        if self.none_ends_before.is_some_and(|first| first <= now) {
+            self.permits.retain(|_, until| *until > now);
+            self.none_ends_before = self.permits.values().min().copied();
+        }
     }
 
     /// Hands free permits to those who wait, up to whoever came at `before`.
@@ -122,7 +132,7 @@ impl<W: Wake> Budget<W> {
             let ((_, attempt), waker) = first.remove_entry();
             // Who cannot be woken gets nothing; should it come by itself, it has its place still.
             if waker.wake() {
-                self.permits.insert(Holder::Called(attempt), now + size.called_for);
+                self.give(Holder::Called(attempt), now + size.called_for);
             }
         }
     }
@@ -246,6 +256,20 @@ mod tests {
 
         assert!(!stage.ask(3, 9, 9));
         assert!(stage.ask(3, 9, 10));
+    }
+
+    #[test]
+    fn each_permit_ends_with_its_own_lease_whatever_ends_before() {
+        let mut stage = Stage::new();
+        assert!(stage.ask(1, 0, 0) && stage.ask(2, 0, 0));
+        stage.budget.renew(1, stage.start + 20 * S, stage.start + 5 * S, SIZE);
+
+        assert!(stage.ask(3, 10, 10));
+        assert!(!stage.ask(4, 11, 11));
+        stage.budget.leave(stage.applicant(4, 11), stage.start + 11 * S, SIZE);
+
+        assert!(stage.ask(5, 20, 20) && stage.ask(6, 20, 20));
+        assert_eq!(stage.budget.in_use(), 2);
     }
 
     #[test]
