@@ -124,22 +124,23 @@ impl Circuit {
             State::Open { until, .. } if *until > now => Err(Refusal::CircuitOpen { retry_after: *until - now }),
             State::Open { .. } => Ok(Passage::Probe),
             State::HalfOpen { probes, .. } => {
-                probes.retain(|_, until| *until > now);
-                if probes.len() < config.breaker.half_open_requests as usize {
+                let out = probes.values().filter(|until| **until > now);
+                if out.clone().count() < config.breaker.half_open_requests as usize {
                     return Ok(Passage::Probe);
                 }
-                let first = probes.values().min().map_or(Duration::ZERO, |until| *until - now);
+                let first = out.min().map_or(Duration::ZERO, |until| *until - now);
                 Err(Refusal::CircuitOpen { retry_after: first.min(FAIR_PAUSE) })
             }
         }
     }
 
-    /// A flight that may pass as a probe is led.
-    pub(crate) fn probe(&mut self, fence: u64, until: Instant, config: &Config) {
+    /// A flight that may pass as a probe is led. Those whose leaders are lost make way.
+    pub(crate) fn probe(&mut self, fence: u64, now: Instant, until: Instant, config: &Config) {
         if let State::Open { why, .. } = self.state {
             self.state = State::HalfOpen { probes: BTreeMap::new(), why };
         }
         if let State::HalfOpen { probes, .. } = &mut self.state {
+            probes.retain(|_, until| *until > now);
             probes.insert(fence, until);
             self.quiet_at = Some(until + quiet(config));
         }
@@ -287,7 +288,7 @@ mod tests {
                 Ok(passage) => {
                     self.last_fence += 1;
                     if passage == Passage::Probe {
-                        self.circuit.probe(self.last_fence, now + 10 * S, &self.config);
+                        self.circuit.probe(self.last_fence, now, now + 10 * S, &self.config);
                     }
                     Ok(self.last_fence)
                 }

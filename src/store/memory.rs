@@ -118,7 +118,7 @@ impl MemoryPod {
         if let Some(Lock { fence, until }) = record.lock
             && until > now
         {
-            return record.join(ask, fence, until, LeaderSeen::Living);
+            return record.join(ask, fence, until, LeaderSeen::Living, now + self.config.wait_timeout);
         }
 
         if matches!(record.state, State::Leading) {
@@ -128,10 +128,11 @@ impl MemoryPod {
         }
         let before = match &record.state {
             State::Leading => unreachable!("BUG: a leading flight without a lock was just marked lost"),
+            State::GivenBack => Before::Nothing,
             State::Lost => {
                 let retry_at = record.started + self.config.retry_lost_after();
                 if retry_at > now {
-                    return record.join(ask, record.fence, retry_at, LeaderSeen::Lost);
+                    return record.join(ask, record.fence, retry_at, LeaderSeen::Lost, now + self.config.wait_timeout);
                 }
                 if self.config.uncertain == Uncertain::Never {
                     return lost(record.fence);
@@ -216,7 +217,7 @@ impl MemoryPod {
         let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) else {
             return Renewed::Lost;
         };
-        if record.is_over(now) || record.fence > lease.fence {
+        if record.is_over(now) || record.fence > lease.fence || matches!(record.state, State::GivenBack) {
             return Renewed::Lost;
         }
         if record.fence == lease.fence && record.attempt != lease.attempt {
@@ -267,6 +268,7 @@ impl MemoryPod {
             // A success replaces a failure whatever the fences; the first success stays.
             State::Landed { outcome: landed, .. } => !is_success || landed.class() == Class::Success,
             State::Leading | State::Lost => !is_success && record.attempt != lease.attempt,
+            State::GivenBack => !is_success && outcome.token_state() != TokenState::Unknown,
         };
         if stands {
             record.free(lease);
@@ -344,30 +346,32 @@ impl MemoryPod {
     }
 
     pub(crate) fn abandon(&self, lease: &Lease, ask: &Ask) {
-        if let Entry::Occupied(mut occupied) = self.namespace.flights.entry(lease.flight) {
-            let record = occupied.get_mut();
-            if record.attempt != lease.attempt || matches!(record.state, State::Landed { .. }) {
-                return;
-            }
-            record.free(lease);
-            let mut gates = self.gates();
-            gates.give_back(lease.fence, Instant::now(), &self.config);
-            if let Some(charged) = record.charged.take() {
-                gates.uncharge(ask.identity.session, charged);
-            }
-            drop(gates);
-            record.tell_waiting(Instant::now());
-            if matches!(record.state, State::Lost) {
-                // This leader was only late, and asked nobody.
-                record.lost -= 1;
-            }
-            if record.lost > 0 {
-                // This leader never asked, but one before it may have.
-                record.state = State::Lost;
-                record.attempt = uuid::Uuid::nil();
-            } else {
-                occupied.remove();
-            }
+        let now = Instant::now();
+        let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) else { return };
+        let leads = matches!(record.state, State::Leading | State::Lost) && record.attempt == lease.attempt;
+        if !leads || record.is_over(now) {
+            return;
+        }
+        record.free(lease);
+        let mut gates = self.gates();
+        gates.give_back(lease.fence, now, &self.config);
+        if let Some(charged) = record.charged.take() {
+            gates.uncharge(ask.identity.session, charged);
+        }
+        drop(gates);
+        record.tell_waiting(now);
+        if matches!(record.state, State::Lost) {
+            // This leader was only late, and asked nobody.
+            record.lost -= 1;
+        }
+        record.attempt = uuid::Uuid::nil();
+        if record.lost > 0 {
+            // This leader never asked, but one before it may have.
+            record.state = State::Lost;
+        } else {
+            record.state = State::GivenBack;
+            // Somebody may still come for the success before, and it is not to land again.
+            record.ends = now + self.config.lease;
         }
     }
 

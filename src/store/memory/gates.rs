@@ -96,7 +96,7 @@ impl Gates {
         let applicant = Applicant { attempt: ask.attempt, since: terms.queued_since.unwrap_or(now) };
         self.budget.take(applicant, fence, until);
         if passage == Passage::Probe {
-            self.circuit.probe(fence, until, config);
+            self.circuit.probe(fence, now, until, config);
         }
         self.sessions.entry(ask.identity.session).or_default().charge(now, config)
     }

@@ -45,7 +45,13 @@ pub(super) struct Lock {
 pub(super) enum State {
     Leading,
     Lost,
-    Landed { outcome: Arc<Outcome>, at: Instant, fresh_until: Instant },
+    /// Nobody leads, and whoever did asked nobody.
+    GivenBack,
+    Landed {
+        outcome: Arc<Outcome>,
+        at: Instant,
+        fresh_until: Instant,
+    },
 }
 
 /// Told when a joined flight ends, or when it is time to see whether its leader still lives.
@@ -109,11 +115,19 @@ impl Record {
             State::Landed { at, .. } if self.is_success() && *at + waits > now => {
                 self.landed(now).map(|landed| (self.claim, landed, *at))
             }
-            State::Landed { .. } | State::Leading | State::Lost => self.last.clone(),
+            State::Landed { .. } | State::Leading | State::Lost | State::GivenBack => self.last.clone(),
         }
     }
 
-    pub(super) fn join(&mut self, ask: &Ask, fence: u64, look_at: Instant, leader: LeaderSeen) -> Begun {
+    pub(super) fn join(
+        &mut self,
+        ask: &Ask,
+        fence: u64,
+        look_at: Instant,
+        leader: LeaderSeen,
+        waits_until: Instant,
+    ) -> Begun {
+        self.ends = self.ends.max(waits_until);
         // Under the record's guard: whoever completes needs the guard too, so nothing is missed between.
         let told = self.waiting.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
         let claim = ask.identity.claim;
@@ -145,7 +159,7 @@ impl Record {
                 fence: self.fence,
                 age: now.saturating_duration_since(*at),
             }),
-            State::Leading | State::Lost => None,
+            State::Leading | State::Lost | State::GivenBack => None,
         }
     }
 

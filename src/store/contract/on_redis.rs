@@ -1,0 +1,220 @@
+//! What only a store can get wrong whose answers may be lost on the way, and which may forget.
+
+use super::stage::*;
+
+#[tokio::test]
+async fn begin_with_the_same_attempt_gets_the_same_lead() {
+    let stage = Stage::on_redis(config()).await;
+    let asked = ask("t");
+    let lease = lead(&stage.a, &asked).await;
+    let before = stage.snapshot().await;
+
+    assert_eq!(lead(&stage.a, &asked).await.fence, lease.fence);
+    assert_eq!(stage.snapshot().await, before);
+
+    // Others may have been admitted meanwhile: it is admitted anew, and still charged once.
+    stage.lease_over(&asked).await;
+    assert_eq!(lead(&stage.a, &asked).await.fence, lease.fence + 1);
+    let session = format!("rc:{{{}}}:attempts:{}", stage.config.namespace, asked.identity.session);
+    assert_eq!(stage.redis.as_ref().expect("on redis").cli(&["HGET", &session, "attempts"]).await, "1");
+}
+
+#[tokio::test]
+async fn attempt_given_up_before_it_arrives_finds_itself_abandoned() {
+    let stage = Stage::on_redis(config()).await;
+    let asked = ask("t");
+    stage.a.disown(&asked, None).await.expect("an answer");
+
+    stage.a.begin(&asked, None, &Terms::at_once()).await.expect_err("an abandoned attempt led");
+
+    lead(&stage.b, &ask("t")).await;
+}
+
+#[tokio::test]
+async fn attempt_given_up_after_it_led_is_given_back_and_stays_so() {
+    let stage = Stage::on_redis(config()).await;
+    let asked = ask("t");
+    lead(&stage.a, &asked).await;
+    stage.a.disown(&asked, None).await.expect("an answer");
+
+    stage.a.begin(&asked, None, &Terms::at_once()).await.expect_err("a repeated begin led after all");
+
+    assert_eq!(lead(&stage.b, &ask("t")).await.before, Before::Nothing);
+}
+
+#[tokio::test]
+async fn renewal_that_arrives_after_the_lead_was_given_back_changes_nothing() {
+    let stage = Stage::on_redis(config()).await;
+    let asked = ask("t");
+    let lease = lead(&stage.a, &asked).await;
+    stage.a.abandon(&lease, &asked).await.expect("an answer");
+    let before = stage.snapshot().await;
+
+    assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Lost);
+
+    assert_eq!(stage.snapshot().await, before);
+}
+
+#[tokio::test]
+async fn leaders_put_back_what_redis_has_forgotten_before_anybody_leads_anew() {
+    let stage = Stage::on_redis(config()).await;
+    let (first, second) = (ask("one"), ask("two"));
+    let one = lead(&stage.a, &first).await;
+    let two = lead(&stage.a, &second).await;
+    let redis = stage.redis.as_ref().expect("on redis");
+    redis.cli(&["FLUSHALL"]).await;
+
+    // Who has seen the last fence is the first to notice.
+    let begun = stage.a.begin(&ask("three"), None, &Terms::at_once()).await.expect("an answer");
+    assert!(matches!(begun, Begun::Rejected(Refusal::Recovering { .. })), "{begun:?}");
+    assert_eq!(stage.a.renew(&one).await.expect("an answer"), Renewed::Renewed);
+    assert_eq!(stage.a.renew(&two).await.expect("an answer"), Renewed::Renewed);
+
+    for token in ["one", "two"] {
+        let begun = stage.b.begin(&ask(token), None, &Terms::at_once()).await.expect("an answer");
+        assert!(matches!(begun, Begun::Join(_)), "{begun:?}");
+    }
+    complete(&stage.a, &one, &first, &success("one")).await;
+    assert_eq!(access_token(&landed(&stage.b, &ask("one"), None).await), "one");
+    let recovering = format!("rc:{{{}}}:recovering", stage.config.namespace);
+    redis.until(&["EXISTS", &recovering], "0").await;
+    assert!(lead(&stage.b, &ask("three")).await.fence > two.fence);
+}
+
+#[tokio::test]
+async fn pod_that_has_led_nothing_notices_that_redis_has_forgotten() {
+    let stage = Stage::on_redis(config()).await;
+    let asked = ask("t");
+    lead(&stage.a, &asked).await;
+    let redis = stage.redis.as_ref().expect("on redis");
+    let client = redis::Client::open(redis.url()).expect("a URL");
+    let late = RedisStore::connect(client, "late", Arc::new(stage.config.clone()), Arc::default()).await;
+    let late = Store::Redis(late.expect("redis is there"));
+    redis.cli(&["FLUSHALL"]).await;
+
+    let begun = late.begin(&ask("t"), None, &Terms::at_once()).await.expect("an answer");
+
+    assert!(matches!(begun, Begun::Rejected(Refusal::Recovering { .. })), "{begun:?}");
+}
+
+#[tokio::test]
+async fn what_all_pods_agree_on_is_put_back_when_redis_has_forgotten_it() {
+    let stage = Stage::on_redis(config()).await;
+    lead(&stage.a, &ask("t")).await;
+    let redis = stage.redis.as_ref().expect("on redis");
+    redis.cli(&["FLUSHALL"]).await;
+    stage.a.begin(&ask("u"), None, &Terms::at_once()).await.expect("an answer");
+    redis.until(&["HGET", &format!("rc:{{{}}}:meta", stage.config.namespace), "pepper"], "none").await;
+
+    let peppered = Config { pepper: Some("p".repeat(32).into()), ..stage.config.clone() };
+    let client = redis::Client::open(redis.url()).expect("a URL");
+    let refused = RedisStore::connect(client, "c", Arc::new(peppered), Arc::default()).await;
+
+    assert!(refused.is_err());
+}
+
+#[tokio::test]
+async fn pod_that_others_no_longer_agree_with_begins_nothing() {
+    let stage = Stage::on_redis(config()).await;
+    let redis = stage.redis.as_ref().expect("on redis");
+    redis.cli(&["HSET", &format!("rc:{{{}}}:meta", stage.config.namespace), "pepper", "another"]).await;
+    redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    let refused = loop {
+        match stage.a.begin(&ask(&Uuid::new_v4().to_string()), None, &Terms::at_once()).await {
+            Err(refused) => break refused,
+            Ok(_) => assert!(tokio::time::Instant::now() < deadline, "begins beside another pepper"),
+        }
+    };
+
+    assert!(refused.reason.contains("pepper"), "{refused}");
+}
+
+#[tokio::test]
+async fn uncertain_token_stays_so_in_a_redis_that_has_forgotten_the_flight() {
+    let stage = Stage::on_redis(Config { uncertain: Uncertain::Never, keep_failure: Duration::ZERO, ..config() }).await;
+    let asked = ask("t");
+    let lease = lead(&stage.a, &asked).await;
+    stage.redis.as_ref().expect("on redis").cli(&["FLUSHALL"]).await;
+
+    complete(&stage.a, &lease, &asked, &failure(ProviderFailure::unknown("reset"))).await;
+
+    assert_eq!(landed(&stage.b, &ask("t"), None).await.outcome.class(), Class::Lost);
+}
+
+#[tokio::test]
+async fn success_too_large_to_share_is_not_presented_again() {
+    let stage = Stage::on_redis(config()).await;
+    let asked = ask("t");
+    let lease = lead(&stage.a, &asked).await;
+
+    complete(&stage.a, &lease, &asked, &success(&"x".repeat(70_000))).await;
+
+    assert_eq!(landed(&stage.b, &ask("t"), None).await.outcome.class(), Class::Unknown);
+}
+
+#[tokio::test]
+async fn mark_of_an_attempt_outlives_a_short_failure() {
+    let stage = Stage::on_redis(Config { keep_failure: Duration::ZERO, ..config() }).await;
+    let (first, late) = (ask("t"), ask("t"));
+    let lease = lead(&stage.a, &first).await;
+    stage.b.disown(&late, None).await.expect("an answer");
+    complete(&stage.a, &lease, &first, &failure(ProviderFailure::not_sent("dns"))).await;
+
+    stage.b.begin(&late, None, &Terms::at_once()).await.expect_err("an abandoned attempt led");
+}
+
+#[tokio::test]
+async fn lock_of_a_dead_leader_ends_also_when_the_clock_was_set_back() {
+    let stage = Stage::on_redis(config()).await;
+    let asked = ask("t");
+    lead(&stage.a, &asked).await;
+    let redis = stage.redis.as_ref().expect("on redis");
+    let lock = format!("rc:{{{}}}:lock:{}", stage.config.namespace, asked.identity.flight);
+    // What an hour's step does to a time to live.
+    redis.cli(&["PEXPIRE", &lock, "3600000"]).await;
+
+    let begun = stage.b.begin(&ask("t"), None, &Terms::at_once()).await.expect("an answer");
+
+    assert!(matches!(begun, Begun::Join(_)), "{begun:?}");
+    let left: u128 = redis.cli(&["PTTL", &lock]).await.parse().expect("ms");
+    assert!(left <= stage.config.lease.as_millis(), "{left}");
+}
+
+#[tokio::test]
+async fn success_lands_in_a_redis_that_has_forgotten_the_flight() {
+    let stage = Stage::on_redis(config()).await;
+    let asked = ask("t");
+    let lease = lead(&stage.a, &asked).await;
+    stage.redis.as_ref().expect("on redis").cli(&["FLUSHALL"]).await;
+
+    assert!(matches!(complete(&stage.a, &lease, &asked, &success("one")).await, Standing::Ours));
+
+    assert_eq!(access_token(&landed(&stage.b, &ask("t"), None).await), "one");
+}
+
+#[tokio::test]
+async fn outcomes_land_above_maxmemory_and_after_script_flush() {
+    let stage = Stage::on_redis(config()).await;
+    let asked = ask("t");
+    let lease = lead(&stage.a, &asked).await;
+    let redis = stage.redis.as_ref().expect("on redis");
+    redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
+    redis.cli(&["SCRIPT", "FLUSH"]).await;
+
+    assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
+    assert!(matches!(complete(&stage.a, &lease, &asked, &success("one")).await, Standing::Ours));
+    // A new lead is refused as a whole, not halfway.
+    let refused = stage.b.begin(&ask("u"), None, &Terms::at_once()).await.expect_err("led above maxmemory");
+
+    assert!(refused.reason.contains("maxmemory"), "{refused}");
+    redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;
+    // The pod has to find out first.
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
+    while stage.b.check().await.is_err() {
+        assert!(tokio::time::Instant::now() < deadline, "redis takes writes again");
+        redis.wait(Duration::from_millis(5)).await;
+    }
+    assert_eq!(access_token(&landed(&stage.b, &ask("t"), None).await), "one");
+}

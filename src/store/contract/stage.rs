@@ -1,0 +1,185 @@
+//! What the histories are played on: a store with two pods, its time, and the verbs in short.
+
+#[path = "../../../tests/support/redis.rs"]
+mod server;
+
+pub(in crate::store) use std::sync::Arc;
+pub(in crate::store) use std::time::Duration;
+
+pub(in crate::store) use tokio::time::Instant;
+pub(in crate::store) use uuid::Uuid;
+
+pub(in crate::store) use self::server::RedisServer;
+pub(in crate::store) use crate::admission::Terms;
+pub(in crate::store) use crate::config::{Config, Uncertain};
+pub(in crate::store) use crate::error::Refusal;
+pub(in crate::store) use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse};
+pub(in crate::store) use crate::request::Refresh;
+pub(in crate::store) use crate::store::memory::MemoryStore;
+pub(in crate::store) use crate::store::redis::RedisStore;
+pub(in crate::store) use crate::store::{
+    Ask, Before, Begun, Completion, Landed, LeaderSeen, Lease, News, Queued, Renewed, Standing, Store,
+};
+pub(in crate::store) use crate::token::Identity;
+
+/// A store with two pods, and the time it lives by.
+pub(in crate::store) struct Stage {
+    pub(in crate::store) a: Store,
+    pub(in crate::store) b: Store,
+    pub(in crate::store) config: Config,
+    pub(in crate::store) redis: Option<RedisServer>,
+}
+
+pub(in crate::store) fn config() -> Config {
+    Config {
+        namespace: format!("contract-{}", Uuid::new_v4().simple()),
+        lease: Duration::from_millis(300),
+        store_timeout: Duration::from_millis(300),
+        retry_lost_after: Some(Duration::ZERO),
+        ..Config::default()
+    }
+}
+
+impl Stage {
+    pub(in crate::store) fn in_memory(config: Config) -> Self {
+        tokio::time::pause();
+        let store = MemoryStore::new();
+        let pod = || Store::Memory(store.pod(Arc::new(config.clone())));
+        Self { a: pod(), b: pod(), redis: None, config: config.clone() }
+    }
+
+    pub(in crate::store) async fn on_redis(config: Config) -> Self {
+        let redis = RedisServer::start_own(&[]).await;
+        let client = redis::Client::open(redis.url()).expect("a URL");
+        let pod = async |name: &str| {
+            let store = RedisStore::connect(client.clone(), name, Arc::new(config.clone()), Arc::default()).await;
+            Store::Redis(store.expect("redis is there"))
+        };
+        Self { a: pod("a").await, b: pod("b").await, redis: Some(redis), config: config.clone() }
+    }
+
+    /// Waits until the lease of whoever leads this token is over.
+    pub(in crate::store) async fn lease_over(&self, ask: &Ask) {
+        match &self.redis {
+            None => tokio::time::advance(self.config.lease + Duration::from_millis(1)).await,
+            Some(redis) => {
+                let lock = format!("rc:{{{}}}:lock:{}", self.config.namespace, ask.identity.flight);
+                redis.until(&["EXISTS", &lock], "0").await;
+            }
+        }
+    }
+
+    /// Waits until an outcome is no longer fresh.
+    pub(in crate::store) async fn pass(&self, span: Duration) {
+        match &self.redis {
+            None => tokio::time::advance(span).await,
+            Some(redis) => redis.wait(span).await,
+        }
+    }
+
+    /// On Redis: the counter of the budget is the number of its permits.
+    pub(in crate::store) async fn budget_holds(&self) {
+        if let Some(redis) = &self.redis {
+            let key = |name: &str| format!("rc:{{{}}}:{name}", self.config.namespace);
+            let counter = redis.cli(&["GET", &key("budget")]).await;
+            let permits = redis.cli(&["ZCARD", &key("permits")]).await;
+            assert_eq!(if counter.is_empty() { "0" } else { &counter }, permits);
+        }
+    }
+
+    /// Everything Redis holds, to see that nothing changed.
+    pub(in crate::store) async fn snapshot(&self) -> Option<String> {
+        match &self.redis {
+            None => None,
+            Some(redis) => Some(redis.dump(&self.config.namespace).await),
+        }
+    }
+}
+
+pub(in crate::store) fn ask(token: &str) -> Ask {
+    ask_as(Refresh::new(token))
+}
+
+pub(in crate::store) fn ask_as(refresh: Refresh) -> Ask {
+    Ask { identity: Identity::of(refresh, None).expect("valid"), attempt: Uuid::new_v4() }
+}
+
+pub(in crate::store) fn success(name: &str) -> Arc<Outcome> {
+    let body = format!(r#"{{"access_token":"{name}","refresh_token":"next"}}"#);
+    Arc::new(Outcome::Success(Arc::new(TokenResponse::from_json(body).expect("tokens"))))
+}
+
+pub(in crate::store) fn failure(failure: ProviderFailure) -> Arc<Outcome> {
+    Arc::new(Outcome::Failure(failure))
+}
+
+pub(in crate::store) async fn lead(store: &Store, ask: &Ask) -> Lease {
+    match store.begin(ask, None, &Terms::at_once()).await.expect("an answer") {
+        Begun::Lead(lease) => lease,
+        other => panic!("no lead: {other:?}"),
+    }
+}
+
+pub(in crate::store) async fn landed(store: &Store, ask: &Ask, joined: Option<u64>) -> Landed {
+    match store.begin(ask, joined, &Terms::at_once()).await.expect("an answer") {
+        Begun::Landed(landed) => landed,
+        other => panic!("nothing landed: {other:?}"),
+    }
+}
+
+pub(in crate::store) fn access_token(landed: &Landed) -> &str {
+    match &*landed.outcome {
+        Outcome::Success(tokens) => tokens.access_token(),
+        other => panic!("no tokens: {other:?}"),
+    }
+}
+
+pub(in crate::store) fn completion(outcome: &Arc<Outcome>) -> Completion {
+    Completion { outcome: Arc::clone(outcome), verdict: outcome.verdict(), held: Duration::ZERO }
+}
+
+pub(in crate::store) async fn complete(store: &Store, lease: &Lease, ask: &Ask, outcome: &Arc<Outcome>) -> Standing {
+    store.complete(lease, ask, &completion(outcome)).await.expect("an answer")
+}
+
+/// A promise's namespace in which nothing ends by itself: leases outlive the test.
+pub(in crate::store) fn unhurried() -> Config {
+    Config {
+        lease: Duration::from_secs(60),
+        store_timeout: Duration::from_secs(5),
+        keep_failure: Duration::ZERO,
+        ..config()
+    }
+}
+
+/// Begins, and does not queue.
+pub(in crate::store) async fn begin(store: &Store, ask: &Ask) -> Begun {
+    store.begin(ask, None, &Terms::at_once()).await.expect("an answer")
+}
+
+/// Why a flight is not led.
+pub(in crate::store) async fn refused(store: &Store, ask: &Ask) -> Refusal {
+    match begin(store, ask).await {
+        Begun::Rejected(refusal) => refusal,
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// Begins with the place it has in the queue, if it has one, and queues where there is no permit.
+pub(in crate::store) async fn begin_in_queue(store: &Store, ask: &Ask, since: Option<Instant>) -> Begun {
+    let terms = Terms { patience: Duration::from_secs(60), queued_since: since, ..Terms::at_once() };
+    store.begin(ask, None, &terms).await.expect("an answer")
+}
+
+pub(in crate::store) async fn queue(store: &Store, ask: &Ask) -> Queued {
+    match begin_in_queue(store, ask, None).await {
+        Begun::Queued(queued) => queued,
+        other => panic!("not queued: {other:?}"),
+    }
+}
+
+/// Leads and completes.
+pub(in crate::store) async fn fly(store: &Store, ask: &Ask, outcome: &Arc<Outcome>) -> Standing {
+    let lease = lead(store, ask).await;
+    complete(store, &lease, ask, outcome).await
+}
