@@ -11,7 +11,7 @@
 -- ARGV[1] attempt   the caller's local flight
 -- ARGV[2] led       its fence, 0 when the caller never learned whether it leads
 -- ARGV[3] lease_ms  how long an attempt that has not arrived is expected
--- ARGV[4] flight's name, for the message
+-- ARGV[4] name      the flight's, for the message
 -- ARGV[5] channels  the channels of the pods, without the pod
 -- ARGV[6] pod       the caller's pod
 -- ARGV[7] limit     how many permits there are

@@ -282,3 +282,6 @@ impl Reply {
         StoreError::unanswered(format!("the script {script} gave a reply that this release does not know"))
     }
 }
+
+#[cfg(test)]
+mod tests;
