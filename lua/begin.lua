@@ -93,7 +93,7 @@ local function begin()
   local state = record.state
 
   -- First an outcome for me: it costs nobody anything.
-  local is_fresh = state == 'landed' and left_of_field(flight, record, 'fresh_until', now, tonumber(record.fresh_ms)) > 0
+  local is_fresh = state == 'landed' and left_of(flight, record, 'fresh_until', now, tonumber(record.fresh_ms)) > 0
   if state == 'landed' and record.claim == claim then
     -- A success of an older fence than the one that was joined came late, after the joining: it is for who waits, too.
     if is_fresh or (joined > 0 and (tonumber(record.fence) >= joined or record.class == 'success'))
@@ -129,12 +129,7 @@ local function begin()
 
   local before = 'nothing'
   if state == 'lost' then
-    if tonumber(record.started) > now then
-      -- The clock was set back: the token would not be presented again until it has caught up.
-      record.started = now
-      redis.call('HSET', flight, 'started', now)
-    end
-    local left = left_ms(record.started + retry_ms, now, retry_ms)
+    local left = math.max(0, retry_ms - passed_of(flight, record, 'started', now))
     if left > 0 then
       redis.call('HSET', flight, 'waits:' .. pod, attempt)
       keep_at_least(flight, wait_ms)
@@ -176,6 +171,9 @@ local function begin()
   local refusal, refused_ms = judge_attempts(attempts, session, now, session_rules)
   if refusal then
     return {'rejected', refusal, refused_ms}
+  end
+  if queued_us then
+    came_us = came_at(budget, place, came_us)
   end
   local is_free, in_use, is_called = has_place(budget, place, came_us, queued_us)
   if not is_free then

@@ -5,8 +5,8 @@
 --                     held_until
 
 -- rules: max_attempts, window_ms, cooldown_ms
-local function attempts_in_window(session, now, rules)
-  if session.window_start and passed_ms(session.window_start, now) < rules.window_ms then
+local function attempts_in_window(key, session, now, rules)
+  if session.window_start and passed_of(key, session, 'window_start', now) < rules.window_ms then
     return tonumber(session.attempts)
   end
   return 0
@@ -18,20 +18,15 @@ local longest_hold_ms = 5 * 60 * 1000
 -- Whether the session may lead once more; if not, why and for how long. The first attempt too many starts the
 -- cooldown; asking again does not make it longer.
 local function judge_attempts(key, session, now, rules)
-  local left = left_of_field(key, session, 'cooldown_until', now, tonumber(session.cooldown_ms or rules.cooldown_ms))
+  local left = left_of(key, session, 'cooldown_until', now, tonumber(session.cooldown_ms or rules.cooldown_ms))
   if left > 0 then
     return 'cooling_down', left
   end
-  local held = left_of_field(key, session, 'held_until', now, longest_hold_ms)
+  local held = left_of(key, session, 'held_until', now, longest_hold_ms)
   if held > 0 then
     return 'limited', held
   end
-  if tonumber(session.window_start or now) > now then
-    -- The clock was set back: the window would last until it has caught up.
-    session.window_start = now
-    redis.call('HSET', key, 'window_start', now)
-  end
-  if attempts_in_window(session, now, rules) >= rules.max_attempts then
+  if attempts_in_window(key, session, now, rules) >= rules.max_attempts then
     -- The window is over with it: afterwards the count begins anew.
     redis.call('HDEL', key, 'attempts', 'window_start')
     redis.call('HSET', key, 'cooldown_until', now + rules.cooldown_ms, 'cooldown_ms', rules.cooldown_ms)
@@ -42,7 +37,7 @@ end
 
 -- Counts an attempt. Returns the start of the window it is charged to: where it can be given back.
 local function charge_attempt(key, session, now, rules)
-  local count = attempts_in_window(session, now, rules) + 1
+  local count = attempts_in_window(key, session, now, rules) + 1
   local start = count == 1 and now or tonumber(session.window_start)
   redis.call('HSET', key, 'attempts', count, 'window_start', start, 'last_attempt', now)
   redis.call('PEXPIRE', key, rules.window_ms - passed_ms(start, now))

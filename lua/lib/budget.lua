@@ -115,6 +115,11 @@ local function hand_over(budget, in_use, before_us, own_place)
   return in_use + handed
 end
 
+-- When a flight came, as long as the queue has it. What its pod says is later by as much as the message took.
+local function came_at(budget, place, said_us)
+  return tonumber(redis.call('ZSCORE', budget.queue, place) or said_us)
+end
+
 -- Whether a permit is there for a flight, once those who came before it have theirs. It is not taken yet. Returns
 -- how many are out, and whether one of them is kept for this flight.
 local function has_place(budget, place, came_us, is_queued)

@@ -31,7 +31,7 @@ end
 -- 'free', 'probe', or nil and for how long nobody is led.
 local function judge_circuit(key, circuit, now, rules)
   if circuit.state == 'open' then
-    local left = left_of_field(key, circuit, 'open_until', now, tonumber(circuit.open_ms))
+    local left = left_of(key, circuit, 'open_until', now, tonumber(circuit.open_ms))
     if left > 0 then
       return nil, left
     end
@@ -39,7 +39,7 @@ local function judge_circuit(key, circuit, now, rules)
   elseif circuit.state == 'half_open' then
     local out, first = 0, fair_pause_ms
     for probe in pairs(fields_after(circuit, 'probe:')) do
-      local left = left_of_field(key, circuit, 'probe:' .. probe, now, rules.lease_ms)
+      local left = left_of(key, circuit, 'probe:' .. probe, now, rules.lease_ms)
       if left > 0 then
         out, first = out + 1, math.min(first, left)
       end
@@ -134,8 +134,8 @@ local function learn(key, circuit, fence_key, flown, now, rules)
       redis.call('PEXPIRE', key, math.max(rules.quiet_ms, limited_within_ms))
       circuit['limited:' .. flown.session] = now
       local limited = 0
-      for session, at in pairs(fields_after(circuit, 'limited:')) do
-        if passed_ms(at, now) < limited_within_ms then
+      for session in pairs(fields_after(circuit, 'limited:')) do
+        if passed_of(key, circuit, 'limited:' .. session, now) < limited_within_ms then
           limited = limited + 1
         else
           redis.call('HDEL', key, 'limited:' .. session)

@@ -14,15 +14,22 @@ local function left_ms(stamp, now, longest)
   return math.min(longest, math.max(0, (tonumber(stamp) or now) - now))
 end
 
--- What is left of a span that ends at a stamp in a hash. Where the clock was set back, the stamp is set back with it: the
--- span then ends after its own length, and not when the clock has caught up.
-local function left_of_field(key, record, field, now, longest)
-  local stamp = tonumber(record[field])
-  if stamp and stamp - now > longest then
+-- The same of a stamp in a hash. After the clock was set back it would be over too late by as much: it is put right.
+local function left_of(key, record, field, now, longest)
+  if tonumber(record[field] or now) > now + longest then
     record[field] = now + longest
     redis.call('HSET', key, field, record[field])
   end
   return left_ms(record[field], now, longest)
+end
+
+-- What has passed since a stamp in a hash. One in the future is put right: it counts as now, once.
+local function passed_of(key, record, field, now)
+  if tonumber(record[field] or now) > now then
+    record[field] = now
+    redis.call('HSET', key, field, now)
+  end
+  return passed_ms(record[field], now)
 end
 
 -- Keeps a key for at least ttl_ms from now; one that lives longer is left alone.

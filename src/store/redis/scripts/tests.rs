@@ -259,7 +259,7 @@ impl Alone {
     }
 }
 
-fn of_other(more: With<'static>) -> Vec<(&'static str, &'static str)> {
+fn of_other<'a>(more: With<'a>) -> Vec<(&'a str, &'a str)> {
     let mut with = vec![("attempt", TWO), ("lock", OTHER), ("flight", OTHER), ("name", OTHER), ("pod", "b")];
     with.splice(0..0, more.iter().copied());
     with
@@ -454,4 +454,98 @@ async fn above_maxmemory_nothing_is_begun_and_everything_is_ended() {
     assert_eq!(alone.call("complete", &[("stay_away_ms", "500"), ("verdict", "session_limited")]).await[0], "landed");
     assert_eq!(alone.call("abandon", &of_other(&[("led", "2")])).await[0], "abandoned");
     assert_eq!(alone.call("abandon", &of_other(&[("led", "0"), ("attempt", "late")])).await[0], "marked");
+}
+
+/// A clock that was set back by an hour leaves stamps that are an hour ahead. Whatever they end, it is over after the
+/// span that was set for it, and not an hour later.
+#[tokio::test]
+async fn clock_that_was_set_back_makes_nothing_longer_than_its_setting() {
+    const SHORT: With<'_> = &[("lease_ms", "400"), ("cooldown_ms", "400"), ("retry_ms", "400"), ("limit", "1")];
+    let short = of_other(SHORT);
+    let alone = Alone::new().await;
+    let far = alone.far().await;
+    let refused = async |with: With<'_>, why: &str, longest: u64| {
+        let reply = alone.call("begin", with).await;
+        assert_eq!(reply[..2], ["rejected", why], "{reply:?}");
+        assert!(ms_in(&reply[2]) <= longest, "{reply:?}");
+        alone.redis.wait(Duration::from_millis(longest)).await;
+        let reply = alone.call("begin", with).await;
+        assert!(reply[..2] != ["rejected", why], "{why} still: {reply:?}");
+        alone.redis.cli(&["FLUSHALL"]).await;
+    };
+    let lasting = async |key: &str| {
+        alone.redis.cli(&["PEXPIRE", &format!("rc:{{alone}}:{key}"), "7200000"]).await;
+    };
+
+    alone.set("attempts:session", "cooldown_until", &far).await;
+    lasting("attempts:session").await;
+    refused(&short, "cooling_down", 400).await;
+
+    alone.set("circuit", "state", "open").await;
+    alone.set("circuit", "open_until", &far).await;
+    alone.set("circuit", "open_ms", "400").await;
+    lasting("circuit").await;
+    refused(&short, "circuit_open", 400).await;
+
+    alone.set("circuit", "state", "half_open").await;
+    alone.set("circuit", "probe:1", &far).await;
+    lasting("circuit").await;
+    refused(&short, "circuit_open", 400).await;
+
+    alone.redis.cli(&["ZADD", "rc:{alone}:permits", &far, "b/1"]).await;
+    alone.redis.cli(&["SET", "rc:{alone}:budget", "1"]).await;
+    lasting("permits").await;
+    lasting("budget").await;
+    refused(&short, "budget", 1000).await;
+
+    let flight = format!("flight:{OTHER}");
+    for (field, value) in [("state", "landed"), ("fence", "1"), ("attempt", ONE), ("claim", "another"), ("lost", "0")] {
+        alone.set(&flight, field, value).await;
+    }
+    for (field, value) in [("token", "rotated"), ("class", "success"), ("fresh_ms", "400"), ("fresh_until", &far)] {
+        alone.set(&flight, field, value).await;
+    }
+    alone.set(&flight, "landed_at", &far).await;
+    alone.set(&flight, "sealed", "sealed").await;
+    lasting(&flight).await;
+    refused(&short, "another_claim", 400).await;
+
+    for (field, value) in [("state", "lost"), ("fence", "1"), ("attempt", ONE), ("claim", "claim"), ("lost", "1")] {
+        alone.set(&flight, field, value).await;
+    }
+    alone.set(&flight, "started", &far).await;
+    lasting(&flight).await;
+    let reply = alone.call("begin", &short).await;
+    assert_eq!([&reply[0], &reply[3]], ["join", "lost"]);
+    assert!(ms_in(&reply[4]) <= 400, "{reply:?}");
+    alone.redis.wait(Duration::from_millis(400)).await;
+    assert_eq!(alone.call("begin", &short).await[0], "lead");
+    alone.redis.cli(&["FLUSHALL"]).await;
+
+    alone.set("attempts:session", "held_until", &far).await;
+    lasting("attempts:session").await;
+    let reply = alone.call("begin", &short).await;
+    assert_eq!(reply[..2], ["rejected", "limited"]);
+    assert!(ms_in(&reply[2]) <= 300_000, "{reply:?}");
+    let held_until = ms_in(&alone.redis.cli(&["HGET", "rc:{alone}:attempts:session", "held_until"]).await);
+    assert!(held_until <= alone.now_ms().await + 300_000);
+}
+
+#[tokio::test]
+async fn place_in_the_queue_is_kept_however_long_its_begin_was_on_the_way() {
+    let alone = Alone::new().await;
+    alone.call("begin", &[]).await;
+    let first = of_other(&[("limit", "1"), ("patience", "queue")]);
+    let mut second = of_other(&[("limit", "1"), ("patience", "queue"), ("attempt", THREE)]);
+    second.splice(0..0, [("flight", "third"), ("lock", "third")]);
+    alone.call("begin", &first).await;
+    alone.redis.wait(Duration::from_millis(20)).await;
+    alone.call("begin", &second).await;
+
+    // It says that it has queued for 1 us: it said so long ago.
+    let late = [&[("queued_us", "1")][..], &first].concat();
+    assert_eq!(alone.call("begin", &late).await[0], "queued");
+
+    let order = alone.redis.cli(&["ZRANGE", "rc:{alone}:queue", "0", "-1"]).await;
+    assert!(order.starts_with(&format!("b {TWO}")), "{order}");
 }
