@@ -67,7 +67,7 @@ impl Attempts {
             && left(self.held_until, now).is_none()
     }
 
-    fn count_in(&self, now: Instant, config: &Config) -> u32 {
+    pub(crate) fn count_in(&self, now: Instant, config: &Config) -> u32 {
         match self.window_start {
             Some(start) if now < start + config.refresh_attempt_window => self.count,
             Some(_) | None => 0,

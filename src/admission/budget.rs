@@ -106,6 +106,12 @@ impl<W: Wake> Budget<W> {
         self.permits.len()
     }
 
+    /// Permits that are out and not over, and who waits for one.
+    #[cfg(test)]
+    pub(crate) fn counts(&self, now: Instant) -> (usize, usize) {
+        (self.permits.values().filter(|until| **until > now).count(), self.queue.len())
+    }
+
     fn settle(&mut self, now: Instant, size: Size) {
         self.reap(now);
         self.hand_over(now, size, None);

@@ -1,7 +1,7 @@
 //! What both stores promise: the same history gets the same answers.
 //!
-//! Fixed histories are told verb by verb, in `flights` and `rules`; random ones are made up in `generated`. What only
-//! Redis can do wrong is in `on_redis`.
+//! Fixed histories are told verb by verb: `flights`, and by the rules of admission `sessions`, `budget`, `circuit`.
+//! Random ones are made up in `generated`. What only Redis can do wrong is in `on_redis`.
 
 /// Runs a promise on both stores.
 macro_rules! both {
@@ -26,7 +26,10 @@ macro_rules! both {
     };
 }
 
+mod budget;
+mod circuit;
 mod flights;
+mod generated;
 mod on_redis;
-mod rules;
+mod sessions;
 pub(in crate::store) mod stage;

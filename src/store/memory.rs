@@ -345,6 +345,11 @@ impl MemoryPod {
         self.gates().holds(session)
     }
 
+    #[cfg(test)]
+    pub(super) fn counts(&self, session: &Hash) -> [usize; 3] {
+        self.gates().counts(session, Instant::now(), &self.config)
+    }
+
     pub(crate) fn abandon(&self, lease: &Lease, ask: &Ask) {
         let now = Instant::now();
         let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) else { return };

@@ -11,9 +11,9 @@ pub(in crate::store) use uuid::Uuid;
 
 pub(in crate::store) use self::server::RedisServer;
 pub(in crate::store) use crate::admission::Terms;
-pub(in crate::store) use crate::config::{Config, Uncertain};
+pub(in crate::store) use crate::config::{Breaker, Config, Uncertain};
 pub(in crate::store) use crate::error::Refusal;
-pub(in crate::store) use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse};
+pub(in crate::store) use crate::outcome::{Class, Outcome, ProviderFailure, ProviderResponse, TokenResponse, Verdict};
 pub(in crate::store) use crate::request::Refresh;
 pub(in crate::store) use crate::store::memory::MemoryStore;
 pub(in crate::store) use crate::store::redis::RedisStore;
@@ -182,4 +182,49 @@ pub(in crate::store) async fn queue(store: &Store, ask: &Ask) -> Queued {
 pub(in crate::store) async fn fly(store: &Store, ask: &Ask, outcome: &Arc<Outcome>) -> Standing {
     let lease = lead(store, ask).await;
     complete(store, &lease, ask, outcome).await
+}
+
+pub(in crate::store) const S: Duration = Duration::from_secs(1);
+pub(in crate::store) const MS: Duration = Duration::from_millis(1);
+
+/// A flight of a token that nobody else has, for this session.
+pub(in crate::store) fn of(session: &str) -> Ask {
+    ask_as(Refresh::new(Uuid::new_v4().to_string()).session(session))
+}
+
+/// A flight that is alone in everything.
+pub(in crate::store) fn anybody() -> Ask {
+    ask(&Uuid::new_v4().to_string())
+}
+
+pub(in crate::store) fn unknown() -> Arc<Outcome> {
+    failure(ProviderFailure::unknown("reset"))
+}
+
+pub(in crate::store) fn denied(error: &str) -> Arc<Outcome> {
+    failure(ProviderFailure::denied(error))
+}
+
+pub(in crate::store) fn limited(retry_after: Option<Duration>) -> Arc<Outcome> {
+    failure(ProviderFailure::busy(retry_after))
+}
+
+pub(in crate::store) fn busy(retry_after: Duration) -> Arc<Outcome> {
+    failure(ProviderFailure::busy(Some(retry_after)).with_response(ProviderResponse::new(503, "")))
+}
+
+pub(in crate::store) fn attempts(max_refresh_attempts: u32) -> Config {
+    Config { max_refresh_attempts, ..unhurried() }
+}
+
+pub(in crate::store) fn permits(max_concurrent_refreshes: u32) -> Config {
+    Config { max_concurrent_refreshes, ..unhurried() }
+}
+
+pub(in crate::store) fn breaker(max_failures: u32, open_duration: Duration, half_open_requests: u32) -> Config {
+    Config { breaker: Breaker { max_failures, open_duration, half_open_requests }, ..unhurried() }
+}
+
+pub(in crate::store) fn is_cooling_down(refusal: &Refusal) -> bool {
+    matches!(refusal, Refusal::CoolingDown { .. })
 }

@@ -154,6 +154,13 @@ impl Gates {
         self.sessions.contains_key(&session)
     }
 
+    /// What can be counted: permits, who queues, and the attempts of a session.
+    #[cfg(test)]
+    pub(super) fn counts(&self, session: &Hash, now: Instant, config: &Config) -> [usize; 3] {
+        let (permits, queued) = self.budget.counts(now);
+        [permits, queued, self.sessions.get(session).map_or(0, |attempts| attempts.count_in(now, config) as usize)]
+    }
+
     pub(super) fn circuit_state(&mut self, now: Instant) -> CircuitState {
         self.circuit.state(now)
     }

@@ -1,0 +1,172 @@
+//! The budget, told verb by verb: permits, the queue for them, and what becomes of both when a flight is lost.
+
+use super::stage::*;
+
+both! {
+    async fn no_more_ask_at_once_than_there_are_permits(stage, permits(2)) {
+        let (one, two) = (anybody(), anybody());
+        let first = lead(&stage.a, &one).await;
+        lead(&stage.b, &two).await;
+        stage.budget_holds().await;
+
+        assert!(matches!(refused(&stage.a, &anybody()).await, Refusal::Budget { .. }));
+        stage.budget_holds().await;
+
+        complete(&stage.a, &first, &one, &success("one")).await;
+        stage.budget_holds().await;
+        lead(&stage.b, &anybody()).await;
+        assert!(matches!(refused(&stage.a, &anybody()).await, Refusal::Budget { .. }));
+        stage.budget_holds().await;
+    }
+
+    async fn permits_go_to_those_who_queue_in_the_order_they_came(stage, permits(1)) {
+        let (leading, first, second, third) = (anybody(), anybody(), anybody(), anybody());
+        let lease = lead(&stage.a, &leading).await;
+        let mut queued_first = queue(&stage.a, &first).await;
+        stage.pass(10 * MS).await;
+        let mut queued_second = queue(&stage.b, &second).await;
+        stage.pass(10 * MS).await;
+        let queued_third = queue(&stage.a, &third).await;
+
+        complete(&stage.a, &lease, &leading, &success("one")).await;
+
+        stage.budget_holds().await;
+        assert!(matches!(queued_first.waiting.news().await, News::Look));
+        // Neither a newcomer nor who came later overtakes.
+        assert!(matches!(refused(&stage.b, &anybody()).await, Refusal::Budget { .. }));
+        let begun = begin_in_queue(&stage.a, &third, Some(queued_third.since)).await;
+        assert!(matches!(begun, Begun::Queued(_)), "{begun:?}");
+        let Begun::Lead(lease) = begin_in_queue(&stage.a, &first, Some(queued_first.since)).await else {
+            panic!("the permit was not kept");
+        };
+        stage.budget_holds().await;
+        stage.a.abandon(&lease, &first).await.expect("an answer");
+        stage.budget_holds().await;
+        assert!(matches!(queued_second.waiting.news().await, News::Look));
+        let begun = begin_in_queue(&stage.b, &second, Some(queued_second.since)).await;
+        assert!(matches!(begun, Begun::Lead(_)), "{begun:?}");
+        stage.budget_holds().await;
+    }
+
+    async fn permit_of_a_dead_leader_is_back_when_its_lease_is_over(
+        stage,
+        Config { lease: 500 * MS, store_timeout: 500 * MS, ..permits(1) }
+    ) {
+        lead(&stage.a, &anybody()).await;
+        let next = anybody();
+        let mut queued = queue(&stage.b, &next).await;
+
+        let News::Look = queued.waiting.news().await else { panic!("nothing landed") };
+
+        let begun = begin_in_queue(&stage.b, &next, Some(queued.since)).await;
+        assert!(matches!(begun, Begun::Lead(_)), "{begun:?}");
+        stage.budget_holds().await;
+    }
+
+    async fn permit_is_kept_by_a_leader_that_renews(
+        stage,
+        Config { lease: S, store_timeout: S, ..permits(1) }
+    ) {
+        let lease = lead(&stage.a, &anybody()).await;
+        for _ in 0..3 {
+            stage.pass(500 * MS).await;
+            assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
+            stage.budget_holds().await;
+        }
+
+        assert!(matches!(refused(&stage.b, &anybody()).await, Refusal::Budget { .. }));
+    }
+
+    async fn permit_of_who_was_called_and_did_not_come_goes_to_the_next(
+        stage,
+        Config { lease: 60 * S, store_timeout: 500 * MS, ..permits(1) }
+    ) {
+        let (leading, gone, next) = (anybody(), anybody(), anybody());
+        let lease = lead(&stage.a, &leading).await;
+        let _queued_and_gone = queue(&stage.a, &gone).await;
+        stage.pass(10 * MS).await;
+        let queued = queue(&stage.b, &next).await;
+        complete(&stage.a, &lease, &leading, &success("one")).await;
+        assert!(matches!(refused(&stage.a, &anybody()).await, Refusal::Budget { .. }));
+
+        stage.pass(500 * MS).await;
+
+        let begun = begin_in_queue(&stage.b, &next, Some(queued.since)).await;
+        assert!(matches!(begun, Begun::Lead(_)), "{begun:?}");
+        stage.budget_holds().await;
+    }
+
+    async fn flight_whose_patience_is_over_leaves_no_place_behind(stage, permits(1)) {
+        let (leading, hasty) = (anybody(), anybody());
+        let lease = lead(&stage.a, &leading).await;
+        let queued = queue(&stage.b, &hasty).await;
+        let terms = Terms { queued_since: Some(queued.since), ..Terms::at_once() };
+
+        let begun = stage.b.begin(&hasty, None, &terms).await.expect("an answer");
+
+        assert!(matches!(begun, Begun::Rejected(Refusal::Budget { .. })), "{begun:?}");
+        complete(&stage.a, &lease, &leading, &success("one")).await;
+        lead(&stage.a, &anybody()).await;
+        stage.budget_holds().await;
+    }
+
+    async fn flight_that_gives_up_leaves_its_place_and_its_permit(stage, permits(1)) {
+        for is_called in [false, true] {
+            let (leading, gone) = (anybody(), anybody());
+            let lease = lead(&stage.a, &leading).await;
+            let queued = queue(&stage.b, &gone).await;
+            if is_called {
+                complete(&stage.a, &lease, &leading, &success("one")).await;
+            }
+
+            stage.b.disown(&gone, Some(queued.since)).await.expect("an answer");
+
+            stage.budget_holds().await;
+            complete(&stage.a, &lease, &leading, &success("one")).await;
+            let next = anybody();
+            let lease = lead(&stage.a, &next).await;
+            complete(&stage.a, &lease, &next, &success("two")).await;
+        }
+    }
+
+    async fn flight_that_joins_or_lands_leaves_the_queue(stage, permits(1)) {
+        let (leading, first, joins, lands) = (anybody(), ask("t"), ask("t"), ask("t"));
+        let lease = lead(&stage.a, &leading).await;
+        let queued_first = queue(&stage.a, &first).await;
+        stage.pass(10 * MS).await;
+        let queued_joins = queue(&stage.b, &joins).await;
+        let queued_lands = queue(&stage.b, &lands).await;
+        complete(&stage.a, &lease, &leading, &success("one")).await;
+        let Begun::Lead(lease) = begin_in_queue(&stage.a, &first, Some(queued_first.since)).await else {
+            panic!("not called");
+        };
+
+        let begun = begin_in_queue(&stage.b, &joins, Some(queued_joins.since)).await;
+        assert!(matches!(begun, Begun::Join(_)), "{begun:?}");
+        // Nobody else queues, so this permit goes to who is still there.
+        complete(&stage.a, &lease, &first, &success("two")).await;
+        stage.budget_holds().await;
+        let begun = begin_in_queue(&stage.b, &lands, Some(queued_lands.since)).await;
+        assert!(matches!(begun, Begun::Landed(_)), "{begun:?}");
+
+        stage.budget_holds().await;
+        lead(&stage.b, &anybody()).await;
+    }
+
+    async fn flight_that_is_refused_leaves_the_queue(stage, Config { max_concurrent_refreshes: 1, ..breaker(1, 60 * S, 1) }) {
+        let (failing, queues) = (anybody(), anybody());
+        let lease = lead(&stage.a, &failing).await;
+        let queued = queue(&stage.b, &queues).await;
+        complete(&stage.a, &lease, &failing, &unknown()).await;
+
+        let begun = begin_in_queue(&stage.b, &queues, Some(queued.since)).await;
+
+        assert!(matches!(begun, Begun::Rejected(Refusal::CircuitOpen { .. })), "{begun:?}");
+        if let Some(redis) = &stage.redis {
+            for key in ["permits", "budget", "queue"] {
+                let key = format!("rc:{{{}}}:{key}", stage.config.namespace);
+                assert_eq!(redis.cli(&["EXISTS", &key]).await, "0", "{key}");
+            }
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Plays one history, step by step, as coordinators would: a pod has one flight per token and claim, and a flight that
+//! was overtaken waits for the other.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::super::stage::*;
+use super::{End, LATE, Step, TICK, Who};
+use crate::admission::circuit::CircuitState;
+use crate::store::Waiting;
+
+/// What a step was answered: words, which are to be the same, and a span, which may differ by what a machine is late.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    pub(super) words: String,
+    pub(super) span: Option<Duration>,
+}
+
+impl Seen {
+    pub(super) fn agrees_with(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.span.unwrap_or_default(), other.span.unwrap_or_default());
+        self.words == other.words && ours.abs_diff(theirs) <= LATE
+    }
+}
+
+impl std::fmt::Display for Seen {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.words)?;
+        self.span.map_or(Ok(()), |span| write!(f, " ({} ms)", span.as_millis()))
+    }
+}
+
+/// Two pods and their flights, as a coordinator would fly them.
+pub(super) struct Play {
+    pub(super) pods: [Store; 2],
+    flights: BTreeMap<Who, Flying>,
+    leases: Vec<Held>,
+    attempts: u128,
+    gives_back: bool,
+    stutters: bool,
+}
+
+/// A local flight that does not lead.
+pub(super) struct Flying {
+    ask: Ask,
+    joined: Option<u64>,
+    queued_since: Option<Instant>,
+    /// Its function has run: should it lead again, it gives the lead back.
+    is_spent: bool,
+    /// In memory, whoever waits has to be there to be called.
+    _waiting: Option<Waiting>,
+}
+
+pub(super) struct Held {
+    who: Who,
+    ask: Ask,
+    lease: Lease,
+    state: HeldState,
+}
+
+pub(super) enum HeldState {
+    Leads,
+    Completed(Completion),
+    GivenBack,
+}
+
+impl Play {
+    pub(super) fn new(pods: [Store; 2], gives_back: bool, stutters: bool) -> Self {
+        Self { pods, flights: BTreeMap::new(), leases: Vec::new(), attempts: 0, gives_back, stutters }
+    }
+
+    /// None: Redis gave no answer in time.
+    pub(super) async fn step(&mut self, step: Step, config: &Config) -> Option<Seen> {
+        match step {
+            Step::Begin { who, queues, may_lead } => {
+                let leads = |held: &Held| held.who == who && matches!(held.state, HeldState::Leads);
+                match self.leases.iter().position(leads) {
+                    Some(lease) => self.renew(lease).await,
+                    None => self.begin(who, queues, may_lead, config).await,
+                }
+            }
+            Step::Leave { who } => {
+                let Some(flying) = self.flights.remove(&who) else { return Some(Seen::default()) };
+                if flying.queued_since.is_some() {
+                    for _ in self.times() {
+                        self.pods[who.pod].disown(&flying.ask, flying.queued_since).await.ok()?;
+                    }
+                }
+                Some(Seen::default())
+            }
+            Step::Pass { .. } => Some(Seen::default()),
+            _ if self.leases.is_empty() => Some(Seen::default()),
+            Step::Renew { lease } => self.renew(lease % self.leases.len()).await,
+            Step::Complete { lease, end } => self.complete(lease % self.leases.len(), end).await,
+            Step::Abandon { lease } => self.abandon(lease % self.leases.len()).await,
+        }
+    }
+
+    pub(super) async fn begin(&mut self, who: Who, queues: bool, may_lead: bool, config: &Config) -> Option<Seen> {
+        let flying = self.flights.remove(&who).unwrap_or_else(|| {
+            self.attempts += 1;
+            let ask = Ask { identity: who.identity(), attempt: Uuid::from_u128(self.attempts) };
+            Flying { ask, joined: None, queued_since: None, is_spent: false, _waiting: None }
+        });
+        let Flying { ask, joined, queued_since, is_spent, .. } = flying;
+        let terms = Terms {
+            pod_refuses: (!may_lead).then_some(Refusal::MemoryPressure { retry_after: TICK }),
+            patience: if queues { config.budget_wait } else { Duration::ZERO },
+            queued_since,
+        };
+        let mut begun = None;
+        for _ in self.times() {
+            begun = Some(self.pods[who.pod].begin(&ask, joined, &terms).await.ok()?);
+        }
+        let mut seen = Seen::default();
+        let fly_on = |ask, joined, queued_since, waiting| {
+            // On Redis nobody waits, so that no pod looks by itself: when it does is its own affair.
+            let waiting = match waiting {
+                Waiting::Redis(_) => None,
+                Waiting::Memory(_) | Waiting::Called(_) => Some(waiting),
+            };
+            Flying { ask, joined, queued_since, is_spent, _waiting: waiting }
+        };
+        match begun? {
+            Begun::Landed(landed) => seen = tell("landed", &landed),
+            Begun::Lead(lease) => {
+                seen.words = format!("lead {} {:?}", lease.fence, lease.before);
+                if is_spent {
+                    self.pods[who.pod].abandon(&lease, &ask).await.ok()?;
+                    seen.words += ", given back";
+                } else {
+                    self.leases.push(Held { who, ask, lease, state: HeldState::Leads });
+                }
+            }
+            Begun::Join(with) => {
+                seen.words = format!("join {:?} {:?}", with.fence, with.leader);
+                self.flights.insert(who, fly_on(ask, with.fence.or(joined), None, with.waiting));
+            }
+            Begun::Queued(Queued { since, waiting }) => {
+                seen.words = "queued".to_owned();
+                self.flights.insert(who, fly_on(ask, joined, Some(since), waiting));
+            }
+            Begun::Rejected(refusal) => {
+                let text = format!("{refusal:?}");
+                seen.words = format!("rejected {}", text.split(' ').next().unwrap_or_default());
+                seen.span = Some(refusal.retry_after());
+            }
+        }
+        Some(seen)
+    }
+
+    pub(super) async fn renew(&mut self, lease: usize) -> Option<Seen> {
+        let held = &self.leases[lease];
+        let mut seen = Seen::default();
+        for _ in self.times() {
+            let renewed = self.pods[held.who.pod].renew(&held.lease).await.ok()?;
+            seen.words = format!("{} {renewed:?}", held.lease.fence);
+        }
+        Some(seen)
+    }
+
+    pub(super) async fn complete(&mut self, lease: usize, end: End) -> Option<Seen> {
+        let times = self.times();
+        let held = &mut self.leases[lease];
+        let (completion, is_first) = match &held.state {
+            HeldState::Leads => (end.completion(&format!("access-{lease}"), held.lease.before), true),
+            // Its reply was lost on the way.
+            HeldState::Completed(completion) => (completion.clone(), false),
+            HeldState::GivenBack => return Some(Seen::default()),
+        };
+        held.state = HeldState::Completed(completion.clone());
+        let mut standing = None;
+        for _ in times {
+            standing = Some(self.pods[held.who.pod].complete(&held.lease, &held.ask, &completion).await.ok()?);
+        }
+        let mut seen = Seen::default();
+        match standing? {
+            Standing::Ours => seen.words = "ours".to_owned(),
+            Standing::Theirs(landed) => seen = tell("theirs", &landed),
+            Standing::Stale => {
+                seen.words = "stale".to_owned();
+                if is_first && self.gives_back && completion.outcome.class() != Class::Success {
+                    // Overtaken: it waits for the other.
+                    let ask = Ask { identity: held.who.identity(), attempt: held.ask.attempt };
+                    let joined = Some(held.lease.fence);
+                    let flying = Flying { ask, joined, queued_since: None, is_spent: true, _waiting: None };
+                    self.flights.insert(held.who, flying);
+                }
+            }
+        }
+        Some(seen)
+    }
+
+    pub(super) async fn abandon(&mut self, lease: usize) -> Option<Seen> {
+        let times = self.times();
+        let held = &mut self.leases[lease];
+        if matches!(held.state, HeldState::Leads) {
+            held.state = HeldState::GivenBack;
+            for _ in times {
+                self.pods[held.who.pod].abandon(&held.lease, &held.ask).await.ok()?;
+            }
+        }
+        Some(Seen::default())
+    }
+
+    /// How often everything is asked.
+    pub(super) fn times(&self) -> std::ops::Range<u32> {
+        0..if self.stutters { 2 } else { 1 }
+    }
+
+    /// The circuit, and what can be counted.
+    pub(super) async fn gates(&self, counts: &[usize; 3]) -> Option<Seen> {
+        let mut seen = match self.pods[0].circuit_state().await.ok()? {
+            CircuitState::Open { retry_after, why } => Seen { words: format!("open {why:?}"), span: Some(retry_after) },
+            other => Seen { words: format!("{other:?}"), span: None },
+        };
+        let [permits, queued, attempts] = counts;
+        _ = write!(seen.words, "; {permits} permits, {queued} queued, {attempts} attempts");
+        Some(seen)
+    }
+}
+
+pub(super) fn tell(how: &str, landed: &Landed) -> Seen {
+    let name = match &*landed.outcome {
+        Outcome::Success(tokens) => tokens.access_token().to_owned(),
+        Outcome::Failure(ProviderFailure::Denied { error, .. }) => error.clone(),
+        other => format!("{:?}", other.class()),
+    };
+    Seen { words: format!("{how} {} {name}", landed.fence), span: Some(landed.age) }
+}
