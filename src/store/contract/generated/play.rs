@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::task::Poll;
 
 use super::super::stage::*;
 use super::{End, LATE, Step, TICK, Who};
@@ -47,8 +48,7 @@ pub(super) struct Flying {
     queued_since: Option<Instant>,
     /// Its function has run: should it lead again, it gives the lead back.
     is_spent: bool,
-    /// In memory, whoever waits has to be there to be called.
-    _waiting: Option<Waiting>,
+    waiting: Option<Waiting>,
 }
 
 pub(super) struct Held {
@@ -69,14 +69,17 @@ impl Play {
         Self { pods, flights: BTreeMap::new(), leases: Vec::new(), attempts: 0, gives_back, stutters }
     }
 
-    /// None: Redis gave no answer in time.
-    pub(super) async fn step(&mut self, step: Step, config: &Config) -> Option<Seen> {
+    /// None: Redis gave no answer in time. `expected` is what memory answered, when this is not memory.
+    pub(super) async fn step(&mut self, step: Step, config: &Config, expected: Option<&Seen>) -> Option<Seen> {
         match step {
-            Step::Begin { who, queues, may_lead } => {
+            Step::Begin { who, listens, queues, may_lead } => {
                 let leads = |held: &Held| held.who == who && matches!(held.state, HeldState::Leads);
                 match self.leases.iter().position(leads) {
                     Some(lease) => self.renew(lease).await,
-                    None => self.begin(who, queues, may_lead, config).await,
+                    None => {
+                        let told = if listens { self.listen(who, expected).await } else { None };
+                        if told.is_some() { told } else { self.begin(who, queues, may_lead, config).await }
+                    }
                 }
             }
             Step::Leave { who } => {
@@ -90,17 +93,60 @@ impl Play {
             }
             Step::Pass { .. } => Some(Seen::default()),
             _ if self.leases.is_empty() => Some(Seen::default()),
-            Step::Renew { lease } => self.renew(lease % self.leases.len()).await,
-            Step::Complete { lease, end } => self.complete(lease % self.leases.len(), end).await,
-            Step::Abandon { lease } => self.abandon(lease % self.leases.len()).await,
+            Step::Renew { lease } => self.renew(self.pick(lease)).await,
+            Step::Complete { lease, end } => self.complete(self.pick(lease), end).await,
+            Step::Abandon { lease } => self.abandon(self.pick(lease)).await,
         }
+    }
+
+    /// Mostly one whose leader has not ended it yet.
+    fn pick(&self, lease: usize) -> usize {
+        let leads = |index: &usize| matches!(self.leases[*index].state, HeldState::Leads);
+        let living: Vec<usize> = (0..self.leases.len()).filter(leads).collect();
+        if lease.is_multiple_of(4) || living.is_empty() {
+            lease % self.leases.len()
+        } else {
+            living[lease / 4 % living.len()]
+        }
+    }
+
+    /// A flight that is told its outcome ends with it.
+    async fn listen(&mut self, who: Who, expected: Option<&Seen>) -> Option<Seen> {
+        let flying = self.flights.get_mut(&who).filter(|flying| flying.queued_since.is_none())?;
+        let waiting = flying.waiting.as_mut()?;
+        let told = match expected {
+            // Whether it is told or looks because it is time to, when both are so, is a matter of chance.
+            None => {
+                let mut told = None;
+                for _ in 0..32 {
+                    if let Some(News::Landed(landed)) = once(waiting.news()).await {
+                        told = Some(tell("told", &landed));
+                        break;
+                    }
+                }
+                told
+            }
+            // A pod on Redis hears more than each of its flights waits for; what it must hear is what memory tells.
+            Some(seen) if seen.words.starts_with("told") => loop {
+                match tokio::time::timeout(LATE, waiting.news()).await {
+                    Ok(News::Landed(landed)) => break Some(tell("told", &landed)),
+                    Ok(News::Look) => {}
+                    Err(_) => break Some(Seen { words: "told nothing".to_owned(), span: None }),
+                }
+            },
+            Some(_) => None,
+        };
+        if told.is_some() {
+            self.flights.remove(&who);
+        }
+        told
     }
 
     pub(super) async fn begin(&mut self, who: Who, queues: bool, may_lead: bool, config: &Config) -> Option<Seen> {
         let flying = self.flights.remove(&who).unwrap_or_else(|| {
             self.attempts += 1;
             let ask = Ask { identity: who.identity(), attempt: Uuid::from_u128(self.attempts) };
-            Flying { ask, joined: None, queued_since: None, is_spent: false, _waiting: None }
+            Flying { ask, joined: None, queued_since: None, is_spent: false, waiting: None }
         });
         let Flying { ask, joined, queued_since, is_spent, .. } = flying;
         let terms = Terms {
@@ -113,13 +159,14 @@ impl Play {
             begun = Some(self.pods[who.pod].begin(&ask, joined, &terms).await.ok()?);
         }
         let mut seen = Seen::default();
-        let fly_on = |ask, joined, queued_since, waiting| {
-            // On Redis nobody waits, so that no pod looks by itself: when it does is its own affair.
+        let fly_on = |ask, joined, queued_since: Option<Instant>, waiting| {
+            // On Redis nobody waits in the queue, so that no pod takes back permits by itself: when it does is its own
+            // affair. In memory, who is not there is not called.
             let waiting = match waiting {
-                Waiting::Redis(_) => None,
-                Waiting::Memory(_) | Waiting::Called(_) => Some(waiting),
+                Waiting::Redis(_) if queued_since.is_some() => None,
+                Waiting::Redis(_) | Waiting::Memory(_) | Waiting::Called(_) => Some(waiting),
             };
-            Flying { ask, joined, queued_since, is_spent, _waiting: waiting }
+            Flying { ask, joined, queued_since, is_spent, waiting }
         };
         match begun? {
             Begun::Landed(landed) => seen = tell("landed", &landed),
@@ -183,7 +230,7 @@ impl Play {
                     // Overtaken: it waits for the other.
                     let ask = Ask { identity: held.who.identity(), attempt: held.ask.attempt };
                     let joined = Some(held.lease.fence);
-                    let flying = Flying { ask, joined, queued_since: None, is_spent: true, _waiting: None };
+                    let flying = Flying { ask, joined, queued_since: None, is_spent: true, waiting: None };
                     self.flights.insert(held.who, flying);
                 }
             }
@@ -220,7 +267,17 @@ impl Play {
     }
 }
 
-pub(super) fn tell(how: &str, landed: &Landed) -> Seen {
+/// Polls once.
+async fn once<T>(future: impl Future<Output = T>) -> Option<T> {
+    let mut future = std::pin::pin!(future);
+    std::future::poll_fn(|context| match future.as_mut().poll(context) {
+        Poll::Ready(value) => Poll::Ready(Some(value)),
+        Poll::Pending => Poll::Ready(None),
+    })
+    .await
+}
+
+fn tell(how: &str, landed: &Landed) -> Seen {
     let name = match &*landed.outcome {
         Outcome::Success(tokens) => tokens.access_token().to_owned(),
         Outcome::Failure(ProviderFailure::Denied { error, .. }) => error.clone(),
