@@ -149,9 +149,11 @@ both! {
     }
 
     async fn results_of_calls_from_before_the_opening_decide_nothing(stage, breaker(1, S, 1)) {
-        let (healthy, failing, busy_one) = (anybody(), anybody(), anybody());
-        let leases = [lead(&stage.a, &healthy).await, lead(&stage.b, &failing).await, lead(&stage.b, &busy_one).await];
-        fly(&stage.a, &anybody(), &unknown()).await;
+        let (opens, healthy, failing, busy_one) = (anybody(), anybody(), anybody(), anybody());
+        let opening = lead(&stage.a, &opens).await;
+        // The last of them has the last fence before the opening.
+        let leases = [lead(&stage.a, &healthy).await, lead(&stage.b, &busy_one).await, lead(&stage.b, &failing).await];
+        complete(&stage.a, &opening, &opens, &unknown()).await;
         stage.pass(S).await;
         let probe = anybody();
         let probing = lead(&stage.a, &probe).await;
@@ -159,8 +161,8 @@ both! {
         complete(&stage.a, &leases[0], &healthy, &success("late")).await;
         assert!(matches!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, .. }));
         complete(&stage.a, &probing, &probe, &success("probed")).await;
-        complete(&stage.b, &leases[1], &failing, &unknown()).await;
-        complete(&stage.b, &leases[2], &busy_one, &busy(60 * S)).await;
+        complete(&stage.b, &leases[1], &busy_one, &busy(60 * S)).await;
+        complete(&stage.b, &leases[2], &failing, &unknown()).await;
 
         assert_eq!(circuit(&stage).await, CircuitState::Closed { failures: 0 });
     }

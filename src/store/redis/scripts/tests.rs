@@ -549,3 +549,27 @@ async fn place_in_the_queue_is_kept_however_long_its_begin_was_on_the_way() {
     let order = alone.redis.cli(&["ZRANGE", "rc:{alone}:queue", "0", "-1"]).await;
     assert!(order.starts_with(&format!("b {TWO}")), "{order}");
 }
+
+#[tokio::test]
+async fn begin_that_comes_again_moves_lock_permit_and_probe_together() {
+    let alone = Alone::new().await;
+    let past = alone.now_ms().await.to_string();
+    for (field, value) in [("state", "open"), ("open_until", &past), ("open_ms", "1"), ("why", "failures")] {
+        alone.set("circuit", field, value).await;
+    }
+    let ends = async || {
+        let probe = alone.redis.cli(&["HGET", "rc:{alone}:circuit", "probe:1"]).await;
+        let permit = alone.redis.cli(&["ZSCORE", "rc:{alone}:permits", "a/1"]).await;
+        let lock = alone.redis.cli(&["PEXPIRETIME", &format!("rc:{{alone}}:lock:{NAME}")]).await;
+        [ms_in(&probe), ms_in(&permit), ms_in(&lock)]
+    };
+    alone.redis.cli(&["PEXPIRE", "rc:{alone}:circuit", "60000"]).await;
+    assert_eq!(alone.call("begin", &[]).await[0], "lead");
+    let first = ends().await;
+    alone.redis.wait(Duration::from_millis(20)).await;
+
+    assert_eq!(alone.call("begin", &[]).await[0], "lead");
+
+    let second = ends().await;
+    assert!(first.iter().zip(second).all(|(first, second)| second >= first + 20), "{first:?} {second:?}");
+}
