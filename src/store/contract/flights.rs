@@ -329,6 +329,21 @@ both! {
         assert_eq!(lead(&stage.b, &ask("t")).await.before, Before::Nothing);
     }
 
+    async fn leader_that_was_only_late_was_not_lost(
+        stage,
+        Config { retry_lost_after: Some(Duration::from_secs(30)), keep_failure: Duration::ZERO, ..config() }
+    ) {
+        let slow = ask("t");
+        let lease = lead(&stage.a, &slow).await;
+        stage.lease_over(&slow).await;
+        let Begun::Join(_waiter) = begin(&stage.b, &ask("t")).await else { panic!("two leaders") };
+        assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
+
+        complete(&stage.a, &lease, &slow, &failure(ProviderFailure::not_sent("dns"))).await;
+
+        assert_eq!(lead(&stage.b, &ask("t")).await.before, Before::Nothing);
+    }
+
     async fn lost_leader_is_remembered_for_as_long_as_somebody_may_wait_for_it(
         stage,
         Config { uncertain_memory: Duration::ZERO, ..config() }
