@@ -1,0 +1,275 @@
+//! A Redis of one's own on which a script is called by the names in its head.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use redis::Script;
+use redis::aio::MultiplexedConnection;
+
+use super::super::super::keys::Keys;
+use super::super::Scripts;
+use crate::store::contract::stage::RedisServer;
+
+/// A script as it stands in `lua/`, and what its head says.
+pub(super) struct Text {
+    pub(super) name: &'static str,
+    pub(super) lua: &'static str,
+}
+
+pub(super) const TEXTS: [Text; 9] = [
+    Text { name: "begin", lua: include_str!("../../../../../lua/begin.lua") },
+    Text { name: "renew", lua: include_str!("../../../../../lua/renew.lua") },
+    Text { name: "complete", lua: include_str!("../../../../../lua/complete.lua") },
+    Text { name: "abandon", lua: include_str!("../../../../../lua/abandon.lua") },
+    Text { name: "look", lua: include_str!("../../../../../lua/look.lua") },
+    Text { name: "reap", lua: include_str!("../../../../../lua/reap.lua") },
+    Text { name: "circuit", lua: include_str!("../../../../../lua/circuit.lua") },
+    Text { name: "meta", lua: include_str!("../../../../../lua/meta.lua") },
+    Text { name: "check", lua: include_str!("../../../../../lua/check.lua") },
+];
+
+impl Text {
+    pub(super) fn of(name: &str) -> &'static Self {
+        TEXTS.iter().find(|text| text.name == name).expect("a script")
+    }
+
+    pub(super) fn head(&self) -> impl Iterator<Item = &'static str> {
+        self.lua.lines().take_while(|line| line.starts_with("--"))
+    }
+
+    /// The names in the head of `KEYS` or `ARGV`, in the order of their numbers, which leave nothing out.
+    pub(super) fn names(&self, what: &str) -> Vec<&'static str> {
+        let mut names = Vec::new();
+        for line in self.head() {
+            for (at, _) in line.match_indices(&format!("{what}[")) {
+                let (number, rest) = line[at + what.len() + 1..].split_once("] ").expect("KEYS[1] name");
+                names.push(rest.split([' ', ',']).next().expect("a name"));
+                assert!(number == names.len().to_string() || number == "i", "{}: {what}[{number}]", self.name);
+            }
+        }
+        names
+    }
+
+    /// The words in the head that a reply begins with.
+    pub(super) fn replies(&self) -> BTreeSet<String> {
+        let told = self.head().skip_while(|line| !line.starts_with("-- Replies"));
+        told.filter_map(|line| line.strip_prefix("--   {'")?.split('\'').next().map(str::to_owned)).collect()
+    }
+
+    pub(super) fn script(&self, scripts: &'static Scripts) -> &'static Script {
+        let Scripts { begin, renew, complete, abandon, look, reap, circuit, meta, check } = scripts;
+        match self.name {
+            "begin" => begin,
+            "renew" => renew,
+            "complete" => complete,
+            "abandon" => abandon,
+            "look" => look,
+            "reap" => reap,
+            "circuit" => circuit,
+            "meta" => meta,
+            "check" => check,
+            other => panic!("no script {other}"),
+        }
+    }
+}
+
+pub(super) fn plural(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
+}
+
+pub(super) const ONE: &str = "00000000-0000-4000-8000-000000000001";
+pub(super) const TWO: &str = "00000000-0000-4000-8000-000000000002";
+pub(super) const THREE: &str = "00000000-0000-4000-8000-000000000003";
+pub(super) const HOUR_MS: u64 = 3_600_000;
+
+/// What the scripts are told where a test says nothing else, by the names in their heads.
+pub(super) const USUAL: [(&str, &str); 54] = [
+    ("pod", "a"),
+    ("attempt", ONE),
+    ("claim", "claim"),
+    ("joined", "0"),
+    ("seen", "0"),
+    ("lease_ms", "60000"),
+    ("retry_ms", "0"),
+    ("uncertain", "retry"),
+    ("memory_ms", "120000"),
+    ("wait_ms", "35000"),
+    ("may_lead", "yes"),
+    ("queued_us", ""),
+    ("patience", "none"),
+    ("max_attempts", "5"),
+    ("window_ms", "300000"),
+    ("cooldown_ms", "600000"),
+    ("limit", "10"),
+    ("called_ms", "1000"),
+    ("budget_wait_ms", "5000"),
+    ("half_open", "1"),
+    ("quiet_ms", "90000"),
+    ("owner", "a/1"),
+    ("led", "1"),
+    ("class", "success"),
+    ("token", "rotated"),
+    ("held_ms", "0"),
+    ("took_ms", "0"),
+    ("late_ms", "1000"),
+    ("fresh_ms", "30000"),
+    ("lives_ms", ""),
+    ("keep_ms", "65000"),
+    ("session", "session"),
+    ("charge", "charged"),
+    ("verdict", "healthy"),
+    ("stay_away_ms", ""),
+    ("max_failures", "3"),
+    ("open_ms", "30000"),
+    ("sealed", "sealed"),
+    ("flying_ms", "0"),
+    ("before", "nothing"),
+    ("protocol", "1"),
+    ("pepper", "none"),
+    ("upstream", ""),
+    ("name", NAME),
+    ("channels", "rc:{alone}:pod:"),
+    ("channel", "rc:{alone}:pod:a"),
+    ("lock", NAME),
+    ("flight", NAME),
+    ("attempts", "session"),
+    ("permits", ""),
+    ("budget", ""),
+    ("queue", ""),
+    ("circuit", ""),
+    ("meta", ""),
+];
+pub(super) const NAME: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+pub(super) const OTHER: &str = "cb8379ac2098aa165029e3938a51da0bcecfc008fd6795f401178647f96c5b34";
+
+/// A Redis with one namespace, and what the scripts were heard to say.
+pub(super) struct Alone {
+    pub(super) redis: RedisServer,
+    connection: MultiplexedConnection,
+    pub(super) said: RefCell<BTreeMap<&'static str, BTreeSet<String>>>,
+}
+
+pub(super) type With<'a> = &'a [(&'a str, &'a str)];
+
+impl Alone {
+    pub(super) async fn new() -> Self {
+        let redis = RedisServer::start_own(&[]).await;
+        let client = redis::Client::open(redis.url()).expect("a URL");
+        let connection = client.get_multiplexed_async_connection().await.expect("redis is there");
+        Self { redis, connection, said: RefCell::default() }
+    }
+
+    /// Calls a script and sees that whatever stands afterwards has an end.
+    pub(super) async fn call(&self, name: &str, with: With<'_>) -> Vec<String> {
+        match self.try_call(name, with).await {
+            Ok(reply) => reply,
+            Err(error) => panic!("{name} {with:?}: {error}"),
+        }
+    }
+
+    pub(super) async fn try_call(&self, name: &str, with: With<'_>) -> Result<Vec<String>, redis::RedisError> {
+        let text = Text::of(name);
+        let value = |name: &str| -> String {
+            let given = with.iter().chain(&USUAL).find(|(given, _)| *given == name);
+            given.unwrap_or_else(|| panic!("{}: what is {name}?", text.name)).1.to_owned()
+        };
+        let keys: Vec<String> = text.names("KEYS").iter().map(|key| self.key(key, &value)).collect();
+        let arguments: Vec<String> = text.names("ARGV").iter().map(|argument| value(argument)).collect();
+        let reply = self.invoke(text, &keys, &arguments).await?;
+        self.said.borrow_mut().entry(text.name).or_default().insert(reply[0].clone());
+        for key in self.redis.keys("*").await {
+            let lasting = ["fence", "meta"].iter().any(|name| key == format!("rc:{{alone}}:{name}"));
+            let ends = self.redis.cli(&["PTTL", &key]).await;
+            assert!(lasting || ends != "-1", "{key} never ends after {name} {with:?}");
+        }
+        Ok(reply)
+    }
+
+    pub(super) fn key(&self, name: &str, value: &dyn Fn(&str) -> String) -> String {
+        let keys = Keys::new("alone");
+        let of = |name: &str| format!("rc:{{alone}}:{name}:{}", value(name));
+        match name {
+            "fence" => keys.fence(),
+            "recovering" => keys.recovering(),
+            "permits" => keys.permits(),
+            "budget" => keys.budget(),
+            "queue" => keys.queue(),
+            "circuit" => keys.circuit(),
+            "meta" => keys.meta(),
+            "lock" | "flight" | "attempts" => of(name),
+            other => panic!("no key {other}"),
+        }
+    }
+
+    pub(super) async fn invoke(
+        &self,
+        text: &Text,
+        keys: &[String],
+        arguments: &[String],
+    ) -> redis::RedisResult<Vec<String>> {
+        static SCRIPTS: LazyLock<Scripts> = LazyLock::new(Scripts::default);
+        let mut call = text.script(&SCRIPTS).prepare_invoke();
+        keys.iter().for_each(|key| {
+            call.key(key);
+        });
+        arguments.iter().for_each(|argument| {
+            call.arg(argument);
+        });
+        call.invoke_async(&mut self.connection.clone()).await
+    }
+
+    /// Calls twice: the second time changes nothing.
+    pub(super) async fn twice(&self, name: &str, with: With<'_>) -> [Vec<String>; 2] {
+        let first = self.call(name, with).await;
+        let before = self.redis.dump("alone").await;
+        let second = self.call(name, with).await;
+        assert_eq!(self.redis.dump("alone").await, before, "{name} {with:?} again");
+        [first, second]
+    }
+
+    /// Calls twice and is answered the same.
+    pub(super) async fn same_twice(&self, name: &str, with: With<'_>) -> Vec<String> {
+        let [first, second] = self.twice(name, with).await;
+        // What remains of a time is less the second time.
+        let steady = |reply: &[String]| match reply[0].as_str() {
+            "join" => reply[..4].to_vec(),
+            "landed" => [&reply[..3], &reply[4..]].concat(),
+            "stands" => reply[..3].to_vec(),
+            "rejected" => reply[..2].to_vec(),
+            "queued" | "reaped" => reply[..1].to_vec(),
+            _ => reply.to_vec(),
+        };
+        if name == "complete" {
+            assert_eq!(first[0], second[0])
+        } else {
+            assert_eq!(steady(&first), steady(&second))
+        }
+        first
+    }
+
+    pub(super) async fn now_ms(&self) -> u64 {
+        let time = self.redis.cli(&["TIME"]).await;
+        let (seconds, micros) = time.split_once('\n').expect("two numbers");
+        seconds.parse::<u64>().expect("s") * 1000 + micros.parse::<u64>().expect("us") / 1000
+    }
+
+    /// A stamp as it stands when the clock was set back by an hour.
+    pub(super) async fn far(&self) -> String {
+        (self.now_ms().await + HOUR_MS).to_string()
+    }
+
+    pub(super) async fn set(&self, key: &str, field: &str, value: &str) {
+        self.redis.cli(&["HSET", &format!("rc:{{alone}}:{key}"), field, value]).await;
+    }
+}
+
+pub(super) fn of_other<'a>(more: With<'a>) -> Vec<(&'a str, &'a str)> {
+    let mut with = vec![("attempt", TWO), ("lock", OTHER), ("flight", OTHER), ("name", OTHER), ("pod", "b")];
+    with.splice(0..0, more.iter().copied());
+    with
+}
+
+pub(super) fn ms_in(reply: &str) -> u64 {
+    reply.parse().expect("ms")
+}
