@@ -43,7 +43,9 @@ if not leads then
       redis.call('HDEL', flight, field)
     end
   end
-  redis.call('HSET', flight, 'gone:' .. attempt, now)
+  if not record['gone:' .. attempt] then
+    redis.call('HSET', flight, 'gone:' .. attempt, now)
+  end
   keep_at_least(flight, lease_ms)
   leave_queue(budget, table.concat({ARGV[6], attempt, name}, ' '))
   return {'marked'}

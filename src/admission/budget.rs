@@ -6,7 +6,7 @@
 //!
 //! In Redis: `permits`, `budget` (their number) and `queue`; `lua/lib/budget.lua`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -15,10 +15,11 @@ use uuid::Uuid;
 /// The permits that are out, and the flights that wait for one. `W` wakes a waiting flight.
 #[derive(Debug)]
 pub(crate) struct Budget<W> {
-    /// By holder, the end of its lease.
-    permits: BTreeMap<Holder, Instant>,
+    permits: BTreeMap<Holder, Permit>,
     /// No permit ends before: what saves to look through all of them at each step.
     none_ends_before: Option<Instant>,
+    /// When all of them are forgotten, called flights and all, unless one more is given: a lease after the last was.
+    forgotten_at: Option<Instant>,
     /// By arrival.
     queue: BTreeMap<(Instant, Uuid), W>,
 }
@@ -31,10 +32,22 @@ enum Holder {
     Called(Uuid),
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Permit {
+    /// The end of the holder's lease, or of its time to come.
+    until: Instant,
+    /// Whom it is kept for, until it comes.
+    kept_for: Option<PodNumber>,
+}
+
+/// A pod, among those that share the budget.
+pub(crate) type PodNumber = u64;
+
 /// The number of permits, and for how long a called flight's is kept.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
     pub(crate) limit: usize,
+    pub(crate) lease: Duration,
     pub(crate) called_for: Duration,
 }
 
@@ -46,22 +59,24 @@ pub(crate) struct Applicant {
     pub(crate) since: Instant,
 }
 
-/// Wakes a flight; false when nobody is there to be woken.
 pub(crate) trait Wake {
+    /// Wakes a flight; false when nobody is there to be woken.
     fn wake(self) -> bool;
+    /// The pod whose flight it is.
+    fn pod(&self) -> PodNumber;
 }
 
 impl<W> Default for Budget<W> {
     fn default() -> Self {
-        Self { permits: BTreeMap::new(), none_ends_before: None, queue: BTreeMap::new() }
+        Self { permits: BTreeMap::new(), none_ends_before: None, forgotten_at: None, queue: BTreeMap::new() }
     }
 }
 
 impl<W: Wake> Budget<W> {
     /// Whether a permit is there for this flight, once those who came before it have theirs. It is not taken yet.
     pub(crate) fn has_place(&mut self, applicant: Applicant, now: Instant, size: Size) -> bool {
-        self.queue.remove(&(applicant.since, applicant.attempt));
         self.reap(now);
+        self.queue.remove(&(applicant.since, applicant.attempt));
         if self.permits.contains_key(&Holder::Called(applicant.attempt)) {
             return true;
         }
@@ -72,13 +87,15 @@ impl<W: Wake> Budget<W> {
     /// Gives the flight the permit that [`has_place`](Self::has_place) found, until the end of its lease.
     pub(crate) fn take(&mut self, applicant: Applicant, fence: u64, until: Instant) {
         self.permits.remove(&Holder::Called(applicant.attempt));
-        self.give(Holder::Leader(fence), until);
+        self.give(Holder::Leader(fence), Permit { until, kept_for: None }, until);
     }
 
-    /// Lets the flight wait for its turn. Answers when to look, should nobody call: when the first permit ends.
-    pub(crate) fn queue(&mut self, applicant: Applicant, waker: W, now: Instant) -> Instant {
+    /// Lets the flight wait for its turn. Answers when to look, should nobody call: when the first permit ends, of those
+    /// that are out or of those that are handed over until then.
+    pub(crate) fn queue(&mut self, applicant: Applicant, waker: W, now: Instant, size: Size) -> Instant {
         self.queue.insert((applicant.since, applicant.attempt), waker);
-        self.permits.values().min().copied().unwrap_or(now)
+        let next_called = now + size.called_for;
+        self.first_end().map_or(next_called, |first| first.min(next_called))
     }
 
     /// The flight wants no permit any more.
@@ -90,7 +107,7 @@ impl<W: Wake> Budget<W> {
 
     /// A leader that lives keeps its permit; one that was late has it again, because it does ask the provider.
     pub(crate) fn renew(&mut self, fence: u64, until: Instant, now: Instant, size: Size) {
-        self.give(Holder::Leader(fence), until);
+        self.give(Holder::Leader(fence), Permit { until, kept_for: None }, until);
         self.settle(now, size);
     }
 
@@ -109,7 +126,7 @@ impl<W: Wake> Budget<W> {
     /// Permits that are out and not over, and who waits for one.
     #[cfg(test)]
     pub(crate) fn counts(&self, now: Instant) -> (usize, usize) {
-        (self.permits.values().filter(|until| **until > now).count(), self.queue.len())
+        (self.permits.values().filter(|permit| permit.until > now).count(), self.queue.len())
     }
 
     fn settle(&mut self, now: Instant, size: Size) {
@@ -117,15 +134,45 @@ impl<W: Wake> Budget<W> {
         self.hand_over(now, size, None);
     }
 
-    fn give(&mut self, holder: Holder, until: Instant) {
-        self.permits.insert(holder, until);
-        self.none_ends_before = Some(self.none_ends_before.map_or(until, |first| first.min(until)));
+    fn give(&mut self, holder: Holder, permit: Permit, forgotten_at: Instant) {
+        self.permits.insert(holder, permit);
+        self.forgotten_at = Some(forgotten_at);
+        self.none_ends_before = Some(self.none_ends_before.map_or(permit.until, |first| first.min(permit.until)));
+    }
+
+    fn first_end(&self) -> Option<Instant> {
+        self.permits.values().map(|permit| permit.until).min()
     }
 
     fn reap(&mut self, now: Instant) {
-        if self.none_ends_before.is_some_and(|first| first <= now) {
-            self.permits.retain(|_, until| *until > now);
-            self.none_ends_before = self.permits.values().min().copied();
+        if self.none_ends_before.is_none_or(|first| first > now) {
+            return;
+        }
+        let mut silent = BTreeSet::new();
+        self.permits.retain(|_, permit| {
+            if permit.until <= now {
+                silent.extend(permit.kept_for);
+            }
+            permit.until > now
+        });
+        self.none_ends_before = self.first_end();
+        // As in Redis, where both keys have ended: nobody is left to ask who did not come.
+        if self.forgotten_at.is_some_and(|at| at > now) {
+            self.give_way(&silent);
+        }
+    }
+
+    /// Pods whose flights were called and did not come are stopped or cut off. Their other places are given up, or each
+    /// of them would keep a permit from the others for as long. They are woken: who goes on after all comes again, and
+    /// brings its place along.
+    fn give_way(&mut self, silent: &BTreeSet<PodNumber>) {
+        if silent.is_empty() {
+            return;
+        }
+        let places = self.queue.iter().filter(|(_, waker)| silent.contains(&waker.pod()));
+        let places: Vec<_> = places.map(|(place, _)| *place).collect();
+        for waker in places.iter().filter_map(|place| self.queue.remove(place)).collect::<Vec<_>>() {
+            waker.wake();
         }
     }
 
@@ -137,8 +184,10 @@ impl<W: Wake> Budget<W> {
         {
             let ((_, attempt), waker) = first.remove_entry();
             // Who cannot be woken gets nothing; should it come by itself, it has its place still.
+            let pod = waker.pod();
             if waker.wake() {
-                self.give(Holder::Called(attempt), now + size.called_for);
+                let permit = Permit { until: now + size.called_for, kept_for: Some(pod) };
+                self.give(Holder::Called(attempt), permit, now + size.lease);
             }
         }
     }
@@ -152,19 +201,24 @@ mod tests {
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
-    const SIZE: Size = Size { limit: 2, called_for: S };
+    const SIZE: Size = Size { limit: 2, lease: Duration::from_secs(10), called_for: S };
 
     /// Notes who was woken.
     struct Bell {
         name: u128,
         woken: Rc<RefCell<Vec<u128>>>,
         is_there: bool,
+        pod: PodNumber,
     }
 
     impl Wake for Bell {
         fn wake(self) -> bool {
             self.woken.borrow_mut().push(self.name);
             self.is_there
+        }
+
+        fn pod(&self) -> PodNumber {
+            self.pod
         }
     }
 
@@ -196,8 +250,9 @@ mod tests {
         }
 
         fn queue(&mut self, name: u64, since: u32, at: u32, is_there: bool) {
-            let bell = Bell { name: name.into(), woken: Rc::clone(&self.woken), is_there };
-            self.budget.queue(self.applicant(name.into(), since), bell, self.start + at * S);
+            // A pod for each ten names: most tests have a flight of each.
+            let bell = Bell { name: name.into(), woken: Rc::clone(&self.woken), is_there, pod: name % 10 };
+            self.budget.queue(self.applicant(name.into(), since), bell, self.start + at * S, SIZE);
         }
 
         fn give_back(&mut self, fence: u64, at: u32) {
@@ -238,6 +293,28 @@ mod tests {
         stage.give_back(2, 7);
 
         assert_eq!(*stage.woken.borrow(), [3, 3]);
+    }
+
+    #[test]
+    fn pod_that_does_not_come_when_called_makes_way_with_all_its_places() {
+        let mut stage = Stage::new();
+        stage.ask(1, 0, 0);
+        stage.ask(2, 0, 0);
+        // Flights 3, 13 and 23 are of the pod that is stopped.
+        for (since, name) in [(1, 3), (2, 13), (3, 23), (4, 4)] {
+            stage.ask(name, since, since);
+        }
+        stage.give_back(1, 5);
+        assert_eq!(*stage.woken.borrow(), [3]);
+
+        stage.budget.settle(stage.start + 6 * S, SIZE);
+
+        assert_eq!(*stage.woken.borrow(), [3, 13, 23, 4]);
+        assert!(stage.ask(4, 4, 6));
+        // It goes on after all, and is first again.
+        assert!(!stage.ask(13, 2, 7) && !stage.ask(5, 7, 7));
+        stage.give_back(4, 8);
+        assert_eq!(stage.woken.borrow().last(), Some(&13));
     }
 
     #[test]

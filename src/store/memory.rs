@@ -19,6 +19,7 @@ pub(crate) use self::record::{Called, Notice};
 use self::record::{Lock, Record, State};
 use super::{Ask, Before, Begun, Completion, Landed, LeaderSeen, Lease, Renewed, Standing};
 use crate::admission::Terms;
+use crate::admission::budget::PodNumber;
 use crate::admission::circuit::CircuitState;
 use crate::config::{Config, Uncertain};
 use crate::error::Refusal;
@@ -41,7 +42,8 @@ impl MemoryStore {
 
     pub(crate) fn pod(&self, config: Arc<Config>) -> MemoryPod {
         let namespace = Arc::clone(&self.namespaces.entry(config.namespace.clone()).or_default());
-        MemoryPod { namespace, config }
+        let number = namespace.last_pod.fetch_add(1, Ordering::Relaxed) + 1;
+        MemoryPod { namespace, config, number }
     }
 }
 
@@ -50,6 +52,7 @@ impl MemoryStore {
 pub(crate) struct MemoryPod {
     namespace: Arc<Namespace>,
     config: Arc<Config>,
+    number: PodNumber,
 }
 
 #[derive(Debug, Default)]
@@ -57,6 +60,7 @@ struct Namespace {
     flights: DashMap<Hash, Record>,
     gates: Mutex<Gates>,
     last_fence: AtomicU64,
+    last_pod: AtomicU64,
     /// Whether a task forgets what is over.
     has_cleanup: AtomicBool,
 }
@@ -174,7 +178,7 @@ impl MemoryPod {
         before: Before,
     ) -> Result<(Record, Lease), Box<Begun>> {
         let mut gates = self.gates();
-        let passage = match gates.admit(ask, terms, now, &self.config) {
+        let passage = match gates.admit(self.number, ask, terms, now, &self.config) {
             Admission::Admitted(passage) => passage,
             Admission::Queued(queued) => return Err(Box::new(Begun::Queued(queued))),
             Admission::Rejected(refusal) => return Err(Box::new(Begun::Rejected(refusal))),

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::admission::attempts::Attempts;
-use crate::admission::budget::{Applicant, Budget, Size, Wake};
+use crate::admission::budget::{Applicant, Budget, PodNumber, Size, Wake};
 use crate::admission::circuit::{Circuit, CircuitState, Passage};
 use crate::admission::{FAIR_PAUSE, Terms};
 use crate::config::Config;
@@ -27,11 +27,18 @@ pub(super) struct Gates {
 }
 
 #[derive(Debug)]
-struct Bell(oneshot::Sender<()>);
+struct Bell {
+    ring: oneshot::Sender<()>,
+    pod: PodNumber,
+}
 
 impl Wake for Bell {
     fn wake(self) -> bool {
-        self.0.send(()).is_ok()
+        self.ring.send(()).is_ok()
+    }
+
+    fn pod(&self) -> PodNumber {
+        self.pod
     }
 }
 
@@ -44,9 +51,19 @@ pub(super) enum Admission {
 
 impl Gates {
     /// Asks all rules; nothing is taken yet.
-    pub(super) fn admit(&mut self, ask: &Ask, terms: &Terms, now: Instant, config: &Config) -> Admission {
+    pub(super) fn admit(
+        &mut self,
+        pod: PodNumber,
+        ask: &Ask,
+        terms: &Terms,
+        now: Instant,
+        config: &Config,
+    ) -> Admission {
         match self.judge(ask, terms, now, config) {
-            Ok(passage) => self.seat(ask, terms, passage, now, config),
+            Ok(passage) => match self.seat(pod, ask, terms, now, config) {
+                Some(admission) => admission,
+                None => Admission::Admitted(passage),
+            },
             Err(refusal) => {
                 self.leave_queue(ask, terms.queued_since, now, config);
                 Admission::Rejected(refusal)
@@ -68,18 +85,19 @@ impl Gates {
         judged.map(|()| passage)
     }
 
-    fn seat(&mut self, ask: &Ask, terms: &Terms, passage: Passage, now: Instant, config: &Config) -> Admission {
+    /// None where a permit is there.
+    fn seat(&mut self, pod: PodNumber, ask: &Ask, terms: &Terms, now: Instant, config: &Config) -> Option<Admission> {
         let applicant = Applicant { attempt: ask.attempt, since: terms.queued_since.unwrap_or(now) };
         if self.budget.has_place(applicant, now, size(config)) {
-            return Admission::Admitted(passage);
+            return None;
         }
         if terms.patience.is_zero() {
-            return Admission::Rejected(Refusal::Budget { retry_after: FAIR_PAUSE });
+            return Some(Admission::Rejected(Refusal::Budget { retry_after: FAIR_PAUSE }));
         }
-        let (bell, called) = oneshot::channel();
-        let look_at = self.budget.queue(applicant, Bell(bell), now);
+        let (ring, called) = oneshot::channel();
+        let look_at = self.budget.queue(applicant, Bell { ring, pod }, now, size(config));
         let waiting = Waiting::Called(Called::new(called, look_at));
-        Admission::Queued(Queued { since: applicant.since, waiting })
+        Some(Admission::Queued(Queued { since: applicant.since, waiting }))
     }
 
     /// The admitted flight leads: permit, probe and charge are its own. Answers what it is charged to.
@@ -167,5 +185,5 @@ impl Gates {
 }
 
 fn size(config: &Config) -> Size {
-    Size { limit: config.max_concurrent_refreshes as usize, called_for: config.called_for() }
+    Size { limit: config.max_concurrent_refreshes as usize, lease: config.lease, called_for: config.called_for() }
 }

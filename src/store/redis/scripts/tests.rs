@@ -46,6 +46,7 @@ async fn every_reply_that_a_head_names_is_given_and_no_other() {
         assert_eq!(reply[..2], ["rejected".to_owned(), why.to_owned()]);
     };
     alone.call("check", &[]).await;
+    alone.call("probe", &[]).await;
     alone.call("meta", &[]).await;
     alone.call("meta", &[("pepper", "another")]).await;
     alone.call("circuit", &[]).await;

@@ -17,7 +17,7 @@ pub(super) struct Text {
     pub(super) lua: &'static str,
 }
 
-pub(super) const TEXTS: [Text; 9] = [
+pub(super) const TEXTS: [Text; 10] = [
     Text { name: "begin", lua: include_str!("../../../../../lua/begin.lua") },
     Text { name: "renew", lua: include_str!("../../../../../lua/renew.lua") },
     Text { name: "complete", lua: include_str!("../../../../../lua/complete.lua") },
@@ -27,6 +27,7 @@ pub(super) const TEXTS: [Text; 9] = [
     Text { name: "circuit", lua: include_str!("../../../../../lua/circuit.lua") },
     Text { name: "meta", lua: include_str!("../../../../../lua/meta.lua") },
     Text { name: "check", lua: include_str!("../../../../../lua/check.lua") },
+    Text { name: "probe", lua: include_str!("../../../../../lua/probe.lua") },
 ];
 
 impl Text {
@@ -58,7 +59,7 @@ impl Text {
     }
 
     pub(super) fn script(&self, scripts: &'static Scripts) -> &'static Script {
-        let Scripts { begin, renew, complete, abandon, look, reap, circuit, meta, check } = scripts;
+        let Scripts { begin, renew, complete, abandon, look, reap, circuit, meta, check, probe } = scripts;
         match self.name {
             "begin" => begin,
             "renew" => renew,
@@ -69,6 +70,7 @@ impl Text {
             "circuit" => circuit,
             "meta" => meta,
             "check" => check,
+            "probe" => probe,
             other => panic!("no script {other}"),
         }
     }
@@ -84,12 +86,13 @@ pub(super) const THREE: &str = "00000000-0000-4000-8000-000000000003";
 pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// What the scripts are told where a test says nothing else, by the names in their heads.
-pub(super) const USUAL: [(&str, &str); 54] = [
+pub(super) const USUAL: [(&str, &str); 55] = [
     ("pod", "a"),
     ("attempt", ONE),
     ("claim", "claim"),
     ("joined", "0"),
     ("seen", "0"),
+    ("given", "0"),
     ("lease_ms", "60000"),
     ("retry_ms", "0"),
     ("uncertain", "retry"),
@@ -192,6 +195,7 @@ impl Alone {
         match name {
             "fence" => keys.fence(),
             "recovering" => keys.recovering(),
+            "waiting" => keys.queue(),
             "permits" => keys.permits(),
             "budget" => keys.budget(),
             "queue" => keys.queue(),
