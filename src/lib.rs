@@ -29,6 +29,11 @@ mod config;
 mod metrics;
 mod pressure;
 
+/// A real Redis for the tests beside the code, the same as for those in `tests/`.
+#[cfg(test)]
+#[path = "../tests/support/redis.rs"]
+mod test_redis;
+
 pub use admission::circuit::{CircuitState, Why};
 pub use config::{Breaker, Config, ConfigError, MemoryPressure, OnStoreOutage, Uncertain};
 pub use coordinator::{RefreshCoordinator, Refreshed};

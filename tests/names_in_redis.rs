@@ -66,6 +66,10 @@ fn fields() -> BTreeMap<&'static str, Names> {
     let mut fields = BTreeMap::<_, Names>::new();
     for path in [scripts("lua"), scripts("lua/lib")].concat() {
         for (key, field) in written(&text(&path)) {
+            // Puts stamps right that others wrote.
+            if path == "lua/lib/clock.lua" && field == "field" {
+                continue;
+            }
             let hash = match (path.as_str(), key.as_str()) {
                 (_, "flight") => "flight:<flight>",
                 ("lua/lib/attempts.lua", "key") => "attempts:<session>",

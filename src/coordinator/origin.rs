@@ -12,14 +12,12 @@ use tokio::time::Instant;
 mod differences;
 mod recorded;
 #[allow(clippy::duplicate_mod, reason = "the store's tests have it, too; where they keep it is their matter")]
-#[path = "../../tests/support/redis.rs"]
-mod server;
 mod stage;
 
 use self::recorded::{Promise, Scenario, scenarios};
-use self::server::RedisServer;
 use self::stage::{Replay, Stage};
 use crate::config::ConfigError;
+use crate::test_redis::RedisServer;
 
 #[test]
 fn every_scenario_is_answered_as_promised_in_memory() {

@@ -16,10 +16,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::token::Identity;
 
-#[path = "../../tests/support/redis.rs"]
-mod server;
-
-use server::RedisServer;
+use crate::test_redis::RedisServer;
 
 /// What an hour's step of the clock does to a stamp.
 const HOUR_MS: &str = "3600000";

@@ -10,7 +10,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::recorded::{Action, Answer, Call, Numbers, Scenario, Session, ms};
-use super::server::RedisServer;
 use crate::admission::circuit::CircuitState;
 use crate::config::{Config, ConfigError};
 use crate::coordinator::{RefreshCoordinator, Refreshed};
@@ -19,6 +18,7 @@ use crate::outcome::{ProviderFailure, ProviderResponse, TokenResponse};
 use crate::pressure::Pressure;
 use crate::request::Refresh;
 use crate::store::Store;
+use crate::test_redis::RedisServer;
 use crate::token::Identity;
 
 /// A coordinator, and what the script moves beside it.

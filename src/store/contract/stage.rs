@@ -1,15 +1,11 @@
 //! What the histories are played on: a store with two pods, its time, and the verbs in short.
 
-#[path = "../../../tests/support/redis.rs"]
-mod server;
-
 pub(in crate::store) use std::sync::Arc;
 pub(in crate::store) use std::time::Duration;
 
 pub(in crate::store) use tokio::time::Instant;
 pub(in crate::store) use uuid::Uuid;
 
-pub(in crate::store) use self::server::RedisServer;
 pub(in crate::store) use crate::admission::Terms;
 pub(in crate::store) use crate::config::{Breaker, Config, Uncertain};
 pub(in crate::store) use crate::error::Refusal;
@@ -20,6 +16,7 @@ pub(in crate::store) use crate::store::redis::RedisStore;
 pub(in crate::store) use crate::store::{
     Ask, Before, Begun, Completion, Landed, LeaderSeen, Lease, News, Queued, Renewed, Standing, Store,
 };
+pub(in crate::store) use crate::test_redis::RedisServer;
 pub(in crate::store) use crate::token::Identity;
 
 /// A store with two pods, and the time it lives by.
