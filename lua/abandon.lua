@@ -16,19 +16,18 @@
 -- ARGV[6] pod       the caller's pod
 -- ARGV[7] limit     how many permits there are
 -- ARGV[8] called_ms how long a permit is kept for a flight that was called from the queue
--- ARGV[9] budget_wait_ms  how long a flight queues
 --
 -- Replies
 --   {'abandoned'}   the lead was given back; waiting pods are told to look
 --   {'marked'}      the attempt has not arrived; should it, it finds itself abandoned
 --   {'stale'}       somebody else has the flight; nothing was changed
-assert(#KEYS == 7 and #ARGV == 9, 'abandon: 7 keys, 9 arguments')
+assert(#KEYS == 7 and #ARGV == 8, 'abandon: 7 keys, 8 arguments')
 local lock, flight, attempts, circuit = KEYS[1], KEYS[2], KEYS[3], KEYS[7]
 local attempt, led, lease_ms, name, channels = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
-local now, now_us = read_clock()
+local now = read_clock()
 local budget = {permits = KEYS[4], counter = KEYS[5], queue = KEYS[6], limit = tonumber(ARGV[7]), lease_ms = lease_ms,
-  called_ms = tonumber(ARGV[8]), wait_ms = tonumber(ARGV[9]), channels = channels, now = now, now_us = now_us}
+  called_ms = tonumber(ARGV[8]), channels = channels, now = now}
 local record = read_hash(flight)
 local leads = record.attempt == attempt and (record.state == 'leading' or record.state == 'lost')
 

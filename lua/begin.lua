@@ -56,7 +56,7 @@ local circuit_rules = {half_open = tonumber(ARGV[22]), quiet_ms = tonumber(ARGV[
 
 local now, now_us = read_clock()
 local budget = {permits = KEYS[6], counter = KEYS[7], queue = KEYS[8], limit = tonumber(ARGV[19]), lease_ms = lease_ms,
-  called_ms = tonumber(ARGV[20]), wait_ms = tonumber(ARGV[21]), channels = channels, now = now, now_us = now_us}
+  called_ms = tonumber(ARGV[20]), wait_ms = tonumber(ARGV[21]), channels = channels, now = now}
 -- The caller's place in the queue: for whom, and since when.
 local place, came_us = table.concat({pod, attempt, name}, ' '), now_us - (queued_us or 0)
 

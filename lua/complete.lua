@@ -37,7 +37,6 @@
 -- ARGV[23] max_failures, ARGV[24] open_ms, ARGV[25] quiet_ms   the rules of the circuit
 -- ARGV[26] limit    how many permits there are
 -- ARGV[27] called_ms how long a permit is kept for a flight that was called from the queue
--- ARGV[28] budget_wait_ms  how long a flight queues
 --
 -- Replies
 --   {'landed'}                                 this outcome stands
@@ -45,7 +44,7 @@
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
 --
 -- Message to pods: 'landed <flight> <claim> <fence> <attempt> <held_ms>\n<sealed>' or 'look <flight>'
-assert(#KEYS == 8 and #ARGV == 28, 'complete: 8 keys, 28 arguments')
+assert(#KEYS == 8 and #ARGV == 27, 'complete: 8 keys, 27 arguments')
 local lock, flight, fence, attempts, circuit = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[8]
 local owner, attempt, claim, led, class, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
 local held_ms, took_ms, late_ms = tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -56,10 +55,10 @@ local session, charge, verdict, stay_away_ms = ARGV[19], ARGV[20], ARGV[21], ton
 local circuit_rules = {max_failures = tonumber(ARGV[23]), open_ms = tonumber(ARGV[24]), quiet_ms = tonumber(ARGV[25]),
   lease_ms = lease_ms}
 
-local now, now_us = read_clock()
+local now = read_clock()
 local budget = {permits = KEYS[5], counter = KEYS[6], queue = KEYS[7], limit = tonumber(ARGV[26]), lease_ms = lease_ms,
-  called_ms = tonumber(ARGV[27]), wait_ms = tonumber(ARGV[28]), channels = channels, now = now, now_us = now_us}
-local record = read_hash(flight)
+  called_ms = tonumber(ARGV[27]), channels = channels, now = now}
+local record, circuit_now = read_hash(flight), read_hash(circuit)
 local state = record.state
 
 local holder = redis.call('GET', lock)
@@ -106,7 +105,8 @@ local function land()
   if class == 'success' then
     redis.call('HSET', flight, 'success_of', attempt)
   end
-  if has_field(record, 'waits:') then
+  local somebody_waits = has_field(record, 'waits:')
+  if somebody_waits then
     keep_ms = math.max(keep_ms, wait_ms)
   end
   if has_field(record, 'gone:') then
@@ -119,7 +119,7 @@ local function land()
 
   -- Once per flight, because a flight lands once: what it says of the provider, and what the session pays.
   local flown = {owner = owner, fence = led, session = session, verdict = verdict, retry_ms = stay_away_ms}
-  learn(circuit, read_hash(circuit), fence, flown, now, circuit_rules)
+  learn(circuit, circuit_now, fence, flown, now, circuit_rules)
   if charge == 'free' then
     uncharge_attempt(attempts, record.charged)
   end
@@ -130,18 +130,22 @@ local function land()
     redis.call('DEL', attempts)
   end
 
-  -- Over 8 KiB it costs less to let those look who still wait than to send it to all.
-  local message = 'look ' .. name
-  if #sealed <= 8192 then
-    message = table.concat({'landed', name, claim, led, attempt, held_ms}, ' ') .. '\n' .. sealed
+  if somebody_waits then
+    -- Over 8 KiB it costs less to let those look who still wait than to send it to all.
+    local message = 'look ' .. name
+    if #sealed <= 8192 then
+      message = table.concat({'landed', name, claim, led, attempt, held_ms}, ' ') .. '\n' .. sealed
+    end
+    tell_waiting(flight, record, channels, message)
   end
-  tell_waiting(flight, record, channels, message)
   return {'landed'}
 end
 
 free_permit(budget, owner)
 local standing = land()
+if circuit_now['probe:' .. led] then
+  free_probe(circuit, led)
+end
 -- Last: what has come free goes to whoever is next.
-free_probe(circuit, led)
 settle(budget)
 return standing

@@ -8,17 +8,15 @@
 -- ARGV[1] lease_ms   how long a permit lasts unless it is renewed
 -- ARGV[2] limit      how many permits there are
 -- ARGV[3] called_ms  how long a permit is kept for a flight that was called from the queue
--- ARGV[4] budget_wait_ms  how long a flight queues
--- ARGV[5] channels   the channels of the pods, without the pod
+-- ARGV[4] channels   the channels of the pods, without the pod
 --
 -- Replies
 --   {'reaped', look_ms}   look again after look_ms
-assert(#KEYS == 3 and #ARGV == 5, 'reap: 3 keys, 5 arguments')
+assert(#KEYS == 3 and #ARGV == 4, 'reap: 3 keys, 4 arguments')
 
-local now, now_us = read_clock()
+local now = read_clock()
 local budget = {permits = KEYS[1], counter = KEYS[2], queue = KEYS[3], lease_ms = tonumber(ARGV[1]),
-  limit = tonumber(ARGV[2]), called_ms = tonumber(ARGV[3]), wait_ms = tonumber(ARGV[4]), channels = ARGV[5], now = now,
-  now_us = now_us}
+  limit = tonumber(ARGV[2]), called_ms = tonumber(ARGV[3]), channels = ARGV[4], now = now}
 
 shorten_permits(budget)
 settle(budget)

@@ -19,23 +19,22 @@
 -- ARGV[9] memory_ms   how long it is remembered that a leader was lost
 -- ARGV[10] limit      how many permits there are
 -- ARGV[11] called_ms  how long a permit is kept for a flight that was called from the queue
--- ARGV[12] budget_wait_ms  how long a flight queues
--- ARGV[13] quiet_ms   how long a circuit that does not move is remembered
--- ARGV[14] channels   the channels of the pods, without the pod
+-- ARGV[12] quiet_ms   how long a circuit that does not move is remembered
+-- ARGV[13] channels   the channels of the pods, without the pod
 --
 -- Replies
 --   {'renewed'}   the lease lasts lease_ms from now
 --   {'lost'}      a newer fence has the flight, or the flight is over; nothing was changed
-assert(#KEYS == 8 and #ARGV == 14, 'renew: 8 keys, 14 arguments')
+assert(#KEYS == 8 and #ARGV == 13, 'renew: 8 keys, 13 arguments')
 local lock, flight, fence, recovering = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local owner, attempt, claim, led, seen = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local lease_ms, flying_ms, before, memory_ms = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 
-local circuit, quiet_ms = KEYS[8], tonumber(ARGV[13])
+local circuit, quiet_ms = KEYS[8], tonumber(ARGV[12])
 
-local now, now_us = read_clock()
+local now = read_clock()
 local budget = {permits = KEYS[5], counter = KEYS[6], queue = KEYS[7], limit = tonumber(ARGV[10]), lease_ms = lease_ms,
-  called_ms = tonumber(ARGV[11]), wait_ms = tonumber(ARGV[12]), channels = ARGV[14], now = now, now_us = now_us}
+  called_ms = tonumber(ARGV[11]), channels = ARGV[13], now = now}
 local _, recovering_ms = last_fence(fence, recovering, seen, lease_ms)
 local holder = redis.call('GET', lock)
 local state, attempt_there, fence_there, lost, is_gone =

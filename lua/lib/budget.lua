@@ -6,7 +6,7 @@
 --          two are equal at every moment; they end together, too
 -- queue    sorted set: '<pod> <attempt> <flight>' -> when it came, in us
 --
--- budget: permits, counter, queue (keys), limit, lease_ms, called_ms, wait_ms, channels, now, now_us
+-- budget: permits, counter, queue (keys), limit, lease_ms, called_ms, channels, now; wait_ms where flights queue
 
 -- Both keys end with the last permit that can be out.
 local function set_in_use(budget, in_use)
@@ -92,8 +92,7 @@ local function hand_over(budget, in_use, before_us, own_place)
         break
       end
       local pod = string.sub(place, 1, string.find(place, ' ', 1, true) - 1)
-      local waited_ms = (budget.now_us - came_us) / 1000
-      if waited_ms <= budget.wait_ms + budget.called_ms and not silent[pod] then
+      if not silent[pod] then
         local heard = redis.pcall('PUBLISH', budget.channels .. pod, 'look ' .. string.match(place, '^%S+ %S+ (%S+)$'))
         if type(heard) == 'number' and heard > 0 then
           redis.call('ZADD', budget.permits, budget.now + budget.called_ms, place)

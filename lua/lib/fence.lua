@@ -4,11 +4,15 @@
 --
 -- Returns the last fence and how many ms of that lease are left, 0 when nothing was forgotten.
 local function last_fence(fence, recovering, seen, lease_ms)
-  local last = tonumber(redis.call('GET', fence) or '0')
+  local last, is_recovering = unpack(redis.call('MGET', fence, recovering))
+  last = tonumber(last or '0')
   if last < seen then
     redis.call('SET', fence, string.format('%.0f', seen))
     redis.call('SET', recovering, '1', 'PX', lease_ms)
     return seen, lease_ms
+  end
+  if not is_recovering then
+    return last, 0
   end
   local left = redis.call('PTTL', recovering)
   if left > lease_ms then

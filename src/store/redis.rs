@@ -196,6 +196,7 @@ impl RedisStore {
         call.arg(if terms.patience.is_zero() { "none" } else { "queue" });
         rules::attempts(&mut call, &self.config);
         rules::budget(&mut call, &self.config);
+        call.arg(ms(self.config.budget_wait));
         call.arg(self.config.breaker.half_open_requests).arg(ms(quiet(&self.config)));
         let reply = read_begin(Reply::new("begin", self.lanes.run(&call).await?))?;
 

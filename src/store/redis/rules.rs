@@ -21,9 +21,9 @@ pub(super) fn all_keys(call: &mut ScriptInvocation<'_>, keys: &Keys, session: &H
     call.key(keys.circuit());
 }
 
-/// `limit`, `called_ms`, `budget_wait_ms`.
+/// `limit`, `called_ms`.
 pub(super) fn budget(call: &mut ScriptInvocation<'_>, config: &Config) {
-    call.arg(config.max_concurrent_refreshes).arg(ms(config.called_for())).arg(ms(config.budget_wait));
+    call.arg(config.max_concurrent_refreshes).arg(ms(config.called_for()));
 }
 
 /// `max_attempts`, `window_ms`, `cooldown_ms`.
