@@ -1,0 +1,296 @@
+//! How long after the provider answered in one process is a caller in another process back, with 1, 100 and 10,000
+//! flights waiting?
+//!
+//! The clock starts when the leader's function has its answer, so completing is in it. The floor is the raw hop: a
+//! script that does nothing but PUBLISH the same number of bytes, sent by the one process, until the other's handler
+//! has the message. The peers are what is written by hand today: rslock with a key for the result, and a poll of such a
+//! key. Both processes share the machine and its monotonic clock.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use redis::{AsyncConnectionConfig, PushKind, Script, Value};
+use refresh_coordinator::{Config, Refresh, RefreshCoordinator};
+use refresh_coordinator_benches::child::{self, Child};
+use refresh_coordinator_benches::clock::now_ns;
+use refresh_coordinator_benches::plot::Plot;
+use refresh_coordinator_benches::pods::{answer_json, connect, ended_ns, stamped_answer, token, told, wide};
+use refresh_coordinator_benches::redis_server::RedisServer;
+use refresh_coordinator_benches::report::{Report, Row};
+use refresh_coordinator_benches::stats::{percentile, us};
+use refresh_coordinator_benches::{is_quick, is_wanted, runtime};
+use tokio::sync::oneshot;
+
+#[path = "peers/by_hand.rs"]
+mod by_hand;
+use by_hand::{ByHand, RETRY};
+
+const CHANNEL: &str = "rc:{bench}:hop";
+
+/// Renewals of thousands of flights that wait would be measured, too.
+fn config(namespace: &str) -> Config {
+    Config { namespace: namespace.to_owned(), lease: Duration::from_secs(120), ..wide() }
+}
+
+fn name(number: u64) -> String {
+    token("join-over-redis", number)
+}
+
+/// What the joining process does, by the lines it is told.
+async fn joiner(url: &str, namespace: &str) {
+    let pod = RefreshCoordinator::connect(url, config(namespace)).await.expect("redis is there");
+    let by_hand = ByHand::connect(url).await;
+    let on_push = |push: redis::PushInfo| {
+        let received = now_ns();
+        if push.kind == PushKind::Message
+            && let Some(Value::BulkString(message)) = push.data.get(1)
+        {
+            let sent: u64 = std::str::from_utf8(&message[..20]).expect("digits").parse().expect("a number");
+            println!("hop {}", received - sent);
+        }
+        Ok::<(), std::convert::Infallible>(())
+    };
+    let client = redis::Client::open(format!("{url}?protocol=resp3")).expect("a redis URL");
+    let config = AsyncConnectionConfig::new().set_push_sender(on_push);
+    let mut subscription = client.get_multiplexed_async_connection_with_config(&config).await.expect("redis is there");
+    subscription.subscribe(CHANNEL).await.expect("subscribed");
+    println!("ready");
+
+    let mut told = child::told();
+    while let Some(line) = told.next_line().await.expect("lines") {
+        let words: Vec<&str> = line.split(' ').collect();
+        let number = |index: usize| words[index].parse::<u64>().expect("a number");
+        match words[0] {
+            "join" => {
+                let (from, to) = (number(1), number(2));
+                let before = pod.metrics().joined_fleet;
+                for flight in from..to {
+                    let pod = pod.clone();
+                    tokio::spawn(async move {
+                        let refreshed =
+                            pod.refresh(Refresh::new(name(flight)), async |_| unreachable!("another leads"));
+                        let refreshed = refreshed.await.expect("tokens");
+                        let back = now_ns();
+                        println!("back {}", back - ended_ns(refreshed.tokens()));
+                    });
+                }
+                while pod.metrics().joined_fleet < before + (to - from) {
+                    tokio::time::sleep(Duration::from_micros(200)).await;
+                }
+                println!("joined");
+            }
+            // Waiters by hand: `poll <from> <to> <ms>`, `lock <from> <to>`.
+            "poll" | "lock" => {
+                let (from, to) = (number(1), number(2));
+                let pause = words.get(3).map(|ms| Duration::from_millis(ms.parse().expect("a number")));
+                for flight in from..to {
+                    let by_hand = by_hand.clone();
+                    // Not all at the same moment, and not in the order in which the results come.
+                    let place = flight.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
+                    let phase = pause.unwrap_or(RETRY).mul_f64(place as f64 / f64::from(u32::MAX));
+                    tokio::spawn(async move {
+                        tokio::time::sleep(phase).await;
+                        let result = match pause {
+                            None => by_hand.refresh(&name(flight), async || unreachable!("another leads")).await,
+                            Some(pause) => loop {
+                                if let Some(result) = by_hand.result(&name(flight)).await {
+                                    break result;
+                                }
+                                tokio::time::sleep(pause).await;
+                            },
+                        };
+                        let back = now_ns();
+                        let tokens = refresh_coordinator::TokenResponse::from_json(result).expect("tokens");
+                        println!("back {}", back - ended_ns(&tokens));
+                    });
+                }
+                // All of them have looked once.
+                tokio::time::sleep(2 * pause.unwrap_or(RETRY)).await;
+                println!("joined");
+            }
+            other => panic!("what is {other}?"),
+        }
+    }
+}
+
+/// The leading process.
+struct Leader {
+    pod: RefreshCoordinator,
+    /// Flights that are held until they are released.
+    held: Arc<Mutex<HashMap<u64, oneshot::Sender<()>>>>,
+    next: u64,
+}
+
+impl Leader {
+    /// Starts so many flights and waits until the provider has been asked by all.
+    async fn start(&mut self, flights: u64) -> (u64, u64) {
+        let (from, to) = (self.next, self.next + flights);
+        self.next = to;
+        let before = self.pod.metrics().led;
+        for flight in from..to {
+            let (release, released) = oneshot::channel();
+            self.held.lock().expect("not poisoned").insert(flight, release);
+            let pod = self.pod.clone();
+            tokio::spawn(async move {
+                let call = async move |_| {
+                    released.await.expect("released");
+                    Ok(stamped_answer())
+                };
+                pod.refresh(Refresh::new(name(flight)), call).await.expect("tokens");
+            });
+        }
+        while self.pod.metrics().led < before + flights {
+            tokio::time::sleep(Duration::from_micros(200)).await;
+        }
+        (from, to)
+    }
+
+    fn release(&self, flight: u64) {
+        let release = self.held.lock().expect("not poisoned").remove(&flight).expect("held");
+        release.send(()).expect("the flight waits");
+    }
+}
+
+async fn hear_number(child: &mut Child, word: &str) -> f64 {
+    loop {
+        let line = child.hear().await;
+        if let Some(number) = line.strip_prefix(word) {
+            return us(number.trim().parse().expect("a number"));
+        }
+        assert_eq!(line, "joined");
+    }
+}
+
+/// Waiters by hand, in us: they wait, then the result comes.
+async fn by_hand(redis: &RedisServer, child: &mut Child, leader: &mut Leader, waiters: u64, how: &str) -> Vec<f64> {
+    let (from, to) = (leader.next, leader.next + waiters);
+    leader.next = to;
+    let hand = ByHand::connect(redis.url()).await;
+    let mut leads = Vec::new();
+    let gate = Arc::new(tokio::sync::Semaphore::new(0));
+    for flight in from..to {
+        let (hand, gate) = (hand.clone(), Arc::clone(&gate));
+        leads.push(tokio::spawn(async move {
+            let call = async move || {
+                gate.acquire().await.expect("not closed").forget();
+                answer_json(now_ns())
+            };
+            hand.refresh(&name(flight), call).await;
+        }));
+    }
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let (verb, pause) = how.split_once(' ').unwrap_or((how, ""));
+    child.tell(format!("{verb} {from} {to} {pause}").trim()).await;
+    assert_eq!(child.hear().await, "joined");
+    let mut waits = Vec::new();
+    // One after the other, so that they do not wait for each other.
+    for _ in 0..waiters {
+        gate.add_permits(1);
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    for _ in 0..waiters {
+        waits.push(hear_number(child, "back").await);
+    }
+    for lead in leads {
+        lead.await.expect("no panic");
+    }
+    waits
+}
+
+fn main() {
+    let runtime = runtime();
+    if let Some((_, arguments)) = child::role() {
+        runtime.block_on(joiner(&arguments[0], &arguments[1]));
+    } else if is_wanted() {
+        runtime.block_on(runtime.spawn(run())).expect("no panic");
+    }
+}
+
+async fn run() {
+    let mut report = Report::open(
+        "join_over_redis",
+        "How long after the provider answered in one process is a caller in another process back?",
+    );
+    let redis = RedisServer::start().await;
+    let config = config(&wide().namespace);
+    report.setting(told(&config));
+    let samples = if is_quick() { 200 } else { 2_000 };
+    report.setting(format!(
+        "two processes, 1.5 KB answers; {samples} samples, one at a time, each in turn with one raw hop of as many bytes"
+    ));
+    let mut child = Child::start("joiner", &[redis.url(), &config.namespace]);
+    assert_eq!(child.hear().await, "ready");
+    let pod = connect(&redis, &config).await;
+    let mut leader = Leader { pod, held: Arc::default(), next: 0 };
+    let mut connection = redis.connect().await;
+    let publish = Script::new("redis.call('PUBLISH', KEYS[1], ARGV[1])");
+
+    let mut curves = vec![
+        ("coordinator p50".to_owned(), Vec::new()),
+        ("coordinator p99".to_owned(), Vec::new()),
+        ("raw hop p50".to_owned(), Vec::new()),
+        ("raw hop p99".to_owned(), Vec::new()),
+    ];
+    let mut best = 0.0;
+    for waiting in [1, 100, if is_quick() { 1_000 } else { 10_000 }] {
+        let (from, to) = leader.start(waiting).await;
+        child.tell(&format!("join {from} {to}")).await;
+        assert_eq!(child.hear().await, "joined");
+        let (mut joins, mut hops) = (Vec::new(), Vec::new());
+        for flight in from..from + samples {
+            leader.release(flight);
+            joins.push(hear_number(&mut child, "back").await);
+
+            let message = format!("{:020}{}", now_ns(), "x".repeat(2_200));
+            let mut call = publish.prepare_invoke();
+            call.key(CHANNEL).arg(message);
+            call.invoke_async::<()>(&mut connection).await.expect("published");
+            hops.push(hear_number(&mut child, "hop").await);
+
+            let (from, to) = leader.start(1).await;
+            child.tell(&format!("join {from} {to}")).await;
+            assert_eq!(child.hear().await, "joined");
+        }
+        for flight in from + samples..leader.next {
+            leader.release(flight);
+            hear_number(&mut child, "back").await;
+        }
+        // The first ones warm up.
+        let (joins, hops) = (&joins[20..], &hops[20..]);
+        for (percent, bound) in [(50.0, Some(1.3)), (99.0, Some(2.0)), (99.9, None)] {
+            let (join, hop) = (percentile(joins, percent), percentile(hops, percent));
+            let row = Row::new(format!("{waiting} flights waiting: p{percent}"), join, "us").beside("the raw hop", hop);
+            report.row(match bound {
+                Some(bound) => row.ratio_at_most(bound),
+                None => row,
+            });
+            if percent < 99.5 {
+                let curve = usize::from(percent > 50.0);
+                curves[curve].1.push((waiting as f64, join));
+                curves[2 + curve].1.push((waiting as f64, hop));
+            }
+        }
+        if waiting == 1 {
+            best = percentile(joins, 50.0);
+        }
+    }
+    report.plot(&Plot {
+        name: "join_over_redis",
+        title: "From the provider's answer to a caller in another process",
+        x: "flights that wait meanwhile",
+        y: "microseconds",
+        curves,
+    });
+
+    let waiters = if is_quick() { 50 } else { 400 };
+    for (how, peer) in [("lock", "rslock with a result key"), ("poll 50", "50 ms poll"), ("poll 100", "100 ms poll")] {
+        let waits = by_hand(&redis, &mut child, &mut leader, waiters, how).await;
+        let row = Row::new(format!("{peer}, one waiter for each token: p50"), percentile(&waits, 50.0), "us");
+        report.row(row.beside("the coordinator", best).ratio_at_least(100.0));
+        report.row(Row::new(format!("{peer}, one waiter for each token: p99"), percentile(&waits, 99.0), "us"));
+    }
+    report.setting(format!(
+        "by hand: {waiters} tokens, one waiter each; rslock tries again after a random part of {RETRY:?}"
+    ));
+}

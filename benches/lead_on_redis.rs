@@ -1,0 +1,273 @@
+//! How long does a refresh take that nobody else asks for, over Redis, and how many a second are there: 1, 16, 64 and
+//! 256 tasks, distinct tokens, a provider that answers at once?
+//!
+//! Two floors. For the latency: two round trips of a script that does nothing, with arguments of the same size, over as
+//! many connections as a pod has. For the throughput: what Redis does with these two scripts when a client only sends
+//! them, in pipelines. For that a run is recorded by MONITOR and played again on an empty database, where the same
+//! commands in the same order do the same.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use redis::Script;
+use redis::aio::MultiplexedConnection;
+use refresh_coordinator::{Refresh, RefreshCoordinator};
+use refresh_coordinator_benches::pods::{answer, connect, token, told, wide};
+use refresh_coordinator_benches::redis_server::RedisServer;
+use refresh_coordinator_benches::report::{Report, Row};
+use refresh_coordinator_benches::stats::{median, percentile};
+use refresh_coordinator_benches::{is_quick, is_wanted, rounds, runtime};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::task::JoinSet;
+
+static NEXT: AtomicU64 = AtomicU64::new(0);
+
+/// As many as a pod has.
+const LANES: usize = 4;
+
+/// What one round measured.
+struct Round {
+    per_second: f64,
+    /// In us.
+    p50: f64,
+    p99: f64,
+}
+
+impl Round {
+    fn of(flights: usize, began: Instant, mut latencies: Vec<f64>) -> Self {
+        let per_second = flights as f64 / began.elapsed().as_secs_f64();
+        latencies.sort_by(f64::total_cmp);
+        Self { per_second, p50: median(&latencies), p99: percentile(&latencies, 99.0) }
+    }
+}
+
+async fn coordinator(pod: &RefreshCoordinator, tasks: usize, flights: usize) -> Round {
+    let mut running = JoinSet::new();
+    let began = Instant::now();
+    for _ in 0..tasks {
+        let pod = pod.clone();
+        running.spawn(async move {
+            let mut latencies = Vec::new();
+            for _ in 0..flights / tasks {
+                let (token, tokens) = (token("lead-on-redis", NEXT.fetch_add(1, Ordering::Relaxed)), answer());
+                let asked = Instant::now();
+                pod.refresh(Refresh::new(token), async move |_| Ok(tokens)).await.expect("tokens");
+                latencies.push(asked.elapsed().as_nanos() as f64 / 1e3);
+            }
+            latencies
+        });
+    }
+    let latencies = running.join_all().await.concat();
+    Round::of(flights, began, latencies)
+}
+
+/// Two round trips for each, of a script that does nothing.
+async fn bare(lanes: &[MultiplexedConnection], script: &Arc<Script>, tasks: usize, flights: usize) -> Round {
+    let mut running = JoinSet::new();
+    let began = Instant::now();
+    let next = Arc::new(AtomicU64::new(0));
+    for _ in 0..tasks {
+        let (lanes, script, next) = (lanes.to_vec(), Arc::clone(script), Arc::clone(&next));
+        running.spawn(async move {
+            let mut latencies = Vec::new();
+            let (small, sealed) = ("x".repeat(600), "x".repeat(2_400));
+            for _ in 0..flights / tasks {
+                let asked = Instant::now();
+                for argument in [&small, &sealed] {
+                    let lane = next.fetch_add(1, Ordering::Relaxed) as usize % lanes.len();
+                    let mut call = script.prepare_invoke();
+                    call.key("rc:{bench}:bare").arg(argument);
+                    call.invoke_async::<Vec<String>>(&mut lanes[lane].clone()).await.expect("an answer");
+                }
+                latencies.push(asked.elapsed().as_nanos() as f64 / 1e3);
+            }
+            latencies
+        });
+    }
+    let latencies = running.join_all().await.concat();
+    Round::of(flights, began, latencies)
+}
+
+/// Every EVALSHA of a run, as it was sent.
+async fn recorded(redis: &RedisServer, flights: usize) -> Vec<redis::Cmd> {
+    let address = redis.url().trim_start_matches("redis://").trim_end_matches('/').to_owned();
+    let mut socket = TcpStream::connect(address).await.expect("redis is there");
+    socket.write_all(b"MONITOR\r\n").await.expect("sent");
+    let mut lines = BufReader::new(socket).lines();
+    assert_eq!(lines.next_line().await.expect("a line").as_deref(), Some("+OK"));
+    let pod = connect(redis, &wide()).await;
+    let monitor = tokio::spawn(async move {
+        let mut commands = Vec::new();
+        while let Some(line) = lines.next_line().await.expect("a line") {
+            if line.contains("\"ECHO\" \"the-end\"") {
+                break;
+            }
+            if line.contains(" lua] ") {
+                continue;
+            }
+            let words = words(&line);
+            // With nine keys or so it is begin or complete; what pods ask at start has fewer.
+            let is_verb = words.len() > 20 && words[0].eq_ignore_ascii_case(b"EVALSHA");
+            if is_verb {
+                let mut command = redis::cmd("EVALSHA");
+                for word in &words[1..] {
+                    command.arg(word);
+                }
+                commands.push(command);
+            }
+        }
+        commands
+    });
+    coordinator(&pod, 256, flights).await;
+    redis.ask::<String>(&["ECHO", "the-end"]).await;
+    let commands = monitor.await.expect("no panic");
+    assert_eq!(commands.len(), 2 * flights / 256 * 256, "a begin and a complete for each");
+    commands
+}
+
+/// The words of a line of MONITOR.
+fn words(line: &str) -> Vec<Vec<u8>> {
+    let (mut words, mut bytes) = (Vec::new(), line.bytes());
+    while let Some(byte) = bytes.next() {
+        if byte != b'"' {
+            continue;
+        }
+        let mut word = Vec::new();
+        loop {
+            match bytes.next().expect("the word ends") {
+                b'"' => break,
+                b'\\' => word.push(match bytes.next().expect("something is escaped") {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'a' => 7,
+                    b'b' => 8,
+                    b'x' => {
+                        let digits = [bytes.next().expect("a digit"), bytes.next().expect("a digit")];
+                        u8::from_str_radix(std::str::from_utf8(&digits).expect("ASCII"), 16).expect("hex")
+                    }
+                    other => other,
+                }),
+                other => word.push(other),
+            }
+        }
+        words.push(word);
+    }
+    words
+}
+
+/// Plays them again, in order, in pipelines of 256. How many flights a second.
+async fn played(redis: &RedisServer, connection: &mut MultiplexedConnection, commands: &[redis::Cmd]) -> f64 {
+    redis.ask::<()>(&["FLUSHALL"]).await;
+    let pipelines: Vec<redis::Pipeline> = commands
+        .chunks(256)
+        .map(|chunk| {
+            let mut pipeline = redis::pipe();
+            for command in chunk {
+                pipeline.add_command(command.clone());
+            }
+            pipeline
+        })
+        .collect();
+    let began = Instant::now();
+    // Two are under way at any time, so that Redis never waits for the client; on one connection they stay in order.
+    let mut waiting = std::collections::VecDeque::new();
+    for pipeline in pipelines {
+        let mut connection = connection.clone();
+        waiting.push_back(tokio::spawn(async move {
+            let replies: Vec<Vec<redis::Value>> = pipeline.query_async(&mut connection).await.expect("replies");
+            replies.iter().filter(|reply| word(reply) == "lead" || word(reply) == "landed").count()
+        }));
+        tokio::task::yield_now().await;
+        if waiting.len() > 2 {
+            let done = waiting.pop_front().expect("not empty").await.expect("no panic");
+            assert!(done > 0, "nothing was led");
+        }
+    }
+    for last in waiting {
+        last.await.expect("no panic");
+    }
+    commands.len() as f64 / 2.0 / began.elapsed().as_secs_f64()
+}
+
+fn word(reply: &[redis::Value]) -> String {
+    match reply.first() {
+        Some(redis::Value::BulkString(word)) => String::from_utf8_lossy(word).into_owned(),
+        _ => String::new(),
+    }
+}
+
+fn main() {
+    if is_wanted() {
+        let runtime = runtime();
+        runtime.block_on(runtime.spawn(run())).expect("no panic");
+    }
+}
+
+async fn run() {
+    let mut report = Report::open(
+        "lead_on_redis",
+        "How long does a refresh take that nobody else asks for, over Redis, and how many a second are there?",
+    );
+    let config = wide();
+    report.setting(told(&config));
+    let rounds = rounds(7);
+    report.setting(format!("distinct tokens, 1.5 KB answers, {LANES} lanes; median of {rounds} rounds, in turn"));
+
+    let redis = RedisServer::start().await;
+    let pod = connect(&redis, &config).await;
+    let mut lanes = Vec::new();
+    for _ in 0..LANES {
+        lanes.push(redis.connect().await);
+    }
+    let script = Arc::new(Script::new("return {'lead', '1', 'nothing'}"));
+    script.load_async(&mut lanes[0].clone()).await.expect("loaded");
+
+    let many = if is_quick() { 4_096 } else { 16_384 };
+    let mut at_256 = 0.0;
+    for tasks in [1, 16, 64, 256] {
+        let flights = if tasks == 1 { many / 8 } else { many };
+        let (mut ours, mut floors) = (Vec::new(), Vec::new());
+        for round in 0..=rounds {
+            let our = coordinator(&pod, tasks, flights).await;
+            let floor = bare(&lanes, &script, tasks, flights).await;
+            if round > 0 {
+                ours.push(our);
+                floors.push(floor);
+            }
+        }
+        let middle = |rounds: &[Round], of: fn(&Round) -> f64| median(&rounds.iter().map(of).collect::<Vec<_>>());
+        let floor = "two bare EVALSHA";
+        let row = Row::new(format!("{tasks} tasks: p50"), middle(&ours, |round| round.p50), "us");
+        let row = row.beside(floor, middle(&floors, |round| round.p50));
+        report.row(if tasks == 1 { row.ratio_at_most(1.25) } else { row });
+        let row = Row::new(format!("{tasks} tasks: p99"), middle(&ours, |round| round.p99), "us");
+        report.row(row.beside(floor, middle(&floors, |round| round.p99)));
+        let per_second = middle(&ours, |round| round.per_second);
+        let row = Row::new(format!("{tasks} tasks: refreshes"), per_second, "per s");
+        report.row(row.beside(floor, middle(&floors, |round| round.per_second)));
+        at_256 = per_second;
+    }
+
+    let other = RedisServer::start().await;
+    let commands = recorded(&other, many).await;
+    let mut connection = other.connect().await;
+    let mut speeds = Vec::new();
+    let mut ours = Vec::new();
+    for round in 0..=rounds {
+        let speed = played(&other, &mut connection, &commands).await;
+        let our = coordinator(&pod, 256, many).await.per_second;
+        if round > 0 {
+            speeds.push(speed);
+            ours.push(our);
+        }
+    }
+    report.note(format!("the 256 tasks again, in turn with the pipelines; they had {at_256:.0} per s before"));
+    report.row(
+        Row::new("256 tasks: refreshes", median(&ours), "per s")
+            .beside("the same scripts pipelined", median(&speeds))
+            .ratio_at_least(0.85),
+    );
+}

@@ -1,0 +1,151 @@
+//! A real `redis-server` on a port of its own, which ends with the bench.
+
+use std::collections::HashMap;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use redis::aio::MultiplexedConnection;
+
+/// The server, and a connection to ask it what it did.
+pub struct RedisServer {
+    url: String,
+    child: Child,
+    connection: MultiplexedConnection,
+    _dir: tempfile::TempDir,
+}
+
+/// What Redis says of its commands: calls and microseconds, those inside scripts included.
+#[derive(Clone, Debug, Default)]
+pub struct CommandStats(pub HashMap<String, Calls>);
+
+/// How often a command ran, and for how long altogether.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Calls {
+    /// How often.
+    pub calls: u64,
+    /// Microseconds, all together.
+    pub usec: u64,
+}
+
+impl RedisServer {
+    /// Starts one without persistence.
+    pub async fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let port = free_port();
+        let child = Command::new("redis-server")
+            .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
+            .arg(dir.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .expect("the benches need redis-server (Debian: apt-get install redis-server)");
+        let url = format!("redis://127.0.0.1:{port}/");
+        let client = redis::Client::open(url.as_str()).expect("a redis URL");
+        let deadline = Instant::now() + Duration::from_secs(10);
+        let connection = loop {
+            match client.get_multiplexed_async_connection().await {
+                Ok(connection) => break connection,
+                Err(error) => assert!(Instant::now() < deadline, "redis does not answer: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        Self { url, child, connection, _dir: dir }
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// A connection of its own.
+    pub async fn connect(&self) -> MultiplexedConnection {
+        let client = redis::Client::open(self.url()).expect("a redis URL");
+        client.get_multiplexed_async_connection().await.expect("redis is there")
+    }
+
+    /// Any command.
+    pub async fn ask<T: redis::FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        for word in &words[1..] {
+            command.arg(*word);
+        }
+        command.query_async(&mut self.connection.clone()).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
+    }
+
+    /// Counts begin anew.
+    pub async fn reset_stats(&self) {
+        self.ask::<()>(&["CONFIG", "RESETSTAT"]).await;
+    }
+
+    /// What was counted since.
+    pub async fn stats(&self) -> CommandStats {
+        let info: String = self.ask(&["INFO", "commandstats"]).await;
+        let mut stats = CommandStats::default();
+        for line in info.lines() {
+            let Some((name, values)) = line.trim().strip_prefix("cmdstat_").and_then(|line| line.split_once(':'))
+            else {
+                continue;
+            };
+            // What the bench itself asks.
+            if ["info", "config|resetstat"].contains(&name) {
+                continue;
+            }
+            stats.0.insert(name.to_owned(), Calls { calls: field(values, "calls"), usec: field(values, "usec") });
+        }
+        stats
+    }
+
+    /// A number from a section of INFO.
+    pub async fn info(&self, section: &str, name: &str) -> f64 {
+        let info: String = self.ask(&["INFO", section]).await;
+        let value = info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+        value.unwrap_or_else(|| panic!("INFO {section} has no {name}")).trim().parse().expect("a number")
+    }
+
+    /// Bytes by MEMORY USAGE, on average over all keys that match.
+    pub async fn bytes_per_key(&self, pattern: &str) -> f64 {
+        let keys: Vec<String> = self.ask(&["KEYS", pattern]).await;
+        let mut bytes = 0u64;
+        for key in &keys {
+            bytes += self.ask::<u64>(&["MEMORY", "USAGE", key, "SAMPLES", "0"]).await;
+        }
+        bytes as f64 / keys.len() as f64
+    }
+}
+
+impl CommandStats {
+    /// Of one command; zero when it was not called.
+    pub fn of(&self, command: &str) -> Calls {
+        self.0.get(command).copied().unwrap_or_default()
+    }
+
+    /// Calls that scripts made, when all that clients sent was EVALSHA.
+    pub fn inner_calls(&self) -> u64 {
+        self.0.iter().filter(|(name, _)| *name != "evalsha").map(|(_, calls)| calls.calls).sum()
+    }
+
+    /// `hset 3.0, pexpire 2.0`, the most frequent first.
+    pub fn told_per(&self, times: u64) -> String {
+        let mut all: Vec<_> = self.0.iter().filter(|(name, _)| *name != "evalsha").collect();
+        all.sort_by(|(a, x), (b, y)| y.calls.cmp(&x.calls).then(a.cmp(b)));
+        let told = all.iter().map(|(name, calls)| format!("{name} {:.1}", calls.calls as f64 / times as f64));
+        told.collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.child.kill().expect("the process this bench started");
+        self.child.wait().expect("it ends");
+    }
+}
+
+/// A port that nobody listens on.
+pub fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+fn field(values: &str, name: &str) -> u64 {
+    let value = values.split(',').find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("no {name} in {values}"))
+}
