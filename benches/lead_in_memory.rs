@@ -23,8 +23,7 @@ fn next_token() -> String {
 
 /// Tracks so many sessions, without outcomes: those are over at once.
 async fn fill(store: &MemoryStore, config: &Config, sessions: usize) {
-    let config =
-        Config { keep_outcome: Duration::ZERO, cleanup_interval: Duration::from_millis(200), ..config.clone() };
+    let config = Config { keep_outcome: Duration::ZERO, ..config.clone() };
     let loader = RefreshCoordinator::in_memory_shared(store, config).expect("possible settings");
     let tokens = TokenResponse::from_json(r#"{"access_token":"a"}"#).expect("a token response");
     for number in 0..sessions {
@@ -79,7 +78,7 @@ fn main() {
     }
     let mut report =
         Report::open("lead_in_memory", "What does a refresh cost that nobody else asks for, in one process?");
-    let config = Config { cleanup_interval: Duration::from_secs(3600), ..wide() };
+    let config = wide();
     report.setting(told(&config));
     let each = if is_quick() { 2_000 } else { 10_000 };
     let rounds = rounds(9);

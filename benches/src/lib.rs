@@ -3,6 +3,7 @@
 //! Figures of one machine say little, so everything here is a ratio to a floor or to a peer: both are measured in turn
 //! (A B A B), in one process where that is possible, and the median of the rounds counts.
 
+pub mod allocations;
 pub mod child;
 pub mod clock;
 pub mod machine;

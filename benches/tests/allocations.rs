@@ -1,0 +1,66 @@
+//! A caller that joins and a refresh that is led allocate no more than they did when these bounds were set.
+//!
+//! Counts, not times: they do not depend on the machine. Whoever makes them smaller lowers the bound; whoever needs more
+//! raises it and says why. The bounds hold for builds without optimization, as tests are built.
+
+#[path = "../../tests/support/redis.rs"]
+mod redis_support;
+
+use std::alloc::System;
+use std::sync::Mutex;
+
+use redis_support::RedisServer;
+use refresh_coordinator::RefreshCoordinator;
+use refresh_coordinator_benches::allocations::{bare_tasks, joiners, led};
+use refresh_coordinator_benches::pods::wide;
+use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
+
+#[global_allocator]
+static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
+
+/// What other threads allocate would be counted, too.
+static ALONE: Mutex<()> = Mutex::new(());
+
+fn alone<T>(measure: impl Future<Output = T>) -> T {
+    let _alone = ALONE.lock();
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(measure)
+}
+
+#[test]
+fn joiner_in_the_same_process_allocates_little() {
+    let (bytes, allocations) = alone(async {
+        let pod = RefreshCoordinator::in_memory(wide()).expect("possible settings");
+        joiners(&pod, 100).await;
+        let (bytes, allocations) = joiners(&pod, 1_000).await;
+        (bytes - bare_tasks(1_000).await, allocations)
+    });
+
+    // Its task and its token, and a share of the leader's.
+    assert!(allocations <= 2.1, "{allocations} allocations for each joiner");
+    assert!(bytes <= 700.0, "{bytes} bytes for each joiner, beyond a task that only waits");
+}
+
+#[test]
+fn leading_in_memory_allocates_little() {
+    let (allocations, bytes) = alone(async {
+        let pod = RefreshCoordinator::in_memory(wide()).expect("possible settings");
+        led(&pod, 200).await;
+        led(&pod, 1_000).await
+    });
+
+    assert!(allocations <= 7.1, "{allocations} allocations for each refresh");
+    assert!(bytes <= 13_600.0, "{bytes} bytes for each refresh");
+}
+
+#[test]
+fn leading_on_redis_allocates_little() {
+    let (allocations, bytes) = alone(async {
+        let redis = RedisServer::start().await;
+        let pod = RefreshCoordinator::connect(redis.url(), wide()).await.expect("redis is there");
+        led(&pod, 200).await;
+        led(&pod, 500).await
+    });
+
+    assert!(allocations <= 134.0, "{allocations} allocations for each refresh");
+    assert!(bytes <= 40_000.0, "{bytes} bytes for each refresh");
+}

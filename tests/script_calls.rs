@@ -1,0 +1,107 @@
+//! What a refresh costs inside Redis, which has one thread for the whole fleet: the calls its scripts make, and what a
+//! tracked session weighs.
+//!
+//! Counts, not times: they do not depend on the machine. Each call costs about as much as a small command of its own.
+//! Whoever makes them fewer lowers the bound; whoever needs more raises it and says why.
+
+mod support;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use refresh_coordinator::{Config, Refresh, RefreshCoordinator, TokenResponse};
+use support::fleet::{connect, quick};
+use support::provider::Provider;
+use support::redis::RedisServer;
+use support::wait::until;
+
+/// A server that nobody else uses, and pods that neither renew nor look while a test runs.
+async fn fleet(pods: usize) -> (RedisServer, Vec<RefreshCoordinator>, Config) {
+    let redis = RedisServer::start_own(&[]).await;
+    let config = Config { lease: Duration::from_secs(120), ..quick() };
+    let mut fleet = Vec::new();
+    for _ in 0..pods {
+        fleet.push(connect(&redis, &config).await);
+    }
+    // So that scripts are loaded and the fence is there.
+    refresh(&fleet[0], "warm-up").await;
+    (redis, fleet, config)
+}
+
+async fn refresh(pod: &RefreshCoordinator, token: &str) {
+    let call = async |_| Ok(TokenResponse::from_json(r#"{"access_token":"a","refresh_token":"r"}"#).expect("tokens"));
+    pod.refresh(Refresh::new(token), call).await.expect("tokens");
+}
+
+/// How often each command ran since the counts began, by name; those that clients sent are `evalsha`.
+async fn counted(redis: &RedisServer) -> BTreeMap<String, u64> {
+    let info = redis.cli(&["INFO", "commandstats"]).await;
+    let lines = info.lines().filter_map(|line| line.trim().strip_prefix("cmdstat_")?.split_once(":calls="));
+    let counts = lines.map(|(name, rest)| {
+        let calls = rest.split(',').next().expect("a number").parse().expect("a number");
+        (name.to_owned(), calls)
+    });
+    counts.filter(|(name, _)| name != "info" && name != "config|resetstat").collect()
+}
+
+#[track_caller]
+fn assert_calls(counts: &BTreeMap<String, u64>, commands: u64, inside: u64) {
+    assert_eq!(counts.get("evalsha"), Some(&commands), "{counts:?}");
+    let made: u64 = counts.iter().filter(|(name, _)| *name != "evalsha").map(|(_, calls)| calls).sum();
+    assert!(made <= inside, "{made} calls inside, at most {inside} were enough: {counts:?}");
+}
+
+#[tokio::test]
+async fn led_refresh_makes_few_calls() {
+    let (redis, pods, _) = fleet(1).await;
+    redis.cli(&["CONFIG", "RESETSTAT"]).await;
+
+    refresh(&pods[0], "t").await;
+
+    assert_calls(&counted(&redis).await, 2, 32);
+}
+
+#[tokio::test]
+async fn pod_that_joins_makes_few_calls() {
+    let (redis, pods, _) = fleet(2).await;
+    let provider = Provider::held();
+    let (leads, call) = (pods[0].clone(), provider.refresh("t"));
+    let leads = tokio::spawn(async move { drop(leads.refresh(Refresh::new("t"), call).await.expect("tokens")) });
+    provider.asked(1).await;
+    redis.cli(&["CONFIG", "RESETSTAT"]).await;
+
+    let (joins, call) = (pods[1].clone(), provider.refresh("t"));
+    let joins = tokio::spawn(async move { drop(joins.refresh(Refresh::new("t"), call).await.expect("tokens")) });
+    until("the pod has joined", async || pods[1].metrics().joined_fleet == 1).await;
+    let begun = counted(&redis).await;
+    redis.cli(&["CONFIG", "RESETSTAT"]).await;
+    provider.release(1);
+    leads.await.expect("no panic");
+    joins.await.expect("no panic");
+
+    assert_calls(&begun, 1, 6);
+    // HDEL of who waited and one PUBLISH are what a waiting pod adds.
+    assert_calls(&counted(&redis).await, 1, 16);
+}
+
+#[tokio::test]
+async fn latecomer_makes_few_calls() {
+    let (redis, pods, _) = fleet(2).await;
+    refresh(&pods[0], "t").await;
+    redis.cli(&["CONFIG", "RESETSTAT"]).await;
+
+    refresh(&pods[1], "t").await;
+
+    assert_calls(&counted(&redis).await, 1, 3);
+}
+
+#[tokio::test]
+async fn tracked_session_is_light() {
+    let (redis, pods, config) = fleet(1).await;
+    refresh(&pods[0], "t").await;
+
+    for key in redis.keys(&format!("rc:{{{}}}:attempts:*", config.namespace)).await {
+        let bytes: u64 = redis.cli(&["MEMORY", "USAGE", &key]).await.parse().expect("a number");
+        assert!(bytes <= 250, "{bytes} bytes for {key}");
+    }
+}
