@@ -67,7 +67,8 @@ local function landed_while_queued(landed_at)
 end
 
 local function begin()
-  local owner = redis.call('GET', lock)
+  -- In one call: each costs as much as a small command of its own.
+  local owner, last, is_recovering, counter = unpack(redis.call('MGET', lock, fence, recovering, budget.counter))
   local record = read_hash(flight)
   if record['gone:' .. attempt] then
     return {'abandoned'}
@@ -153,7 +154,8 @@ local function begin()
     end
   end
 
-  local last, recovering_ms = last_fence(fence, recovering, seen, lease_ms)
+  local recovering_ms
+  last, recovering_ms = last_fence(fence, recovering, {last, is_recovering}, seen, lease_ms)
   if recovering_ms > 0 then
     return {'rejected', 'recovering', recovering_ms}
   end
@@ -175,7 +177,7 @@ local function begin()
   if queued_us then
     came_us = came_at(budget, place, came_us)
   end
-  local is_free, in_use, is_called = has_place(budget, place, came_us, queued_us)
+  local is_free, in_use, is_called = has_place(budget, counter, place, came_us, queued_us)
   if not is_free then
     if patience == 'none' then
       return {'rejected', 'budget', fair_pause_ms}

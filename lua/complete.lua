@@ -101,10 +101,7 @@ local function land()
 
   redis.call('HSET', flight, 'state', 'landed', 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', led,
     'class', class, 'token', token, 'landed_at', landed_at, 'fresh_until', now + fresh_ms, 'fresh_ms', fresh_ms,
-    'sealed', sealed)
-  if class == 'success' then
-    redis.call('HSET', flight, 'success_of', attempt)
-  end
+    'sealed', sealed, 'success_of', class == 'success' and attempt or record.success_of or 'none')
   local somebody_waits = has_field(record, 'waits:')
   if somebody_waits then
     keep_ms = math.max(keep_ms, wait_ms)

@@ -14,7 +14,7 @@ local fence, recovering = KEYS[1], KEYS[2]
 local seen, given, lease_ms = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3])
 
 -- First what Redis gave and may have forgotten; only then what it never knew.
-local last = last_fence(fence, recovering, seen, lease_ms)
+local last = last_fence(fence, recovering, redis.call('MGET', fence, recovering), seen, lease_ms)
 if last < given then
   redis.call('SET', fence, string.format('%.0f', given))
 end

@@ -35,7 +35,7 @@ local circuit, quiet_ms = KEYS[8], tonumber(ARGV[12])
 local now = read_clock()
 local budget = {permits = KEYS[5], counter = KEYS[6], queue = KEYS[7], limit = tonumber(ARGV[10]), lease_ms = lease_ms,
   called_ms = tonumber(ARGV[11]), channels = ARGV[13], now = now}
-local _, recovering_ms = last_fence(fence, recovering, seen, lease_ms)
+local _, recovering_ms = last_fence(fence, recovering, redis.call('MGET', fence, recovering), seen, lease_ms)
 local holder = redis.call('GET', lock)
 local state, attempt_there, fence_there, lost, is_gone =
   unpack(redis.call('HMGET', flight, 'state', 'attempt', 'fence', 'lost', 'gone:' .. attempt))

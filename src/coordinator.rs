@@ -15,7 +15,7 @@ use crate::admission::circuit::CircuitState;
 use crate::admission::reach::Reach;
 use crate::config::{Config, ConfigError};
 use crate::error::{ConnectError, RefreshError, Refusal};
-use crate::flight::{Ending, Entered, Flights, Landing, Role};
+use crate::flight::{Ending, Entered, Flight, Flights, Landing, Role};
 use crate::joiner::{self, Waited};
 use crate::leader::{Attempt, Leader, Led};
 use crate::metrics::{Counters, Metrics};
@@ -201,27 +201,8 @@ impl RefreshCoordinator {
     {
         let inner = &self.inner;
         let arrived = Instant::now();
-        inner.counters.callers.add_one();
-        let identity = Identity::of(refresh, inner.config.pepper.as_ref()).inspect_err(|_| {
-            inner.counters.refused_invalid.add_one();
-        })?;
-        if inner.closing.is_cancelled() {
-            inner.counters.refused_closing.add_one();
-            return Err(closing().into());
-        }
-
-        let (flight, first) = match inner.flights.enter(&identity, arrived + inner.config.wait_timeout) {
-            Entered::New(flight) => {
-                let landing = Landing::new(Arc::clone(&inner.flights), Arc::clone(&flight));
-                let ask = Ask { identity, attempt: Uuid::new_v4() };
-                inner.tasks.spawn(fly(Arc::clone(inner), landing, ask, call));
-                (flight, true)
-            }
-            Entered::Joined(flight) => {
-                inner.counters.joined_here.add_one();
-                (flight, false)
-            }
-        };
+        // Before anything is waited for, what only the first caller needs is handed over or dropped: the token too.
+        let (flight, first) = self.enter(refresh, call, arrived)?;
 
         let gone = Gone(Some(&inner.counters));
         let ending = flight.ending(arrived, &inner.config).await;
@@ -231,6 +212,35 @@ impl RefreshCoordinator {
             None => {
                 inner.counters.timed_out.add_one();
                 Err(RefreshError::TimedOut { retry_after: RETRY_AFTER })
+            }
+        }
+    }
+
+    /// Joins the flight of this pod, or starts it. Answers whether it was started.
+    fn enter<C, F>(&self, refresh: Refresh, call: C, arrived: Instant) -> Result<(Arc<Flight>, bool), RefreshError>
+    where
+        C: FnOnce(Attempt) -> F + Send + 'static,
+        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+    {
+        let inner = &self.inner;
+        inner.counters.callers.add_one();
+        let identity = Identity::of(refresh, inner.config.pepper.as_ref()).inspect_err(|_| {
+            inner.counters.refused_invalid.add_one();
+        })?;
+        if inner.closing.is_cancelled() {
+            inner.counters.refused_closing.add_one();
+            return Err(closing().into());
+        }
+        match inner.flights.enter(&identity, arrived + inner.config.wait_timeout) {
+            Entered::New(flight) => {
+                let landing = Landing::new(Arc::clone(&inner.flights), Arc::clone(&flight));
+                let ask = Ask { identity, attempt: Uuid::new_v4() };
+                inner.tasks.spawn(fly(Arc::clone(inner), landing, ask, call));
+                Ok((flight, true))
+            }
+            Entered::Joined(flight) => {
+                inner.counters.joined_here.add_one();
+                Ok((flight, false))
             }
         }
     }

@@ -37,7 +37,7 @@ fn joiner_in_the_same_process_allocates_little() {
 
     // Its task and its token, and a share of the leader's.
     assert!(allocations <= 2.1, "{allocations} allocations for each joiner");
-    assert!(bytes <= 700.0, "{bytes} bytes for each joiner, beyond a task that only waits");
+    assert!(bytes <= 530.0, "{bytes} bytes for each joiner, beyond a task that only waits");
 }
 
 #[test]
@@ -49,7 +49,7 @@ fn leading_in_memory_allocates_little() {
     });
 
     assert!(allocations <= 7.1, "{allocations} allocations for each refresh");
-    assert!(bytes <= 13_600.0, "{bytes} bytes for each refresh");
+    assert!(bytes <= 5_600.0, "{bytes} bytes for each refresh");
 }
 
 #[test]
@@ -61,6 +61,7 @@ fn leading_on_redis_allocates_little() {
         led(&pod, 500).await
     });
 
-    assert!(allocations <= 134.0, "{allocations} allocations for each refresh");
-    assert!(bytes <= 40_000.0, "{bytes} bytes for each refresh");
+    assert!(allocations <= 122.0, "{allocations} allocations for each refresh");
+    // Two boxes of what Redis takes, begin and complete, so that flights in memory need not be as large.
+    assert!(bytes <= 45_000.0, "{bytes} bytes for each refresh");
 }

@@ -40,9 +40,9 @@ local function give_way(budget, ended)
   end
 end
 
--- Permits that are out, without those whose time is over.
-local function permits_in_use(budget)
-  local in_use = tonumber(redis.call('GET', budget.counter) or '0')
+-- Permits that are out, without those whose time is over. counter: what stands in the key.
+local function permits_in_use(budget, counter)
+  local in_use = tonumber(counter or '0')
   if in_use == 0 then
     return 0
   end
@@ -121,8 +121,8 @@ end
 
 -- Whether a permit is there for a flight, once those who came before it have theirs. It is not taken yet. Returns
 -- how many are out, and whether one of them is kept for this flight.
-local function has_place(budget, place, came_us, is_queued)
-  local in_use = permits_in_use(budget)
+local function has_place(budget, counter, place, came_us, is_queued)
+  local in_use = permits_in_use(budget, counter)
   if is_queued then
     redis.call('ZREM', budget.queue, place)
   end
@@ -175,14 +175,17 @@ end
 
 -- A leader that lives keeps its permit; one that was late has it again, because it does ask the provider.
 local function renew_permit(budget, owner)
-  local in_use = permits_in_use(budget)
+  local in_use = permits_in_use(budget, redis.call('GET', budget.counter))
   in_use = in_use + redis.call('ZADD', budget.permits, budget.now + budget.lease_ms, owner)
   set_in_use(budget, in_use)
 end
 
--- What has come free is handed on.
+-- What has come free is handed on. Where nobody queues there is nothing to ask: whoever comes next takes back what
+-- has ended.
 local function settle(budget)
-  hand_over(budget, permits_in_use(budget))
+  if #redis.call('ZRANGE', budget.queue, 0, 0) > 0 then
+    hand_over(budget, permits_in_use(budget, redis.call('GET', budget.counter)))
+  end
 end
 
 -- A flight wants no permit any more.

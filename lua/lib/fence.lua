@@ -2,10 +2,10 @@
 -- that a pod has seen. Then the fence is set to that one, and for a lease nobody is given a new lead, so that the
 -- leaders can put back what was forgotten.
 --
--- Returns the last fence and how many ms of that lease are left, 0 when nothing was forgotten.
-local function last_fence(fence, recovering, seen, lease_ms)
-  local last, is_recovering = unpack(redis.call('MGET', fence, recovering))
-  last = tonumber(last or '0')
+-- there: what MGET says of the two keys. Returns the last fence and how many ms of that lease are left, 0 when nothing
+-- was forgotten.
+local function last_fence(fence, recovering, there, seen, lease_ms)
+  local last, is_recovering = tonumber(there[1] or '0'), there[2]
   if last < seen then
     redis.call('SET', fence, string.format('%.0f', seen))
     redis.call('SET', recovering, '1', 'PX', lease_ms)

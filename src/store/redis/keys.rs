@@ -9,11 +9,31 @@ use crate::token::Hash;
 pub(super) struct Keys {
     /// `rc:{<namespace>}:`
     tag: String,
+    // Those of the namespace are spelled once, not for every command.
+    fence: String,
+    recovering: String,
+    permits: String,
+    budget: String,
+    queue: String,
+    circuit: String,
+    meta: String,
+    channels: String,
 }
 
 impl Keys {
     pub(super) fn new(namespace: &str) -> Self {
-        Self { tag: format!("rc:{{{namespace}}}:") }
+        let tag = format!("rc:{{{namespace}}}:");
+        Self {
+            fence: format!("{}fence", tag),
+            recovering: format!("{}recovering", tag),
+            permits: format!("{}permits", tag),
+            budget: format!("{}budget", tag),
+            queue: format!("{}queue", tag),
+            circuit: format!("{}circuit", tag),
+            meta: format!("{}meta", tag),
+            channels: format!("{}pod:", tag),
+            tag,
+        }
     }
 
     /// String, the owner: who leads the flight. Ends with the lease.
@@ -27,13 +47,13 @@ impl Keys {
     }
 
     /// String, the last fence given. Never ends.
-    pub(super) fn fence(&self) -> String {
-        format!("{}fence", self.tag)
+    pub(super) fn fence(&self) -> &str {
+        &self.fence
     }
 
     /// String that stands for one lease after Redis was found to have forgotten fences.
-    pub(super) fn recovering(&self) -> String {
-        format!("{}recovering", self.tag)
+    pub(super) fn recovering(&self) -> &str {
+        &self.recovering
     }
 
     /// Hash, how often the session led. Ends when its window and its cooldown are over.
@@ -42,18 +62,18 @@ impl Keys {
     }
 
     /// Sorted set, who asks the provider now and until when at the latest.
-    pub(super) fn permits(&self) -> String {
-        format!("{}permits", self.tag)
+    pub(super) fn permits(&self) -> &str {
+        &self.permits
     }
 
     /// String, the number of permits that are out. Ends together with them.
-    pub(super) fn budget(&self) -> String {
-        format!("{}budget", self.tag)
+    pub(super) fn budget(&self) -> &str {
+        &self.budget
     }
 
     /// Sorted set, the flights that wait for a permit.
-    pub(super) fn queue(&self) -> String {
-        format!("{}queue", self.tag)
+    pub(super) fn queue(&self) -> &str {
+        &self.queue
     }
 
     /// A queue in which nobody waits, to try commands on.
@@ -62,13 +82,13 @@ impl Keys {
     }
 
     /// Hash, whether the provider is left in peace. Ends when it is closed and quiet.
-    pub(super) fn circuit(&self) -> String {
-        format!("{}circuit", self.tag)
+    pub(super) fn circuit(&self) -> &str {
+        &self.circuit
     }
 
     /// Hash, what all pods must agree on. Never ends.
-    pub(super) fn meta(&self) -> String {
-        format!("{}meta", self.tag)
+    pub(super) fn meta(&self) -> &str {
+        &self.meta
     }
 
     /// Channel of one pod.
@@ -77,8 +97,8 @@ impl Keys {
     }
 
     /// Channels of all pods, without the pod.
-    pub(super) fn channels(&self) -> String {
-        format!("{}pod:", self.tag)
+    pub(super) fn channels(&self) -> &str {
+        &self.channels
     }
 
     /// ACL patterns for all keys and for all channels of the namespace.

@@ -192,7 +192,7 @@ impl Alone {
     pub(super) fn key(&self, name: &str, value: &dyn Fn(&str) -> String) -> String {
         let keys = Keys::new("alone");
         let of = |name: &str| format!("rc:{{alone}}:{name}:{}", value(name));
-        match name {
+        let fixed = match name {
             "fence" => keys.fence(),
             "recovering" => keys.recovering(),
             "waiting" => keys.queue(),
@@ -201,9 +201,10 @@ impl Alone {
             "queue" => keys.queue(),
             "circuit" => keys.circuit(),
             "meta" => keys.meta(),
-            "lock" | "flight" | "attempts" => of(name),
+            "lock" | "flight" | "attempts" => return of(name),
             other => panic!("no key {other}"),
-        }
+        };
+        fixed.to_owned()
     }
 
     pub(super) async fn invoke(
