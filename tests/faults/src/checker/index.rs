@@ -1,0 +1,195 @@
+//! The history, by call, token and pod.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::{Answer, ClientResult, Event, Harm, Outcome, Reply, Verdict, What, Who};
+
+pub(super) struct Call<'a> {
+    pub(super) asked: u64,
+    pub(super) pod: usize,
+    pub(super) token: &'a str,
+    pub(super) run: Option<usize>,
+    pub(super) who: Who,
+    pub(super) led: Option<(u64, u64)>,
+    pub(super) answered: Option<(u64, &'a Answer)>,
+    pub(super) outcome: Option<(u64, &'a Outcome)>,
+}
+
+pub(super) struct Presentation {
+    pub(super) t: u64,
+    pub(super) call: u64,
+    pub(super) verdict: Option<Verdict>,
+    pub(super) reply: Option<Reply>,
+}
+
+pub(super) struct FaultSpan {
+    pub(super) run: usize,
+    pub(super) harm: Harm,
+    pub(super) pods: Vec<usize>,
+    pub(super) began: u64,
+    pub(super) ended: u64,
+}
+
+pub(super) struct Forgot {
+    pub(super) t: u64,
+    pub(super) since: u64,
+}
+
+pub(super) struct Client<'a> {
+    pub(super) t: u64,
+    pub(super) run: Option<usize>,
+    pub(super) token: &'a str,
+    pub(super) result: &'a ClientResult,
+}
+
+pub(super) struct Index<'a> {
+    pub(super) calls: BTreeMap<u64, Call<'a>>,
+    pub(super) presentations: BTreeMap<&'a str, Vec<Presentation>>,
+    pub(super) faults: Vec<FaultSpan>,
+    pub(super) forgot: Vec<Forgot>,
+    pub(super) clients: Vec<Client<'a>>,
+    pub(super) verified: HashMap<&'a str, bool>,
+    pub(super) end: u64,
+    down: HashMap<usize, u64>,
+}
+
+/// How long after its end a fault may still be felt: a lease is waited for, connections are made again. In us.
+const AFTERMATH: u64 = 2_000_000;
+
+impl<'a> Index<'a> {
+    pub(super) fn new(events: &'a [Event]) -> Self {
+        let mut index = Self {
+            calls: BTreeMap::new(),
+            presentations: BTreeMap::new(),
+            faults: Vec::new(),
+            forgot: Vec::new(),
+            clients: Vec::new(),
+            verified: HashMap::new(),
+            end: events.last().map_or(0, |event| event.t),
+            down: HashMap::new(),
+        };
+        let mut by_number: HashMap<u64, (&str, usize)> = HashMap::new();
+        // First who asked: a pod may be quicker to tell of a call than the driver is to note it.
+        for Event { t, what } in events {
+            if let What::Asked { call, pod, token, run, who } = what {
+                let call_made = Call {
+                    asked: *t,
+                    pod: *pod,
+                    token,
+                    run: *run,
+                    who: *who,
+                    led: None,
+                    answered: None,
+                    outcome: None,
+                };
+                index.calls.insert(*call, call_made);
+            }
+        }
+        for Event { t, what } in events {
+            let t = *t;
+            match what {
+                What::PodUp { .. }
+                | What::At { .. }
+                | What::AtRest { .. }
+                | What::Unequal { .. }
+                | What::Asked { .. } => {}
+                What::PodDown { pod } => _ = index.down.insert(*pod, t),
+                What::FaultBegan { run, harm, pods } => index.faults.push(FaultSpan {
+                    run: *run,
+                    harm: *harm,
+                    pods: pods.clone(),
+                    began: t,
+                    ended: u64::MAX - AFTERMATH,
+                }),
+                What::FaultEnded { run } => {
+                    index.faults.iter_mut().filter(|fault| fault.run == *run).for_each(|fault| fault.ended = t);
+                }
+                What::RedisForgot { since } => index.forgot.push(Forgot { t, since: *since }),
+                What::Led { call, fence } => index.with(*call, |call| call.led = Some((t, *fence))),
+                What::Answered { call, answer } => index.with(*call, |call| call.answered = Some((t, answer))),
+                What::Outcome { call, outcome } => index.with(*call, |call| call.outcome = Some((t, outcome))),
+                What::Presented { number, token, call } => {
+                    let of_token = index.presentations.entry(token.as_str()).or_default();
+                    by_number.insert(*number, (token, of_token.len()));
+                    of_token.push(Presentation { t, call: *call, verdict: None, reply: None });
+                }
+                What::Judged { number, verdict } => {
+                    index.presented(&by_number, *number, |presented| presented.verdict = Some(*verdict));
+                }
+                What::Replied { number, how } => {
+                    index.presented(&by_number, *number, |presented| presented.reply = Some(*how));
+                }
+                What::ClientEnded { run, token, result } => {
+                    index.clients.push(Client { t, run: *run, token, result });
+                }
+                What::Verified { token, is_alive, .. } => _ = index.verified.insert(token, *is_alive),
+            }
+        }
+        index
+    }
+
+    fn with(&mut self, call: u64, change: impl FnOnce(&mut Call<'a>)) {
+        if let Some(call) = self.calls.get_mut(&call) {
+            change(call);
+        }
+    }
+
+    fn presented(
+        &mut self,
+        by_number: &HashMap<u64, (&'a str, usize)>,
+        number: u64,
+        change: impl FnOnce(&mut Presentation),
+    ) {
+        if let Some((token, place)) = by_number.get(&number)
+            && let Some(of_token) = self.presentations.get_mut(token)
+        {
+            change(&mut of_token[*place]);
+        }
+    }
+
+    pub(super) fn down_at(&self, pod: usize) -> Option<u64> {
+        self.down.get(&pod).copied()
+    }
+
+    pub(super) fn is_down(&self, pod: usize, by: u64) -> bool {
+        self.down_at(pod).is_some_and(|down| down <= by)
+    }
+
+    /// How long a pod did not run meanwhile, with a moment to come to itself.
+    pub(super) fn paused(&self, pod: usize, from: u64, to: u64) -> u64 {
+        let spans = self.faults.iter().filter(|fault| fault.harm == Harm::Paused && fault.pods.contains(&pod));
+        spans.map(|fault| to.min(fault.ended).saturating_sub(from.max(fault.began))).sum()
+    }
+
+    /// When the last of what kept a pod from the store in this time was over.
+    pub(super) fn cut_off_until(&self, pod: usize, from: u64, to: u64) -> Option<u64> {
+        let harmful = self.faults.iter().filter(|fault| {
+            let hits = match fault.harm {
+                Harm::Paused | Harm::CutOff => fault.pods.contains(&pod),
+                Harm::Store => true,
+                Harm::Seen | Harm::ToProvider => false,
+            };
+            hits && fault.began <= to && from <= fault.ended + AFTERMATH
+        });
+        harmful.map(|fault| fault.ended).max()
+    }
+
+    /// Whether anything was done to this pod in this time, or it ended.
+    pub(super) fn is_impaired(&self, pod: usize, from: u64, to: u64) -> bool {
+        let is_down = self.down_at(pod).is_some_and(|down| down >= from && down <= to);
+        is_down
+            || self.cut_off_until(pod, from, to).is_some()
+            || self
+                .faults
+                .iter()
+                .any(|fault| fault.pods.contains(&pod) && fault.began <= to && from <= fault.ended + AFTERMATH)
+    }
+
+    pub(super) fn is_impaired_fleet(&self, from: u64, to: u64) -> bool {
+        self.faults.iter().any(|fault| fault.pods.is_empty() && fault.began <= to && from <= fault.ended + AFTERMATH)
+    }
+
+    pub(super) fn run_at(&self, t: u64) -> Option<usize> {
+        self.faults.iter().rfind(|fault| fault.began <= t).map(|fault| fault.run)
+    }
+}

@@ -1,0 +1,91 @@
+//! How often a token was presented, and what allowed it.
+
+use super::index::Presentation;
+use super::{Answer, BY_DRIVER, Judge, Rule, Verdict};
+
+/// Between the pod that says that it leads and the provider that logs what it is sent, and where Redis' clock is read.
+const TOLERANCE: u64 = 300_000;
+
+impl Judge<'_> {
+    pub(super) fn presentations(&mut self) {
+        let mut allowed = Vec::new();
+        let mut refused = Vec::new();
+        for (token, presentations) in &self.index.presentations {
+            let of_callers: Vec<&Presentation> = presentations
+                .iter()
+                .filter(|one| one.call != BY_DRIVER && one.verdict != Some(Verdict::WrongClient))
+                .collect();
+            for pair in of_callers.windows(2) {
+                let (before, again) = (pair[0], pair[1]);
+                let run = self.index.calls.get(&again.call).and_then(|call| call.run);
+                match self.ground(before, again) {
+                    Ok(ground) => allowed.push((run, ground)),
+                    Err(why) => refused.push((run, format!("{token} was presented again: {why}"))),
+                }
+            }
+        }
+        for (run, ground) in allowed {
+            if let Some(row) = self.row(run) {
+                *row.allowed.entry(ground).or_default() += 1;
+            }
+        }
+        for (run, what) in refused {
+            if let Some(row) = self.row(run) {
+                row.not_allowed += 1;
+            }
+            self.violated(Rule::OnePresentation, run, what);
+        }
+    }
+
+    /// What allows to present a token again, after what is known to have been done with it before.
+    fn ground(&self, before: &Presentation, again: &Presentation) -> Result<&'static str, String> {
+        let index = &self.index;
+        let t = again.t;
+        let Some(leader) = index.calls.get(&before.call) else { return Err("nobody knows by whom before".to_owned()) };
+        let led = leader.led.map_or(before.t, |(led, _)| led);
+        let landed = leader.outcome.map(|(landed, _)| landed).or(leader.answered.map(|(answered, _)| answered));
+        let is_dead = index.is_down(leader.pod, t);
+
+        // What Redis forgets, leaders that live put back: what is in flight is as safe as before.
+        for forgot in &index.forgot {
+            let was_in_flight = led <= forgot.t && leader.answered.is_none_or(|(answered, _)| answered > forgot.t);
+            if was_in_flight && forgot.t <= t && !is_dead {
+                return Err("it was in flight at a living leader when redis forgot".to_owned());
+            }
+        }
+        let forgotten = index.forgot.iter().any(|forgot| {
+            forgot.t <= t && forgot.t >= led && landed.is_none_or(|landed| landed + TOLERANCE >= forgot.since)
+        });
+        if forgotten {
+            return Ok("redis forgot the outcome");
+        }
+
+        let retry = &self.rules.presents_uncertain_tokens_again;
+        let is_cut_off = index.cut_off_until(leader.pod, led, t).is_some();
+        match leader.answered {
+            Some((answered, Answer::Success { .. }))
+                if t + TOLERANCE >= answered + self.rules.keep_outcome_ms * 1000 =>
+            {
+                return Ok("after keep_outcome");
+            }
+            Some((answered, Answer::Unknown | Answer::GivenUp)) if answered <= t + TOLERANCE && !is_dead => {
+                if !retry {
+                    return Err("uncertain, and never is to be presented".to_owned());
+                }
+                return Ok("its leader reported that nobody knows");
+            }
+            Some(_) | None => {}
+        }
+        if !is_dead && !is_cut_off {
+            return Err("its leader lived and was well".to_owned());
+        }
+        if !retry {
+            return Err("its leader was lost, and never is to be presented".to_owned());
+        }
+        let earliest = led + 1000 * self.rules.retry_lost_after_ms.max(self.rules.lease_ms);
+        if t + TOLERANCE < earliest {
+            return Err(format!("{} ms before its time", (earliest - t) / 1000));
+        }
+        Ok(if is_dead { "its leader is dead" } else { "its leader was cut off" })
+    }
+}

@@ -1,0 +1,148 @@
+//! What became of the sessions: successes that were held, and tokens that no longer work.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Answer, BY_DRIVER, ClientResult, Judge, Outcome, Reply, Rule, Verdict, Who};
+
+/// How long a success may take from the call to everybody who asks, in us.
+const LANDING: u64 = 1_000_000;
+
+impl Judge<'_> {
+    /// What a living process held, whoever waits or comes gets.
+    pub(super) fn successes(&mut self) {
+        let index = &self.index;
+        let mut found = Vec::new();
+        for (id, leader) in &index.calls {
+            let Some((answered, Answer::Success { .. })) = leader.answered else { continue };
+            let over = |t: u64| index.cut_off_until(leader.pod, answered, t).map_or(answered, |end| end.max(answered));
+            // Whoever has died before it could share what it held was no living process.
+            if index.down_at(leader.pod).is_some_and(|down| down <= over(down) + LANDING) {
+                continue;
+            }
+            for (other, call) in index.calls.iter().filter(|(_, call)| call.token == leader.token) {
+                let Some((t, Outcome::Over { why })) = call.outcome else { continue };
+                let comes = call.asked <= answered + self.rules.keep_outcome_ms * 1000;
+                let is_forgotten = index.forgot.iter().any(|forgot| forgot.t >= answered && forgot.t <= t);
+                if call.who == Who::Client && comes && t > over(t) + LANDING && !is_forgotten {
+                    found.push((
+                        call.run,
+                        format!("call {id} held the success of {}, call {other} was told {why}", leader.token),
+                    ));
+                }
+            }
+        }
+        for (run, what) in found {
+            if let Some(row) = self.row(run) {
+                row.outcomes_lost += 1;
+            }
+            self.violated(Rule::SuccessKept, run, what);
+        }
+    }
+
+    /// Sessions that ended, and what in the policy names it.
+    pub(super) fn sessions(&mut self) {
+        let mut by_token: BTreeMap<&str, (Option<usize>, Vec<&ClientResult>)> = BTreeMap::new();
+        for client in &self.index.clients {
+            by_token.entry(client.token).or_insert((client.run, Vec::new())).1.push(client.result);
+        }
+        let not_allowed: BTreeSet<String> = self
+            .report
+            .violations
+            .iter()
+            .filter(|violation| violation.rule == Rule::OnePresentation)
+            .filter_map(|violation| violation.what.split(' ').next().map(str::to_owned))
+            .collect();
+        let mut counted = Vec::new();
+        let mut lost = Vec::new();
+        let mut endless = Vec::new();
+        for (token, (run, results)) in by_token {
+            counted.push(run);
+            let has = |wanted: fn(&ClientResult) -> bool| results.iter().any(|result| wanted(result));
+            for result in &results {
+                if let ClientResult::GaveUp { last } = result {
+                    endless.push((run, format!("a client of {token} came to no end: {last}")));
+                }
+            }
+            let is_over = has(|result| matches!(result, ClientResult::Over { .. }));
+            let is_alive = has(|result| matches!(result, ClientResult::Success { .. }));
+            let works = self.index.verified.get(token).copied();
+            if works != Some(false) && (is_alive || !is_over) {
+                continue;
+            }
+            lost.push((run, token, self.name_loss(token, not_allowed.contains(token))));
+        }
+        for run in counted {
+            if let Some(row) = self.row(run) {
+                row.refreshes += 1;
+            }
+        }
+        for (run, what) in endless {
+            self.violated(Rule::Finality, run, what);
+        }
+        for client in 0..self.index.clients.len() {
+            let client = &self.index.clients[client];
+            let fault = self.index.faults.iter().find(|fault| Some(fault.run) == client.run);
+            let Some(fault) = fault else { continue };
+            let (run, span) = (client.run, client.t.saturating_sub(fault.began));
+            if span > 0
+                && let Some(row) = self.row(run)
+            {
+                row.recovery.push(span);
+            }
+        }
+        for (run, token, named) in lost {
+            let must_live = self.runs.iter().any(|known| Some(known.id) == run && known.nothing_was_sent)
+                && self.rules.presents_uncertain_tokens_again;
+            let named = named.filter(|_| !must_live);
+            let what = format!("the session of {token} is lost");
+            if let Some(row) = self.row(run) {
+                match named {
+                    Some(name) => *row.sessions_named.entry(name).or_default() += 1,
+                    None => row.sessions_lost += 1,
+                }
+            }
+            if named.is_none() {
+                self.violated(Rule::SessionKept, run, what);
+            }
+        }
+    }
+
+    fn name_loss(&self, token: &str, was_presented_against_the_policy: bool) -> Option<&'static str> {
+        let index = &self.index;
+        let none = Vec::new();
+        let presentations = index.presentations.get(token).unwrap_or(&none);
+        let of_callers: Vec<_> = presentations.iter().filter(|one| one.call != BY_DRIVER).collect();
+        let refused = index.calls.values().any(|call| {
+            call.token == token && matches!(call.outcome, Some((_, Outcome::Over { why })) if why == "lost")
+        });
+        let Some(first) = of_callers.first() else {
+            // Nobody sent it, but somebody was to: under never that is enough.
+            return (refused && !self.rules.presents_uncertain_tokens_again)
+                .then_some("never presents what is uncertain");
+        };
+        if was_presented_against_the_policy {
+            return None;
+        }
+        let leader = index.calls.get(&first.call)?;
+        // With a success in a living hand, nothing names the loss.
+        if let Some((answered, Answer::Success { .. })) = leader.answered
+            && of_callers.len() == 1
+        {
+            let is_down = index.down_at(leader.pod).is_some_and(|down| down <= answered + LANDING * 3);
+            return is_down.then_some("the answer went down with its leader");
+        }
+        if of_callers.len() > 1 {
+            return Some("presented again as the policy says");
+        }
+        if first.verdict == Some(Verdict::Rotated) && first.reply == Some(Reply::Broken) {
+            return Some("the provider's answer did not come");
+        }
+        if matches!(leader.answered, Some((_, Answer::Unknown | Answer::GivenUp))) {
+            return Some("its leader reported that nobody knows");
+        }
+        if index.down_at(leader.pod).is_some() {
+            return Some("the answer went down with its leader");
+        }
+        (refused && !self.rules.presents_uncertain_tokens_again).then_some("never presents what is uncertain")
+    }
+}

@@ -1,0 +1,148 @@
+//! What happened, in the words the checker judges: one list of events per fleet.
+
+use serde::{Deserialize, Serialize};
+
+use crate::wire::{Answer, Outcome, Reply, Stage, Verdict};
+
+/// What a fault does, as far as the rules have to know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Harm {
+    /// Only what the event list itself shows: a pod that ends, an answer that does not come.
+    Seen,
+    /// A pod does not run: its leases end while it lives, and it answers nobody.
+    Paused,
+    /// A pod does not reach Redis, or not in time: its leases end while it lives.
+    CutOff,
+    /// Redis is out of reach or in trouble for everybody.
+    Store,
+    /// A pod does not reach the provider, or not well.
+    ToProvider,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Event {
+    pub(crate) t: u64,
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum What {
+    PodUp {
+        pod: usize,
+    },
+    PodDown {
+        pod: usize,
+    },
+    /// Whom it hits: these pods, or with none of them the whole fleet.
+    FaultBegan {
+        run: usize,
+        harm: Harm,
+        pods: Vec<usize>,
+    },
+    FaultEnded {
+        run: usize,
+    },
+    /// Redis has nothing any more that was written since.
+    RedisForgot {
+        since: u64,
+    },
+
+    Asked {
+        call: u64,
+        pod: usize,
+        token: String,
+        run: Option<usize>,
+        who: Who,
+    },
+    Led {
+        call: u64,
+        fence: u64,
+    },
+    At {
+        call: u64,
+        stage: Stage,
+    },
+    Answered {
+        call: u64,
+        answer: Answer,
+    },
+    Outcome {
+        call: u64,
+        outcome: Outcome,
+    },
+
+    Presented {
+        number: u64,
+        token: String,
+        call: u64,
+    },
+    Judged {
+        number: u64,
+        verdict: Verdict,
+    },
+    Replied {
+        number: u64,
+        how: Reply,
+    },
+
+    /// A client has made all its tries.
+    ClientEnded {
+        run: Option<usize>,
+        token: String,
+        result: ClientResult,
+    },
+    /// The last token that a living process was handed was presented once more.
+    Verified {
+        run: Option<usize>,
+        token: String,
+        is_alive: bool,
+    },
+    /// The fleet has nothing to do; what Redis holds a lease later.
+    AtRest {
+        run: usize,
+        permits: u64,
+        counter: u64,
+        locks: u64,
+        endless: Vec<String>,
+        secrets: Vec<String>,
+    },
+    /// Counter and permits were seen to differ.
+    Unequal {
+        counter: u64,
+        permits: u64,
+    },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Who {
+    Client,
+    /// Holds the token and not the client's secret.
+    Intruder,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum ClientResult {
+    Success {
+        successor: String,
+    },
+    Over {
+        why: String,
+    },
+    /// Nothing final in all its time.
+    GaveUp {
+        last: String,
+    },
+    /// It went away, as the driver wanted.
+    Dropped,
+}
+
+/// One injection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Run {
+    pub(crate) id: usize,
+    pub(crate) fault: String,
+    /// A leader that is lost here had sent nothing: nobody may lose a session.
+    pub(crate) nothing_was_sent: bool,
+    /// A leader died; all who wait have an outcome within a lease and a call, where the policy is not to wait.
+    pub(crate) leader_dies: bool,
+}

@@ -1,0 +1,129 @@
+//! A Redis of the fleet's own, that can be killed, stopped and started again with whatever data.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use redis::aio::MultiplexedConnection;
+use redis::{FromRedisValue, Value};
+use tokio::process::{Child, Command};
+use tokio::time::Instant;
+
+use crate::child;
+
+pub(crate) struct RedisServer {
+    pub(crate) address: SocketAddr,
+    dir: PathBuf,
+    binary: PathBuf,
+    child: Option<Child>,
+    connection: Option<MultiplexedConnection>,
+}
+
+impl RedisServer {
+    pub(crate) async fn start(binary: &Path, dir: &Path) -> Self {
+        let dir = dir.join("redis");
+        // What an earlier run has left is not this one's.
+        _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).expect("a directory for redis");
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        drop(listener);
+        let mut server = Self { address, dir, binary: binary.to_owned(), child: None, connection: None };
+        server.start_again(&[]).await;
+        server
+    }
+
+    /// Starts with the data that lies there, without waiting until it is loaded.
+    pub(crate) fn launch(&mut self, arguments: &[&str]) {
+        let log = std::fs::File::create(self.dir.join("log")).expect("a log for redis");
+        let mut command = Command::new(&self.binary);
+        command.args(["guard", "redis-server", "--port", &self.address.port().to_string(), "--bind", "127.0.0.1"]);
+        command.args(["--save", "", "--appendonly", "no", "--rdbcompression", "no"]);
+        command.args(["--enable-debug-command", "yes", "--dir"]).arg(&self.dir).args(arguments);
+        command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).kill_on_drop(true).process_group(0);
+        self.child = Some(command.spawn().expect("redis-server"));
+    }
+
+    pub(crate) async fn start_again(&mut self, arguments: &[&str]) {
+        self.launch(arguments);
+        self.ready().await;
+    }
+
+    /// Waits until it answers.
+    pub(crate) async fn ready(&mut self) {
+        let client = redis::Client::open(format!("redis://{}/", self.address)).expect("a redis URL");
+        let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
+        let deadline = Instant::now() + Duration::from_secs(20);
+        loop {
+            if let Ok(mut connection) = client.get_multiplexed_async_connection_with_config(&config).await
+                && redis::cmd("GET").arg("x").query_async::<Value>(&mut connection).await.is_ok()
+            {
+                self.connection = Some(connection);
+                return;
+            }
+            assert!(Instant::now() < deadline, "redis does not answer");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    pub(crate) async fn kill(&mut self) {
+        self.connection = None;
+        if let Some(mut child) = self.child.take() {
+            child.kill().await.expect("the process this suite started");
+        }
+    }
+
+    /// Ends in order, with everything on disk.
+    pub(crate) async fn shut_down(&mut self) {
+        if let Some(mut connection) = self.connection.take() {
+            // The answer to it is that the connection ends.
+            _ = redis::cmd("SHUTDOWN").arg("SAVE").query_async::<Value>(&mut connection).await;
+        }
+        if let Some(mut child) = self.child.take() {
+            let ended = tokio::time::timeout(Duration::from_secs(10), child.wait()).await;
+            assert!(matches!(ended, Ok(Ok(_))), "redis does not shut down");
+        }
+    }
+
+    pub(crate) fn signal(&self, signal: Signal) {
+        child::signal(self.child.as_ref().expect("BUG: it runs"), signal);
+    }
+
+    /// The data it would start with.
+    pub(crate) fn data(&self) -> PathBuf {
+        self.dir.join("dump.rdb")
+    }
+
+    /// Nothing is there any more when it starts again.
+    pub(crate) fn forget(&self) {
+        _ = std::fs::remove_file(self.data());
+    }
+
+    pub(crate) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        let mut connection = self.connection.clone().expect("BUG: it runs");
+        match command.query_async(&mut connection).await {
+            Ok(value) => value,
+            Err(error) => panic!("{words:?}: {error}"),
+        }
+    }
+
+    /// As `ask`, where the connection may be the victim.
+    pub(crate) async fn tell(&mut self, words: &[&str]) {
+        let mut command = redis::cmd(words[0]);
+        command.arg(&words[1..]);
+        let mut connection = self.connection.clone().expect("BUG: it runs");
+        if command.query_async::<Value>(&mut connection).await.is_err() {
+            self.ready().await;
+        }
+    }
+
+    /// Runs a script of the suite's own.
+    pub(crate) async fn eval<T: FromRedisValue>(&self, script: &str, namespace: &str) -> redis::RedisResult<T> {
+        let mut connection = self.connection.clone().expect("BUG: it runs");
+        redis::cmd("EVAL").arg(script).arg(0).arg(namespace).query_async(&mut connection).await
+    }
+}

@@ -1,0 +1,228 @@
+//! The driver: fleets under three policies, the same faults in an order from the seed, then the judgement.
+
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
+use crate::arena::{Arena, First};
+use crate::checker::{self, Report};
+use crate::faults::{Fault, Scope};
+use crate::history::{ClientResult, Run, What};
+use crate::random::Random;
+use crate::table;
+use crate::tokens::Token;
+use crate::wire::{Makes, Rules};
+
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct RunArguments {
+    /// Decides the order of the faults, their victims, and who asks when
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// For about an hour
+    #[arg(long)]
+    long: bool,
+    /// How often each fault happens to each fleet [default: 1, or as often as fits an hour]
+    #[arg(long)]
+    repeat: Option<usize>,
+    /// Only faults whose name holds this
+    #[arg(long)]
+    only: Option<String>,
+    /// Only fleets whose name holds this: retry, retry0, never
+    #[arg(long)]
+    policy: Option<String>,
+    /// Breaks something on purpose: the suite must fail
+    #[arg(long)]
+    sabotage: Option<String>,
+    /// Where histories and logs are kept [default: a temporary directory]
+    #[arg(long)]
+    keep: Option<PathBuf>,
+}
+
+const PODS: usize = 4;
+
+fn policies() -> Vec<(&'static str, Rules)> {
+    let rules = |presents_uncertain_tokens_again, retry_lost_after_ms| Rules {
+        namespace: "faults".to_owned(),
+        lease_ms: 1000,
+        store_timeout_ms: 500,
+        refresh_timeout_ms: 3000,
+        wait_timeout_ms: 5000,
+        call_limit_ms: 4500,
+        keep_outcome_ms: 5000,
+        retry_lost_after_ms,
+        uncertain_memory_ms: 60_000,
+        presents_uncertain_tokens_again,
+        max_concurrent: 256,
+        max_attempts: 5,
+    };
+    vec![("retry", rules(true, 3000)), ("retry0", rules(true, 0)), ("never", rules(false, 3000))]
+}
+
+pub(crate) async fn run(arguments: RunArguments) -> std::process::ExitCode {
+    let binary = std::env::current_exe().expect("its own path");
+    let temporary = tempfile::tempdir().expect("a temporary directory");
+    let dir = arguments.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
+    let makes = match arguments.sabotage.as_deref() {
+        None => Makes::Coordinator,
+        Some("no-coordination") => Makes::NoCoordination,
+        Some("refuses-all") => Makes::RefusesAll,
+        Some("answers-nobody") => Makes::AnswersNobody,
+        Some("loses-successes") => Makes::LosesSuccesses,
+        Some(other) => {
+            eprintln!("faults: no such sabotage: {other}");
+            return 2.into();
+        }
+    };
+    println!("seed {}; the same again: tests/run faults --seed {0}", arguments.seed);
+    let random = Random::new(arguments.seed);
+    let began = Instant::now();
+    let fleets = policies().into_iter().filter(|(name, _)| arguments.policy.as_ref().is_none_or(|only| name == only));
+    let mut tasks = Vec::new();
+    for (name, rules) in fleets {
+        let (binary, dir) = (binary.clone(), dir.clone());
+        let (arguments, random) = (arguments.clone(), random.fork(name));
+        tasks.push(tokio::task::spawn_local(async move {
+            one_fleet(name, rules, makes, &binary, &dir, &arguments, random).await
+        }));
+    }
+    let mut fleets = Vec::new();
+    for task in tasks {
+        match task.await {
+            Ok(fleet) => fleets.push(fleet),
+            Err(error) => {
+                eprintln!("faults: a fleet could not be driven to its end: {error}");
+                return 1.into();
+            }
+        }
+    }
+    // Only now: the driver is the network of all fleets, and stands still while it thinks.
+    let mut reports = Vec::new();
+    for (arena, runs) in fleets {
+        reports.push(judged(&arena, &runs, arguments.keep.is_some()).await);
+    }
+    let failed = table::print(&reports, began.elapsed());
+    if failed == 0 { 0.into() } else { 1.into() }
+}
+
+async fn one_fleet(
+    name: &'static str,
+    rules: Rules,
+    makes: Makes,
+    binary: &Path,
+    dir: &Path,
+    arguments: &RunArguments,
+    random: Random,
+) -> (Rc<Arena>, Vec<Run>) {
+    let arena = Arena::start(name, rules, makes, (binary, binary), dir, PODS).await;
+    arena.start_background(&random);
+    tokio::task::spawn_local(Rc::clone(&arena).watch_budget());
+    // A while without any fault.
+    sleep(Duration::from_millis(1000)).await;
+
+    let schedule = schedule(arguments, random.fork("schedule"));
+    let end = Instant::now() + if arguments.long { Duration::from_secs(3300) } else { Duration::from_secs(840) };
+    let mut runs = Vec::new();
+    for (id, fault) in schedule.into_iter().enumerate() {
+        if Instant::now() > end {
+            break;
+        }
+        let mut random = random.fork(&format!("run {id}"));
+        let began = Instant::now();
+        runs.push(one_run(&arena, id, &fault, &mut random).await);
+        eprintln!("{name}: {:3} {} ({:.1} s)", id, fault.name, began.elapsed().as_secs_f64());
+    }
+    arena.end();
+    (arena, runs)
+}
+
+async fn judged(arena: &Arena, runs: &[Run], is_kept: bool) -> Report {
+    let secrets = arena.secrets_found().await;
+    arena.recorder.now(What::AtRest { run: runs.len(), permits: 0, counter: 0, locks: 0, endless: vec![], secrets });
+    let events = arena.recorder.events();
+    if is_kept {
+        let lines: Vec<String> =
+            events.iter().map(|event| serde_json::to_string(event).expect("BUG: it can be written as JSON")).collect();
+        std::fs::write(arena.dir.join("history.jsonl"), lines.join("\n")).expect("the history is kept");
+    }
+    checker::judge(arena.name, &arena.rules, runs, &events)
+}
+
+/// The faults, in the order the seed wants.
+fn schedule(arguments: &RunArguments, mut random: Random) -> Vec<Fault> {
+    let repeat = arguments.repeat.unwrap_or(if arguments.long { 14 } else { 1 });
+    let mut schedule = Vec::new();
+    for _ in 0..repeat {
+        let mut round = Fault::all();
+        round.retain(|fault| arguments.only.as_ref().is_none_or(|only| fault.name.contains(only.as_str())));
+        random.shuffle(&mut round);
+        schedule.extend(round);
+    }
+    schedule
+}
+
+async fn one_run(arena: &Rc<Arena>, id: usize, fault: &Fault, random: &mut Random) -> Run {
+    let victim = random.below(arena.size());
+    if fault.scope == Scope::OnePod {
+        arena.victims.borrow_mut().insert(victim);
+        // What the background began there is over, or as good as that.
+        sleep(Duration::from_millis(120)).await;
+    }
+    fault.prepare(arena).await;
+
+    let mut leaders = Vec::new();
+    let mut sessions: Vec<(Token, Vec<tokio::task::JoinHandle<ClientResult>>)> = Vec::new();
+    for number in 0..fault.sessions {
+        let token = arena.new_token(fault.mode, fault.delay_ms);
+        let slot = match fault.scope {
+            Scope::OnePod => victim,
+            Scope::Fleet => random.below(arena.size()),
+        };
+        // The last ones: a call that blocks its pod would keep the others from coming so far.
+        let trouble = fault.trouble.filter(|(calls, _)| number + *calls >= fault.sessions).map(|(_, trouble)| trouble);
+        let call = arena.first(slot, &token.text(), id, First { stop: fault.stop, trouble });
+        if let Some(call) = &call {
+            leaders.push(call.clone());
+        }
+        let client = Rc::clone(arena).client(token.text(), slot, call, Some(id), random.fork(&format!("l{number}")));
+        sessions.push((token, vec![tokio::task::spawn_local(client)]));
+    }
+    let until = Instant::now() + Duration::from_secs(4);
+    for leader in &mut leaders {
+        leader.reaches(fault.reach, until).await;
+    }
+    for (number, (token, clients)) in sessions.iter_mut().enumerate() {
+        for _ in 0..1 + random.below(2) {
+            let slot = (victim + 1 + random.below(arena.size() - 1)) % arena.size();
+            let random = random.fork(&format!("j{number}"));
+            let client = Rc::clone(arena).client(token.text(), slot, None, Some(id), random);
+            clients.push(tokio::task::spawn_local(client));
+        }
+    }
+    // The joiners have joined, or will find what happens.
+    sleep(Duration::from_millis(60)).await;
+
+    let pods = match fault.scope {
+        Scope::OnePod => arena.number(victim).into_iter().collect(),
+        Scope::Fleet => Vec::new(),
+    };
+    arena.recorder.now(What::FaultBegan { run: id, harm: fault.harm, pods });
+    fault.inject(arena, victim, &mut leaders).await;
+    arena.recorder.now(What::FaultEnded { run: id });
+
+    let mut ended = Vec::new();
+    for (token, clients) in sessions {
+        let mut results = Vec::new();
+        for client in clients {
+            results.push(client.await.expect("BUG: a client does not panic"));
+        }
+        ended.push((token, results));
+    }
+    arena.rest(id).await;
+    for (token, results) in ended {
+        arena.verify(id, &token, &results).await;
+    }
+    arena.victims.borrow_mut().clear();
+    Run { id, fault: fault.name.to_owned(), nothing_was_sent: fault.nothing_was_sent, leader_dies: fault.leader_dies }
+}
