@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep};
 
+use crate::clock::now_us;
 use crate::exchange::present;
 use crate::fleet::{Ask, Call, Pod, PodPlan, Provider, Recorder};
 use crate::history::{ClientResult, What, Who};
@@ -44,7 +45,7 @@ pub(crate) struct First {
 }
 
 /// How long a client goes on trying, from its arrival.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(14);
+const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
 /// Clients of the background.
 const WORKERS: usize = 4;
 
@@ -149,6 +150,7 @@ impl Arena {
         run: Option<usize>,
         mut random: Random,
     ) -> ClientResult {
+        let came = now_us();
         let until = Instant::now() + CLIENT_PATIENCE;
         // Longer than any caller may have to wait: the checker is to see who is never answered.
         let patience = Duration::from_millis(self.rules.wait_timeout_ms) + Duration::from_secs(4);
@@ -176,7 +178,7 @@ impl Arena {
             sleep(pause).await;
             slot = (slot + 1 + random.below(self.size() - 1)) % self.size();
         };
-        self.recorder.now(What::ClientEnded { run, token, result: result.clone() });
+        self.recorder.now(What::ClientEnded { run, token, came, result: result.clone() });
         result
     }
 
@@ -262,7 +264,7 @@ impl Arena {
     /// Waits until nothing flies, then looks what is left in Redis a lease later.
     pub(crate) async fn rest(&self, run: usize) {
         self.is_background_paused.set(true);
-        let deadline = Instant::now() + Duration::from_secs(30);
+        let deadline = Instant::now() + Duration::from_secs(12);
         while self.background_flying.get() > 0 || !self.pods.borrow().iter().flatten().all(Pod::is_idle) {
             if Instant::now() > deadline {
                 eprintln!("{}: the fleet does not come to rest", self.name);
@@ -312,8 +314,26 @@ impl Arena {
         found
     }
 
-    pub(crate) fn end(&self) {
+    /// Notes when the machine, and with it the network that the driver is, stood still.
+    pub(crate) async fn watch_machine(self: Rc<Self>) {
+        const BEAT: Duration = Duration::from_millis(25);
+        while !self.is_over.get() {
+            let began = Instant::now();
+            sleep(BEAT).await;
+            let late = began.elapsed().saturating_sub(BEAT);
+            if late > Duration::from_millis(250) {
+                self.recorder.now(What::StoodStill { for_us: late.as_micros() as u64 });
+            }
+        }
+    }
+
+    /// Ends the background, and waits for its last callers.
+    pub(crate) async fn end(&self) {
         self.is_over.set(true);
+        let until = Instant::now() + CLIENT_PATIENCE;
+        while self.background_flying.get() > 0 && Instant::now() < until {
+            sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::history::{ClientResult, Event, Harm, Run, What, Who};
+use crate::history::{ClientResult, Event, Harm, Kind, Run, What, Who};
 use crate::wire::{Answer, BY_DRIVER, Outcome, Reply, Rules, Verdict};
 
 mod index;
@@ -58,6 +58,7 @@ pub(crate) struct Violation {
 /// What a fault did, over all its runs.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Row {
+    pub(crate) kind: Option<Kind>,
     pub(crate) runs: usize,
     pub(crate) refreshes: usize,
     /// Presentations beyond the first of a token, by the ground that allows each.
@@ -82,6 +83,8 @@ pub(crate) struct Report {
     pub(crate) violations: Vec<Violation>,
     /// Of the flights that no fault touched, some that failed, also where so few are allowed.
     pub(crate) notes: Vec<String>,
+    /// How long the machine stood still, each time, in us.
+    pub(crate) stood_still: Vec<u64>,
     /// From a leader's death to the last outcome of its flights, in us.
     pub(crate) takeovers: Vec<u64>,
 }
@@ -93,8 +96,11 @@ pub(crate) fn judge(name: &str, rules: &Rules, runs: &[Run], events: &[Event]) -
     let mut judge =
         Judge { rules, runs, index: Index::new(events), report: Report { name: name.to_owned(), ..Report::default() } };
     for run in runs {
-        judge.report.rows.entry(run.fault.clone()).or_default().runs += 1;
+        let row = judge.report.rows.entry(run.fault.clone()).or_default();
+        row.runs += 1;
+        row.kind = Some(run.kind);
     }
+    judge.report.stood_still = judge.index.stood_still.iter().map(|(began, ended)| ended - began).collect();
     judge.presentations();
     judge.answers();
     judge.budget(events);
@@ -277,7 +283,7 @@ impl Judge<'_> {
     fn takeovers(&mut self) {
         // A look per lease at a leader that renews every third of it, a look's jitter, and the call.
         let lease = self.rules.lease_ms * 1000;
-        let bound = lease + lease / 3 + lease / 20 + SLACK;
+        let look = lease + lease / 3 + lease / 20;
         let mut found = Vec::new();
         for run in self.runs.iter().filter(|run| run.leader_dies) {
             let Some(fault) = self.index.faults.iter().find(|fault| fault.run == run.id) else { continue };
@@ -291,10 +297,11 @@ impl Judge<'_> {
                 });
                 let Some(waited) = waited else { continue };
                 let Some((t, _)) = waited.outcome else { continue };
-                found.push((run.id, waited.token, t.saturating_sub(fault.began)));
+                let bound = look + run.call_ms * 1000 + SLACK / 2;
+                found.push((run.id, waited.token, t.saturating_sub(fault.began), bound));
             }
         }
-        for (run, token, span) in found {
+        for (run, token, span, bound) in found {
             self.report.takeovers.push(span);
             if self.rules.retry_lost_after_ms == 0 && span > bound {
                 self.violated(Rule::Takeover, Some(run), format!("{token}: {} ms after its leader died", span / 1000));

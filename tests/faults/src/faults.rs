@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::arena::Arena;
 use crate::fleet::Call;
-use crate::history::{Harm, What};
+use crate::history::{Harm, Kind, What};
 use crate::proxy::Way;
 use crate::tokens::Mode;
 use crate::wire::{Order, Stage, Trouble};
@@ -19,15 +19,6 @@ pub(crate) enum Scope {
     OnePod,
     /// Everybody.
     Fleet,
-}
-
-/// Of which kind it is, for the demands that name kinds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Process,
-    Connection,
-    Redis,
-    Provider,
 }
 
 /// A fault and the flights it happens to.
@@ -164,14 +155,14 @@ impl Fault {
             )
             .stopped_at(Stage::Answered)
             .answered(Mode::Well, 20),
-            Self::new("leader stopped past its lease", Process, OnePod, Paused, Act::Stop { ms: 2000 }),
+            Self::new("leader stopped past its lease", Process, OnePod, Paused, Act::Stop { ms: 2200 }),
             Self::new("caller dropped", Process, OnePod, Seen, Act::DropCallers),
             Self::new("panic before the first poll", Process, OnePod, Seen, Act::Nothing)
                 .with(Trouble::PanicBeforePoll, 12),
             Self::new("panic before sending", Process, OnePod, Seen, Act::Nothing).with(Trouble::PanicAfterPoll, 12),
             Self::new("panic after sending", Process, OnePod, Seen, Act::Nothing).with(Trouble::PanicAfterSending, 12),
             Self::new("call blocks its runtime", Process, OnePod, Paused, Act::Nothing)
-                .with(Trouble::Block { ms: 2000 }, 1),
+                .with(Trouble::Block { ms: 2200 }, 1),
             Self::new("descriptors exhausted", Process, OnePod, ToProvider, Act::LimitFiles).stopped_at(Stage::Called),
             Self::new("rolling restart", Process, Fleet, Store, Act::RollingRestart),
             Self::new(
@@ -193,17 +184,17 @@ impl Fault {
                 Connection,
                 Fleet,
                 Store,
-                Act::RedisCommand(&["CLIENT", "PAUSE", "1500", "ALL"]),
+                Act::RedisCommand(&["CLIENT", "PAUSE", "1800", "ALL"]),
             ),
-            Self::new("cut off from redis", Connection, OnePod, CutOff, Act::RedisWay { way: Way::Cut, ms: 2000 }),
-            Self::new("redis falls silent", Connection, OnePod, CutOff, Act::RedisWay { way: Way::Deaf, ms: 2000 }),
-            Self::new("slow way to redis", Connection, OnePod, CutOff, Act::RedisWay { way: Way::Slow(100), ms: 1500 }),
+            Self::new("cut off from redis", Connection, OnePod, CutOff, Act::RedisWay { way: Way::Cut, ms: 2200 }),
+            Self::new("redis falls silent", Connection, OnePod, CutOff, Act::RedisWay { way: Way::Deaf, ms: 2200 }),
+            Self::new("slow way to redis", Connection, OnePod, CutOff, Act::RedisWay { way: Way::Slow(150), ms: 2000 }),
             Self::new(
                 "slow reader on the inbox",
                 Connection,
                 Fleet,
                 Store,
-                Act::RedisWay { way: Way::InboxStalled, ms: 2000 },
+                Act::RedisWay { way: Way::InboxStalled, ms: 2200 },
             ),
             Self::new(
                 "cut off from the provider, before",
@@ -229,8 +220,8 @@ impl Fault {
                 .answered(Mode::Well, 1500),
             Self::new("SCRIPT FLUSH", Redis, Fleet, Store, Act::RedisCommand(&["SCRIPT", "FLUSH"])),
             Self::new("FLUSHALL", Redis, Fleet, Store, Act::Forgets(&["FLUSHALL"])).answered(Mode::Well, 1500),
-            Self::new("redis hangs", Redis, Fleet, Store, Act::StopRedis { ms: 1200 }),
-            Self::new("redis slow for all", Redis, Fleet, Store, Act::RedisWay { way: Way::Slow(60), ms: 1500 }),
+            Self::new("redis hangs", Redis, Fleet, Store, Act::StopRedis { ms: 1800 }),
+            Self::new("redis slow for all", Redis, Fleet, Store, Act::RedisWay { way: Way::Slow(100), ms: 2000 }),
             Self::new(
                 "redis above maxmemory",
                 Redis,
@@ -238,7 +229,7 @@ impl Fault {
                 Store,
                 Act::RedisState {
                     on: &["CONFIG", "SET", "maxmemory", "1"],
-                    ms: 1500,
+                    ms: 2000,
                     off: &["CONFIG", "SET", "maxmemory", "0"],
                 },
             ),
@@ -278,6 +269,7 @@ impl Fault {
         match self.act {
             Act::Nothing => {
                 if let Some((_, Trouble::Block { ms: span })) = self.trouble {
+                    arena.with_pod(victim, |pod| pod.order(Order::Release));
                     sleep(ms(span) + ms(200)).await;
                 }
             }

@@ -89,6 +89,7 @@ pub(crate) enum What {
     ClientEnded {
         run: Option<usize>,
         token: String,
+        came: u64,
         result: ClientResult,
     },
     /// The last token that a living process was handed was presented once more.
@@ -105,6 +106,10 @@ pub(crate) enum What {
         locks: u64,
         endless: Vec<String>,
         secrets: Vec<String>,
+    },
+    /// The machine did nothing for so long, until now.
+    StoodStill {
+        for_us: u64,
     },
     /// Counter and permits were seen to differ.
     Unequal {
@@ -145,4 +150,16 @@ pub(crate) struct Run {
     pub(crate) nothing_was_sent: bool,
     /// A leader died; all who wait have an outcome within a lease and a call, where the policy is not to wait.
     pub(crate) leader_dies: bool,
+    /// How long the provider takes for the flights that were led.
+    pub(crate) call_ms: u64,
+    pub(crate) kind: Kind,
+}
+
+/// Of which kind a fault is, for the demands that name kinds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Kind {
+    Process,
+    Connection,
+    Redis,
+    Provider,
 }

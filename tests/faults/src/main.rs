@@ -18,6 +18,7 @@ mod proxy;
 mod random;
 mod redis_server;
 mod run;
+mod sabotage;
 mod table;
 mod tokens;
 mod wire;

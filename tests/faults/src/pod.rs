@@ -100,17 +100,22 @@ impl Pod {
 
     async fn serve(self: Arc<Self>, plan: Plan) {
         let call = plan.call;
+        if self.settings.makes == Makes::LogsTokens {
+            eprintln!("refreshing {}", plan.token);
+        }
         let outcome = match self.settings.makes {
             Makes::NoCoordination => match self.provide(plan, 0).await {
                 Ok(tokens) => success(&tokens, 0, "alone"),
                 Err(failure) => failed(&RefreshError::Provider { failure, fence: 0 }),
             },
             Makes::AnswersNobody => std::future::pending().await,
-            Makes::Coordinator | Makes::RefusesAll | Makes::LosesSuccesses => match self.coordinate(plan).await {
-                Ok(_) if self.settings.makes == Makes::LosesSuccesses => Outcome::Over { why: "lost".to_owned() },
-                Ok(refreshed) => success(refreshed.tokens(), refreshed.fence(), &format!("{:?}", refreshed.role())),
-                Err(error) => failed(&error),
-            },
+            Makes::Coordinator | Makes::RefusesAll | Makes::LosesSuccesses | Makes::LogsTokens => {
+                match self.coordinate(plan).await {
+                    Ok(_) if self.settings.makes == Makes::LosesSuccesses => Outcome::Over { why: "lost".to_owned() },
+                    Ok(refreshed) => success(refreshed.tokens(), refreshed.fence(), &format!("{:?}", refreshed.role())),
+                    Err(error) => failed(&error),
+                }
+            }
         };
         self.callers().remove(&call);
         say(PodSays::Outcome { call, outcome });

@@ -11,9 +11,10 @@ use crate::checker::{self, Report};
 use crate::faults::{Fault, Scope};
 use crate::history::{ClientResult, Run, What};
 use crate::random::Random;
+use crate::sabotage;
 use crate::table;
-use crate::tokens::Token;
-use crate::wire::{Makes, Rules};
+use crate::tokens::{Mode, Token};
+use crate::wire::{Makes, Rules, Stage, Trouble};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RunArguments {
@@ -40,51 +41,54 @@ pub(crate) struct RunArguments {
     keep: Option<PathBuf>,
 }
 
-const PODS: usize = 4;
-
-fn policies() -> Vec<(&'static str, Rules)> {
-    let rules = |presents_uncertain_tokens_again, retry_lost_after_ms| Rules {
+/// The policies, and how many pods each has. Ten wait where nobody waits for a lost leader longer than its lease.
+fn policies() -> Vec<(&'static str, usize, Rules)> {
+    let rules = |presents_uncertain_tokens_again, retry_lost_after_ms, max_concurrent| Rules {
         namespace: "faults".to_owned(),
-        lease_ms: 1000,
-        store_timeout_ms: 500,
+        lease_ms: 1500,
+        store_timeout_ms: 1000,
         refresh_timeout_ms: 3000,
-        wait_timeout_ms: 5000,
+        wait_timeout_ms: 6000,
         call_limit_ms: 4500,
         keep_outcome_ms: 5000,
         retry_lost_after_ms,
         uncertain_memory_ms: 60_000,
         presents_uncertain_tokens_again,
-        max_concurrent: 256,
+        max_concurrent,
         max_attempts: 5,
     };
-    vec![("retry", rules(true, 3000)), ("retry0", rules(true, 0)), ("never", rules(false, 3000))]
+    vec![
+        // So few that flights queue for a permit.
+        ("retry", 4, rules(true, 3000, 24)),
+        ("retry0", 11, rules(true, 0, 400)),
+        ("never", 4, rules(false, 3000, 400)),
+    ]
 }
 
 pub(crate) async fn run(arguments: RunArguments) -> std::process::ExitCode {
     let binary = std::env::current_exe().expect("its own path");
     let temporary = tempfile::tempdir().expect("a temporary directory");
     let dir = arguments.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
-    let makes = match arguments.sabotage.as_deref() {
-        None => Makes::Coordinator,
-        Some("no-coordination") => Makes::NoCoordination,
-        Some("refuses-all") => Makes::RefusesAll,
-        Some("answers-nobody") => Makes::AnswersNobody,
-        Some("loses-successes") => Makes::LosesSuccesses,
-        Some(other) => {
-            eprintln!("faults: no such sabotage: {other}");
+    let sabotage = match arguments.sabotage.as_deref().map(sabotage::find) {
+        None => None,
+        Some(Some(sabotage)) => Some(sabotage),
+        Some(None) => {
+            eprintln!("faults: no such sabotage; there are {}", sabotage::names().join(", "));
             return 2.into();
         }
     };
+    let pod_binary = sabotage::pod_binary(sabotage, &binary, temporary.path());
+    let makes = sabotage.map_or(Makes::Coordinator, |sabotage| sabotage.makes);
     println!("seed {}; the same again: tests/run faults --seed {0}", arguments.seed);
     let random = Random::new(arguments.seed);
     let began = Instant::now();
-    let fleets = policies().into_iter().filter(|(name, _)| arguments.policy.as_ref().is_none_or(|only| name == only));
+    let fleets = policies().into_iter().filter(|(name, ..)| arguments.policy.as_ref().is_none_or(|only| name == only));
     let mut tasks = Vec::new();
-    for (name, rules) in fleets {
-        let (binary, dir) = (binary.clone(), dir.clone());
+    for (name, pods, rules) in fleets {
+        let (binary, pod_binary, dir) = (binary.clone(), pod_binary.clone(), dir.clone());
         let (arguments, random) = (arguments.clone(), random.fork(name));
         tasks.push(tokio::task::spawn_local(async move {
-            one_fleet(name, rules, makes, &binary, &dir, &arguments, random).await
+            one_fleet((name, pods, rules), makes, (&binary, &pod_binary), &dir, &arguments, random).await
         }));
     }
     let mut fleets = Vec::new();
@@ -107,17 +111,17 @@ pub(crate) async fn run(arguments: RunArguments) -> std::process::ExitCode {
 }
 
 async fn one_fleet(
-    name: &'static str,
-    rules: Rules,
+    (name, pods, rules): (&'static str, usize, Rules),
     makes: Makes,
-    binary: &Path,
+    binaries: (&Path, &Path),
     dir: &Path,
     arguments: &RunArguments,
     random: Random,
 ) -> (Rc<Arena>, Vec<Run>) {
-    let arena = Arena::start(name, rules, makes, (binary, binary), dir, PODS).await;
+    let arena = Arena::start(name, rules, makes, binaries, dir, pods).await;
     arena.start_background(&random);
     tokio::task::spawn_local(Rc::clone(&arena).watch_budget());
+    tokio::task::spawn_local(Rc::clone(&arena).watch_machine());
     // A while without any fault.
     sleep(Duration::from_millis(1000)).await;
 
@@ -133,7 +137,7 @@ async fn one_fleet(
         runs.push(one_run(&arena, id, &fault, &mut random).await);
         eprintln!("{name}: {:3} {} ({:.1} s)", id, fault.name, began.elapsed().as_secs_f64());
     }
-    arena.end();
+    arena.end().await;
     (arena, runs)
 }
 
@@ -162,6 +166,15 @@ fn schedule(arguments: &RunArguments, mut random: Random) -> Vec<Fault> {
     schedule
 }
 
+/// A session that is refreshed while the fault happens, and who asks for it.
+struct Session {
+    token: Token,
+    clients: Vec<tokio::task::JoinHandle<ClientResult>>,
+}
+
+/// How many sessions at most begin in the middle of a fault.
+const LATER: usize = 12;
+
 async fn one_run(arena: &Rc<Arena>, id: usize, fault: &Fault, random: &mut Random) -> Run {
     let victim = random.below(arena.size());
     if fault.scope == Scope::OnePod {
@@ -172,36 +185,57 @@ async fn one_run(arena: &Rc<Arena>, id: usize, fault: &Fault, random: &mut Rando
     fault.prepare(arena).await;
 
     let mut leaders = Vec::new();
-    let mut sessions: Vec<(Token, Vec<tokio::task::JoinHandle<ClientResult>>)> = Vec::new();
-    for number in 0..fault.sessions {
+    let mut sessions: Vec<Session> = Vec::new();
+    for number in 0..fault.sessions.min(arena.rules.max_concurrent as usize / 2) {
         let token = arena.new_token(fault.mode, fault.delay_ms);
         let slot = match fault.scope {
             Scope::OnePod => victim,
             Scope::Fleet => random.below(arena.size()),
         };
-        // The last ones: a call that blocks its pod would keep the others from coming so far.
-        let trouble = fault.trouble.filter(|(calls, _)| number + *calls >= fault.sessions).map(|(_, trouble)| trouble);
-        let call = arena.first(slot, &token.text(), id, First { stop: fault.stop, trouble });
+        let trouble = fault.trouble.filter(|(calls, _)| number < *calls).map(|(_, trouble)| trouble);
+        // One that blocks waits until the others have come as far as they are to.
+        let stop = if matches!(trouble, Some(Trouble::Block { .. })) { Some(Stage::Sent) } else { fault.stop };
+        let call = arena.first(slot, &token.text(), id, First { stop, trouble });
         if let Some(call) = &call {
             leaders.push(call.clone());
         }
         let client = Rc::clone(arena).client(token.text(), slot, call, Some(id), random.fork(&format!("l{number}")));
-        sessions.push((token, vec![tokio::task::spawn_local(client)]));
+        sessions.push(Session { token, clients: vec![tokio::task::spawn_local(client)] });
     }
     let until = Instant::now() + Duration::from_secs(4);
     for leader in &mut leaders {
         leader.reaches(fault.reach, until).await;
     }
-    for (number, (token, clients)) in sessions.iter_mut().enumerate() {
-        for _ in 0..1 + random.below(2) {
-            let slot = (victim + 1 + random.below(arena.size() - 1)) % arena.size();
-            let random = random.fork(&format!("j{number}"));
-            let client = Rc::clone(arena).client(token.text(), slot, None, Some(id), random);
-            clients.push(tokio::task::spawn_local(client));
+    for (number, session) in sessions.iter_mut().enumerate() {
+        let others = arena.size() - 1;
+        // Where a leader dies, all other pods wait for some of its flights.
+        let joiners = if fault.leader_dies && number < 3 { others } else { 1 + random.below(2) };
+        let first = random.below(others);
+        for joiner in 0..joiners {
+            let slot = (victim + 1 + (first + joiner) % others) % arena.size();
+            let client =
+                Rc::clone(arena).client(session.token.text(), slot, None, Some(id), random.fork(&format!("j{number}")));
+            session.clients.push(tokio::task::spawn_local(client));
         }
     }
     // The joiners have joined, or will find what happens.
     sleep(Duration::from_millis(60)).await;
+    // Others begin in the middle of it, at whatever moment.
+    for number in 0..fault.sessions.min(LATER) {
+        let token = arena.new_token(Mode::Well, 20 + random.next() % 500);
+        let mut clients = Vec::new();
+        let mut after = random.next() % 2000;
+        for _ in 0..1 + random.below(2) {
+            let (arena, text, slot) = (Rc::clone(arena), token.text(), random.below(arena.size()));
+            let its = random.fork(&format!("s{number}{after}"));
+            clients.push(tokio::task::spawn_local(async move {
+                sleep(Duration::from_millis(after)).await;
+                arena.client(text, slot, None, Some(id), its).await
+            }));
+            after += random.next() % 200;
+        }
+        sessions.push(Session { token, clients });
+    }
 
     let pods = match fault.scope {
         Scope::OnePod => arena.number(victim).into_iter().collect(),
@@ -212,17 +246,37 @@ async fn one_run(arena: &Rc<Arena>, id: usize, fault: &Fault, random: &mut Rando
     arena.recorder.now(What::FaultEnded { run: id });
 
     let mut ended = Vec::new();
-    for (token, clients) in sessions {
+    for Session { token, clients } in sessions {
         let mut results = Vec::new();
         for client in clients {
             results.push(client.await.expect("BUG: a client does not panic"));
         }
         ended.push((token, results));
     }
+    let mut tabs = Vec::new();
+    for (token, results) in &ended {
+        let has_tokens = results.iter().any(|result| matches!(result, ClientResult::Success { .. }));
+        if random.below(3) == 0 && has_tokens {
+            // A slow tab, which still has the old token.
+            let slot = random.below(arena.size());
+            let client = Rc::clone(arena).client(token.text(), slot, None, Some(id), random.fork(&token.family));
+            tabs.push(tokio::task::spawn_local(client));
+        }
+    }
+    for tab in tabs {
+        tab.await.expect("BUG: a client does not panic");
+    }
     arena.rest(id).await;
     for (token, results) in ended {
         arena.verify(id, &token, &results).await;
     }
     arena.victims.borrow_mut().clear();
-    Run { id, fault: fault.name.to_owned(), nothing_was_sent: fault.nothing_was_sent, leader_dies: fault.leader_dies }
+    Run {
+        id,
+        fault: fault.name.to_owned(),
+        nothing_was_sent: fault.nothing_was_sent,
+        leader_dies: fault.leader_dies,
+        call_ms: fault.delay_ms.max(20),
+        kind: fault.kind,
+    }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::checker::{Report, Row};
+use crate::history::Kind;
 
 /// Prints the table and says how many rows failed.
 pub(crate) fn print(reports: &[Report], took: Duration) -> usize {
@@ -19,6 +20,19 @@ pub(crate) fn print(reports: &[Report], took: Duration) -> usize {
         );
         for (fault, row) in &report.rows {
             println!("{}", line(fault, row));
+        }
+        let hard = report.rows.values().filter(|row| matches!(row.kind, Some(Kind::Process | Kind::Connection)));
+        let (refreshes, too_many) =
+            hard.fold((0, 0), |(refreshes, too_many), row| (refreshes + row.refreshes, too_many + row.not_allowed));
+        println!(
+            "  under faults of processes and connections: {refreshes} refreshes, {too_many} presentations too many"
+        );
+        if let Some(longest) = report.stood_still.iter().max() {
+            println!(
+                "  the machine stood still {} times, up to {} ms: what that touched is not counted as left in peace",
+                report.stood_still.len(),
+                longest / 1000
+            );
         }
         for note in &report.notes {
             println!("  in peace, and failed: {note}");

@@ -26,6 +26,8 @@ pub(crate) enum Makes {
     AnswersNobody,
     /// Sabotage: every success is handed out as a lost session.
     LosesSuccesses,
+    /// Sabotage: tokens are logged.
+    LogsTokens,
 }
 
 /// What the fleet agrees on, and the checker judges by. Milliseconds.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use crate::wire::Stage;
+
 use super::{Answer, ClientResult, Event, Harm, Outcome, Reply, Verdict, What, Who};
 
 pub(super) struct Call<'a> {
@@ -11,6 +13,7 @@ pub(super) struct Call<'a> {
     pub(super) run: Option<usize>,
     pub(super) who: Who,
     pub(super) led: Option<(u64, u64)>,
+    pub(super) has_sent: bool,
     pub(super) answered: Option<(u64, &'a Answer)>,
     pub(super) outcome: Option<(u64, &'a Outcome)>,
 }
@@ -36,6 +39,7 @@ pub(super) struct Forgot {
 }
 
 pub(super) struct Client<'a> {
+    pub(super) came: u64,
     pub(super) t: u64,
     pub(super) run: Option<usize>,
     pub(super) token: &'a str,
@@ -49,6 +53,7 @@ pub(super) struct Index<'a> {
     pub(super) forgot: Vec<Forgot>,
     pub(super) clients: Vec<Client<'a>>,
     pub(super) verified: HashMap<&'a str, bool>,
+    pub(super) stood_still: Vec<(u64, u64)>,
     pub(super) end: u64,
     down: HashMap<usize, u64>,
 }
@@ -65,6 +70,7 @@ impl<'a> Index<'a> {
             forgot: Vec::new(),
             clients: Vec::new(),
             verified: HashMap::new(),
+            stood_still: Vec::new(),
             end: events.last().map_or(0, |event| event.t),
             down: HashMap::new(),
         };
@@ -79,6 +85,7 @@ impl<'a> Index<'a> {
                     run: *run,
                     who: *who,
                     led: None,
+                    has_sent: false,
                     answered: None,
                     outcome: None,
                 };
@@ -88,11 +95,7 @@ impl<'a> Index<'a> {
         for Event { t, what } in events {
             let t = *t;
             match what {
-                What::PodUp { .. }
-                | What::At { .. }
-                | What::AtRest { .. }
-                | What::Unequal { .. }
-                | What::Asked { .. } => {}
+                What::PodUp { .. } | What::AtRest { .. } | What::Unequal { .. } | What::Asked { .. } => {}
                 What::PodDown { pod } => _ = index.down.insert(*pod, t),
                 What::FaultBegan { run, harm, pods } => index.faults.push(FaultSpan {
                     run: *run,
@@ -104,7 +107,10 @@ impl<'a> Index<'a> {
                 What::FaultEnded { run } => {
                     index.faults.iter_mut().filter(|fault| fault.run == *run).for_each(|fault| fault.ended = t);
                 }
+                // Nobody's fault: it excuses what a pause of everybody does, and is told in the table.
+                What::StoodStill { for_us } => index.stood_still.push((t.saturating_sub(*for_us), t)),
                 What::RedisForgot { since } => index.forgot.push(Forgot { t, since: *since }),
+                What::At { call, stage } => index.with(*call, |call| call.has_sent |= *stage >= Stage::Sent),
                 What::Led { call, fence } => index.with(*call, |call| call.led = Some((t, *fence))),
                 What::Answered { call, answer } => index.with(*call, |call| call.answered = Some((t, answer))),
                 What::Outcome { call, outcome } => index.with(*call, |call| call.outcome = Some((t, outcome))),
@@ -119,8 +125,8 @@ impl<'a> Index<'a> {
                 What::Replied { number, how } => {
                     index.presented(&by_number, *number, |presented| presented.reply = Some(*how));
                 }
-                What::ClientEnded { run, token, result } => {
-                    index.clients.push(Client { t, run: *run, token, result });
+                What::ClientEnded { run, token, came, result } => {
+                    index.clients.push(Client { t, came: *came, run: *run, token, result });
                 }
                 What::Verified { token, is_alive, .. } => _ = index.verified.insert(token, *is_alive),
             }
@@ -158,7 +164,9 @@ impl<'a> Index<'a> {
     /// How long a pod did not run meanwhile, with a moment to come to itself.
     pub(super) fn paused(&self, pod: usize, from: u64, to: u64) -> u64 {
         let spans = self.faults.iter().filter(|fault| fault.harm == Harm::Paused && fault.pods.contains(&pod));
-        spans.map(|fault| to.min(fault.ended).saturating_sub(from.max(fault.began))).sum()
+        let stopped: u64 = spans.map(|fault| to.min(fault.ended).saturating_sub(from.max(fault.began))).sum();
+        let still = self.stood_still.iter().map(|(began, ended)| to.min(*ended).saturating_sub(from.max(*began)));
+        stopped + still.sum::<u64>()
     }
 
     /// When the last of what kept a pod from the store in this time was over.
@@ -171,7 +179,8 @@ impl<'a> Index<'a> {
             };
             hits && fault.began <= to && from <= fault.ended + AFTERMATH
         });
-        harmful.map(|fault| fault.ended).max()
+        let still = self.stood_still.iter().filter(|(began, ended)| *began <= to && from <= ended + AFTERMATH);
+        harmful.map(|fault| fault.ended).chain(still.map(|(_, ended)| *ended)).max()
     }
 
     /// Whether anything was done to this pod in this time, or it ended.

@@ -83,7 +83,7 @@ impl Judge<'_> {
             let client = &self.index.clients[client];
             let fault = self.index.faults.iter().find(|fault| Some(fault.run) == client.run);
             let Some(fault) = fault else { continue };
-            let (run, span) = (client.run, client.t.saturating_sub(fault.began));
+            let (run, span) = (client.run, client.t.saturating_sub(fault.began.max(client.came)));
             if span > 0
                 && let Some(row) = self.row(run)
             {
@@ -91,8 +91,7 @@ impl Judge<'_> {
             }
         }
         for (run, token, named) in lost {
-            let must_live = self.runs.iter().any(|known| Some(known.id) == run && known.nothing_was_sent)
-                && self.rules.presents_uncertain_tokens_again;
+            let must_live = self.rules.presents_uncertain_tokens_again && self.had_sent_nothing(run, token);
             let named = named.filter(|_| !must_live);
             let what = format!("the session of {token} is lost");
             if let Some(row) = self.row(run) {
@@ -105,6 +104,16 @@ impl Judge<'_> {
                 self.violated(Rule::SessionKept, run, what);
             }
         }
+    }
+
+    /// Whether its first leader was killed, as the fault wanted, before it sent anything.
+    fn had_sent_nothing(&self, run: Option<usize>, token: &str) -> bool {
+        if !self.runs.iter().any(|known| Some(known.id) == run && known.nothing_was_sent) {
+            return false;
+        }
+        let led = self.index.calls.values().filter(|call| call.token == token && call.led.is_some());
+        let first = led.min_by_key(|call| call.led);
+        first.is_some_and(|call| !call.has_sent && self.index.down_at(call.pod).is_some())
     }
 
     fn name_loss(&self, token: &str, was_presented_against_the_policy: bool) -> Option<&'static str> {

@@ -1,1 +1,382 @@
-//! Planted violations.
+//! Planted violations: each rule sees what breaks it, and nothing in what keeps it.
+
+use super::*;
+use crate::wire::Stage;
+
+const MS: u64 = 1000;
+
+/// A history that is written as it is told: who asks when, and what comes of it. Times are in ms.
+struct Story {
+    rules: Rules,
+    runs: Vec<Run>,
+    events: Vec<Event>,
+}
+
+impl Story {
+    /// A fleet of which nothing is known but that forty flights in peace went well.
+    fn in_peace() -> Self {
+        let rules = Rules {
+            namespace: "n".to_owned(),
+            lease_ms: 1000,
+            store_timeout_ms: 500,
+            refresh_timeout_ms: 3000,
+            wait_timeout_ms: 5000,
+            call_limit_ms: 4500,
+            keep_outcome_ms: 5000,
+            retry_lost_after_ms: 3000,
+            uncertain_memory_ms: 60_000,
+            presents_uncertain_tokens_again: true,
+            max_concurrent: 3,
+            max_attempts: 5,
+        };
+        let mut story = Self { rules, runs: Vec::new(), events: Vec::new() };
+        for number in 0..40 {
+            let t = number * 100;
+            story.asked(t, 1000 + number, 7, &format!("peace{number}"), None);
+            story.led(t + 1, 1000 + number).presented(
+                t + 2,
+                1000 + number,
+                &format!("peace{number}"),
+                Verdict::Rotated,
+            );
+            story.answered(t + 10, 1000 + number, &format!("peace{number}+"));
+            story.success(t + 11, 1000 + number, &format!("peace{number}+"));
+        }
+        // What is told of later lies far behind it.
+        story
+    }
+
+    /// As above, under `never`.
+    fn under_never() -> Self {
+        let mut story = Self::in_peace();
+        story.rules.presents_uncertain_tokens_again = false;
+        story
+    }
+
+    fn add(&mut self, t: u64, what: What) -> &mut Self {
+        self.events.push(Event { t: t * MS, what });
+        self
+    }
+
+    /// A fault of run 0 that hits pod 1.
+    fn fault(&mut self, began: u64, ended: u64, harm: Harm) -> &mut Self {
+        self.runs.push(Run {
+            id: 0,
+            fault: "planted".to_owned(),
+            nothing_was_sent: false,
+            leader_dies: false,
+            call_ms: 20,
+            kind: Kind::Process,
+        });
+        self.add(began, What::FaultBegan { run: 0, harm, pods: vec![1] });
+        self.add(ended, What::FaultEnded { run: 0 })
+    }
+
+    fn asked(&mut self, t: u64, call: u64, pod: usize, token: &str, run: Option<usize>) -> &mut Self {
+        self.add(t, What::Asked { call, pod, token: token.to_owned(), run, who: Who::Client })
+    }
+
+    fn led(&mut self, t: u64, call: u64) -> &mut Self {
+        self.add(t, What::Led { call, fence: call })
+    }
+
+    fn presented(&mut self, t: u64, call: u64, token: &str, verdict: Verdict) -> &mut Self {
+        let number = self.events.len() as u64;
+        self.add(t, What::At { call, stage: Stage::Sent });
+        self.add(t, What::Presented { number, token: token.to_owned(), call });
+        self.add(t, What::Judged { number, verdict });
+        self.add(t, What::Replied { number, how: Reply::Whole })
+    }
+
+    fn answered(&mut self, t: u64, call: u64, successor: &str) -> &mut Self {
+        self.add(t, What::Answered { call, answer: Answer::Success { successor: successor.to_owned() } })
+    }
+
+    fn success(&mut self, t: u64, call: u64, successor: &str) -> &mut Self {
+        let outcome = Outcome::Success { successor: successor.to_owned(), fence: 1, role: "Led".to_owned() };
+        self.add(t, What::Outcome { call, outcome })
+    }
+
+    fn over(&mut self, t: u64, call: u64) -> &mut Self {
+        self.add(t, What::Outcome { call, outcome: Outcome::Over { why: "lost".to_owned() } })
+    }
+
+    fn client(&mut self, t: u64, token: &str, result: ClientResult) -> &mut Self {
+        self.add(t, What::ClientEnded { run: Some(0), token: token.to_owned(), came: 0, result })
+    }
+
+    fn verified(&mut self, t: u64, token: &str, is_alive: bool) -> &mut Self {
+        self.add(t, What::Verified { run: Some(0), token: token.to_owned(), is_alive })
+    }
+
+    /// Call 1 at pod 1 presents `t` at 10.01 s, and pod 1 dies at 10.2 s; call 2 at pod 2 waits for it.
+    fn leader_dies(&mut self) -> &mut Self {
+        self.fault(10_200, 10_300, Harm::Seen);
+        self.asked(10_000, 1, 1, "t", Some(0)).led(10_005, 1).presented(10_010, 1, "t", Verdict::Rotated);
+        self.asked(10_050, 2, 2, "t", Some(0)).add(10_200, What::PodDown { pod: 1 })
+    }
+
+    /// Call 1 at pod 1 has presented `t`, and has the answer at 10.1 s.
+    fn leader_answers(&mut self) -> &mut Self {
+        self.fault(9_000, 9_100, Harm::Seen);
+        self.asked(10_000, 1, 1, "t", Some(0)).led(10_005, 1).presented(10_010, 1, "t", Verdict::Rotated);
+        self.answered(10_100, 1, "t+").success(10_101, 1, "t+")
+    }
+
+    fn report(&mut self) -> Report {
+        self.events.sort_by_key(|event| event.t);
+        judge("story", &self.rules, &self.runs, &self.events)
+    }
+
+    /// Which rules were broken, each once.
+    fn broken(&mut self) -> Vec<Rule> {
+        let mut rules: Vec<Rule> = self.report().violations.iter().map(|violation| violation.rule).collect();
+        rules.sort_unstable();
+        rules.dedup();
+        rules
+    }
+}
+
+fn gives_up() -> ClientResult {
+    ClientResult::GaveUp { last: "store_outage".to_owned() }
+}
+
+fn has(successor: &str) -> ClientResult {
+    ClientResult::Success { successor: successor.to_owned() }
+}
+
+fn lost() -> ClientResult {
+    ClientResult::Over { why: "lost".to_owned() }
+}
+
+#[test]
+fn nothing_is_found_where_everything_is_as_promised() {
+    let mut story = Story::in_peace();
+    story.leader_answers().client(10_200, "t", has("t+")).verified(10_300, "t", true);
+    assert_eq!(story.broken(), []);
+    assert_eq!(story.report().unfaulted, 40);
+}
+
+#[test]
+fn second_presentation_while_the_leader_lives_is_seen() {
+    let mut story = Story::in_peace();
+    story.leader_answers().asked(10_200, 2, 2, "t", Some(0)).led(10_205, 2);
+    story.presented(10_210, 2, "t", Verdict::Reused).over(10_250, 2);
+    assert_eq!(story.broken(), [Rule::OnePresentation]);
+}
+
+#[test]
+fn second_presentation_after_a_leaders_death_is_allowed_in_its_time_and_named() {
+    let mut story = Story::in_peace();
+    story.leader_dies().led(13_100, 2).presented(13_100, 2, "t", Verdict::Reused).over(13_150, 2);
+    story.client(13_160, "t", lost()).verified(13_300, "t", false);
+    assert_eq!(story.broken(), []);
+    let row = &story.report().rows["planted"];
+    assert_eq!(row.allowed["its leader is dead"], 1);
+    assert_eq!(row.sessions_named["presented again as the policy says"], 1);
+}
+
+#[test]
+fn second_presentation_before_its_time_is_seen() {
+    let mut story = Story::in_peace();
+    story.leader_dies().led(11_400, 2).presented(11_400, 2, "t", Verdict::Reused).over(11_450, 2);
+    assert_eq!(story.broken(), [Rule::OnePresentation]);
+}
+
+#[test]
+fn second_presentation_of_what_is_uncertain_is_seen_under_never() {
+    let mut story = Story::under_never();
+    story.leader_dies().led(13_100, 2).presented(13_100, 2, "t", Verdict::Reused).over(13_150, 2);
+    assert_eq!(story.broken(), [Rule::OnePresentation]);
+}
+
+#[test]
+fn what_its_leader_reports_as_unknown_is_presented_again_but_not_under_never() {
+    let plant = |mut story: Story| {
+        story.fault(9_000, 9_100, Harm::Seen);
+        story.asked(10_000, 1, 1, "t", Some(0)).led(10_005, 1).presented(10_010, 1, "t", Verdict::Untouched);
+        story.add(10_100, What::Answered { call: 1, answer: Answer::Unknown });
+        story.add(
+            10_101,
+            What::Outcome { call: 1, outcome: Outcome::Later { why: "unknown".into(), retry_after_ms: 1 } },
+        );
+        story.asked(10_300, 2, 2, "t", Some(0)).led(10_305, 2).presented(10_310, 2, "t", Verdict::Rotated);
+        story.answered(10_350, 2, "t+").success(10_360, 2, "t+");
+        story.broken()
+    };
+    assert_eq!(plant(Story::in_peace()), []);
+    assert_eq!(plant(Story::under_never()), [Rule::OnePresentation]);
+}
+
+#[test]
+fn second_presentation_of_what_was_in_flight_when_redis_forgot_is_seen() {
+    let mut story = Story::in_peace();
+    story.fault(10_100, 10_200, Harm::Store).add(10_150, What::RedisForgot { since: 0 });
+    story.asked(10_000, 1, 3, "t", Some(0)).led(10_005, 1).presented(10_010, 1, "t", Verdict::Rotated);
+    story.answered(15_000, 1, "t+").success(15_001, 1, "t+");
+    story.asked(14_000, 2, 2, "t", Some(0)).led(14_100, 2).presented(14_101, 2, "t", Verdict::Reused).over(14_200, 2);
+    assert_eq!(story.broken(), [Rule::OnePresentation]);
+}
+
+#[test]
+fn outcome_that_redis_forgot_may_be_asked_for_again() {
+    let mut story = Story::in_peace();
+    story.leader_answers().add(10_500, What::RedisForgot { since: 0 });
+    story.asked(11_000, 2, 2, "t", Some(0)).led(11_005, 2).presented(11_010, 2, "t", Verdict::Reused).over(11_050, 2);
+    assert_eq!(story.broken(), []);
+    assert_eq!(story.report().rows["planted"].allowed["redis forgot the outcome"], 1);
+}
+
+#[test]
+fn caller_without_an_answer_in_time_is_seen() {
+    let mut story = Story::in_peace();
+    story.fault(9_000, 9_100, Harm::Seen).asked(10_000, 1, 1, "t", Some(0));
+    story.add(16_000, What::Outcome { call: 1, outcome: Outcome::Gone });
+    assert_eq!(story.broken(), [Rule::AnswerInTime]);
+    assert_eq!(story.report().rows["planted"].late, 1);
+}
+
+#[test]
+fn caller_of_a_pod_that_stood_still_has_so_much_longer() {
+    let mut story = Story::in_peace();
+    story.fault(10_100, 12_100, Harm::Paused).asked(10_000, 1, 1, "t", Some(0));
+    story.success(16_500, 1, "t+");
+    assert_eq!(story.broken(), []);
+}
+
+#[test]
+fn two_successors_of_one_token_are_seen() {
+    let mut story = Story::in_peace();
+    story.leader_answers().asked(10_020, 2, 2, "t", Some(0)).success(10_120, 2, "other");
+    assert_eq!(story.broken(), [Rule::SameOutcome]);
+}
+
+#[test]
+fn counter_that_differs_from_the_permits_is_seen() {
+    let mut story = Story::in_peace();
+    story.leader_answers().add(10_500, What::Unequal { counter: 2, permits: 1 });
+    assert_eq!(story.broken(), [Rule::Permits]);
+}
+
+#[test]
+fn permits_and_locks_that_are_left_are_seen() {
+    for (permits, counter, locks) in [(1, 1, 0), (0, 1, 0), (0, 0, 1)] {
+        let mut story = Story::in_peace();
+        let left = What::AtRest { run: 0, permits, counter, locks, endless: vec![], secrets: vec![] };
+        story.leader_answers().add(12_000, left);
+        assert_eq!(story.broken(), [Rule::Permits]);
+    }
+}
+
+#[test]
+fn more_refreshes_at_once_than_allowed_are_seen() {
+    let mut story = Story::in_peace();
+    story.fault(9_000, 9_100, Harm::Seen);
+    for call in 1..=4 {
+        let token = format!("t{call}");
+        story.asked(20_000, call, 2, &token, Some(0)).led(20_001, call);
+        story.presented(20_002, call, &token, Verdict::Rotated);
+        story.answered(20_100, call, "x").success(20_101, call, &format!("{token}+"));
+    }
+    assert_eq!(story.broken(), [Rule::Permits]);
+}
+
+#[test]
+fn session_that_leads_too_often_is_seen() {
+    let mut story = Story::in_peace();
+    story.fault(9_000, 9_100, Harm::Seen);
+    for call in 1..=6 {
+        let t = 10_000 + call * 200;
+        story.asked(t, call, 2, "t", Some(0)).led(t + 1, call).presented(t + 2, call, "t", Verdict::Untouched);
+        story.add(t + 10, What::Answered { call, answer: Answer::Unknown });
+        story.add(t + 11, What::Outcome { call, outcome: Outcome::Later { why: "unknown".into(), retry_after_ms: 1 } });
+    }
+    assert_eq!(story.broken(), [Rule::Attempts]);
+}
+
+#[test]
+fn success_that_a_living_process_held_and_others_missed_is_seen() {
+    let mut story = Story::in_peace();
+    story.leader_answers().asked(12_000, 2, 2, "t", Some(0)).over(12_010, 2);
+    assert_eq!(story.broken(), [Rule::SuccessKept]);
+    assert_eq!(story.report().rows["planted"].outcomes_lost, 1);
+}
+
+#[test]
+fn session_that_is_lost_for_no_reason_is_seen() {
+    let mut story = Story::in_peace();
+    story.leader_answers().client(10_200, "t", lost()).verified(10_300, "t", false);
+    assert_eq!(story.broken(), [Rule::SessionKept]);
+}
+
+#[test]
+fn session_whose_leader_had_sent_nothing_must_live() {
+    let mut story = Story::in_peace();
+    story.fault(10_200, 10_300, Harm::Seen);
+    story.runs[0].nothing_was_sent = true;
+    story.asked(10_000, 1, 1, "t", Some(0)).led(10_005, 1).add(10_200, What::PodDown { pod: 1 });
+    story.asked(10_050, 2, 2, "t", Some(0)).led(13_100, 2).presented(13_110, 2, "t", Verdict::Rotated);
+    story.add(13_150, What::Answered { call: 2, answer: Answer::Unknown }).over(13_160, 2);
+    story.client(13_170, "t", lost()).verified(13_300, "t", false);
+    assert_eq!(story.broken(), [Rule::SessionKept]);
+}
+
+#[test]
+fn secrets_and_keys_without_an_end_are_seen() {
+    let mut story = Story::in_peace();
+    let (endless, secrets) = (vec!["rc:{n}:flight:x".to_owned()], vec!["pods.log".to_owned()]);
+    story.leader_answers().add(12_000, What::AtRest { run: 0, permits: 0, counter: 0, locks: 0, endless, secrets });
+    assert_eq!(story.broken(), [Rule::Secrets, Rule::KeysEnd]);
+}
+
+#[test]
+fn outcome_for_somebody_without_the_clients_secret_is_seen() {
+    let mut story = Story::in_peace();
+    story.leader_answers();
+    story.add(10_200, What::Asked { call: 2, pod: 2, token: "t".into(), run: None, who: Who::Intruder });
+    story.success(10_210, 2, "t+");
+    assert_eq!(story.broken(), [Rule::Entitlement]);
+}
+
+#[test]
+fn flights_in_peace_that_fail_are_seen_and_one_is_forgiven() {
+    let fails = |count: u64| {
+        let mut story = Story::in_peace();
+        for call in 1..=count {
+            let refused = Outcome::Later { why: "memory_pressure".into(), retry_after_ms: 1 };
+            story.asked(20_000, call, 7, &format!("t{call}"), None);
+            story.add(20_001, What::Outcome { call, outcome: refused });
+        }
+        story.broken()
+    };
+    assert_eq!(fails(1), []);
+    assert_eq!(fails(2), [Rule::Unfaulted]);
+}
+
+#[test]
+fn fleet_without_flights_in_peace_is_seen() {
+    let mut story = Story::in_peace();
+    story.events.clear();
+    assert_eq!(story.broken(), [Rule::Unfaulted]);
+}
+
+#[test]
+fn client_that_comes_to_no_end_is_seen() {
+    let mut story = Story::in_peace();
+    story.leader_answers().client(24_000, "t", gives_up());
+    assert_eq!(story.broken(), [Rule::Finality]);
+}
+
+#[test]
+fn waiting_longer_than_a_lease_for_a_dead_leader_is_seen_where_nobody_has_to() {
+    let takes_over_at = |t: u64| {
+        let mut story = Story::in_peace();
+        story.rules.retry_lost_after_ms = 0;
+        story.leader_dies().led(t, 2).presented(t, 2, "t", Verdict::Rotated).answered(t + 20, 2, "t+");
+        story.runs[0].leader_dies = true;
+        story.success(t + 21, 2, "t+").client(t + 22, "t", has("t+"));
+        story.broken()
+    };
+    assert_eq!(takes_over_at(11_300), []);
+    assert_eq!(takes_over_at(12_800), [Rule::Takeover]);
+}
