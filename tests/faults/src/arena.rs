@@ -18,6 +18,15 @@ use crate::redis_server::RedisServer;
 use crate::tokens::{CLIENT_SECRET, HUSH, INTRUDER_SECRET, Mode, Token};
 use crate::wire::{BY_DRIVER, Makes, Outcome, Rules, Stage, Trouble};
 
+/// What processes are started from.
+#[derive(Clone, Debug)]
+pub(crate) struct Binaries {
+    pub(crate) own: PathBuf,
+    pub(crate) pod: PathBuf,
+    /// A pod whose scripts read otherwise, and mean the same.
+    pub(crate) other: PathBuf,
+}
+
 pub(crate) struct Arena {
     pub(crate) name: &'static str,
     pub(crate) rules: Rules,
@@ -27,6 +36,10 @@ pub(crate) struct Arena {
     pub(crate) pods: RefCell<Vec<Option<Pod>>>,
     pub(crate) plan: RefCell<PodPlan>,
     pub(crate) dir: PathBuf,
+    /// How many times the usual sessions are refreshed.
+    pub(crate) crowd: usize,
+    /// Pods whose scripts read otherwise.
+    pub(crate) other_build: PathBuf,
     /// Pods that something happens to: the background keeps away from them.
     pub(crate) victims: RefCell<BTreeSet<usize>>,
     /// When the data was saved that is old later.
@@ -54,9 +67,9 @@ impl Arena {
         name: &'static str,
         rules: Rules,
         makes: Makes,
-        (binary, pod_binary): (&Path, &Path),
+        Binaries { own: binary, pod: pod_binary, other: other_build }: &Binaries,
         dir: &Path,
-        pods: usize,
+        (pods, crowd): (usize, usize),
     ) -> Rc<Self> {
         let dir = dir.join(name);
         _ = std::fs::remove_dir_all(&dir);
@@ -65,7 +78,7 @@ impl Arena {
         let redis = RedisServer::start(binary, &dir).await;
         let provider = Provider::start(binary, &recorder).await;
         let plan = PodPlan {
-            binary: pod_binary.to_owned(),
+            binary: pod_binary.clone(),
             makes,
             rules: rules.clone(),
             redis: redis.address,
@@ -86,6 +99,8 @@ impl Arena {
             pods: RefCell::new(fleet),
             plan: RefCell::new(plan),
             dir,
+            crowd,
+            other_build: other_build.clone(),
             victims: RefCell::default(),
             old_since: Cell::new(0),
             is_background_paused: Cell::new(false),

@@ -289,9 +289,8 @@ impl Judge<'_> {
             let Some(fault) = self.index.faults.iter().find(|fault| fault.run == run.id) else { continue };
             for client in self.index.clients.iter().filter(|client| client.run == Some(run.id)) {
                 // Callers of the dead pod find another by themselves: what counts is who waits elsewhere.
-                let waited = self.index.calls.values().find(|call| {
-                    call.token == client.token
-                        && call.run == client.run
+                let waited = self.index.of_token(client.token).map(|(_, call)| call).find(|call| {
+                    call.run == client.run
                         && call.asked < fault.began
                         && matches!(call.outcome, Some((_, outcome)) if *outcome != Outcome::Gone)
                 });

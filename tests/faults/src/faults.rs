@@ -41,6 +41,8 @@ pub(crate) struct Fault {
     pub(crate) trouble: Option<(usize, Trouble)>,
     pub(crate) nothing_was_sent: bool,
     pub(crate) leader_dies: bool,
+    /// Whether it comes at whatever moment of flights that begin and end all the time.
+    pub(crate) is_spread: bool,
 }
 
 /// What is done.
@@ -56,7 +58,9 @@ pub(crate) enum Act {
     },
     DropCallers,
     LimitFiles,
-    RollingRestart,
+    RollingRestart(Builds),
+    /// Killed, and then Redis forgets that it ever led.
+    KillAndForget,
     Restart(Data),
     Loading,
     RedisCommand(&'static [&'static str]),
@@ -70,6 +74,17 @@ pub(crate) enum Act {
         ms: u64,
     },
     ClockBack,
+    /// By so much that leases end before their time.
+    ClockForward {
+        ms: u64,
+    },
+    /// The victim's clock is an hour ahead, from before its flights begin.
+    WrongClock,
+    /// Again and again.
+    Repeatedly {
+        words: &'static [&'static str],
+        times: usize,
+    },
     Forgets(&'static [&'static str]),
     /// The way to Redis, of the victim or of all.
     RedisWay {
@@ -80,6 +95,14 @@ pub(crate) enum Act {
         way: Way,
         ms: u64,
     },
+}
+
+/// What pods are started from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Builds {
+    One,
+    /// Every other pod is of a build whose scripts read otherwise and mean the same.
+    Two,
 }
 
 /// What Redis has when it comes back.
@@ -106,7 +129,12 @@ impl Fault {
             trouble: None,
             nothing_was_sent: false,
             leader_dies: false,
+            is_spread: false,
         }
+    }
+
+    const fn at_any_moment(self) -> Self {
+        Self { is_spread: true, sessions: 24, ..self }
     }
 
     const fn stopped_at(self, stage: Stage) -> Self {
@@ -164,7 +192,55 @@ impl Fault {
             Self::new("call blocks its runtime", Process, OnePod, Paused, Act::Nothing)
                 .with(Trouble::Block { ms: 2200 }, 1),
             Self::new("descriptors exhausted", Process, OnePod, ToProvider, Act::LimitFiles).stopped_at(Stage::Called),
-            Self::new("rolling restart", Process, Fleet, Store, Act::RollingRestart),
+            Self::new("killed at any moment", Process, OnePod, Seen, Act::Kill).at_any_moment(),
+            Self::new("stopped at any moment", Process, OnePod, Paused, Act::Stop { ms: 2200 }).at_any_moment(),
+            Self::new("rolling restart", Process, Fleet, Store, Act::RollingRestart(Builds::One)).at_any_moment(),
+            Self::new("rolling restart, two builds", Process, Fleet, Store, Act::RollingRestart(Builds::Two))
+                .at_any_moment(),
+            Self::new("a pod's clock wrong by an hour", Process, OnePod, Seen, Act::WrongClock),
+            Self::new(
+                "connections killed again and again",
+                Connection,
+                Fleet,
+                Store,
+                Act::Repeatedly { words: &["CLIENT", "KILL", "SKIPME", "yes"], times: 20 },
+            )
+            .at_any_moment(),
+            Self::new(
+                "cut off from redis at any moment",
+                Connection,
+                OnePod,
+                CutOff,
+                Act::RedisWay { way: Way::Cut, ms: 2200 },
+            )
+            .at_any_moment(),
+            Self::new(
+                "redis does not hear at any moment",
+                Connection,
+                OnePod,
+                CutOff,
+                Act::RedisWay { way: Way::DeafToPod, ms: 2200 },
+            )
+            .at_any_moment(),
+            Self::new(
+                "redis' answers lost at any moment",
+                Connection,
+                OnePod,
+                CutOff,
+                Act::RedisWay { way: Way::DeafToServer, ms: 2200 },
+            )
+            .at_any_moment(),
+            Self::new(
+                "the provider falls silent",
+                Connection,
+                OnePod,
+                ToProvider,
+                Act::ProviderWay { way: Way::Deaf, ms: 5000 },
+            ),
+            Self::new("leader killed, then redis restarted empty", Redis, OnePod, Store, Act::KillAndForget)
+                .stopped_at(Stage::Sent),
+            Self::new("redis' clock set forward", Redis, Fleet, Store, Act::ClockForward { ms: 3000 })
+                .answered(Mode::Well, 1000),
             Self::new(
                 "all connections killed",
                 Connection,
@@ -256,7 +332,15 @@ impl Fault {
     }
 
     /// What has to be there before the flights begin.
-    pub(crate) async fn prepare(&self, arena: &Arena) {
+    pub(crate) async fn prepare(&self, arena: &Arena, victim: usize) {
+        if self.act == Act::WrongClock {
+            let environment = wrong_clock().expect("BUG: it is not run otherwise");
+            let plan = arena.plan.borrow().clone();
+            arena.plan.borrow_mut().environment.extend(environment);
+            arena.kill(victim).await;
+            arena.start_pod(victim).await;
+            *arena.plan.borrow_mut() = plan;
+        }
         if self.act == Act::Restart(Data::Old) {
             let since = crate::clock::now_us();
             arena.redis.lock().await.tell(&["SAVE"]).await;
@@ -315,8 +399,13 @@ impl Fault {
                 pod.done(Order::LimitFiles { more: None }).await;
                 arena.pods.borrow_mut()[victim] = Some(pod);
             }
-            Act::RollingRestart => {
+            Act::RollingRestart(builds) => {
+                let own = arena.plan.borrow().binary.clone();
                 for slot in 0..arena.size() {
+                    if builds == Builds::Two {
+                        let other = arena.other_build.clone();
+                        arena.plan.borrow_mut().binary = if slot % 2 == 0 { other } else { own.clone() };
+                    }
                     let pod = arena.pods.borrow_mut()[slot].take();
                     if let Some(mut pod) = pod {
                         pod.done(Order::Close { deadline_ms: 3000 }).await;
@@ -325,6 +414,24 @@ impl Fault {
                         pod.kill().await;
                     }
                     arena.start_pod(slot).await;
+                }
+                arena.plan.borrow_mut().binary = own;
+            }
+            Act::KillAndForget => {
+                arena.kill(victim).await;
+                let mut redis = arena.redis.lock().await;
+                redis.kill().await;
+                redis.forget();
+                arena.recorder.now(What::RedisForgot { since: 0 });
+                redis.start_again(&[]).await;
+                drop(redis);
+                arena.start_pod(victim).await;
+            }
+            Act::WrongClock => sleep(ms(500)).await,
+            Act::Repeatedly { words, times } => {
+                for _ in 0..times {
+                    arena.redis.lock().await.tell(words).await;
+                    sleep(ms(100)).await;
                 }
             }
             Act::Restart(data) => {
@@ -380,7 +487,12 @@ impl Fault {
             }
             Act::ClockBack => {
                 let redis = arena.redis.lock().await;
-                redis.eval::<()>(CLOCK_BACK, &arena.rules.namespace).await.expect("the stamps move");
+                redis.eval::<()>(&clock_set(-3_600_000), &arena.rules.namespace).await.expect("the stamps move");
+            }
+            Act::ClockForward { ms: step } => {
+                let redis = arena.redis.lock().await;
+                arena.recorder.now(What::RedisStepped { by_ms: step });
+                redis.eval::<()>(&clock_set(step as i64), &arena.rules.namespace).await.expect("the stamps move");
             }
             Act::RedisWay { way, ms: span } => {
                 self.on_ways(arena, victim, |pod| pod.redis.set(way));
@@ -406,9 +518,23 @@ impl Fault {
     }
 }
 
-/// A clock that is set back by an hour is one for which everything written is an hour in the future.
-const CLOCK_BACK: &str = r"
-local step = 3600000
+/// What gives a pod a clock that is an hour ahead, where that is installed.
+pub(crate) fn wrong_clock() -> Option<Vec<(String, String)>> {
+    let places = ["x86_64-linux-gnu", "aarch64-linux-gnu"];
+    let libraries = places.iter().map(|place| format!("/usr/lib/{place}/faketime/libfaketimeMT.so.1"));
+    let library = libraries.into_iter().find(|library| std::path::Path::new(library).exists())?;
+    let variables = [("LD_PRELOAD", library.as_str()), ("FAKETIME", "+1h"), ("FAKETIME_DONT_FAKE_MONOTONIC", "1")];
+    Some(variables.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec())
+}
+
+/// A clock that is set is one for which everything that is written moves the other way. Why not a clock that is really
+/// set: it would be everybody's, and libfaketime does not start Debian's redis-server.
+fn clock_set(forward_ms: i64) -> String {
+    CLOCK_SET.replace("STEP", &(-forward_ms).to_string())
+}
+
+const CLOCK_SET: &str = r"
+local step = STEP
 local stamps = {'started', 'landed_at', 'fresh_until', 'last_landed_at', 'window_start', 'last_attempt', 'held_until',
   'cooldown_until', 'open_until'}
 for _, key in ipairs(redis.call('KEYS', 'rc:{' .. ARGV[1] .. '}:*')) do
@@ -428,7 +554,7 @@ for _, key in ipairs(redis.call('KEYS', 'rc:{' .. ARGV[1] .. '}:*')) do
   end
   local ends = redis.call('PEXPIRETIME', key)
   if ends > 0 then
-    redis.call('PEXPIREAT', key, ends + step)
+    redis.call('PEXPIREAT', key, string.format('%.0f', ends + step))
   end
 end
 ";

@@ -107,6 +107,10 @@ pub(crate) enum What {
         endless: Vec<String>,
         secrets: Vec<String>,
     },
+    /// Redis' clock was set forward.
+    RedisStepped {
+        by_ms: u64,
+    },
     /// The machine did nothing for so long, until now.
     StoodStill {
         for_us: u64,

@@ -63,8 +63,17 @@ pub(crate) fn pod_binary(sabotage: Option<&Sabotage>, own: &Path, dir: &Path) ->
     }
 }
 
+/// A pod of another build: its scripts read otherwise, and have other names in Redis, and mean the same.
+pub(crate) fn other_build(pod: &Path, dir: &Path) -> PathBuf {
+    let (line, instead) = ("-- Redis' time, the only clock", "-- Redis' TIME, the only clock");
+    let copy = with_other_scripts(pod, dir, line, instead);
+    let other = dir.join("other-pod");
+    std::fs::rename(copy, &other).expect("it has its own name");
+    other
+}
+
 /// A copy of the binary with other scripts in it.
-pub(crate) fn with_other_scripts(own: &Path, dir: &Path, line: &str, instead: &str) -> PathBuf {
+fn with_other_scripts(own: &Path, dir: &Path, line: &str, instead: &str) -> PathBuf {
     let mut bytes = std::fs::read(own).expect("its own binary");
     let mut place = 0;
     let mut exchanged = 0;
@@ -75,7 +84,7 @@ pub(crate) fn with_other_scripts(own: &Path, dir: &Path, line: &str, instead: &s
     }
     // Once as an argument of this very function.
     assert!(exchanged > 1, "no script says {line:?} any more");
-    let copy = dir.join("pod");
+    let copy = dir.join(format!("pod-{}", own.file_name().map_or(0, |name| name.len())));
     std::fs::write(&copy, bytes).expect("a copy of the binary");
     std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).expect("it can be run");
     copy

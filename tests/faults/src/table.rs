@@ -1,8 +1,9 @@
 //! What the suite ends with.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::checker::{Report, Row};
+use crate::checker::{Report, Row, Rule};
 use crate::history::Kind;
 
 /// Prints the table and says how many rows failed.
@@ -33,6 +34,11 @@ pub(crate) fn print(reports: &[Report], took: Duration) -> usize {
                 report.stood_still.len(),
                 longest / 1000
             );
+        }
+        let mut broken: BTreeMap<Rule, usize> = BTreeMap::new();
+        report.violations.iter().for_each(|violation| *broken.entry(violation.rule).or_default() += 1);
+        if !broken.is_empty() {
+            println!("  BROKEN {broken:?}");
         }
         for note in &report.notes {
             println!("  in peace, and failed: {note}");

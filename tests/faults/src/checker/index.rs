@@ -48,12 +48,15 @@ pub(super) struct Client<'a> {
 
 pub(super) struct Index<'a> {
     pub(super) calls: BTreeMap<u64, Call<'a>>,
+    by_token: HashMap<&'a str, Vec<u64>>,
     pub(super) presentations: BTreeMap<&'a str, Vec<Presentation>>,
     pub(super) faults: Vec<FaultSpan>,
     pub(super) forgot: Vec<Forgot>,
     pub(super) clients: Vec<Client<'a>>,
     pub(super) verified: HashMap<&'a str, bool>,
     pub(super) stood_still: Vec<(u64, u64)>,
+    /// When Redis' clock was set forward, and by how much.
+    pub(super) stepped: Vec<(u64, u64)>,
     pub(super) end: u64,
     down: HashMap<usize, u64>,
 }
@@ -65,12 +68,14 @@ impl<'a> Index<'a> {
     pub(super) fn new(events: &'a [Event]) -> Self {
         let mut index = Self {
             calls: BTreeMap::new(),
+            by_token: HashMap::new(),
             presentations: BTreeMap::new(),
             faults: Vec::new(),
             forgot: Vec::new(),
             clients: Vec::new(),
             verified: HashMap::new(),
             stood_still: Vec::new(),
+            stepped: Vec::new(),
             end: events.last().map_or(0, |event| event.t),
             down: HashMap::new(),
         };
@@ -90,6 +95,7 @@ impl<'a> Index<'a> {
                     outcome: None,
                 };
                 index.calls.insert(*call, call_made);
+                index.by_token.entry(token).or_default().push(*call);
             }
         }
         for Event { t, what } in events {
@@ -109,6 +115,7 @@ impl<'a> Index<'a> {
                 }
                 // Nobody's fault: it excuses what a pause of everybody does, and is told in the table.
                 What::StoodStill { for_us } => index.stood_still.push((t.saturating_sub(*for_us), t)),
+                What::RedisStepped { by_ms } => index.stepped.push((t, by_ms * 1000)),
                 What::RedisForgot { since } => index.forgot.push(Forgot { t, since: *since }),
                 What::At { call, stage } => index.with(*call, |call| call.has_sent |= *stage >= Stage::Sent),
                 What::Led { call, fence } => index.with(*call, |call| call.led = Some((t, *fence))),
@@ -151,6 +158,11 @@ impl<'a> Index<'a> {
         {
             change(&mut of_token[*place]);
         }
+    }
+
+    /// All who asked for a token.
+    pub(super) fn of_token(&self, token: &str) -> impl Iterator<Item = (u64, &Call<'a>)> {
+        self.by_token.get(token).into_iter().flatten().map(|call| (*call, &self.calls[call]))
     }
 
     pub(super) fn down_at(&self, pod: usize) -> Option<u64> {

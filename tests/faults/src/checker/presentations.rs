@@ -11,10 +11,12 @@ impl Judge<'_> {
         let mut allowed = Vec::new();
         let mut refused = Vec::new();
         for (token, presentations) in &self.index.presentations {
-            let of_callers: Vec<&Presentation> = presentations
+            let mut of_callers: Vec<&Presentation> = presentations
                 .iter()
                 .filter(|one| one.call != BY_DRIVER && one.verdict != Some(Verdict::WrongClient))
                 .collect();
+            // In the order in which they were decided on: a network may deliver late what was sent long ago.
+            of_callers.sort_by_key(|one| self.decided(one));
             for pair in of_callers.windows(2) {
                 let (before, again) = (pair[0], pair[1]);
                 let run = self.index.calls.get(&again.call).and_then(|call| call.run);
@@ -37,10 +39,16 @@ impl Judge<'_> {
         }
     }
 
+    /// When a presentation was decided on: when its caller led.
+    fn decided(&self, presentation: &Presentation) -> u64 {
+        let led = self.index.calls.get(&presentation.call).and_then(|call| call.led);
+        led.map_or(presentation.t, |(led, _)| led.min(presentation.t))
+    }
+
     /// What allows to present a token again, after what is known to have been done with it before.
     fn ground(&self, before: &Presentation, again: &Presentation) -> Result<&'static str, String> {
         let index = &self.index;
-        let t = again.t;
+        let t = self.decided(again);
         let Some(leader) = index.calls.get(&before.call) else { return Err("nobody knows by whom before".to_owned()) };
         let led = leader.led.map_or(before.t, |(led, _)| led);
         let landed = leader.outcome.map(|(landed, _)| landed).or(leader.answered.map(|(answered, _)| answered));
@@ -82,10 +90,17 @@ impl Judge<'_> {
         if !retry {
             return Err("its leader was lost, and never is to be presented".to_owned());
         }
+        // Leases and pauses are measured by Redis' clock.
+        let steps = index.stepped.iter().filter(|(at, _)| led <= *at && *at <= t);
+        let skipped: u64 = steps.map(|(_, by)| by).sum();
         let earliest = led + 1000 * self.rules.retry_lost_after_ms.max(self.rules.lease_ms);
-        if t + TOLERANCE < earliest {
+        if t + skipped + TOLERANCE < earliest {
             return Err(format!("{} ms before its time", (earliest - t) / 1000));
         }
-        Ok(if is_dead { "its leader is dead" } else { "its leader was cut off" })
+        Ok(match (is_dead, skipped) {
+            (true, _) => "its leader is dead",
+            (false, 0) => "its leader was cut off",
+            (false, _) => "its lease was over by redis' clock",
+        })
     }
 }

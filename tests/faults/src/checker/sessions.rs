@@ -19,7 +19,7 @@ impl Judge<'_> {
             if index.down_at(leader.pod).is_some_and(|down| down <= over(down) + LANDING) {
                 continue;
             }
-            for (other, call) in index.calls.iter().filter(|(_, call)| call.token == leader.token) {
+            for (other, call) in index.of_token(leader.token) {
                 let Some((t, Outcome::Over { why })) = call.outcome else { continue };
                 let comes = call.asked <= answered + self.rules.keep_outcome_ms * 1000;
                 let is_forgotten = index.forgot.iter().any(|forgot| forgot.t >= answered && forgot.t <= t);
@@ -111,9 +111,9 @@ impl Judge<'_> {
         if !self.runs.iter().any(|known| Some(known.id) == run && known.nothing_was_sent) {
             return false;
         }
-        let led = self.index.calls.values().filter(|call| call.token == token && call.led.is_some());
-        let first = led.min_by_key(|call| call.led);
-        first.is_some_and(|call| !call.has_sent && self.index.down_at(call.pod).is_some())
+        let led = self.index.of_token(token).filter(|(_, call)| call.led.is_some());
+        let first = led.min_by_key(|(_, call)| call.led);
+        first.is_some_and(|(_, call)| !call.has_sent && self.index.down_at(call.pod).is_some())
     }
 
     fn name_loss(&self, token: &str, was_presented_against_the_policy: bool) -> Option<&'static str> {
@@ -121,9 +121,9 @@ impl Judge<'_> {
         let none = Vec::new();
         let presentations = index.presentations.get(token).unwrap_or(&none);
         let of_callers: Vec<_> = presentations.iter().filter(|one| one.call != BY_DRIVER).collect();
-        let refused = index.calls.values().any(|call| {
-            call.token == token && matches!(call.outcome, Some((_, Outcome::Over { why })) if why == "lost")
-        });
+        let refused = index
+            .of_token(token)
+            .any(|(_, call)| matches!(call.outcome, Some((_, Outcome::Over { why })) if why == "lost"));
         let Some(first) = of_callers.first() else {
             // Nobody sent it, but somebody was to: under never that is enough.
             return (refused && !self.rules.presents_uncertain_tokens_again)

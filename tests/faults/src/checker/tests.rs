@@ -209,6 +209,20 @@ fn what_its_leader_reports_as_unknown_is_presented_again_but_not_under_never() {
 }
 
 #[test]
+fn presentation_that_arrives_after_the_one_that_replaced_it_is_the_first() {
+    let mut story = Story::in_peace();
+    story.fault(9_000, 9_100, Harm::Seen);
+    story
+        .asked(10_000, 1, 1, "t", Some(0))
+        .led(10_005, 1)
+        .add(14_500, What::Answered { call: 1, answer: Answer::GivenUp });
+    story.add(14_501, What::Outcome { call: 1, outcome: Outcome::Later { why: "unknown".into(), retry_after_ms: 1 } });
+    story.asked(14_600, 2, 2, "t", Some(0)).led(14_605, 2).presented(14_610, 2, "t", Verdict::Rotated);
+    story.presented(14_700, 1, "t", Verdict::Reused).answered(14_800, 2, "t+").success(14_810, 2, "t+");
+    assert_eq!(story.broken(), []);
+}
+
+#[test]
 fn second_presentation_of_what_was_in_flight_when_redis_forgot_is_seen() {
     let mut story = Story::in_peace();
     story.fault(10_100, 10_200, Harm::Store).add(10_150, What::RedisForgot { since: 0 });
