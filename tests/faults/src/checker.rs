@@ -281,9 +281,10 @@ impl Judge<'_> {
 
     /// After the death of a leader that is not waited for, everybody has an outcome soon.
     fn takeovers(&mut self) {
-        // A look per lease at a leader that renews every third of it, a look's jitter, and the call.
+        // One look per lease: a leader that renews and dies when just more than half of the lease is left at the next
+        // look is seen dead a lease after that. Each look has its jitter, a twentieth.
         let lease = self.rules.lease_ms * 1000;
-        let look = lease + lease / 3 + lease / 20;
+        let look = lease + lease / 2 + lease / 10;
         let mut found = Vec::new();
         for run in self.runs.iter().filter(|run| run.leader_dies) {
             let Some(fault) = self.index.faults.iter().find(|fault| fault.run == run.id) else { continue };

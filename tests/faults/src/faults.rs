@@ -41,6 +41,8 @@ pub(crate) struct Fault {
     pub(crate) trouble: Option<(usize, Trouble)>,
     pub(crate) nothing_was_sent: bool,
     pub(crate) leader_dies: bool,
+    /// Up to how much later it comes, when all is as it should be.
+    pub(crate) later_ms: u64,
     /// Whether it comes at whatever moment of flights that begin and end all the time.
     pub(crate) is_spread: bool,
 }
@@ -129,6 +131,7 @@ impl Fault {
             trouble: None,
             nothing_was_sent: false,
             leader_dies: false,
+            later_ms: 0,
             is_spread: false,
         }
     }
@@ -167,6 +170,10 @@ impl Fault {
                     .deadly()
             },
             Self::new("leader killed after sending", Process, OnePod, Seen, Act::Kill).stopped_at(Stage::Sent).deadly(),
+            Self {
+                later_ms: 1600,
+                ..Self::new("leader killed late", Process, OnePod, Seen, Act::Kill).stopped_at(Stage::Sent).deadly()
+            },
             Self::new("leader killed with the answer", Process, OnePod, Seen, Act::Kill)
                 .stopped_at(Stage::Answered)
                 .answered(Mode::Well, 20)
@@ -260,7 +267,8 @@ impl Fault {
                 Connection,
                 Fleet,
                 Store,
-                Act::RedisCommand(&["CLIENT", "PAUSE", "1800", "ALL"]),
+                // It ends by itself, and nobody is answered before.
+                Act::RedisState { on: &["CLIENT", "PAUSE", "1800", "ALL"], ms: 1800, off: &["PING"] },
             ),
             Self::new("cut off from redis", Connection, OnePod, CutOff, Act::RedisWay { way: Way::Cut, ms: 2200 }),
             Self::new("redis falls silent", Connection, OnePod, CutOff, Act::RedisWay { way: Way::Deaf, ms: 2200 }),

@@ -198,11 +198,12 @@ async fn one_run(arena: &Rc<Arena>, id: usize, fault: &Fault, random: &mut Rando
         Kind::Process | Kind::Connection => arena.crowd,
         Kind::Redis | Kind::Provider => 1,
     };
-    for number in 0..(many * fault.sessions).min(arena.rules.max_concurrent as usize / 2) {
+    let count = (many * fault.sessions).min(arena.rules.max_concurrent as usize / 2);
+    for number in 0..count {
         let delay_ms = if fault.is_spread { 20 + random.next() % 700 } else { fault.delay_ms };
         let token = arena.new_token(fault.mode, delay_ms);
         if fault.is_spread {
-            sleep(Duration::from_millis(random.next() % 60)).await;
+            sleep(Duration::from_millis(random.next() % (1 + 1500 / count as u64))).await;
         }
         let slot = match fault.scope {
             Scope::OnePod => victim,
@@ -236,6 +237,9 @@ async fn one_run(arena: &Rc<Arena>, id: usize, fault: &Fault, random: &mut Rando
     }
     // The joiners have joined, or will find what happens.
     sleep(Duration::from_millis(if fault.is_spread { random.next() % 400 } else { 60 })).await;
+    if fault.later_ms > 0 {
+        sleep(Duration::from_millis(random.next() % fault.later_ms)).await;
+    }
     // Some come in the middle of it, at whatever moment: to flights that are led,
     for (number, session) in sessions.iter_mut().enumerate() {
         if random.below(2) == 0 {
@@ -264,14 +268,6 @@ async fn one_run(arena: &Rc<Arena>, id: usize, fault: &Fault, random: &mut Rando
         sessions.push(Session { token, clients });
     }
 
-    let pods = match fault.scope {
-        Scope::OnePod => arena.number(victim).into_iter().collect(),
-        Scope::Fleet => Vec::new(),
-    };
-    arena.recorder.now(What::FaultBegan { run: id, harm: fault.harm, pods });
-    fault.inject(arena, victim, &mut leaders).await;
-    arena.recorder.now(What::FaultEnded { run: id });
-
     let mut waiting = Vec::new();
     for Session { token, clients } in sessions {
         let has_tab = random.below(3) == 0;
@@ -281,14 +277,26 @@ async fn one_run(arena: &Rc<Arena>, id: usize, fault: &Fault, random: &mut Rando
             for client in clients {
                 results.push(client.await.expect("BUG: a client does not panic"));
             }
-            let has_tokens = results.iter().any(|result| matches!(result, ClientResult::Success { .. }));
-            if has_tab && has_tokens {
+            let has_ended = results.iter().any(|result| match result {
+                ClientResult::Success { .. } | ClientResult::Over { .. } => true,
+                ClientResult::GaveUp { .. } | ClientResult::Dropped => false,
+            });
+            if has_tab && has_ended {
                 // A slow tab, which still has the old token.
                 arena.client(token.text(), slot, None, Some(id), its).await;
             }
             (token, results)
         }));
     }
+
+    let pods = match fault.scope {
+        Scope::OnePod => arena.number(victim).into_iter().collect(),
+        Scope::Fleet => Vec::new(),
+    };
+    arena.recorder.now(What::FaultBegan { run: id, harm: fault.harm, pods });
+    fault.inject(arena, victim, &mut leaders).await;
+    arena.recorder.now(What::FaultEnded { run: id });
+
     let mut ended = Vec::new();
     for session in waiting {
         ended.push(session.await.expect("BUG: a session does not panic"));

@@ -2,10 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::tokens::Token;
+
 use super::{Answer, BY_DRIVER, ClientResult, Judge, Outcome, Reply, Rule, Verdict, Who};
 
 /// How long a success may take from the call to everybody who asks, in us.
-const LANDING: u64 = 1_000_000;
+const LANDING: u64 = 300_000;
+/// The same after the pod was cut off: connections are made again, with pauses of up to a second.
+const LANDING_AFTER: u64 = 1_200_000;
 
 impl Judge<'_> {
     /// What a living process held, whoever waits or comes gets.
@@ -14,16 +18,19 @@ impl Judge<'_> {
         let mut found = Vec::new();
         for (id, leader) in &index.calls {
             let Some((answered, Answer::Success { .. })) = leader.answered else { continue };
-            let over = |t: u64| index.cut_off_until(leader.pod, answered, t).map_or(answered, |end| end.max(answered));
+            let lands_by = |t: u64| {
+                let cut_off = index.cut_off_until(leader.pod, answered, t);
+                cut_off.map_or(answered + LANDING, |end| end.max(answered) + LANDING_AFTER)
+            };
             // Whoever has died before it could share what it held was no living process.
-            if index.down_at(leader.pod).is_some_and(|down| down <= over(down) + LANDING) {
+            if index.down_at(leader.pod).is_some_and(|down| down <= lands_by(down)) {
                 continue;
             }
             for (other, call) in index.of_token(leader.token) {
                 let Some((t, Outcome::Over { why })) = call.outcome else { continue };
                 let comes = call.asked <= answered + self.rules.keep_outcome_ms * 1000;
                 let is_forgotten = index.forgot.iter().any(|forgot| forgot.t >= answered && forgot.t <= t);
-                if call.who == Who::Client && comes && t > over(t) + LANDING && !is_forgotten {
+                if call.who == Who::Client && comes && t > lands_by(t) && !is_forgotten {
                     found.push((
                         call.run,
                         format!("call {id} held the success of {}, call {other} was told {why}", leader.token),
@@ -116,6 +123,16 @@ impl Judge<'_> {
         first.is_some_and(|(_, call)| !call.has_sent && self.index.down_at(call.pod).is_some())
     }
 
+    /// Whether an earlier token of the family was presented again: that ends the family, and only this one shows it.
+    fn ended_before(&self, token: &str) -> bool {
+        let Some(Token { family, generation: 1.., .. }) = Token::read(token) else { return false };
+        let verdicts = self.index.presentations.iter().filter_map(|(other, presentations)| {
+            let other = Token::read(other)?;
+            (other.family == family).then_some(presentations)
+        });
+        verdicts.flatten().any(|one| one.verdict == Some(Verdict::Reused) && one.call != BY_DRIVER)
+    }
+
     fn name_loss(&self, token: &str, was_presented_against_the_policy: bool) -> Option<&'static str> {
         let index = &self.index;
         let none = Vec::new();
@@ -132,12 +149,15 @@ impl Judge<'_> {
         if was_presented_against_the_policy {
             return None;
         }
+        if self.ended_before(token) {
+            return Some("presented again as the policy says");
+        }
         let leader = index.calls.get(&first.call)?;
         // With a success in a living hand, nothing names the loss.
         if let Some((answered, Answer::Success { .. })) = leader.answered
             && of_callers.len() == 1
         {
-            let is_down = index.down_at(leader.pod).is_some_and(|down| down <= answered + LANDING * 3);
+            let is_down = index.down_at(leader.pod).is_some_and(|down| down <= answered + 3 * LANDING_AFTER);
             return is_down.then_some("the answer went down with its leader");
         }
         if of_callers.len() > 1 {
