@@ -289,16 +289,12 @@ impl Judge<'_> {
         for run in self.runs.iter().filter(|run| run.leader_dies) {
             let Some(fault) = self.index.faults.iter().find(|fault| fault.run == run.id) else { continue };
             for client in self.index.clients.iter().filter(|client| client.run == Some(run.id)) {
-                // Callers of the dead pod find another by themselves: what counts is who waits elsewhere.
-                let waited = self.index.of_token(client.token).map(|(_, call)| call).find(|call| {
-                    call.run == client.run
-                        && call.asked < fault.began
-                        && matches!(call.outcome, Some((_, outcome)) if *outcome != Outcome::Gone)
-                });
-                let Some(waited) = waited else { continue };
-                let Some((t, _)) = waited.outcome else { continue };
+                // Until something final: to be told to come again is no outcome.
+                if client.came >= fault.began {
+                    continue;
+                }
                 let bound = look + run.call_ms * 1000 + SLACK / 2;
-                found.push((run.id, waited.token, t.saturating_sub(fault.began), bound));
+                found.push((run.id, client.token, client.t.saturating_sub(fault.began), bound));
             }
         }
         for (run, token, span, bound) in found {

@@ -35,8 +35,9 @@ impl Recorder {
         self.0.lock().expect("BUG: nothing panics with this lock held").push(Event { t, what });
     }
 
-    pub(crate) fn events(&self) -> Vec<Event> {
-        let mut events = self.0.lock().expect("BUG: nothing panics with this lock held").clone();
+    /// Taken, not copied: an hour is a lot to hold twice.
+    pub(crate) fn take(&self) -> Vec<Event> {
+        let mut events = std::mem::take(&mut *self.0.lock().expect("BUG: nothing panics with this lock held"));
         events.sort_by_key(|event| event.t);
         events
     }

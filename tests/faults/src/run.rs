@@ -151,7 +151,7 @@ async fn one_fleet(
 async fn judged(arena: &Arena, runs: &[Run], is_kept: bool) -> Report {
     let secrets = arena.secrets_found().await;
     arena.recorder.now(What::AtRest { run: runs.len(), permits: 0, counter: 0, locks: 0, endless: vec![], secrets });
-    let events = arena.recorder.events();
+    let events = arena.recorder.take();
     if is_kept {
         let lines: Vec<String> =
             events.iter().map(|event| serde_json::to_string(event).expect("BUG: it can be written as JSON")).collect();
