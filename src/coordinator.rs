@@ -417,8 +417,9 @@ where
 fn disown(inner: Arc<Inner>, ask: Ask, queued_since: Option<Instant>) {
     let tasks = inner.tasks.clone();
     tasks.spawn(async move {
-        let until = Instant::now() + inner.config.lease;
-        // A mark that comes later than one lease would find a lease that has ended by itself.
+        // For longer than its lease: what it took counts as a lost leader then, until it is given back, and from
+        // `retry_lost_after` on others act on that.
+        let until = Instant::now() + inner.config.lease.max(inner.config.retry_lost_after());
         while let Err(error) = inner.store.disown(&ask, queued_since).await {
             if Instant::now() + RETRY_AFTER > until || inner.closing.is_cancelled() {
                 warn!(flight = %ask.identity.flight, %error, "an attempt could not be taken back; its lease will end");

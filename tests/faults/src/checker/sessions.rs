@@ -142,6 +142,11 @@ impl Judge<'_> {
             .of_token(token)
             .any(|(_, call)| matches!(call.outcome, Some((_, Outcome::Over { why })) if why == "lost"));
         let Some(first) = of_callers.first() else {
+            // Where no function was ever called, living pods know that nothing was sent, and say so in time.
+            let mut calls = index.of_token(token).map(|(_, call)| call);
+            if calls.all(|call| call.led.is_none() && index.down_at(call.pod).is_none()) {
+                return None;
+            }
             // Nobody sent it, but somebody was to: under never that is enough.
             return (refused && !self.rules.presents_uncertain_tokens_again)
                 .then_some("never presents what is uncertain");

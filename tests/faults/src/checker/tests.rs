@@ -336,6 +336,15 @@ fn session_whose_leader_had_sent_nothing_must_live() {
 }
 
 #[test]
+fn session_that_nobody_led_must_live_under_never() {
+    let mut story = Story::under_never();
+    story.fault(9_990, 12_000, Harm::CutOff);
+    story.asked(10_000, 1, 1, "t", Some(0)).over(13_000, 1);
+    story.client(13_010, "t", lost()).verified(13_300, "t", true);
+    assert_eq!(story.broken(), [Rule::SessionKept]);
+}
+
+#[test]
 fn secrets_and_keys_without_an_end_are_seen() {
     let mut story = Story::in_peace();
     let (endless, secrets) = (vec!["rc:{n}:flight:x".to_owned()], vec!["pods.log".to_owned()]);
