@@ -281,10 +281,9 @@ impl Judge<'_> {
 
     /// After the death of a leader that is not waited for, everybody has an outcome soon.
     fn takeovers(&mut self) {
-        // One look per lease: a leader that renews and dies when just more than half of the lease is left at the next
-        // look is seen dead a lease after that. Each look has its jitter, a twentieth.
+        // Pods look when the lease that they know of should end, with a jitter of a twentieth.
         let lease = self.rules.lease_ms * 1000;
-        let look = lease + lease / 2 + lease / 10;
+        let look = lease + lease / 20;
         let mut found = Vec::new();
         for run in self.runs.iter().filter(|run| run.leader_dies) {
             let Some(fault) = self.index.faults.iter().find(|fault| fault.run == run.id) else { continue };
