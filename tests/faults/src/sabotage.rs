@@ -31,7 +31,7 @@ const ALL: &[Sabotage] = &[
     pods("loses-successes", Makes::LosesSuccesses),
     pods("logs-tokens", Makes::LogsTokens),
     scripts("never-is-forgotten", "if uncertain == 'never' then", "if uncertain == 'nevex' then"),
-    scripts("takes-over-early", "left_ms(record.started + retry_ms, now", "left_ms(record.started + 00000000, now"),
+    scripts("takes-over-early", "math.max(0, retry_ms - passed_of(flight", "math.max(0, 00000000 - passed_of(flight"),
     scripts(
         "success-does-not-land",
         "lands = not (state == 'landed' and record.class == 'success')",
