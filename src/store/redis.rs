@@ -326,7 +326,11 @@ impl RedisStore {
         };
         let here = alone.complete(lease, ask, completion);
         match shared {
-            Ok(reply) => self.standing(ask, reply),
+            Ok(reply) => match self.standing(ask, reply) {
+                // Redis has never heard of the flight, and keeps no failure of it; here it stands.
+                Standing::Stale => here,
+                standing @ (Standing::Ours | Standing::Theirs(_)) => standing,
+            },
             Err(_) => {
                 let later = Arc::clone(&self.completer).complete_later(landing, self.gaps(), self.hold());
                 tokio::spawn(self.closed.clone().run_until_cancelled_owned(later));

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use crate::daemon::{Daemon, refresh};
-use crate::provider::{Provider, json};
+use crate::provider::{Gate, Provider, json};
 use crate::redis::RedisServer;
 use crate::within;
 
@@ -124,4 +124,42 @@ async fn pod_that_goes_on_alone_waits_a_lease_and_brings_its_outcomes_to_the_fle
     alone.logged("leading without redis").await;
     // What Redis gives from now on is higher than what was given without it.
     assert_eq!(redis.cli(&["GET", "rc:{default}:fence"]).await, "2");
+}
+
+#[tokio::test]
+async fn refusal_that_was_obtained_alone_needs_no_second_lead_when_redis_is_back() {
+    let (redis, gate) = (RedisServer::start_own(&[]).await, Gate::closed());
+    let provider = {
+        let gate = gate.clone();
+        Provider::start(move |_| {
+            let gate = gate.clone();
+            async move {
+                gate.passed().await;
+                json(400, r#"{"error":"invalid_scope"}"#)
+            }
+        })
+        .await
+    };
+    let alone = daemon(&provider, &redis, &["--on-store-outage", "local"]).await;
+    signal(&redis, Signal::SIGSTOP);
+    let asking = async {
+        loop {
+            let answer = alone.post(&refresh("r1")).await;
+            if answer.status() != 503 {
+                return answer;
+            }
+        }
+    };
+    let meanwhile = async {
+        provider.asked(1).await;
+        signal(&redis, Signal::SIGCONT);
+        while alone.get("/readyz").await.0 != 200 {}
+        gate.open();
+    };
+
+    let (answer, ()) = within(async { tokio::join!(asking, meanwhile) }).await;
+
+    assert_eq!((answer.status().as_u16(), provider.seen().len()), (400, 1));
+    // Redis was told the fence of the one lead, and gave none for another.
+    assert_eq!(redis.cli(&["GET", "rc:{default}:fence"]).await, "1");
 }
