@@ -280,7 +280,7 @@ impl RedisStore {
         call.key(self.keys.fence()).key(self.keys.recovering());
         rules::budget_keys(&mut call, &self.keys);
         call.key(self.keys.circuit());
-        call.arg(self.owner(lease)).arg(lease.attempt.to_string()).arg(lease.claim.to_string());
+        call.arg(owner(&self.pod, lease.fence)).arg(lease.attempt.to_string()).arg(lease.claim.to_string());
         call.arg(lease.fence).arg(self.highest_fence.load(Ordering::Relaxed));
         call.arg(ms(self.config.lease)).arg(ms(lease.started.elapsed())).arg(before_word(lease.before));
         call.arg(ms(memory_of_lost(&self.config)));
@@ -398,7 +398,7 @@ impl RedisStore {
         self.outage.hold()
     }
 
-    /// Counts the times the subscription was made again: Redis may have forgotten what it held.
+    /// Counts the times the subscription was made again, and the outages: Redis may have forgotten what it held.
     pub(crate) fn gaps(&self) -> watch::Receiver<u64> {
         self.inbox.gaps.subscribe()
     }
@@ -410,10 +410,6 @@ impl RedisStore {
 
     fn opener(&self, ask: &Ask) -> Opener {
         Opener::new(&ask.identity, &self.config, &self.counters)
-    }
-
-    fn owner(&self, lease: &Lease) -> String {
-        format!("{}/{}", self.pod, lease.fence)
     }
 
     fn see(&self, fence: u64) {
@@ -431,6 +427,11 @@ impl std::fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisStore").field("pod", &self.pod).finish_non_exhaustive()
     }
+}
+
+/// Who leads, as it stands in the lock.
+fn owner(pod: &str, fence: u64) -> String {
+    format!("{pod}/{fence}")
 }
 
 /// How long it is remembered that a leader was lost.

@@ -13,7 +13,7 @@ use super::lanes::Lanes;
 use super::outage::Held;
 use super::records::seal;
 use super::scripts::{CompleteReply, Reply, Scripts, read_complete, verdict_words};
-use super::{memory_of_lost, ms, rules};
+use super::{memory_of_lost, ms, owner, rules};
 use crate::config::Config;
 use crate::outcome::{Outcome, Verdict};
 use crate::store::{Ask, Completion, Lease, StoreError};
@@ -78,7 +78,7 @@ impl Completer {
         let mut call = self.scripts.complete.prepare_invoke();
         call.key(self.keys.lock(&landing.flight)).key(self.keys.flight(&landing.flight)).key(self.keys.fence());
         rules::all_keys(&mut call, &self.keys, &landing.session);
-        call.arg(format!("{}/{}", self.pod, landing.fence)).arg(landing.attempt.to_string());
+        call.arg(owner(&self.pod, landing.fence)).arg(landing.attempt.to_string());
         call.arg(landing.claim.to_string()).arg(landing.fence).arg(landing.class).arg(landing.token);
         let took = landing.answered.saturating_duration_since(landing.granted);
         call.arg(ms(landing.answered.elapsed())).arg(ms(took)).arg(ms(config.store_timeout));

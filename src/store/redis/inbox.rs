@@ -1,8 +1,8 @@
 //! The pod's one subscription, made once: its own channel, on a connection of its own.
 //!
-//! Push is the fast way, looking is the safe way. While the subscription stands, the pod looks once per lease at
-//! the leaders it waits for; while there is none, every second; and at once when it stands again, because what came
-//! in between is lost without a word.
+//! Push is the fast way, looking is the safe way. While the subscription stands, the pod looks at the leaders it waits
+//! for when their leases should end; while there is none, every second; and at once when it stands again, because what
+//! came in between is lost without a word.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
