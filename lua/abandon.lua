@@ -54,12 +54,12 @@ if redis.call('GET', lock) == record.owner then
   redis.call('DEL', lock)
 end
 free_permit(budget, record.owner)
-free_probe(circuit, record.fence)
+redis.call('HDEL', circuit, 'probe:' .. record.fence)
 uncharge_attempt(attempts, record.charged)
 undo_lead(flight, record, lease_ms)
 -- A repeated begin or renewal of this attempt may still be on its way.
 redis.call('HSET', flight, 'gone:' .. attempt, now)
 keep_at_least(flight, lease_ms)
-tell_waiting(flight, record, channels, 'look ' .. name)
+tell_waiting(flight, waits_and_marks(record), channels, 'look ' .. name)
 settle(budget)
 return {'abandoned'}

@@ -16,20 +16,21 @@
 -- ARGV[5] channels    the channels of the pods, without the pod
 -- ARGV[6] joined      the fence the caller joined before, 0 if none
 -- ARGV[7] seen        the highest fence the pod has seen
--- ARGV[8] lease_ms    how long a lead lasts unless it is renewed
--- ARGV[9] retry_ms    when a token whose leader was lost is presented again, from the start of the lost flight
--- ARGV[10] uncertain  'retry' or 'never': what to do with a token of which nobody knows whether it was rotated
--- ARGV[11] memory_ms  how long it is remembered that a leader was lost, at least retry_ms
--- ARGV[12] wait_ms    how long a caller waits at most
--- ARGV[13] may_lead   'yes', or 'no' when the caller's pod leads nothing at present
--- ARGV[14] queued_us  how long the caller has queued already, '' when it has not
--- ARGV[15] patience   'queue', or 'none' when it waits for a permit no longer
--- ARGV[16] max_attempts, ARGV[17] window_ms, ARGV[18] cooldown_ms   the limits of the session
--- ARGV[19] limit      how many permits there are
--- ARGV[20] called_ms  how long a permit is kept for a flight that was called from the queue
--- ARGV[21] budget_wait_ms  how long a flight queues
--- ARGV[22] half_open  how many probes may be out
--- ARGV[23] quiet_ms   how long a circuit that does not move is remembered
+-- ARGV[8] uncertain   'retry' or 'never': what to do with a token of which nobody knows whether it was rotated
+-- ARGV[9] may_lead    'yes', or 'no' when the caller's pod leads nothing at present
+-- ARGV[10] queued_us  how long the caller has queued already, '' when it has not
+-- ARGV[11] patience   'queue', or 'none' when it waits for a permit no longer
+-- ARGV[12] settings   numbers, 8 bytes each, big-endian: in one argument, because each costs as much as a small call
+-- SETTING[1] lease_ms      how long a lead lasts unless it is renewed
+-- SETTING[2] retry_ms      when a token whose leader was lost is presented again, from the start of the lost flight
+-- SETTING[3] memory_ms     how long it is remembered that a leader was lost, at least retry_ms
+-- SETTING[4] wait_ms       how long a caller waits at most
+-- SETTING[5] max_attempts, SETTING[6] window_ms, SETTING[7] cooldown_ms   the limits of the session
+-- SETTING[8] limit         how many permits there are
+-- SETTING[9] called_ms     how long a permit is kept for a flight that was called from the queue
+-- SETTING[10] budget_wait_ms   how long a flight queues
+-- SETTING[11] half_open    how many probes may be out
+-- SETTING[12] quiet_ms     how long a circuit that does not move is remembered
 --
 -- Replies
 --   {'landed', fence, attempt, age_ms, sealed}    the outcome is there
@@ -43,22 +44,21 @@
 --                                                 pod: the caller's pod leads nothing
 --                                                 circuit_open, cooling_down, limited, budget: the rules
 --   {'abandoned'}                                 the attempt was taken back before it arrived
-assert(#KEYS == 9 and #ARGV == 23, 'begin: 9 keys, 23 arguments')
-local lock, flight, fence, recovering, attempts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local circuit_key = KEYS[9]
-local pod, attempt, claim, name, channels = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local joined, seen, lease_ms, retry_ms = tonumber(ARGV[6]), tonumber(ARGV[7]), tonumber(ARGV[8]), tonumber(ARGV[9])
-local uncertain, memory_ms, wait_ms = ARGV[10], tonumber(ARGV[11]), tonumber(ARGV[12])
-local may_lead, queued_us, patience = ARGV[13], tonumber(ARGV[14]), ARGV[15]
-local session_rules =
-  {max_attempts = tonumber(ARGV[16]), window_ms = tonumber(ARGV[17]), cooldown_ms = tonumber(ARGV[18])}
-local circuit_rules = {half_open = tonumber(ARGV[22]), quiet_ms = tonumber(ARGV[23]), lease_ms = lease_ms}
+assert(#KEYS == 9 and #ARGV == 12, 'begin: 9 keys, 12 arguments')
+local lock, flight, fence, recovering, attempts, permits, in_use_key, queue, circuit_key = unpack(KEYS)
+local pod, attempt, claim, name, channels, joined, seen, uncertain, may_lead, queued_us, patience, settings =
+  unpack(ARGV)
+joined, seen, queued_us = tonumber(joined), tonumber(seen), tonumber(queued_us)
+local lease_ms, retry_ms, memory_ms, wait_ms, max_attempts, window_ms, cooldown_ms, limit, called_ms, budget_wait_ms,
+  half_open, quiet_ms = struct.unpack('>I8I8I8I8I8I8I8I8I8I8I8I8', settings)
 
-local now, now_us = read_clock()
-local budget = {permits = KEYS[6], counter = KEYS[7], queue = KEYS[8], limit = tonumber(ARGV[19]), lease_ms = lease_ms,
-  called_ms = tonumber(ARGV[20]), wait_ms = tonumber(ARGV[21]), channels = channels, now = now}
--- The caller's place in the queue: for whom, and since when.
-local place, came_us = table.concat({pod, attempt, name}, ' '), now_us - (queued_us or 0)
+local now, time = read_clock()
+local session_rules = {max_attempts = max_attempts, window_ms = window_ms, cooldown_ms = cooldown_ms}
+local circuit_rules = {half_open = half_open, quiet_ms = quiet_ms, lease_ms = lease_ms}
+local budget = {permits = permits, counter = in_use_key, queue = queue, limit = limit, lease_ms = lease_ms,
+  called_ms = called_ms, wait_ms = budget_wait_ms, channels = channels, now = now}
+-- The caller's place in the queue.
+local place = pod .. ' ' .. attempt .. ' ' .. name
 
 -- Whoever queues would have joined, had it come a moment later: what lands meanwhile is for it, however short that is
 -- fresh. To present the token once more would be a reuse.
@@ -66,155 +66,159 @@ local function landed_while_queued(landed_at)
   return queued_us ~= nil and passed_ms(landed_at, now) * 1000 < queued_us
 end
 
-local function begin()
-  -- In one call: each costs as much as a small command of its own.
-  local owner, last, is_recovering, counter = unpack(redis.call('MGET', lock, fence, recovering, budget.counter))
-  local record = read_hash(flight)
-  if record['gone:' .. attempt] then
-    return {'abandoned'}
+-- The answer to a flight that neither leads nor queues: it queues no longer, and a permit that was kept for it goes to
+-- the next.
+local function done(reply)
+  if queued_us then
+    leave_queue(budget, place)
   end
+  return reply
+end
 
-  -- The same attempt again: its first answer was lost on the way, and its function was never polled.
-  if record.attempt == attempt then
-    if record.state == 'landed' then
-      return {'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed}
-    end
-    if owner == record.owner then
-      redis.call('SET', lock, owner, 'PX', lease_ms)
-      keep_at_least(flight, lease_ms + memory_ms)
-      renew_permit(budget, owner)
-      renew_probe(circuit_key, record.fence, now, circuit_rules)
-      return {'lead', record.fence, record.before}
-    elseif not owner then
-      -- Its lease is over, and others were admitted meanwhile: it begins anew.
-      uncharge_attempt(attempts, record.charged)
-      undo_lead(flight, record, lease_ms)
-    end
-  end
-  local state = record.state
+-- In one call: each costs as much as a small command of its own.
+local owner, last, is_recovering, in_use_there = unpack(redis.call('MGET', lock, fence, recovering, in_use_key))
+local record = read_hash(flight)
+if record['gone:' .. attempt] then
+  return done({'abandoned'})
+end
 
-  -- First an outcome for me: it costs nobody anything.
-  local is_fresh = state == 'landed' and left_of(flight, record, 'fresh_until', now, tonumber(record.fresh_ms)) > 0
-  if state == 'landed' and record.claim == claim then
-    -- A success of an older fence than the one that was joined came late, after the joining: it is for who waits, too.
-    if is_fresh or (joined > 0 and (tonumber(record.fence) >= joined or record.class == 'success'))
-      or landed_while_queued(record.landed_at) then
-      return {'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed}
-    end
+-- The same attempt again: its first answer was lost on the way, and its function was never polled.
+if record.attempt == attempt then
+  if record.state == 'landed' then
+    return done({'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed})
   end
-  if record.last_claim == claim and ((joined > 0 and tonumber(record.last_fence) >= joined)
-    or landed_while_queued(record.last_landed_at)) then
-    -- A newcomer leads already, but this is what was waited for.
-    return {'landed', record.last_fence, record.last_attempt, passed_ms(record.last_landed_at, now), record.last_sealed}
+  if owner == record.owner then
+    redis.call('SET', lock, owner, 'PX', lease_ms)
+    keep_at_least(flight, lease_ms + memory_ms)
+    renew_permit(budget, owner)
+    renew_probe(circuit_key, record.fence, now, circuit_rules)
+    return {'lead', record.fence, record.before}
+  elseif not owner then
+    -- Its lease is over, and others were admitted meanwhile: it begins anew.
+    uncharge_attempt(attempts, record.charged)
+    undo_lead(flight, record, lease_ms)
   end
+end
+local state = record.state
 
-  -- Then whoever leads, with whatever claim: one presentation at a time. Registered in the same step, so there is no
-  -- gap between looking and waiting.
-  if owner then
+-- First an outcome for me: it costs nobody anything.
+local is_fresh = state == 'landed' and left_of(flight, record, 'fresh_until', now, tonumber(record.fresh_ms)) > 0
+if state == 'landed' and record.claim == claim then
+  -- A success of an older fence than the one that was joined came late, after the joining: it is for who waits, too.
+  if is_fresh or (joined > 0 and (tonumber(record.fence) >= joined or record.class == 'success'))
+    or landed_while_queued(record.landed_at) then
+    return done({'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed})
+  end
+end
+if record.last_claim == claim and ((joined > 0 and tonumber(record.last_fence) >= joined)
+  or landed_while_queued(record.last_landed_at)) then
+  -- A newcomer leads already, but this is what was waited for.
+  return done({'landed', record.last_fence, record.last_attempt, passed_ms(record.last_landed_at, now),
+    record.last_sealed})
+end
+
+-- Then whoever leads, with whatever claim: one presentation at a time. Registered in the same step, so there is no
+-- gap between looking and waiting.
+if owner then
+  redis.call('HSET', flight, 'waits:' .. pod, attempt)
+  keep_at_least(flight, wait_ms)
+  local left = redis.call('PTTL', lock)
+  if left > tonumber(record.lease_ms or left) then
+    -- The clock was set back: the lock would outlive a dead leader by as much.
+    left = tonumber(record.lease_ms)
+    redis.call('PEXPIRE', lock, left)
+  end
+  return done({'join', fence_of(owner), record.claim or '', 'living', left})
+end
+
+if state == 'leading' then
+  state = 'lost'
+  record.lost = (record.lost or 0) + 1
+  redis.call('HSET', flight, 'state', state, 'lost', record.lost)
+end
+
+local before = 'nothing'
+if state == 'lost' then
+  local left = math.max(0, retry_ms - passed_of(flight, record, 'started', now))
+  if left > 0 then
     redis.call('HSET', flight, 'waits:' .. pod, attempt)
     keep_at_least(flight, wait_ms)
-    local left = redis.call('PTTL', lock)
-    if left > tonumber(record.lease_ms or left) then
-      -- The clock was set back: the lock would outlive a dead leader by as much.
-      left = tonumber(record.lease_ms)
-      redis.call('PEXPIRE', lock, left)
-    end
-    return {'join', fence_of(owner), record.claim or '', 'living', left}
+    return done({'join', record.fence, record.claim, 'lost', left})
   end
-
-  if state == 'leading' then
-    state = 'lost'
-    record.lost = (record.lost or 0) + 1
-    redis.call('HSET', flight, 'state', state, 'lost', record.lost)
+  if uncertain == 'never' then
+    return done({'lost', record.fence})
   end
-
-  local before = 'nothing'
-  if state == 'lost' then
-    local left = math.max(0, retry_ms - passed_of(flight, record, 'started', now))
-    if left > 0 then
-      redis.call('HSET', flight, 'waits:' .. pod, attempt)
-      keep_at_least(flight, wait_ms)
-      return {'join', record.fence, record.claim, 'lost', left}
+  before = 'lost_leaders'
+elseif state == 'landed' then
+  if record.token == 'rotated' then
+    if is_fresh then
+      return done({'rejected', 'another_claim', left_ms(record.fresh_until, now, tonumber(record.fresh_ms))})
     end
-    if uncertain == 'never' then
-      return {'lost', record.fence}
-    end
+    before = 'rotated'
+  elseif record.token == 'unknown' and uncertain == 'never' then
+    return done({'lost', record.fence})
+  elseif record.token == 'untouched' and tonumber(record.lost or '0') > 0 then
+    -- Whoever took over asked nothing of the token: what became of it is as uncertain as before.
     before = 'lost_leaders'
-  elseif state == 'landed' then
-    if record.token == 'rotated' then
-      if is_fresh then
-        return {'rejected', 'another_claim', left_ms(record.fresh_until, now, tonumber(record.fresh_ms))}
-      end
-      before = 'rotated'
-    elseif record.token == 'unknown' and uncertain == 'never' then
-      return {'lost', record.fence}
-    elseif record.token == 'untouched' and tonumber(record.lost or '0') > 0 then
-      -- Whoever took over asked nothing of the token: what became of it is as uncertain as before.
-      before = 'lost_leaders'
-    end
   end
-
-  local recovering_ms
-  last, recovering_ms = last_fence(fence, recovering, {last, is_recovering}, seen, lease_ms)
-  if recovering_ms > 0 then
-    return {'rejected', 'recovering', recovering_ms}
-  end
-
-  -- The rules of admission, in the order of src/admission.rs. Nothing is taken before all of them have been asked.
-  if may_lead == 'no' then
-    return {'rejected', 'pod', 0}
-  end
-  local circuit = read_hash(circuit_key)
-  local passage, open_ms = judge_circuit(circuit_key, circuit, now, circuit_rules)
-  if not passage then
-    return {'rejected', 'circuit_open', open_ms}
-  end
-  local session = read_hash(attempts)
-  local refusal, refused_ms = judge_attempts(attempts, session, now, session_rules)
-  if refusal then
-    return {'rejected', refusal, refused_ms}
-  end
-  if queued_us then
-    came_us = came_at(budget, place, came_us)
-  end
-  local is_free, in_use, is_called = has_place(budget, counter, place, came_us, queued_us)
-  if not is_free then
-    if patience == 'none' then
-      return {'rejected', 'budget', fair_pause_ms}
-    end
-    return {'queued', queue_for_permit(budget, place, came_us)}
-  end
-
-  -- Every lock is taken with NX: where the reasoning above were wrong, two leaders still could not be.
-  local led = string.format('%.0f', last + 1)
-  owner = pod .. '/' .. led
-  if not redis.call('SET', lock, owner, 'NX', 'PX', lease_ms) then
-    return redis.error_reply('BUG begin: the lock was free a moment ago')
-  end
-  redis.call('SET', fence, led)
-  take_permit(budget, owner, place, in_use, is_called)
-  if passage == 'probe' then
-    take_probe(circuit_key, circuit, led, now, circuit_rules)
-  end
-  local charged = charge_attempt(attempts, session, now, session_rules)
-  if state == 'landed' then
-    if record.class == 'success' and passed_ms(record.landed_at, now) < wait_ms then
-      -- Somebody whose message was lost may still come for it.
-      redis.call('HSET', flight, 'last_claim', record.claim, 'last_fence', record.fence, 'last_attempt', record.attempt,
-        'last_landed_at', record.landed_at, 'last_sealed', record.sealed)
-    end
-    redis.call('HDEL', flight, 'class', 'token', 'sealed', 'landed_at', 'fresh_until', 'fresh_ms')
-  end
-  redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', led,
-    'started', now, 'lease_ms', lease_ms, 'before', before, 'lost', before == 'lost_leaders' and record.lost or 0,
-    'charged', charged)
-  redis.call('PEXPIRE', flight, lease_ms + memory_ms)
-  return {'lead', led, before}
 end
 
-local reply = begin()
-if queued_us and reply[1] ~= 'lead' and reply[1] ~= 'queued' then
-  -- It queues no longer; a permit that was kept for it goes to the next.
-  leave_queue(budget, place)
+local recovering_ms
+last, recovering_ms = last_fence(fence, recovering, {last, is_recovering}, seen, lease_ms)
+if recovering_ms > 0 then
+  return done({'rejected', 'recovering', recovering_ms})
 end
-return reply
+
+-- The rules of admission, in the order of src/admission.rs. Nothing is taken before all of them have been asked.
+if may_lead == 'no' then
+  return done({'rejected', 'pod', 0})
+end
+-- Mostly none of them is there: one look instead of three.
+local is_quiet = redis.call('EXISTS', circuit_key, attempts, queue) == 0
+local circuit = is_quiet and {} or read_hash(circuit_key)
+local passage, open_ms = judge_circuit(circuit_key, circuit, now, circuit_rules)
+if not passage then
+  return done({'rejected', 'circuit_open', open_ms})
+end
+local session = is_quiet and {} or read_hash(attempts)
+local refusal, refused_ms = judge_attempts(attempts, session, now, session_rules)
+if refusal then
+  return done({'rejected', refusal, refused_ms})
+end
+local came_us = time[1] * 1000000 + time[2] - (queued_us or 0)
+if queued_us then
+  came_us = came_at(budget, place, came_us)
+end
+local is_free, in_use, is_called = has_place(budget, in_use_there, place, came_us, queued_us, is_quiet)
+if not is_free then
+  if patience == 'none' then
+    return done({'rejected', 'budget', fair_pause_ms})
+  end
+  return {'queued', queue_for_permit(budget, place, came_us)}
+end
+
+-- Every lock is taken with NX: where the reasoning above were wrong, two leaders still could not be.
+local led, lease_text, started = whole(last + 1), whole(lease_ms), whole(now)
+owner = pod .. '/' .. led
+if not redis.call('SET', lock, owner, 'NX', 'PX', lease_text) then
+  return redis.error_reply('BUG begin: the lock was free a moment ago')
+end
+redis.call('SET', fence, led)
+take_permit(budget, owner, place, in_use, is_called)
+if passage == 'probe' then
+  take_probe(circuit_key, circuit, led, now, circuit_rules)
+end
+local charged = charge_attempt(attempts, session, now, session_rules)
+if state == 'landed' then
+  if record.class == 'success' and passed_ms(record.landed_at, now) < wait_ms then
+    -- Somebody whose message was lost may still come for it.
+    redis.call('HSET', flight, 'last_claim', record.claim, 'last_fence', record.fence, 'last_attempt', record.attempt,
+      'last_landed_at', record.landed_at, 'last_sealed', record.sealed)
+  end
+  redis.call('HDEL', flight, 'class', 'token', 'sealed', 'landed_at', 'fresh_until', 'fresh_ms')
+end
+redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', led,
+  'started', started, 'lease_ms', lease_text, 'before', before,
+  'lost', before == 'lost_leaders' and record.lost or '0', 'charged', charged)
+redis.call('PEXPIRE', flight, whole(lease_ms + memory_ms))
+return {'lead', led, before}

@@ -28,7 +28,7 @@ end
 
 -- Every command that writes comes after the one that ends what it wrote.
 local commands = {
-  {'TIME'}, {'GET', lock}, {'MGET', lock}, {'PTTL', lock}, {'HMGET', flight, 'state'}, {'HGETALL', flight},
+  {'TIME'}, {'EXISTS', lock}, {'GET', lock}, {'MGET', lock}, {'PTTL', lock}, {'HMGET', flight, 'state'}, {'HGETALL', flight},
   {'DEL', lock}, {'PEXPIRE', flight, 1000}, {'GET', fence}, {'PTTL', recovering}, {'HMGET', meta, 'protocol'},
   {'SET', lock, 'check', 'NX', 'PX', 1000}, {'HSET', flight, 'state', 'check'}, {'PEXPIRE', flight, 1000},
   {'HINCRBY', flight, 'failures', 1}, {'HGET', flight, 'state'}, {'HEXISTS', flight, 'state'},

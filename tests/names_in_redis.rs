@@ -67,13 +67,15 @@ fn fields() -> BTreeMap<&'static str, Names> {
     for path in [scripts("lua"), scripts("lua/lib")].concat() {
         for (key, field) in written(&text(&path)) {
             // Puts stamps right that others wrote.
-            if path == "lua/lib/clock.lua" && field == "field" {
+            if path == "lua/lib/hash.lua" && field == "field" {
                 continue;
             }
             let hash = match (path.as_str(), key.as_str()) {
                 (_, "flight") => "flight:<flight>",
-                ("lua/lib/attempts.lua", "key") => "attempts:<session>",
-                ("lua/lib/circuit.lua", "key") => "circuit",
+                ("lua/lib/attempts.lua" | "lua/lib/charge.lua", "key") | ("lua/lib/verdict.lua", "attempts") => {
+                    "attempts:<session>"
+                }
+                ("lua/lib/circuit.lua" | "lua/lib/verdict.lua", "key") => "circuit",
                 ("lua/meta.lua", "meta") => "meta",
                 _ => panic!("{path} writes {field} into {key}: which hash is that?"),
             };

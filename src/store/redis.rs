@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 mod agreement;
 mod alone;
+mod call;
 mod completer;
 mod inbox;
 mod keys;
@@ -27,6 +28,7 @@ mod waiters;
 
 use self::agreement::Agreement;
 use self::alone::Alone;
+use self::call::Call;
 use self::completer::{Completer, Landing};
 use self::inbox::Inbox;
 use self::keys::Keys;
@@ -66,6 +68,8 @@ pub(crate) struct RedisStore {
     /// Where the policy is to go on alone.
     alone: Option<Arc<Alone>>,
     completer: Arc<Completer>,
+    /// What begin is told of the configuration.
+    settings: Vec<u8>,
     jitter: Duration,
     closed: CancellationToken,
 }
@@ -141,6 +145,7 @@ impl RedisStore {
         let completer = Arc::new(Completer {
             pod: pod.to_owned(),
             config: Arc::clone(&config),
+            settings: rules::complete_settings(&config),
             keys: Arc::clone(&keys),
             scripts: Arc::clone(&scripts),
             lanes: Arc::clone(&lanes),
@@ -148,6 +153,7 @@ impl RedisStore {
         tokio::spawn(Arc::clone(&prober).run(closed.clone()));
         Ok(Self {
             pod: pod.to_owned(),
+            settings: rules::begin_settings(&config),
             config,
             counters,
             keys,
@@ -178,26 +184,21 @@ impl RedisStore {
         let mut ticket = self.waiters.ticket(flight);
         let asked = Instant::now();
 
-        let mut call = self.scripts.begin.prepare_invoke();
+        let mut call = Call::new(&self.scripts.begin, 9);
         call.key(self.keys.lock(&flight)).key(self.keys.flight(&flight));
         call.key(self.keys.fence()).key(self.keys.recovering());
         rules::all_keys(&mut call, &self.keys, &ask.identity.session);
         call.arg(&self.pod).arg(ask.attempt.to_string()).arg(&claim);
         call.arg(flight.to_string()).arg(self.keys.channels());
         call.arg(joined.unwrap_or(0)).arg(self.highest_fence.load(Ordering::Relaxed));
-        call.arg(ms(self.config.lease)).arg(ms(self.config.retry_lost_after()));
         call.arg(match self.config.uncertain {
             Uncertain::Retry => "retry",
             Uncertain::Never => "never",
         });
-        call.arg(ms(memory_of_lost(&self.config))).arg(ms(self.config.wait_timeout));
         call.arg(if terms.pod_refuses.is_none() { "yes" } else { "no" });
         call.arg(terms.queued_since.map_or(String::new(), |since| since.elapsed().as_micros().to_string()));
         call.arg(if terms.patience.is_zero() { "none" } else { "queue" });
-        rules::attempts(&mut call, &self.config);
-        rules::budget(&mut call, &self.config);
-        call.arg(ms(self.config.budget_wait));
-        call.arg(self.config.breaker.half_open_requests).arg(ms(quiet(&self.config)));
+        call.arg(&self.settings[..]);
         let reply = read_begin(Reply::new("begin", self.lanes.run(&call).await?))?;
 
         Ok(match reply {
@@ -275,7 +276,7 @@ impl RedisStore {
         if let Some(alone) = self.alone.as_ref().filter(|_| lease.is_alone) {
             return Ok(alone.renew(lease));
         }
-        let mut call = self.scripts.renew.prepare_invoke();
+        let mut call = Call::new(&self.scripts.renew, 8);
         call.key(self.keys.lock(&lease.flight)).key(self.keys.flight(&lease.flight));
         call.key(self.keys.fence()).key(self.keys.recovering());
         rules::budget_keys(&mut call, &self.keys);
@@ -368,7 +369,7 @@ impl RedisStore {
 
     async fn give_back(&self, ask: &Ask, fence: u64) -> Result<(), StoreError> {
         let Ask { identity, attempt } = ask;
-        let mut call = self.scripts.abandon.prepare_invoke();
+        let mut call = Call::new(&self.scripts.abandon, 7);
         call.key(self.keys.lock(&identity.flight)).key(self.keys.flight(&identity.flight));
         rules::all_keys(&mut call, &self.keys, &identity.session);
         call.arg(attempt.to_string()).arg(fence).arg(ms(self.config.lease));
@@ -382,7 +383,7 @@ impl RedisStore {
     }
 
     pub(crate) async fn circuit_state(&self) -> Result<CircuitState, StoreError> {
-        let mut call = self.scripts.circuit.prepare_invoke();
+        let mut call = Call::new(&self.scripts.circuit, 1);
         call.key(self.keys.circuit()).arg(ms(self.config.lease));
         read_circuit(Reply::new("circuit", self.lanes.run(&call).await?))
     }

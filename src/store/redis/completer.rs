@@ -8,12 +8,13 @@ use tokio::time::Instant;
 use tracing::{debug, warn};
 use uuid::Uuid;
 
+use super::call::Call;
 use super::keys::Keys;
 use super::lanes::Lanes;
 use super::outage::Held;
 use super::records::seal;
 use super::scripts::{CompleteReply, Reply, Scripts, read_complete, verdict_words};
-use super::{memory_of_lost, ms, owner, rules};
+use super::{ms, owner, rules};
 use crate::config::Config;
 use crate::outcome::{Outcome, Verdict};
 use crate::store::{Ask, Completion, Lease, StoreError};
@@ -22,6 +23,8 @@ use crate::token::Hash;
 pub(super) struct Completer {
     pub(super) pod: String,
     pub(super) config: Arc<Config>,
+    /// What complete is told of the configuration.
+    pub(super) settings: Vec<u8>,
     pub(super) keys: Arc<Keys>,
     pub(super) scripts: Arc<Scripts>,
     pub(super) lanes: Arc<Lanes>,
@@ -74,23 +77,19 @@ impl Completer {
     }
 
     pub(super) async fn complete(&self, landing: &Landing) -> Result<CompleteReply, StoreError> {
-        let config = &self.config;
-        let mut call = self.scripts.complete.prepare_invoke();
+        let mut call = Call::with_payload(&self.scripts.complete, 8, landing.sealed.len());
         call.key(self.keys.lock(&landing.flight)).key(self.keys.flight(&landing.flight)).key(self.keys.fence());
         rules::all_keys(&mut call, &self.keys, &landing.session);
         call.arg(owner(&self.pod, landing.fence)).arg(landing.attempt.to_string());
         call.arg(landing.claim.to_string()).arg(landing.fence).arg(landing.class).arg(landing.token);
-        let took = landing.answered.saturating_duration_since(landing.granted);
-        call.arg(ms(landing.answered.elapsed())).arg(ms(took)).arg(ms(config.store_timeout));
-        call.arg(ms(landing.fresh)).arg(landing.lives.map_or(String::new(), |lives| ms(lives).to_string()));
-        call.arg(ms(landing.kept));
-        call.arg(ms(config.wait_timeout)).arg(ms(memory_of_lost(config))).arg(ms(config.lease));
         call.arg(landing.flight.to_string()).arg(self.keys.channels()).arg(&landing.sealed);
         call.arg(landing.session.to_string()).arg(if landing.is_charged { "charged" } else { "free" });
         let (verdict, stay_away) = verdict_words(landing.verdict);
-        call.arg(verdict).arg(stay_away.map_or(String::new(), |pause| ms(pause).to_string()));
-        rules::circuit(&mut call, config);
-        rules::budget(&mut call, config);
+        call.arg(verdict).arg(landing.lives.map_or(String::new(), |lives| ms(lives).to_string()));
+        call.arg(stay_away.map_or(String::new(), |pause| ms(pause).to_string()));
+        let took = landing.answered.saturating_duration_since(landing.granted);
+        call.arg(rules::packed([ms(landing.answered.elapsed()), ms(took), ms(landing.fresh), ms(landing.kept)]));
+        call.arg(&self.settings[..]);
         read_complete(Reply::new("complete", self.lanes.run(&call).await?))
     }
 

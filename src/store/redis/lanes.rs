@@ -11,13 +11,11 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, Runtime};
 use redis::aio::MultiplexedConnection;
-use redis::{
-    AsyncConnectionConfig, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, Script, ScriptInvocation,
-    ServerErrorKind,
-};
+use redis::{AsyncConnectionConfig, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, Script, ServerErrorKind};
 use tokio::time::Instant;
 use tracing::debug;
 
+use super::call::Call;
 use super::outage::Outage;
 use crate::store::StoreError;
 
@@ -75,7 +73,7 @@ impl Lanes {
 
     /// Runs a script until it answers or the time for a call to the store is over. Every script is idempotent, so
     /// one that may have run already is run again.
-    pub(super) async fn run<T: FromRedisValue>(&self, script: &ScriptInvocation<'_>) -> Result<T, StoreError> {
+    pub(super) async fn run<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, StoreError> {
         let deadline = Instant::now() + self.timeout;
         let mut pauses = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(5))
@@ -85,7 +83,7 @@ impl Lanes {
             .build();
         loop {
             let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
-            let reason = match lane.run(script, &self.pool, deadline).await {
+            let reason = match lane.run(call, &self.pool, deadline).await {
                 Ok(reply) => return Ok(reply),
                 Err(Failed::Redis(error)) if !may_pass(&error) => {
                     return Err(StoreError::unanswered(error.to_string()));
@@ -140,12 +138,7 @@ enum Failed {
 }
 
 impl Lane {
-    async fn run<T: FromRedisValue>(
-        &self,
-        script: &ScriptInvocation<'_>,
-        pool: &Pool,
-        deadline: Instant,
-    ) -> Result<T, Failed> {
+    async fn run<T: FromRedisValue>(&self, call: &Call<'_>, pool: &Pool, deadline: Instant) -> Result<T, Failed> {
         let (mut connection, generation) = match self.connection() {
             (Some(connection), generation) => (connection, generation),
             (None, generation) => tokio::time::timeout_at(deadline, self.replace(pool, generation))
@@ -153,7 +146,7 @@ impl Lane {
                 .map_err(|_| Failed::Silent)?
                 .map_err(Failed::Redis)?,
         };
-        let failed = match tokio::time::timeout_at(deadline, script.invoke_async(&mut connection)).await {
+        let failed = match tokio::time::timeout_at(deadline, call.send(&mut connection)).await {
             Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(error)) => Failed::Redis(error),
             Err(_) => Failed::Silent,

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
+use super::call::Call;
 use super::inbox::Inbox;
 use super::keys::Keys;
 use super::lanes::Lanes;
@@ -79,7 +80,7 @@ impl Looker {
     }
 
     async fn reap(&self) {
-        let mut call = self.scripts.reap.prepare_invoke();
+        let mut call = Call::new(&self.scripts.reap, 3);
         rules::budget_keys(&mut call, &self.keys);
         call.arg(ms(self.config.lease));
         rules::budget(&mut call, &self.config);
@@ -102,9 +103,12 @@ impl Looker {
 
     async fn look(&self, leaders: &[(Hash, u64)]) -> Result<(), StoreError> {
         self.counters.looks.add_one();
-        let mut call = self.scripts.look.prepare_invoke();
-        for (flight, fence) in leaders {
-            call.key(self.keys.lock(flight)).arg(*fence);
+        let mut call = Call::new(&self.scripts.look, leaders.len());
+        for (flight, _) in leaders {
+            call.key(self.keys.lock(flight));
+        }
+        for (_, fence) in leaders {
+            call.arg(*fence);
         }
         let reply = Reply::new("look", self.lanes.run(&call).await?);
 

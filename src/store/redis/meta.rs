@@ -7,6 +7,7 @@ use redis::RedisError;
 use sha2::{Digest, Sha256};
 use tracing::warn;
 
+use super::call::Call;
 use super::keys::Keys;
 use super::lanes::Lanes;
 use super::rules;
@@ -51,7 +52,7 @@ impl Entrance {
     pub(super) async fn check(&self, lanes: &Lanes, scripts: &Scripts, pod: &str) -> Result<u64, ConnectError> {
         // A flight that no token has: its name is no hash of one.
         let probe = Hash::of_probe(pod);
-        let mut call = scripts.check.prepare_invoke();
+        let mut call = Call::new(&scripts.check, 11);
         call.key(self.keys.lock(&probe)).key(self.keys.flight(&probe)).key(self.keys.fence());
         call.key(self.keys.recovering()).key(self.keys.meta()).key(self.keys.probe_queue(&probe));
         rules::all_keys(&mut call, &self.keys, &probe);
@@ -80,7 +81,7 @@ impl Entrance {
         let protocol = PROTOCOL.to_string();
         let pepper = config.pepper.as_ref().map_or("none".to_owned(), check_value);
         let upstream = config.upstream.as_deref().map_or(String::new(), fingerprint);
-        let mut call = scripts.meta.prepare_invoke();
+        let mut call = Call::new(&scripts.meta, 1);
         call.key(self.keys.meta()).arg(&protocol).arg(&pepper).arg(&upstream);
         let reply = Reply::new("meta", lanes.run(&call).await.map_err(|error| self.failed(&error.reason))?);
         let failed = |error: StoreError| self.failed(&error.reason);

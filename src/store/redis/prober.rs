@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::alone::Alone;
+use super::call::Call;
 use super::keys::Keys;
 use super::lanes::Lanes;
 use super::ms;
@@ -55,7 +56,7 @@ impl Prober {
 
     /// Tries whether Redis lets in what writes.
     pub(super) async fn probe(&self) -> Result<(), StoreError> {
-        let mut call = self.scripts.probe.prepare_invoke();
+        let mut call = Call::new(&self.scripts.probe, 2);
         call.key(self.keys.fence()).key(self.keys.recovering());
         let given = self.alone.as_ref().map_or(0, |alone| alone.last_fence());
         call.arg(self.highest_fence.load(Ordering::Relaxed)).arg(given).arg(ms(self.config.lease));

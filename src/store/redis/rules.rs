@@ -1,38 +1,64 @@
 //! What the scripts are told of the rules of admission: the keys they go by, and the settings, in the order that
 //! every script has them in.
 
-use redis::ScriptInvocation;
-
+use super::call::Call;
 use super::keys::Keys;
-use super::ms;
+use super::{memory_of_lost, ms};
 use crate::admission::circuit::quiet;
 use crate::config::Config;
 use crate::token::Hash;
 
 /// `permits`, `budget`, `queue`.
-pub(super) fn budget_keys(call: &mut ScriptInvocation<'_>, keys: &Keys) {
+pub(super) fn budget_keys(call: &mut Call<'_>, keys: &Keys) {
     call.key(keys.permits()).key(keys.budget()).key(keys.queue());
 }
 
 /// `attempts`, `permits`, `budget`, `queue`, `circuit`.
-pub(super) fn all_keys(call: &mut ScriptInvocation<'_>, keys: &Keys, session: &Hash) {
+pub(super) fn all_keys(call: &mut Call<'_>, keys: &Keys, session: &Hash) {
     call.key(keys.attempts(session));
     budget_keys(call, keys);
     call.key(keys.circuit());
 }
 
 /// `limit`, `called_ms`.
-pub(super) fn budget(call: &mut ScriptInvocation<'_>, config: &Config) {
+pub(super) fn budget(call: &mut Call<'_>, config: &Config) {
     call.arg(config.max_concurrent_refreshes).arg(ms(config.called_for()));
 }
 
-/// `max_attempts`, `window_ms`, `cooldown_ms`.
-pub(super) fn attempts(call: &mut ScriptInvocation<'_>, config: &Config) {
-    call.arg(config.max_refresh_attempts);
-    call.arg(ms(config.refresh_attempt_window)).arg(ms(config.refresh_cooldown_period));
+/// The SETTINGs of `begin.lua`, in their order.
+pub(super) fn begin_settings(config: &Config) -> Vec<u8> {
+    packed([
+        ms(config.lease),
+        ms(config.retry_lost_after()),
+        ms(memory_of_lost(config)),
+        ms(config.wait_timeout),
+        config.max_refresh_attempts.into(),
+        ms(config.refresh_attempt_window),
+        ms(config.refresh_cooldown_period),
+        config.max_concurrent_refreshes.into(),
+        ms(config.called_for()),
+        ms(config.budget_wait),
+        config.breaker.half_open_requests.into(),
+        ms(quiet(config)),
+    ])
 }
 
-/// `max_failures`, `open_ms`, `quiet_ms`.
-pub(super) fn circuit(call: &mut ScriptInvocation<'_>, config: &Config) {
-    call.arg(config.breaker.max_failures).arg(ms(config.breaker.open_duration)).arg(ms(quiet(config)));
+/// The SETTINGs of `complete.lua`, in their order.
+pub(super) fn complete_settings(config: &Config) -> Vec<u8> {
+    packed([
+        ms(config.store_timeout),
+        ms(config.wait_timeout),
+        ms(memory_of_lost(config)),
+        ms(config.lease),
+        config.breaker.max_failures.into(),
+        ms(config.breaker.open_duration),
+        ms(quiet(config)),
+        config.max_concurrent_refreshes.into(),
+        ms(config.called_for()),
+    ])
+}
+
+/// Numbers in one argument, as the scripts unpack them.
+pub(super) fn packed<const COUNT: usize>(numbers: [u64; COUNT]) -> Vec<u8> {
+    numbers.map(u64::to_be_bytes).concat()
 }

@@ -41,16 +41,20 @@ impl Default for Scripts {
             begin: script!(
                 "#!lua",
                 "lib/clock.lua",
+                "lib/hash.lua",
                 "lib/flight.lua",
                 "lib/fence.lua",
+                "lib/charge.lua",
                 "lib/attempts.lua",
                 "lib/budget.lua",
+                "lib/queue.lua",
                 "lib/circuit.lua",
                 "begin.lua"
             ),
             renew: script!(
                 "#!lua flags=allow-oom",
                 "lib/clock.lua",
+                "lib/hash.lua",
                 "lib/flight.lua",
                 "lib/fence.lua",
                 "lib/budget.lua",
@@ -60,24 +64,34 @@ impl Default for Scripts {
             complete: script!(
                 "#!lua flags=allow-oom",
                 "lib/clock.lua",
-                "lib/flight.lua",
-                "lib/attempts.lua",
+                "lib/hash.lua",
+                "lib/waiting.lua",
+                "lib/charge.lua",
                 "lib/budget.lua",
-                "lib/circuit.lua",
+                "lib/verdict.lua",
                 "complete.lua"
             ),
             abandon: script!(
                 "#!lua flags=allow-oom",
                 "lib/clock.lua",
+                "lib/hash.lua",
                 "lib/flight.lua",
-                "lib/attempts.lua",
+                "lib/waiting.lua",
+                "lib/charge.lua",
                 "lib/budget.lua",
-                "lib/circuit.lua",
+                "lib/queue.lua",
                 "abandon.lua"
             ),
             look: script!("#!lua flags=no-writes,allow-oom", "look.lua"),
-            reap: script!("#!lua flags=allow-oom", "lib/clock.lua", "lib/budget.lua", "reap.lua"),
-            circuit: script!("#!lua flags=no-writes,allow-oom", "lib/clock.lua", "lib/circuit.lua", "circuit.lua"),
+            reap: script!(
+                "#!lua flags=allow-oom",
+                "lib/clock.lua",
+                "lib/hash.lua",
+                "lib/budget.lua",
+                "lib/queue.lua",
+                "reap.lua"
+            ),
+            circuit: script!("#!lua flags=no-writes,allow-oom", "lib/clock.lua", "lib/hash.lua", "circuit.lua"),
             meta: script!("#!lua", "meta.lua"),
             // No first line of its own: servers before 7.0 do not know it, and are to be told that they are old.
             check: script!("", "check.lua"),

@@ -4,6 +4,9 @@
 use std::time::Duration;
 
 use self::alone::{Alone, NAME, ONE, OTHER, TEXTS, THREE, TWO, Text, With, ms_in, of_other, plural};
+use super::super::rules;
+use crate::admission::circuit::quiet;
+use crate::config::Config;
 
 mod alone;
 
@@ -23,15 +26,57 @@ fn heads_agree_with_what_their_scripts_assert() {
     }
 }
 
+/// Where a script unpacks other numbers than its pod packs, every limit would be another's.
+#[test]
+fn settings_are_packed_as_the_heads_name_them() {
+    let config = Config::default();
+    for (name, packed) in [("begin", rules::begin_settings(&config)), ("complete", rules::complete_settings(&config))] {
+        let text = Text::of(name);
+        let names = text.names("SETTING");
+        assert_eq!(packed.len(), 8 * names.len(), "{name}");
+        let unpacked = text.lua.lines().collect::<String>();
+        let format = format!("struct.unpack('>{}', settings)", "I8".repeat(names.len()));
+        let locals = unpacked.split(&format).next().and_then(|before| before.rsplit("local ").next()).expect("locals");
+        let locals: Vec<&str> = locals.trim_end_matches([' ', '=']).split(',').map(str::trim).collect();
+        assert_eq!(locals, names, "{name}");
+        for (name, number) in names.iter().zip(packed.as_chunks::<8>().0) {
+            assert_eq!(u64::from_be_bytes(*number), told(name, &config), "{name}");
+        }
+    }
+}
+
+/// A setting, by its name in a head.
+fn told(name: &str, config: &Config) -> u64 {
+    let span = match name {
+        "lease_ms" => config.lease,
+        "retry_ms" => config.retry_lost_after(),
+        "memory_ms" => config.uncertain_memory,
+        "wait_ms" => config.wait_timeout,
+        "window_ms" => config.refresh_attempt_window,
+        "cooldown_ms" => config.refresh_cooldown_period,
+        "called_ms" | "late_ms" => config.store_timeout,
+        "budget_wait_ms" => config.budget_wait,
+        "open_ms" => config.breaker.open_duration,
+        "quiet_ms" => quiet(config),
+        "max_attempts" => return config.max_refresh_attempts.into(),
+        "limit" => return config.max_concurrent_refreshes.into(),
+        "half_open" => return config.breaker.half_open_requests.into(),
+        "max_failures" => return config.breaker.max_failures.into(),
+        other => panic!("what is {other}?"),
+    };
+    span.as_millis() as u64
+}
+
 #[tokio::test]
 async fn wrong_counts_are_refused() {
     let alone = Alone::new().await;
     let words = |count: usize| vec!["1".to_owned(); count];
+    let arguments_of = |count: usize| vec![b"1".to_vec(); count];
     for text in TEXTS {
         let (keys, arguments) = (text.names("KEYS").len(), text.names("ARGV").len());
         let wrong = [(keys - 1, arguments), (keys + 1, arguments), (keys, arguments - 1), (keys, arguments + 1)];
         for (keys, arguments) in wrong {
-            let error = alone.invoke(&text, &words(keys), &words(arguments)).await.expect_err("a wrong count");
+            let error = alone.invoke(&text, &words(keys), &arguments_of(arguments)).await.expect_err("a wrong count");
             assert!(error.to_string().contains(&format!("{}: ", text.name)), "{error}");
         }
     }
@@ -162,7 +207,7 @@ async fn scripts_that_a_server_has_forgotten_are_sent_again() {
         alone.redis.cli(&["SCRIPT", "FLUSH"]).await;
         if name == "look" {
             let keys = [format!("rc:{{alone}}:lock:{NAME}")];
-            alone.invoke(Text::of(name), &keys, &["1".to_owned()]).await.expect("a reply");
+            alone.invoke(Text::of(name), &keys, &[b"1".to_vec()]).await.expect("a reply");
         } else {
             alone.call(name, &[]).await;
         }
@@ -187,7 +232,7 @@ async fn above_maxmemory_nothing_is_begun_and_everything_is_ended() {
 
     assert_eq!(alone.call("circuit", &[]).await[0], "closed");
     let keys = [format!("rc:{{alone}}:lock:{NAME}")];
-    alone.invoke(Text::of("look"), &keys, &["1".to_owned()]).await.expect("a reply");
+    alone.invoke(Text::of("look"), &keys, &[b"1".to_vec()]).await.expect("a reply");
     assert_eq!(alone.call("reap", &[("limit", "2")]).await[0], "reaped");
     assert_eq!(alone.call("renew", &[]).await[0], "renewed");
     assert_eq!(alone.call("complete", &[("stay_away_ms", "500"), ("verdict", "session_limited")]).await[0], "landed");

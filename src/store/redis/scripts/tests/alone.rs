@@ -39,7 +39,8 @@ impl Text {
         self.lua.lines().take_while(|line| line.starts_with("--"))
     }
 
-    /// The names in the head of `KEYS` or `ARGV`, in the order of their numbers, which leave nothing out.
+    /// The names in the head of `KEYS` or `ARGV`, or of the numbers of a packed argument, in the order of their numbers,
+    /// which leave nothing out.
     pub(super) fn names(&self, what: &str) -> Vec<&'static str> {
         let mut names = Vec::new();
         for line in self.head() {
@@ -178,7 +179,16 @@ impl Alone {
             given.unwrap_or_else(|| panic!("{}: what is {name}?", text.name)).1.to_owned()
         };
         let keys: Vec<String> = text.names("KEYS").iter().map(|key| self.key(key, &value)).collect();
-        let arguments: Vec<String> = text.names("ARGV").iter().map(|argument| value(argument)).collect();
+        let packed = |what: &str| -> Vec<u8> {
+            let number = |name: &&str| value(name).parse::<u64>().expect("a number").to_be_bytes();
+            text.names(what).iter().flat_map(number).collect()
+        };
+        let argument = |name: &&str| match *name {
+            "settings" => packed("SETTING"),
+            "times" => packed("TIME"),
+            name => value(name).into_bytes(),
+        };
+        let arguments: Vec<Vec<u8>> = text.names("ARGV").iter().map(argument).collect();
         let reply = self.invoke(text, &keys, &arguments).await?;
         self.said.borrow_mut().entry(text.name).or_default().insert(reply[0].clone());
         for key in self.redis.keys("*").await {
@@ -211,7 +221,7 @@ impl Alone {
         &self,
         text: &Text,
         keys: &[String],
-        arguments: &[String],
+        arguments: &[Vec<u8>],
     ) -> redis::RedisResult<Vec<String>> {
         static SCRIPTS: LazyLock<Scripts> = LazyLock::new(Scripts::default);
         let mut call = text.script(&SCRIPTS).prepare_invoke();

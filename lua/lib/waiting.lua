@@ -1,0 +1,32 @@
+-- Who waits for a flight.
+
+-- The fields by which pods wait, nil where none does; and whether an attempt was marked as gone.
+local function waits_and_marks(record)
+  local waits, is_marked
+  for field in pairs(record) do
+    -- All others are single words.
+    if string.find(field, ':', 1, true) then
+      if string.sub(field, 1, 6) == 'waits:' then
+        waits = waits or {}
+        waits[#waits + 1] = field
+      else
+        is_marked = true
+      end
+    end
+  end
+  return waits, is_marked
+end
+
+-- Tells every pod that waits for a flight, once, and forgets who waited.
+--
+-- Last of all that is written, and by pcall: a channel that the ACL forbids must not undo what was decided.
+-- The channels are in the slot of the keys, but not among them: who waits is known only here.
+local function tell_waiting(flight, waits, channels, message)
+  if not waits then
+    return
+  end
+  redis.call('HDEL', flight, unpack(waits))
+  for _, field in ipairs(waits) do
+    redis.pcall('PUBLISH', channels .. string.sub(field, 7), message)
+  end
+end
