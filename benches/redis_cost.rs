@@ -27,6 +27,90 @@ fn next_token() -> String {
 const COMPARE_AND_DELETE: &str =
     "if redis.call('GET', KEYS[1]) == ARGV[1] then return redis.call('DEL', KEYS[1]) else return 0 end";
 
+/// What Redis does for the least that a led refresh could be in Lua: two scripts that are told as much, make the same
+/// calls, and decide nothing.
+struct Floor {
+    begin: redis::Script,
+    complete: redis::Script,
+}
+
+const CALLS_OF_BEGIN: &str = "\
+local lock, flight, fence, recovering, attempts, permits, budget, queue, circuit = unpack(KEYS)
+local pod, attempt, claim, owner = unpack(ARGV)
+redis.call('TIME')
+redis.call('MGET', lock, fence, recovering, budget)
+redis.call('HGETALL', flight)
+redis.call('EXISTS', circuit, attempts, queue)
+redis.call('SET', lock, owner, 'NX', 'PX', '60000')
+redis.call('SET', fence, '12345')
+redis.call('ZADD', permits, '4102444800000', owner)
+redis.call('SET', budget, '1', 'PXAT', '4102444800000')
+redis.call('PEXPIREAT', permits, '4102444800000')
+redis.call('HSET', attempts, 'attempts', '1', 'window_start', '4102444800000', 'last_attempt', '4102444800000')
+redis.call('PEXPIRE', attempts, '300000')
+redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', '12345',
+  'started', '4102444800000', 'lease_ms', '60000', 'before', 'nothing', 'lost', '0', 'charged', '4102444800000')
+redis.call('PEXPIRE', flight, '3660000')
+return {'lead', '12345', 'nothing'}";
+
+const CALLS_OF_COMPLETE: &str = "\
+local lock, flight, fence, attempts, permits, budget, queue, circuit = unpack(KEYS)
+local owner, attempt, claim, sealed = unpack(ARGV)
+redis.call('TIME')
+redis.call('GET', lock)
+redis.call('HGETALL', flight)
+redis.call('EXISTS', circuit, queue)
+redis.call('ZREM', permits, owner)
+redis.call('DECR', budget)
+redis.call('DEL', budget)
+redis.call('DEL', lock)
+redis.call('HSET', flight, 'state', 'landed', 'class', 'success', 'token', 'rotated', 'landed_at', '4102444800000',
+  'fresh_until', '4102444800000', 'fresh_ms', '30000', 'sealed', sealed, 'success_of', attempt)
+redis.call('PEXPIRE', flight, '65000')
+return {'landed'}";
+
+impl Floor {
+    fn of_calls() -> Self {
+        Self {
+            begin: redis::Script::new(&format!("#!lua\n{CALLS_OF_BEGIN}")),
+            complete: redis::Script::new(&format!("#!lua\n{CALLS_OF_COMPLETE}")),
+        }
+    }
+
+    fn empty() -> Self {
+        let nothing = |name| redis::Script::new(&format!("#!lua\nreturn {{'{name}'}}"));
+        Self { begin: nothing("lead"), complete: nothing("landed") }
+    }
+
+    async fn run(&self, connection: &mut MultiplexedConnection, namespace: &str, times: usize) {
+        let tag = format!("rc:{{{namespace}-floor}}:");
+        let (pod, attempt) = ("9b2f1d0c4f1c4f0e9d3d7c2b1a0f9e8d", "00000000-0000-4000-8000-000000000001");
+        let owner = format!("{pod}/12345");
+        let sealed = vec![b'x'; ANSWER_BYTES + 120];
+        for _ in 0..times {
+            // As long as the hashes, and as different.
+            let name = format!("{:0>64}", next_token());
+            let key = |kind: &str| format!("{tag}{kind}:{name}");
+            let of_fleet = |kind: &str| format!("{tag}{kind}");
+            let rules = [of_fleet("permits"), of_fleet("budget"), of_fleet("queue"), of_fleet("circuit")];
+
+            let mut begin = self.begin.prepare_invoke();
+            begin.key(key("lock")).key(key("flight")).key(of_fleet("fence")).key(of_fleet("recovering"));
+            begin.key(key("attempts")).key(&rules);
+            begin.arg(pod).arg(attempt).arg(&name).arg(&owner).arg(&name).arg(of_fleet("pod:"));
+            begin.arg(0).arg(12345).arg("retry").arg("yes").arg("").arg(&[0u8; 96][..]);
+            begin.invoke_async::<Vec<String>>(connection).await.expect("begun");
+
+            let mut complete = self.complete.prepare_invoke();
+            complete.key(key("lock")).key(key("flight")).key(of_fleet("fence")).key(key("attempts")).key(&rules);
+            complete.arg(&owner).arg(attempt).arg(&name).arg(&sealed).arg("success").arg("rotated").arg(&name);
+            complete.arg(of_fleet("pod:")).arg(12345).arg(&name).arg("charged").arg("healthy").arg("3600000");
+            complete.arg("").arg(&[0u8; 32][..]).arg(&[0u8; 72][..]);
+            complete.invoke_async::<Vec<String>>(connection).await.expect("completed");
+        }
+    }
+}
+
 /// A lock by hand, taken and released.
 async fn by_hand(connection: &mut MultiplexedConnection, unlock: &redis::Script, times: usize) {
     for _ in 0..times {
@@ -128,7 +212,12 @@ async fn run() {
     let other = connect(&redis, &config).await;
     led(&pod, times).await;
     by_hand(&mut connection, &unlock, times).await;
+    let floors = [Floor::empty(), Floor::of_calls()];
+    for floor in &floors {
+        floor.run(&mut connection, &config.namespace, times).await;
+    }
 
+    let mut floor_times = [vec![], vec![]];
     let (mut set, mut hand, mut both, mut late, mut calls) = (vec![], vec![], vec![], vec![], String::new());
     let (mut inner, mut commands) = (0.0, 0.0);
     for _ in 0..rounds {
@@ -142,6 +231,11 @@ async fn run() {
         commands = stats.of("evalsha").calls as f64 / times as f64;
         inner = stats.inner_calls() as f64 / times as f64;
         calls = stats.told_per(times as u64);
+
+        for (floor, floor_times) in floors.iter().zip(&mut floor_times) {
+            let stats = counted(&redis, floor.run(&mut connection, &config.namespace, times)).await;
+            floor_times.push(stats.of("evalsha").usec as f64 / times as f64);
+        }
 
         let first = NEXT.load(Ordering::Relaxed);
         led(&pod, times).await;
@@ -158,6 +252,13 @@ async fn run() {
     report.row(Row::new("by hand: SET NX PX and compare-and-delete", median(&hand), "us").beside("SET NX PX", set));
     let row = Row::new("led refresh, begin and complete together", median(&both), "us").beside("SET NX PX", set);
     report.row(row.ratio_at_most(20.0));
+    let [empty, same_calls] = floor_times.map(|times| median(&times));
+    report.row(Row::new("two scripts that are told as much and do nothing", empty, "us").beside("SET NX PX", set));
+    report.row(
+        Row::new("the same that make the same calls and decide nothing", same_calls, "us").beside("SET NX PX", set),
+    );
+    let row = Row::new("led refresh, begin and complete together", median(&both), "us");
+    report.row(row.beside("the same calls without deciding", same_calls));
     report.row(Row::new("led refresh: commands", commands, "commands").at_most(2.0));
     report.row(Row::new("led refresh: calls inside both scripts", inner, "calls"));
     report.note(format!("a led refresh calls inside: {calls}"));

@@ -4,6 +4,7 @@
 //! for when their leases should end; while there is none, every second; and at once when it stands again, because what
 //! came in between is lost without a word.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, ConnectionInfo, PushInfo, PushKind, RedisError, Value};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
@@ -43,7 +44,8 @@ const ASK_EVERY: Duration = Duration::from_secs(10);
 pub(super) struct Subscription {
     /// Closes the connection when dropped.
     connection: MultiplexedConnection,
-    pushes: mpsc::UnboundedReceiver<PushInfo>,
+    /// Told when there will be no more messages.
+    over: Arc<Notify>,
 }
 
 impl Inbox {
@@ -52,25 +54,40 @@ impl Inbox {
         Client::open(info.set_redis_settings(redis))
     }
 
-    pub(super) async fn subscribe(&self) -> Result<Subscription, RedisError> {
-        let (sender, pushes) = mpsc::unbounded_channel();
+    pub(super) async fn subscribe(self: &Arc<Self>) -> Result<Subscription, RedisError> {
+        let over = Arc::new(Notify::new());
+        let (inbox, ends) = (Arc::clone(self), Arc::clone(&over));
+        // Where the connection is read, not in a task of its own: that would be one more hop for everybody who waits.
+        let on_push = move |push: PushInfo| {
+            match push.kind {
+                PushKind::Message => {
+                    if let [Value::BulkString(_), Value::BulkString(message)] = push.data.as_slice() {
+                        inbox.deliver(message);
+                    }
+                }
+                // An ACL change takes the channel away without closing the connection.
+                PushKind::Disconnection | PushKind::Unsubscribe => ends.notify_one(),
+                _ => {}
+            }
+            Ok::<(), Infallible>(())
+        };
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(self.timeout))
             .set_response_timeout(Some(self.timeout))
-            .set_push_sender(sender);
+            .set_push_sender(on_push);
         let mut connection = self.client.get_multiplexed_async_connection_with_config(&config).await?;
         name_connection(&mut connection, &self.client_name).await?;
         connection.subscribe(&self.channel).await?;
         self.subscribed.store(true, Ordering::Release);
-        Ok(Subscription { connection, pushes })
+        Ok(Subscription { connection, over })
     }
 
-    /// Reads the messages, and makes the subscription again whenever it ends.
+    /// Makes the subscription again whenever it ends.
     pub(super) async fn run(self: Arc<Self>, first: Subscription, closed: CancellationToken) {
         let mut subscription = first;
         loop {
             tokio::select! {
-                () = self.read(&mut subscription) => {}
+                () = Self::ended(&mut subscription) => {}
                 () = closed.cancelled() => return,
             }
             self.subscribed.store(false, Ordering::Release);
@@ -85,7 +102,7 @@ impl Inbox {
         }
     }
 
-    async fn subscribe_again(&self) -> Subscription {
+    async fn subscribe_again(self: &Arc<Self>) -> Subscription {
         let mut pauses = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(20))
             .with_max_delay(Duration::from_secs(1))
@@ -109,30 +126,18 @@ impl Inbox {
         }
     }
 
-    /// Ends when the connection does.
-    async fn read(&self, subscription: &mut Subscription) {
-        let Subscription { connection, pushes } = subscription;
+    /// Returns when there will be no more messages.
+    async fn ended(subscription: &mut Subscription) {
+        let Subscription { connection, over } = subscription;
         loop {
-            let push = tokio::select! {
-                push = pushes.recv() => push,
-                () = tokio::time::sleep(ASK_EVERY) => match redis::cmd("PING").query_async::<()>(connection).await {
-                    Ok(()) => continue,
-                    Err(error) => {
+            tokio::select! {
+                () = over.notified() => return,
+                () = tokio::time::sleep(ASK_EVERY) => {
+                    if let Err(error) = redis::cmd("PING").query_async::<()>(connection).await {
                         warn!(%error, "the subscription's connection is dead");
                         return;
                     }
-                },
-            };
-            let Some(push) = push else { return };
-            match push.kind {
-                PushKind::Message => {
-                    if let [Value::BulkString(_), Value::BulkString(message)] = push.data.as_slice() {
-                        self.deliver(message);
-                    }
                 }
-                // An ACL change takes the channel away without closing the connection.
-                PushKind::Disconnection | PushKind::Unsubscribe => return,
-                _ => {}
             }
         }
     }
