@@ -25,7 +25,7 @@ use crate::request::Refresh;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 use crate::store::{Ask, Begun, Joined, Landed, LeaderSeen, Queued, Store, StoreError};
-use crate::token::Identity;
+use crate::token::Request;
 
 #[cfg(test)]
 mod origin;
@@ -224,16 +224,17 @@ impl RefreshCoordinator {
     {
         let inner = &self.inner;
         inner.counters.callers.add_one();
-        let identity = Identity::of(refresh, inner.config.pepper.as_ref()).inspect_err(|_| {
+        let request = Request::checked(refresh).inspect_err(|_| {
             inner.counters.refused_invalid.add_one();
         })?;
         if inner.closing.is_cancelled() {
             inner.counters.refused_closing.add_one();
             return Err(closing().into());
         }
-        match inner.flights.enter(&identity, arrived + inner.config.wait_timeout) {
+        match inner.flights.enter(request.key(), arrived + inner.config.wait_timeout) {
             Entered::New(flight) => {
                 let landing = Landing::new(Arc::clone(&inner.flights), Arc::clone(&flight));
+                let identity = inner.store.identity(request, inner.config.pepper.as_ref());
                 let ask = Ask { identity, attempt: Uuid::new_v4() };
                 inner.tasks.spawn(fly(Arc::clone(inner), landing, ask, call));
                 Ok((flight, true))

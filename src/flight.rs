@@ -14,16 +14,16 @@ use tokio::time::Instant;
 use crate::config::Config;
 use crate::error::RefreshError;
 use crate::outcome::{Outcome, ProviderFailure};
-use crate::token::{Hash, Identity};
+use crate::token::{Hash, Scatter};
 
-/// All flights of this pod, by token and claim.
+/// All flights of this pod, by the key of their requests: token and claim.
 #[derive(Debug, Default)]
-pub(crate) struct Flights(DashMap<(Hash, Hash), Arc<Flight>>);
+pub(crate) struct Flights(DashMap<Hash, Arc<Flight>, Scatter>);
 
 /// One refresh of one token, as the callers of this pod see it.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    key: (Hash, Hash),
+    key: Hash,
     ending: OnceLock<Ending>,
     ended: Notify,
     /// When the last of its callers stops waiting.
@@ -65,8 +65,7 @@ pub(crate) enum Entered {
 }
 
 impl Flights {
-    pub(crate) fn enter(&self, identity: &Identity, deadline: Instant) -> Entered {
-        let key = (identity.flight, identity.claim);
+    pub(crate) fn enter(&self, key: Hash, deadline: Instant) -> Entered {
         match self.0.entry(key) {
             Entry::Occupied(flight) if flight.get().wait_until(deadline) => Entered::Joined(Arc::clone(flight.get())),
             Entry::Occupied(mut over) => {
@@ -93,7 +92,7 @@ impl Flights {
 }
 
 impl Flight {
-    fn new(key: (Hash, Hash), deadline: Instant) -> Arc<Self> {
+    fn new(key: Hash, deadline: Instant) -> Arc<Self> {
         Arc::new(Self {
             key,
             ending: OnceLock::new(),

@@ -14,7 +14,7 @@ use crate::admission::Terms;
 use crate::admission::circuit::CircuitState;
 use crate::error::Refusal;
 use crate::outcome::{Outcome, Verdict};
-use crate::token::{Hash, Identity};
+use crate::token::{Hash, Identity, Request, Secret};
 
 #[cfg(test)]
 mod attacks;
@@ -197,6 +197,14 @@ impl StoreError {
 
 // What Redis takes is boxed: its futures are large, and every flight in memory would be as large, and moved about.
 impl Store {
+    /// What the request is called here.
+    pub(crate) fn identity(&self, request: Request, pepper: Option<&Secret>) -> Identity {
+        match self {
+            Self::Memory(_) => request.in_process(pepper),
+            Self::Redis(_) => request.in_fleet(pepper),
+        }
+    }
+
     /// Asks, in one atomic step, what a flight is to do. `joined` is the fence it joined before, if it did.
     pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
         match self {

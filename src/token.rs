@@ -1,14 +1,17 @@
 //! Words: secrets, and the names a refresh goes by once its secrets are hashed away.
 //!
-//! A [`Secret`] has no way out but `expose`, and is wiped when dropped. [`Identity`] is what the rest of the
-//! crate works with: hashes that may stand in Redis and in logs, beside the [`Entitlement`] that opens outcomes.
+//! A [`Secret`] has no way out but `expose`, and is wiped when dropped. [`Request`] is what callers of one process find
+//! each other by, [`Identity`] what the rest of the crate works with: hashes that may stand in Redis and in logs,
+//! beside the [`Entitlement`] that opens outcomes.
 
 use std::fmt;
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::sync::LazyLock;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
 use serde::{Deserialize, Deserializer};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, digest};
 use zeroize::Zeroizing;
 
 use crate::error::InvalidRefresh;
@@ -61,7 +64,7 @@ impl<'de> Deserialize<'de> for Secret {
 }
 
 /// A SHA-256 or HMAC-SHA-256 that names something without telling it. Prints as lower-case hex.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Hash([u8; 32]);
 
 impl Hash {
@@ -145,46 +148,78 @@ impl fmt::Debug for Entitlement {
     }
 }
 
-impl Identity {
-    /// Checks the request and derives its names.
+/// A request that was checked, and what it is called in this process.
+pub(crate) struct Request {
+    key: Hash,
+    refresh: Refresh,
+}
+
+impl Request {
+    /// Checks the request and derives its key: the cheap name, which is all that most callers need.
     ///
     /// # Errors
     ///
     /// [`InvalidRefresh`] when the token is empty, longer than 8 KiB or not made of visible ASCII (VSCHAR,
     /// RFC 6749 appendix A.17), or when the session id is empty.
-    pub(crate) fn of(refresh: Refresh, pepper: Option<&Secret>) -> Result<Self, InvalidRefresh> {
-        let Refresh { token, session, client, parameters, dpop_key, sharing } = refresh;
-        check_token(token.expose())?;
-        if session.as_ref().is_some_and(|session| session.expose().is_empty()) {
+    pub(crate) fn checked(mut refresh: Refresh) -> Result<Self, InvalidRefresh> {
+        check_token(refresh.token.expose())?;
+        if refresh.session.as_ref().is_some_and(|session| session.expose().is_empty()) {
             return Err(InvalidRefresh::EmptySession);
         }
+        normalize(&mut refresh.parameters);
+        let mut key = KEYS_OF_THIS_PROCESS.clone();
+        update_field(&mut key, Some(refresh.token.expose()));
+        update_claim(&mut key, &refresh);
+        Ok(Self { key: Hash(key.finalize().into()), refresh })
+    }
 
+    /// Equal for requests whose answer may be shared, and for no others. It never leaves the process.
+    pub(crate) fn key(&self) -> Hash {
+        self.key
+    }
+
+    /// The names the fleet knows it by.
+    pub(crate) fn in_fleet(self, pepper: Option<&Secret>) -> Identity {
+        let mut claim = claim_key(&self.refresh.token, pepper);
+        update_claim(&mut claim, &self.refresh);
+        self.identity(Hash(claim.finalize().into_bytes().into()), pepper)
+    }
+
+    /// The names it has where no other process hears of its claim: the key is as good, and is there already.
+    pub(crate) fn in_process(self, pepper: Option<&Secret>) -> Identity {
+        let claim = self.key;
+        self.identity(claim, pepper)
+    }
+
+    fn identity(self, claim: Hash, pepper: Option<&Secret>) -> Identity {
+        let Refresh { token, session, client, .. } = self.refresh;
         let flight = Hash::of(token.expose(), pepper);
         let session = match &session {
             Some(session) => Hash::of(session.expose(), pepper),
             None => flight,
         };
-        let mut claim = claim_key(&token, pepper);
-        let (client_id, credential) = match client {
-            None => (None, None),
-            Some(Client { id, credential }) => (Some(id), credential),
-        };
-        update_field(&mut claim, client_id.as_deref());
-        update_field(&mut claim, credential.as_ref().map(Secret::expose));
-        update_field(&mut claim, dpop_key.as_deref());
-        for (name, value) in normalized(parameters) {
-            update_field(&mut claim, Some(&name));
-            update_field(&mut claim, Some(value.expose()));
-        }
-        if sharing == Sharing::Alone {
-            // A claim that nobody else can have: the flight is serialized with all others of its token.
-            claim.update(uuid::Uuid::new_v4().as_bytes());
-        }
-
-        let claim = Hash(claim.finalize().into_bytes().into());
-        Ok(Self { flight, session, claim, entitlement: Entitlement { token, credential } })
+        let credential = client.and_then(|client| client.credential);
+        Identity { flight, session, claim, entitlement: Entitlement { token, credential } }
     }
 }
+
+#[cfg(test)]
+impl Identity {
+    pub(crate) fn of(refresh: Refresh, pepper: Option<&Secret>) -> Result<Self, InvalidRefresh> {
+        Request::checked(refresh).map(|request| request.in_fleet(pepper))
+    }
+}
+
+/// What all keys of this process begin with: one whole block of SHA-256 that nobody else knows, so that a key found in
+/// a dump tells nothing of a weak token, and nobody can choose tokens whose keys meet in a map. Hashed once: a key
+/// costs no more for it.
+static KEYS_OF_THIS_PROCESS: LazyLock<Sha256> = LazyLock::new(|| {
+    let mut key = Sha256::new();
+    for _ in 0..4 {
+        key.update(uuid::Uuid::new_v4().as_bytes());
+    }
+    key
+});
 
 fn check_token(token: &str) -> Result<(), InvalidRefresh> {
     if token.is_empty() {
@@ -193,7 +228,8 @@ fn check_token(token: &str) -> Result<(), InvalidRefresh> {
     if token.len() > LONGEST_TOKEN {
         return Err(InvalidRefresh::LongToken { bytes: token.len() });
     }
-    if !token.bytes().all(|byte| (0x20..=0x7e).contains(&byte)) {
+    // Not `all`: without an early end the bytes are looked at many at a time.
+    if !token.bytes().fold(true, |printable, byte| printable & (0x20..=0x7e).contains(&byte)) {
         return Err(InvalidRefresh::UnprintableToken);
     }
     Ok(())
@@ -216,22 +252,41 @@ fn hmac(key: &[u8]) -> Hmac<Sha256> {
     Hmac::<Sha256>::new_from_slice(key).expect("BUG: HMAC takes keys of any length")
 }
 
+/// All but the token that must be equal for an answer to be shared. The parameters are normalized.
+fn update_claim(claim: &mut impl digest::Update, refresh: &Refresh) {
+    let (client_id, credential) = match &refresh.client {
+        None => (None, None),
+        Some(Client { id, credential }) => (Some(id.as_str()), credential.as_ref()),
+    };
+    update_field(claim, client_id);
+    update_field(claim, credential.map(Secret::expose));
+    update_field(claim, refresh.dpop_key.as_deref());
+    for (name, value) in &refresh.parameters {
+        update_field(claim, Some(name));
+        update_field(claim, Some(value.expose()));
+    }
+    if refresh.sharing == Sharing::Alone {
+        // A claim that nobody else can have: the flight is serialized with all others of its token.
+        claim.update(uuid::Uuid::new_v4().as_bytes());
+    }
+}
+
 /// Length-prefixed, and absent told from empty, so that no two requests run into one claim.
-fn update_field(mac: &mut Hmac<Sha256>, field: Option<&str>) {
+fn update_field(claim: &mut impl digest::Update, field: Option<&str>) {
     match field {
-        None => mac.update(&[0]),
+        None => claim.update(&[0]),
         Some(text) => {
-            mac.update(&[1]);
-            mac.update(&(text.len() as u64).to_be_bytes());
-            mac.update(text.as_bytes());
+            claim.update(&[1]);
+            claim.update(&(text.len() as u64).to_be_bytes());
+            claim.update(text.as_bytes());
         }
     }
 }
 
 /// Sorted by name, then value (a name may repeat: RFC 8707 `resource`); `scope` is a set of words (RFC 6749
 /// section 3.3).
-fn normalized(mut parameters: Vec<(String, Secret)>) -> Vec<(String, Secret)> {
-    for (name, value) in &mut parameters {
+fn normalize(parameters: &mut [(String, Secret)]) {
+    for (name, value) in &mut *parameters {
         if name == "scope" {
             let mut words: Vec<&str> = value.expose().split(' ').filter(|word| !word.is_empty()).collect();
             words.sort_unstable();
@@ -240,15 +295,74 @@ fn normalized(mut parameters: Vec<(String, Secret)>) -> Vec<(String, Secret)> {
         }
     }
     parameters.sort_by(|(a, x), (b, y)| (a, x.expose()).cmp(&(b, y.expose())));
-    parameters
+}
+
+impl std::hash::Hash for Hash {
+    /// A part of a hash is a hash.
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let (part, _) = self.0.split_first_chunk().expect("BUG: 8 bytes are less than 32");
+        state.write_u64(u64::from_le_bytes(*part));
+    }
+}
+
+/// Scatters hashes over a map: no work is left to do but to keep strangers from choosing the place. Without a pepper
+/// they know the hash of every token they make up, and would find many that meet.
+#[derive(Clone, Debug)]
+pub(crate) struct Scatter {
+    seed: u64,
+    factor: u64,
+}
+
+impl Default for Scatter {
+    fn default() -> Self {
+        let random = RandomState::new();
+        Self { seed: random.hash_one(0), factor: random.hash_one(1) | 1 }
+    }
+}
+
+impl BuildHasher for Scatter {
+    type Hasher = Scattered;
+
+    fn build_hasher(&self) -> Scattered {
+        Scattered { scatter: self.clone(), place: 0 }
+    }
+}
+
+/// The place of one hash.
+pub(crate) struct Scattered {
+    scatter: Scatter,
+    place: u64,
+}
+
+impl Hasher for Scattered {
+    fn write_u64(&mut self, part: u64) {
+        // Both halves of the product: each of its bits depends on the seed.
+        let product = u128::from(self.place ^ part ^ self.scatter.seed) * u128::from(self.scatter.factor);
+        self.place = product as u64 ^ (product >> 64) as u64;
+    }
+
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("BUG: only hashes are scattered, by 8 of their bytes");
+    }
+
+    fn finish(&self) -> u64 {
+        self.place
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     fn identity(refresh: Refresh) -> Identity {
         Identity::of(refresh, None).expect("a valid refresh")
+    }
+
+    /// By which the fleet tells requests apart, and by which this process does.
+    fn names(refresh: Refresh) -> [Hash; 2] {
+        [identity(refresh.clone()).claim, Request::checked(refresh).expect("a valid refresh").key()]
     }
 
     #[test]
@@ -264,7 +378,7 @@ mod tests {
         let one = Refresh::new("t").client("app", "pw").parameters([("scope", "b a a"), ("x", "1")]);
         let two = Refresh::new("t").parameters([("x", "1"), ("scope", " a  b")]).client("app", "pw");
 
-        assert_eq!(identity(one).claim, identity(two).claim);
+        assert_eq!(names(one), names(two));
     }
 
     #[test]
@@ -282,9 +396,60 @@ mod tests {
             Refresh::new("t").client("app", "pw").alone(),
         ];
 
-        let claims: std::collections::HashSet<_> = requests.into_iter().map(|r| identity(r).claim).collect();
+        let (claims, keys): (HashSet<_>, HashSet<_>) = requests.into_iter().map(names).map(|[a, b]| (a, b)).unzip();
 
-        assert_eq!(claims.len(), 10);
+        assert_eq!((claims.len(), keys.len()), (10, 10));
+    }
+
+    #[test]
+    fn key_tells_tokens_apart_whatever_stands_beside_them() {
+        let requests = [
+            Refresh::new("t"),
+            Refresh::new("u"),
+            Refresh::new("tapp").public_client(""),
+            Refresh::new("t").public_client("app"),
+            Refresh::new("t").session("s").public_client("app"),
+        ];
+
+        let keys: HashSet<_> = requests.into_iter().map(|r| names(r)[1]).collect();
+
+        // All but the last: a session changes no answer.
+        assert_eq!(keys.len(), 4);
+    }
+
+    #[test]
+    fn claim_that_stays_in_the_process_is_the_key_and_tells_nothing_of_the_token() {
+        let request = Request::checked(Refresh::new("t")).expect("valid");
+        let key = request.key();
+
+        let identity = request.in_process(None);
+
+        assert_eq!(identity.claim, key);
+        let mut guess = Sha256::new();
+        update_field(&mut guess, Some("t"));
+        for field in [None, None, None] {
+            update_field(&mut guess, field);
+        }
+        assert_ne!(key.as_bytes()[..], guess.finalize()[..]);
+    }
+
+    #[test]
+    fn hashes_that_differ_in_8_bytes_are_scattered_differently_in_each_map() {
+        let (one, other) = (Scatter::default(), Scatter::default());
+        let hash = |first: u8| {
+            let mut hash = Hash([7; 32]);
+            hash.0[0] = first;
+            hash
+        };
+
+        let places: HashSet<u64> = (0..=255).map(|first| one.hash_one(hash(first))).collect();
+
+        assert_eq!(places.len(), 256);
+        // What meets in the lowest bits of one map is spread in another.
+        let low: HashSet<u64> = (0..=255).map(|first| one.hash_one(hash(first)) & 15).collect();
+        let high: HashSet<u64> = (0..=255).map(|first| one.hash_one(hash(first)) >> 60).collect();
+        assert_eq!((low.len(), high.len()), (16, 16));
+        assert_ne!(one.hash_one(hash(0)), other.hash_one(hash(0)));
     }
 
     #[test]

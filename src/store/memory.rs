@@ -24,7 +24,7 @@ use crate::admission::circuit::CircuitState;
 use crate::config::{Config, Uncertain};
 use crate::error::Refusal;
 use crate::outcome::{Class, Outcome, TokenState};
-use crate::token::Hash;
+use crate::token::{Hash, Scatter};
 
 /// A store in memory, for coordinators of one process that are to share flights as pods do.
 ///
@@ -57,7 +57,7 @@ pub(crate) struct MemoryPod {
 
 #[derive(Debug, Default)]
 struct Namespace {
-    flights: DashMap<Hash, Record>,
+    flights: DashMap<Hash, Record, Scatter>,
     gates: Mutex<Gates>,
     last_fence: AtomicU64,
     last_pod: AtomicU64,

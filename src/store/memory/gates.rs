@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::error::Refusal;
 use crate::outcome::Verdict;
 use crate::store::{Ask, Queued, Waiting};
-use crate::token::Hash;
+use crate::token::{Hash, Scatter};
 
 use super::record::Called;
 
@@ -22,7 +22,7 @@ use super::record::Called;
 #[derive(Debug, Default)]
 pub(super) struct Gates {
     circuit: Circuit,
-    sessions: HashMap<Hash, Attempts>,
+    sessions: HashMap<Hash, Attempts, Scatter>,
     budget: Budget<Bell>,
 }
 
