@@ -1,8 +1,10 @@
 //! The whole way of a refresh, from the caller to the caller.
 
-use std::fmt;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
+use std::{fmt, mem};
 
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -15,7 +17,7 @@ use crate::admission::circuit::CircuitState;
 use crate::admission::reach::Reach;
 use crate::config::{Config, ConfigError};
 use crate::error::{ConnectError, RefreshError, Refusal};
-use crate::flight::{Ending, Entered, Flight, Flights, Landing, Role};
+use crate::flight::{Ending, Entered, Flight, Flights, Landing, Role, Waiting};
 use crate::joiner::{self, Waited};
 use crate::leader::{Attempt, Leader, Led};
 use crate::metrics::{Counters, Metrics};
@@ -194,56 +196,16 @@ impl RefreshCoordinator {
     ///
     /// The refresh goes on for everybody else, and its outcome is there for whoever asks again. A future that was
     /// never polled starts nothing.
-    pub async fn refresh<C, F>(&self, refresh: Refresh, call: C) -> Result<Refreshed, RefreshError>
+    pub fn refresh<C, F>(
+        &self,
+        refresh: Refresh,
+        call: C,
+    ) -> impl Future<Output = Result<Refreshed, RefreshError>> + use<'_, C, F>
     where
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
     {
-        let inner = &self.inner;
-        let arrived = Instant::now();
-        // Before anything is waited for, what only the first caller needs is handed over or dropped: the token too.
-        let (flight, first) = self.enter(refresh, call, arrived)?;
-
-        let gone = Gone(Some(&inner.counters));
-        let ending = flight.ending(arrived, &inner.config).await;
-        gone.stayed();
-        match ending {
-            Some(ending) => ending.for_caller(arrived, first),
-            None => {
-                inner.counters.timed_out.add_one();
-                Err(RefreshError::TimedOut { retry_after: RETRY_AFTER })
-            }
-        }
-    }
-
-    /// Joins the flight of this pod, or starts it. Answers whether it was started.
-    fn enter<C, F>(&self, refresh: Refresh, call: C, arrived: Instant) -> Result<(Arc<Flight>, bool), RefreshError>
-    where
-        C: FnOnce(Attempt) -> F + Send + 'static,
-        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
-    {
-        let inner = &self.inner;
-        inner.counters.callers.add_one();
-        let request = Request::checked(refresh).inspect_err(|_| {
-            inner.counters.refused_invalid.add_one();
-        })?;
-        if inner.closing.is_cancelled() {
-            inner.counters.refused_closing.add_one();
-            return Err(closing().into());
-        }
-        match inner.flights.enter(request.key(), arrived + inner.config.wait_timeout) {
-            Entered::New(flight) => {
-                let landing = Landing::new(Arc::clone(&inner.flights), Arc::clone(&flight));
-                let identity = inner.store.identity(request, inner.config.pepper.as_ref());
-                let ask = Ask { identity, attempt: Uuid::new_v4() };
-                inner.tasks.spawn(fly(Arc::clone(inner), landing, ask, call));
-                Ok((flight, true))
-            }
-            Entered::Joined(flight) => {
-                inner.counters.joined_here.add_one();
-                Ok((flight, false))
-            }
-        }
+        Caller { inner: &self.inner, step: Step::Asks { refresh, call } }
     }
 
     /// The settings this coordinator was built with.
@@ -311,106 +273,184 @@ impl RefreshCoordinator {
     }
 }
 
-/// The way of a refresh, once for all callers of this pod who ask the same.
+/// A caller, from its question to its answer.
+///
+/// Why not an async function: that holds its arguments to the end. Here what only the first caller needs is handed over
+/// or dropped before anything is waited for, the token too.
+struct Caller<'a, C> {
+    inner: &'a Arc<Inner>,
+    step: Step<'a, C>,
+}
+
+enum Step<'a, C> {
+    Asks { refresh: Refresh, call: C },
+    Waits { waiting: Waiting, is_first: bool, gone: Gone<'a> },
+    Told,
+}
+
+/// Nothing of it is pinned.
+impl<C> Unpin for Caller<'_, C> {}
+
+impl<C, F> Future for Caller<'_, C>
+where
+    C: FnOnce(Attempt) -> F + Send + 'static,
+    F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+{
+    type Output = Result<Refreshed, RefreshError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { inner, step } = &mut *self;
+        if let Step::Asks { .. } = step
+            && let Step::Asks { refresh, call } = mem::replace(step, Step::Told)
+        {
+            let (waiting, is_first) = inner.enter(refresh, call, context.waker())?;
+            *step = Step::Waits { waiting, is_first, gone: Gone(Some(&inner.counters)) };
+        }
+        let Step::Waits { waiting, is_first, gone } = step else { panic!("a refresh was polled after its end") };
+        let (arrived, is_first) = (waiting.arrived(), *is_first);
+        let ending = ready!(waiting.poll_ending(context, &inner.config));
+        gone.stayed();
+        let told = match ending {
+            Some(ending) => ending.for_caller(arrived, is_first),
+            None => {
+                inner.counters.timed_out.add_one();
+                Err(RefreshError::TimedOut { retry_after: RETRY_AFTER })
+            }
+        };
+        *step = Step::Told;
+        Poll::Ready(told)
+    }
+}
+
+/// A refresh, once for all callers of this pod who ask the same: flies, keeps their time meanwhile, and lands.
 async fn fly<C, F>(inner: Arc<Inner>, landing: Landing, ask: Ask, call: C)
 where
     C: FnOnce(Attempt) -> F + Send + 'static,
     F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
 {
-    let Inner { config, store, counters, reach, overdue, .. } = &*inner;
-    let flight = landing.flight();
     let mut call = Some(call);
-    let mut overtaken = None;
-    let mut joined_before = false;
-    let mut fence = None;
-    let mut queued_since = None;
+    let mut left_behind = None;
+    let ending = {
+        let flight = landing.flight();
+        let flying = pin!(inner.way(flight, &ask, &mut call, &mut left_behind));
+        flight.keep_time(&inner.config, flying).await
+    };
+    if let Some(LeftBehind { queued_since }) = left_behind {
+        disown(inner, ask, queued_since);
+    }
+    landing.end(ending);
+}
 
-    let ending = loop {
-        // Whose call is spent can use no permit: it does not queue for one.
-        let terms = if call.is_some() { inner.terms(queued_since) } else { inner.terms(None).without_queueing() };
-        match store.begin(&ask, fence, &terms).await {
-            Ok(Begun::Landed(landed)) => break inner.landed(landed, joined_before || queued_since.is_some()),
-            // Whoever leads what was joined puts it back at its next renewal, and who queued has waited already.
-            Ok(Begun::Rejected(Refusal::Recovering { retry_after }))
-                if (joined_before || queued_since.is_some())
-                    && flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline) =>
-            {
-                tokio::time::sleep(retry_after.min(RETRY_AFTER)).await;
-            }
-            Ok(Begun::Rejected(refusal)) => {
-                break overtaken.unwrap_or_else(|| Ending::failed(inner.refused(refusal)));
-            }
-            Ok(Begun::Lead(lease)) => {
-                queued_since = None;
-                let leader = Leader { store, config, counters, reach, overdue };
-                if inner.closing.is_cancelled() {
-                    leader.give_back(&lease, &ask).await;
-                    break overtaken.unwrap_or_else(|| Ending::failed(inner.refused(closing())));
+/// A `begin` that may still arrive, or a place in the queue.
+struct LeftBehind {
+    queued_since: Option<Instant>,
+}
+
+impl Inner {
+    /// The way of a refresh.
+    async fn way<C, F>(
+        &self,
+        flight: &Flight,
+        ask: &Ask,
+        call: &mut Option<C>,
+        left_behind: &mut Option<LeftBehind>,
+    ) -> Ending
+    where
+        C: FnOnce(Attempt) -> F + Send + 'static,
+        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+    {
+        let Self { config, store, counters, reach, overdue, .. } = self;
+        let mut overtaken = None;
+        let mut joined_before = false;
+        let mut fence = None;
+        let mut queued_since = None;
+
+        loop {
+            // Whose call is spent can use no permit: it does not queue for one.
+            let terms = if call.is_some() { self.terms(queued_since) } else { self.terms(None).without_queueing() };
+            match store.begin(ask, fence, &terms).await {
+                Ok(Begun::Landed(landed)) => break self.landed(landed, joined_before || queued_since.is_some()),
+                // Whoever leads what was joined puts it back at its next renewal, and who queued has waited already.
+                Ok(Begun::Rejected(Refusal::Recovering { retry_after }))
+                    if (joined_before || queued_since.is_some())
+                        && flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline) =>
+                {
+                    tokio::time::sleep(retry_after.min(RETRY_AFTER)).await;
                 }
-                let Some(call) = call.take() else {
-                    // It has been called, and whoever overtook it is gone: what it brought is all there is.
-                    leader.give_back(&lease, &ask).await;
-                    break overtaken.expect("BUG: a call that is spent was led or overtaken");
-                };
-                match leader.lead(&lease, &ask, flight, call).await {
-                    Led::Ended(ending) => break ending,
-                    Led::Overtaken(ending) => {
-                        overtaken = Some(ending);
-                        fence = Some(lease.fence);
+                Ok(Begun::Rejected(refusal)) => {
+                    break overtaken.unwrap_or_else(|| Ending::failed(self.refused(refusal)));
+                }
+                Ok(Begun::Lead(lease)) => {
+                    queued_since = None;
+                    let leader = Leader { store, config, counters, reach, overdue };
+                    if self.closing.is_cancelled() {
+                        leader.give_back(&lease, ask).await;
+                        break overtaken.unwrap_or_else(|| Ending::failed(self.refused(closing())));
+                    }
+                    if call.is_none() {
+                        // It has been called, and whoever overtook it is gone: what it brought is all there is.
+                        leader.give_back(&lease, ask).await;
+                        break overtaken.expect("BUG: a call that is spent was led or overtaken");
+                    }
+                    match leader.lead(&lease, ask, flight, call).await {
+                        Led::Ended(ending) => break ending,
+                        Led::Overtaken(ending) => {
+                            overtaken = Some(ending);
+                            fence = Some(lease.fence);
+                        }
                     }
                 }
-            }
-            Ok(Begun::Queued(Queued { since, mut waiting })) => {
-                flight.hold_up();
-                if queued_since.is_none() {
-                    counters.queued.add_one();
-                    debug!(flight = %ask.identity.flight, "queued");
-                }
-                queued_since = Some(since);
-                let patience_until = Some(since + config.budget_wait);
-                match joiner::wait(&mut waiting, patience_until, flight, &inner.closing).await {
-                    // Also when nobody called and the patience is over: it may have landed meanwhile.
-                    Waited::Landed(_) | Waited::Look => {}
-                    Waited::Over => {
-                        disown(Arc::clone(&inner), ask, queued_since);
-                        break overtaken.unwrap_or_else(|| Ending::failed(inner.over()));
-                    }
-                }
-            }
-            Ok(Begun::Join(Joined { fence: led, leader, mut waiting })) => {
-                queued_since = None;
-                if leader == LeaderSeen::Lost || led.is_none() {
+                Ok(Begun::Queued(Queued { since, mut waiting })) => {
                     flight.hold_up();
+                    if queued_since.is_none() {
+                        counters.queued.add_one();
+                        debug!(flight = %ask.identity.flight, "queued");
+                    }
+                    queued_since = Some(since);
+                    let patience_until = Some(since + config.budget_wait);
+                    match joiner::wait(&mut waiting, patience_until, flight, &self.closing).await {
+                        // Also when nobody called and the patience is over: it may have landed meanwhile.
+                        Waited::Landed(_) | Waited::Look => {}
+                        Waited::Over => {
+                            *left_behind = Some(LeftBehind { queued_since });
+                            break overtaken.unwrap_or_else(|| Ending::failed(self.over()));
+                        }
+                    }
                 }
-                if !joined_before {
-                    counters.joined_fleet.add_one();
-                    debug!(flight = %ask.identity.flight, fence = led, "joined");
+                Ok(Begun::Join(Joined { fence: led, leader, mut waiting })) => {
+                    queued_since = None;
+                    if leader == LeaderSeen::Lost || led.is_none() {
+                        flight.hold_up();
+                    }
+                    if !joined_before {
+                        counters.joined_fleet.add_one();
+                        debug!(flight = %ask.identity.flight, fence = led, "joined");
+                    }
+                    joined_before = true;
+                    fence = led.or(fence);
+                    match joiner::wait(&mut waiting, None, flight, overdue).await {
+                        Waited::Landed(landed) => break self.landed(landed, joined_before),
+                        Waited::Look => {}
+                        Waited::Over => break overtaken.unwrap_or_else(|| Ending::failed(self.over())),
+                    }
                 }
-                joined_before = true;
-                fence = led.or(fence);
-                match joiner::wait(&mut waiting, None, flight, overdue).await {
-                    Waited::Landed(landed) => break inner.landed(landed, joined_before),
-                    Waited::Look => {}
-                    Waited::Over => break overtaken.unwrap_or_else(|| Ending::failed(inner.over())),
+                // Somebody else has the token in hand: waiting loses nothing.
+                Err(error)
+                    if joined_before
+                        && flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline) =>
+                {
+                    warn!(flight = %ask.identity.flight, %error, "waiting for a flight while the store is out of reach");
+                    tokio::time::sleep(RETRY_AFTER).await;
                 }
-            }
-            // Somebody else has the token in hand: waiting loses nothing.
-            Err(error)
-                if joined_before
-                    && flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline) =>
-            {
-                warn!(flight = %ask.identity.flight, %error, "waiting for a flight while the store is out of reach");
-                tokio::time::sleep(RETRY_AFTER).await;
-            }
-            Err(error) => {
-                if error.may_have_run || queued_since.is_some() {
-                    disown(Arc::clone(&inner), ask, queued_since);
+                Err(error) => {
+                    if error.may_have_run || queued_since.is_some() {
+                        *left_behind = Some(LeftBehind { queued_since });
+                    }
+                    break overtaken.unwrap_or_else(|| Ending::failed(self.outage(error)));
                 }
-                break overtaken.unwrap_or_else(|| Ending::failed(inner.outage(error)));
             }
         }
-    };
-    landing.end(ending);
+    }
 }
 
 /// A `begin` that was given up may still arrive; the attempt is then to find itself abandoned. A place in the queue
@@ -435,6 +475,36 @@ fn disown(inner: Arc<Inner>, ask: Ask, queued_since: Option<Instant>) {
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 impl Inner {
+    /// Joins the flight of this pod, or starts it. Answers whether it was started.
+    fn enter<C, F>(self: &Arc<Self>, refresh: Refresh, call: C, waker: &Waker) -> Result<(Waiting, bool), RefreshError>
+    where
+        C: FnOnce(Attempt) -> F + Send + 'static,
+        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+    {
+        let arrived = Instant::now();
+        self.counters.callers.add_one();
+        let request = Request::checked(refresh).inspect_err(|_| {
+            self.counters.refused_invalid.add_one();
+        })?;
+        if self.closing.is_cancelled() {
+            self.counters.refused_closing.add_one();
+            return Err(closing().into());
+        }
+        match self.flights.enter(request.key(), arrived, waker, &self.config) {
+            Entered::New(waiting) => {
+                let landing = Landing::new(Arc::clone(&self.flights), Arc::clone(waiting.flight()));
+                let identity = self.store.identity(request, self.config.pepper.as_ref());
+                let ask = Ask { identity, attempt: Uuid::new_v4() };
+                self.tasks.spawn(fly(Arc::clone(self), landing, ask, call));
+                Ok((waiting, true))
+            }
+            Entered::Joined(waiting) => {
+                self.counters.joined_here.add_one();
+                Ok((waiting, false))
+            }
+        }
+    }
+
     /// What a flight brings along when it begins.
     fn terms(&self, queued_since: Option<Instant>) -> Terms {
         let now = Instant::now();
@@ -513,7 +583,7 @@ impl Ending {
 struct Gone<'a>(Option<&'a Counters>);
 
 impl Gone<'_> {
-    fn stayed(mut self) {
+    fn stayed(&mut self) {
         self.0 = None;
     }
 }

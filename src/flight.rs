@@ -2,19 +2,24 @@
 //!
 //! The map is the fast path in front of the store: a caller who finds a flight here costs the fleet nothing.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep_until};
 
+use self::callers::{Callers, Place};
 use crate::config::Config;
 use crate::error::RefreshError;
 use crate::outcome::{Outcome, ProviderFailure};
 use crate::token::{Hash, Scatter};
+
+mod callers;
 
 /// All flights of this pod, by the key of their requests: token and claim.
 #[derive(Debug, Default)]
@@ -25,12 +30,7 @@ pub(crate) struct Flights(DashMap<Hash, Arc<Flight>, Scatter>);
 pub(crate) struct Flight {
     key: Hash,
     ending: OnceLock<Ending>,
-    ended: Notify,
-    /// When the last of its callers stops waiting.
-    /// None once nobody may join any more.
-    last_deadline: Mutex<Option<Instant>>,
-    /// Set when the flight queued or waited for a lost leader: its callers then wait for `wait_timeout`.
-    held_up: AtomicBool,
+    callers: Mutex<Callers>,
 }
 
 /// What all callers of a flight are told.
@@ -60,25 +60,25 @@ pub enum Role {
 
 /// Whether a caller found a flight, or has to see to one.
 pub(crate) enum Entered {
-    New(Arc<Flight>),
-    Joined(Arc<Flight>),
+    New(Waiting),
+    Joined(Waiting),
 }
 
 impl Flights {
-    pub(crate) fn enter(&self, key: Hash, deadline: Instant) -> Entered {
-        match self.0.entry(key) {
-            Entry::Occupied(flight) if flight.get().wait_until(deadline) => Entered::Joined(Arc::clone(flight.get())),
-            Entry::Occupied(mut over) => {
-                let flight = Flight::new(key, deadline);
-                over.insert(Arc::clone(&flight));
-                Entered::New(flight)
-            }
-            Entry::Vacant(vacant) => {
-                let flight = Flight::new(key, deadline);
-                vacant.insert(Arc::clone(&flight));
-                Entered::New(flight)
-            }
-        }
+    /// The caller of `waker` waits from now on.
+    pub(crate) fn enter(&self, key: Hash, arrived: Instant, waker: &Waker, config: &Config) -> Entered {
+        let flight = match self.0.entry(key) {
+            Entry::Occupied(mut occupied) => match Flight::join(occupied.get(), arrived, waker, config) {
+                Some(waiting) => return Entered::Joined(waiting),
+                None => {
+                    let flight = Flight::new(key, arrived, waker, config);
+                    occupied.insert(Arc::clone(&flight));
+                    flight
+                }
+            },
+            Entry::Vacant(vacant) => Arc::clone(&vacant.insert(Flight::new(key, arrived, waker, config))),
+        };
+        Entered::New(Waiting { flight, arrived, place: Some(Callers::FIRST), own_timer: None })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -92,64 +92,134 @@ impl Flights {
 }
 
 impl Flight {
-    fn new(key: Hash, deadline: Instant) -> Arc<Self> {
-        Arc::new(Self {
-            key,
-            ending: OnceLock::new(),
-            ended: Notify::new(),
-            last_deadline: Mutex::new(Some(deadline)),
-            held_up: AtomicBool::new(false),
-        })
+    fn new(key: Hash, arrived: Instant, waker: &Waker, config: &Config) -> Arc<Self> {
+        let callers = Mutex::new(Callers::new(arrived, waker, config));
+        Arc::new(Self { key, ending: OnceLock::new(), callers })
     }
 
-    /// Waits for the ending: `refresh_timeout` for the provider's answer, `wait_timeout` where the flight was held
-    /// up before it could ask. None: the caller's time is over.
-    pub(crate) async fn ending(&self, arrived: Instant, config: &Config) -> Option<&Ending> {
-        let ended = self.ended.notified();
-        // First the notice, then the look: an ending between the two is caught by one of them.
-        if let Some(ending) = self.ending.get() {
-            return Some(ending);
+    /// None where nobody may join any more.
+    fn join(self: &Arc<Self>, arrived: Instant, waker: &Waker, config: &Config) -> Option<Waiting> {
+        let runtime = Handle::current().id();
+        let mut callers = self.callers();
+        let mut waiting = Waiting { flight: Arc::clone(self), arrived, place: None, own_timer: None };
+        // Under the guard: whoever tells the ending takes it after that, and finds whoever was too early to see it.
+        if self.ending.get().is_none() {
+            waiting.place = Some(callers.join(arrived, waker, config)?);
+            if !callers.is_time_kept(runtime) {
+                waiting.own_timer = Some(Box::pin(sleep_until(arrived + callers.patience(config))));
+            }
+        } else {
+            callers.deadline()?;
         }
-        tokio::pin!(ended);
-        let answered = tokio::time::timeout_at(arrived + config.refresh_timeout, ended.as_mut()).await;
-        if answered.is_err() && self.held_up.load(Ordering::Relaxed) {
-            // Whether it is over or not: what counts is whether there is an ending now.
-            _ = tokio::time::timeout_at(arrived + config.wait_timeout, ended).await;
-        }
-        self.ending.get()
+        Some(waiting)
     }
 
     /// Tells every caller. The first ending stays; the flight can still be entered, and tells newcomers the same.
     pub(crate) fn tell(&self, ending: Ending) {
         if self.ending.set(ending).is_ok() {
-            self.ended.notify_waiters();
+            let waiting = self.callers().take_all();
+            waiting.for_each(Waker::wake);
         }
     }
 
+    /// Flies, and tells callers whose time is over meanwhile: in the flight's own task, for a caller may stop to poll
+    /// its future and still hold it.
+    pub(crate) async fn keep_time<T>(&self, config: &Config, mut flying: Pin<&mut impl Future<Output = T>>) -> T {
+        let look_at = {
+            let mut callers = self.callers();
+            callers.keep_time(Handle::current().id());
+            callers.next_late(Instant::now(), config)
+        };
+        let mut timer = pin!(sleep_until(look_at));
+        poll_fn(|context| {
+            let ended = flying.as_mut().poll(context);
+            while ended.is_pending() && timer.as_mut().poll(context).is_ready() {
+                timer.as_mut().reset(self.tell_late(config));
+            }
+            ended
+        })
+        .await
+    }
+
+    /// Tells those whose time is over. Answers when to do so again.
+    fn tell_late(&self, config: &Config) -> Instant {
+        let now = Instant::now();
+        let mut callers = self.callers();
+        let (late, next) = (callers.take_late(now, config), callers.next_late(now, config));
+        drop(callers);
+        late.into_iter().for_each(Waker::wake);
+        next
+    }
+
     pub(crate) fn hold_up(&self) {
-        self.held_up.store(true, Ordering::Relaxed);
+        self.callers().hold_up();
     }
 
     /// When nobody waits for it any more. None: that was decided already.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        *self.last_deadline.lock().expect("BUG: nothing panics with this lock held")
+        self.callers().deadline()
     }
 
     /// Lets nobody join any more, unless somebody did who still waits.
     pub(crate) fn retire(&self, now: Instant) -> bool {
-        let mut last = self.last_deadline.lock().expect("BUG: nothing panics with this lock held");
-        if last.is_some_and(|last| last > now) {
-            return false;
-        }
-        *last = None;
-        true
+        self.callers().retire(now)
     }
 
-    /// Whether one more caller may wait for it.
-    fn wait_until(&self, deadline: Instant) -> bool {
-        let mut last = self.last_deadline.lock().expect("BUG: nothing panics with this lock held");
-        *last = last.map(|last| last.max(deadline));
-        last.is_some()
+    fn callers(&self) -> MutexGuard<'_, Callers> {
+        self.callers.lock().expect("BUG: nothing panics with this lock held")
+    }
+}
+
+/// A caller that waits for its flight's ending: `refresh_timeout` for the provider's answer, `wait_timeout` where the
+/// flight was held up before it could ask.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    flight: Arc<Flight>,
+    arrived: Instant,
+    /// None: there was an ending when it came.
+    place: Option<Place>,
+    /// Where the flight's task cannot be relied on to tell that the time is over.
+    own_timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Waiting {
+    pub(crate) fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
+    pub(crate) fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// None: the caller's time is over.
+    pub(crate) fn poll_ending(&mut self, context: &mut Context<'_>, config: &Config) -> Poll<Option<&Ending>> {
+        let flight = &self.flight;
+        if let Some(place) = self.place
+            && flight.ending.get().is_none()
+            && flight.callers().is_waiting(place, context.waker())
+        {
+            let Some(timer) = &mut self.own_timer else { return Poll::Pending };
+            loop {
+                ready!(timer.as_mut().poll(context));
+                let until = self.arrived + flight.callers().patience(config);
+                if until <= Instant::now() {
+                    break;
+                }
+                timer.as_mut().reset(until);
+            }
+        }
+        // Whether it is over or not: what counts is whether there is an ending now.
+        Poll::Ready(flight.ending.get())
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if let Some(place) = self.place
+            && self.flight.ending.get().is_none()
+        {
+            self.flight.callers().leave(place);
+        }
     }
 }
 

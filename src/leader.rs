@@ -65,7 +65,7 @@ pub(crate) struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    pub(crate) async fn lead<C, F>(&self, lease: &Lease, ask: &Ask, flight: &Flight, call: C) -> Led
+    pub(crate) async fn lead<C, F>(&self, lease: &Lease, ask: &Ask, flight: &Flight, call: &mut Option<C>) -> Led
     where
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Answer> + Send + 'static,
@@ -93,7 +93,7 @@ impl Leader<'_> {
     }
 
     /// Runs the refresh function and renews the lease until it is over.
-    async fn call_with_lease<C, F>(&self, lease: &Lease, call: C) -> Called
+    async fn call_with_lease<C, F>(&self, lease: &Lease, call: &mut Option<C>) -> Called
     where
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Answer> + Send + 'static,
@@ -101,6 +101,8 @@ impl Leader<'_> {
         let deadline = Instant::now() + self.config.call_limit();
         let attempt = Attempt { deadline, fence: lease.fence };
         let intent = Arc::new(Intent::default());
+        // By reference until here: whatever a function is handed by value, its future holds twice.
+        let call = call.take().expect("BUG: a call that is spent was led");
         let mut task = AbortOnDropHandle::new(tokio::spawn(call_unless_withdrawn(call, attempt, Arc::clone(&intent))));
         // Taking the lead declares the intent; it is taken back only where the function was never called.
         let ended_early = |why: &'static str, verdict| match intent.withdraw() {
@@ -127,13 +129,14 @@ impl Leader<'_> {
                         Err(_) => ended_early("the runtime is shutting down", Verdict::Neutral),
                     };
                 }
-                () = tokio::time::sleep_until(deadline) => {
-                    return ended_early("the refresh function ran longer than call_limit", Verdict::Failing);
+                () = tokio::time::sleep_until(deadline.min(next_renewal)) => {
+                    if deadline <= Instant::now() {
+                        return ended_early("the refresh function ran longer than call_limit", Verdict::Failing);
+                    }
                 }
                 () = self.overdue.cancelled() => {
                     return ended_early("the coordinator was closed meanwhile", Verdict::Neutral);
                 }
-                () = tokio::time::sleep_until(next_renewal) => {}
                 // The store may have forgotten the lease.
                 () = gaps.passed() => {}
             }
@@ -310,12 +313,16 @@ impl Intent {
 }
 
 /// First the mark, then the call: a function that sends before it returns its future has sent, too.
-async fn call_unless_withdrawn<C, F>(call: C, attempt: Attempt, intent: Arc<Intent>) -> Answer
+///
+/// A block, not an async function, for the same reason as above: the call is large where the caller's request is.
+fn call_unless_withdrawn<C, F>(call: C, attempt: Attempt, intent: Arc<Intent>) -> impl Future<Output = Answer>
 where
     C: FnOnce(Attempt) -> F,
     F: Future<Output = Answer>,
 {
-    if intent.start() { call(attempt).await } else { Err(ProviderFailure::not_sent("the refresh was given up")) }
+    async move {
+        if intent.start() { call(attempt).await } else { Err(ProviderFailure::not_sent("the refresh was given up")) }
+    }
 }
 
 /// A refusal after a lost leader most likely speaks of the lost answer, not of a token that was always bad.

@@ -11,11 +11,12 @@ use refresh_coordinator::{
 };
 use support::fleet::quick;
 use support::provider::Provider;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
 type Told = Result<refresh_coordinator::Refreshed, RefreshError>;
 
-fn spawn_caller(pod: &RefreshCoordinator, provider: &Provider) -> tokio::task::JoinHandle<Told> {
+fn spawn_caller(pod: &RefreshCoordinator, provider: &Provider) -> JoinHandle<Told> {
     let (pod, call) = (pod.clone(), provider.refresh("t"));
     tokio::spawn(async move { pod.refresh(Refresh::new("t"), call).await })
 }
@@ -241,4 +242,105 @@ async fn flight_whose_task_is_never_polled_does_not_keep_its_token() {
     let refreshed = spawn_caller(&pod, &provider).await.expect("told").expect("tokens");
 
     assert_eq!((refreshed.role(), pod.in_flight()), (Role::Led, 0));
+}
+
+/// A caller that notes when it is told, too.
+fn spawn_timed(pod: &RefreshCoordinator, provider: &Provider) -> JoinHandle<(Instant, Told)> {
+    let (pod, call) = (pod.clone(), provider.refresh("t"));
+    tokio::spawn(async move {
+        let told = pod.refresh(Refresh::new("t"), call).await;
+        (Instant::now(), told)
+    })
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_of_many_callers_is_told_when_its_own_time_is_over() {
+    let second = Duration::from_secs(1);
+    let config = Config { refresh_timeout: 14 * second, wait_timeout: 14 * second, ..Config::default() };
+    let pod = RefreshCoordinator::in_memory(config).expect("possible");
+    let (provider, start) = (Provider::held(), Instant::now());
+    let mut callers = Vec::new();
+    for _ in 0..5 {
+        callers.push(spawn_timed(&pod, &provider));
+        tokio::time::sleep(3 * second).await;
+    }
+    callers.remove(1).abort();
+    tokio::time::sleep(6 * second).await;
+    provider.release(1);
+
+    let mut told = Vec::new();
+    for caller in callers {
+        let (at, told_then) = caller.await.expect("told");
+        told.push((at.duration_since(start).as_secs(), told_then.ok().map(|refreshed| refreshed.fence())));
+    }
+
+    assert_eq!(told, [(14, None), (20, None), (21, Some(1)), (21, Some(1))]);
+    assert_eq!((pod.metrics().timed_out, pod.metrics().gone), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn caller_is_told_in_time_though_the_runtime_of_the_flight_stands_still() {
+    let pod = RefreshCoordinator::in_memory(quick()).expect("possible");
+    let provider = Provider::held();
+    let (leading, asked) = (pod.clone(), provider.clone());
+    // Driven until the provider was asked, and never again.
+    let still = std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async move {
+            let call = asked.refresh("t");
+            tokio::spawn(async move { leading.refresh(Refresh::new("t"), call).await });
+            asked.asked(1).await;
+        });
+        runtime
+    });
+    let still = still.join().expect("asked");
+    let start = Instant::now();
+
+    let (at, told) = spawn_timed(&pod, &provider).await.expect("told");
+
+    assert!(matches!(told, Err(RefreshError::TimedOut { .. })), "{told:?}");
+    assert_eq!((at.duration_since(start).as_secs(), pod.metrics().joined_here), (10, 1));
+    still.shutdown_background();
+}
+
+#[test]
+fn joiner_is_told_in_time_though_the_first_caller_blocks_the_worker_of_the_flight() {
+    let config = Config { refresh_timeout: Duration::from_millis(50), ..quick() };
+    let pod = RefreshCoordinator::in_memory(config).expect("possible");
+    let provider = Provider::open();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let (unblock, blocked) = std::sync::mpsc::channel::<()>();
+    let (leading, call) = (pod.clone(), provider.refresh("t"));
+    let first = runtime.spawn(async move {
+        let mut caller = Box::pin(leading.refresh(Refresh::new("t"), call));
+        assert!(caller.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        // The flight's task is next on this worker, and no other worker can take it.
+        blocked.recv().expect("told to go on");
+        caller.await
+    });
+    while pod.in_flight() == 0 {
+        std::thread::yield_now();
+    }
+
+    let told = runtime.block_on(pod.refresh(Refresh::new("t"), provider.refresh("t")));
+
+    assert!(matches!(told, Err(RefreshError::TimedOut { .. })), "{told:?}");
+    unblock.send(()).expect("it waits");
+    let first = runtime.block_on(first).expect("told");
+    assert!(matches!(first, Err(RefreshError::TimedOut { .. }) | Ok(_)), "{first:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn caller_may_stop_polling_and_the_others_are_told_in_time_all_the_same() {
+    let pod = RefreshCoordinator::in_memory(quick()).expect("possible");
+    let provider = Provider::held();
+    let mut held = Box::pin(pod.refresh(Refresh::new("t"), provider.refresh("t")));
+    assert!(held.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    let start = Instant::now();
+
+    let (at, told) = spawn_timed(&pod, &provider).await.expect("told");
+
+    assert!(matches!(told, Err(RefreshError::TimedOut { .. })), "{told:?}");
+    assert_eq!((at.duration_since(start).as_secs(), pod.metrics().joined_here), (10, 1));
 }
