@@ -109,7 +109,7 @@ impl MemoryPod {
                 return Begun::Landed(record.landed(now).expect("BUG: the state was just matched"));
             }
         }
-        if let Some((claim, last, at)) = &record.last
+        if let Some((claim, last, at)) = record.last.as_deref()
             && *claim == ask.identity.claim
             && (joined.is_some_and(|fence| last.fence >= fence) || landed_while_queued(*at))
         {

@@ -25,7 +25,8 @@ pub(super) struct Record {
     /// Made when the first pod joins.
     pub(super) waiting: Option<watch::Sender<Option<Told>>>,
     /// The success before the flight that is led now, and when the provider gave it: somebody may still come for it.
-    pub(super) last: Option<(Hash, Landed, Instant)>,
+    /// Boxed, because it is rare, and there are as many records as sessions.
+    pub(super) last: Option<Box<(Hash, Landed, Instant)>>,
     /// The attempt whose success landed last: completed again, it changes nothing.
     pub(super) success_of: Option<uuid::Uuid>,
     /// Whom the lead was charged to: the window of the session that began it.
@@ -110,10 +111,10 @@ impl Record {
         matches!(&self.state, State::Landed { outcome, .. } if outcome.class() == Class::Success)
     }
 
-    pub(super) fn last_success(&self, now: Instant, waits: Duration) -> Option<(Hash, Landed, Instant)> {
+    pub(super) fn last_success(&self, now: Instant, waits: Duration) -> Option<Box<(Hash, Landed, Instant)>> {
         match &self.state {
             State::Landed { at, .. } if self.is_success() && *at + waits > now => {
-                self.landed(now).map(|landed| (self.claim, landed, *at))
+                self.landed(now).map(|landed| Box::new((self.claim, landed, *at)))
             }
             State::Landed { .. } | State::Leading | State::Lost | State::GivenBack => self.last.clone(),
         }
