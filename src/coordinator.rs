@@ -17,6 +17,7 @@ use crate::admission::circuit::CircuitState;
 use crate::admission::reach::Reach;
 use crate::config::{Config, ConfigError};
 use crate::error::{ConnectError, RefreshError, Refusal};
+use crate::flight::pace::Pace;
 use crate::flight::{Ending, Entered, Flight, Flights, Landing, Role, Waiting};
 use crate::joiner::{self, Waited};
 use crate::leader::{Attempt, Leader, Led};
@@ -64,6 +65,7 @@ struct Inner {
     config: Arc<Config>,
     pod: String,
     flights: Arc<Flights>,
+    pace: Pace,
     store: Store,
     counters: Arc<Counters>,
     pressure: Pressure,
@@ -174,6 +176,7 @@ impl RefreshCoordinator {
             config,
             pod,
             flights: Arc::default(),
+            pace: Pace::new(),
             store,
             counters,
             tasks: TaskTracker::new(),
@@ -495,6 +498,7 @@ impl Inner {
                 let landing = Landing::new(Arc::clone(&self.flights), Arc::clone(waiting.flight()));
                 let identity = self.store.identity(request, self.config.pepper.as_ref());
                 let ask = Ask { identity, attempt: Uuid::new_v4() };
+                self.pace.keep(arrived, self.config.refresh_timeout.min(self.config.lease / 3));
                 self.tasks.spawn(fly(Arc::clone(self), landing, ask, call));
                 Ok((waiting, true))
             }

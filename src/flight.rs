@@ -20,6 +20,7 @@ use crate::outcome::{Outcome, ProviderFailure};
 use crate::token::{Hash, Scatter};
 
 mod callers;
+pub(crate) mod pace;
 
 /// All flights of this pod, by the key of their requests: token and claim.
 #[derive(Debug, Default)]
