@@ -326,22 +326,26 @@ where
 }
 
 /// A refresh, once for all callers of this pod who ask the same: flies, keeps their time meanwhile, and lands.
-async fn fly<C, F>(inner: Arc<Inner>, landing: Landing, ask: Ask, call: C)
+///
+/// Why a block and not an async function: that would hold the call twice, as its argument and as its own.
+fn fly<C, F>(inner: Arc<Inner>, landing: Landing, ask: Ask, call: C) -> impl Future<Output = ()> + Send
 where
     C: FnOnce(Attempt) -> F + Send + 'static,
     F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
 {
     let mut call = Some(call);
-    let mut left_behind = None;
-    let ending = {
-        let flight = landing.flight();
-        let flying = pin!(inner.way(flight, &ask, &mut call, &mut left_behind));
-        flight.keep_time(&inner.config, flying).await
-    };
-    if let Some(LeftBehind { queued_since }) = left_behind {
-        disown(inner, ask, queued_since);
+    async move {
+        let mut left_behind = None;
+        let ending = {
+            let flight = landing.flight();
+            let flying = pin!(inner.way(flight, &ask, &mut call, &mut left_behind));
+            flight.keep_time(&inner.config, flying).await
+        };
+        if let Some(LeftBehind { queued_since }) = left_behind {
+            disown(inner, ask, queued_since);
+        }
+        landing.end(ending);
     }
-    landing.end(ending);
 }
 
 /// A `begin` that may still arrive, or a place in the queue.
@@ -350,7 +354,7 @@ struct LeftBehind {
 }
 
 impl Inner {
-    /// The way of a refresh.
+    /// The way of a refresh. What waits for others is boxed: a flight that is led at once is not to be as large.
     async fn way<C, F>(
         &self,
         flight: &Flight,
@@ -411,7 +415,7 @@ impl Inner {
                     }
                     queued_since = Some(since);
                     let patience_until = Some(since + config.budget_wait);
-                    match joiner::wait(&mut waiting, patience_until, flight, &self.closing).await {
+                    match Box::pin(joiner::wait(&mut waiting, patience_until, flight, &self.closing)).await {
                         // Also when nobody called and the patience is over: it may have landed meanwhile.
                         Waited::Landed(_) | Waited::Look => {}
                         Waited::Over => {
@@ -431,7 +435,7 @@ impl Inner {
                     }
                     joined_before = true;
                     fence = led.or(fence);
-                    match joiner::wait(&mut waiting, None, flight, overdue).await {
+                    match Box::pin(joiner::wait(&mut waiting, None, flight, overdue)).await {
                         Waited::Landed(landed) => break self.landed(landed, joined_before),
                         Waited::Look => {}
                         Waited::Over => break overtaken.unwrap_or_else(|| Ending::failed(self.over())),

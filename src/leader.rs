@@ -18,7 +18,7 @@ use crate::config::Config;
 use crate::flight::{Ending, Flight, Role};
 use crate::metrics::Counters;
 use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse, TokenState, Verdict};
-use crate::store::{Ask, Before, Completion, Landed, Lease, Renewed, Standing, Store};
+use crate::store::{Ask, Before, Completion, Gaps, Landed, Lease, Renewed, Standing, Store, StoreError};
 
 /// What the refresh function is told about the call it makes.
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +98,7 @@ impl Leader<'_> {
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
-        let deadline = Instant::now() + self.config.call_limit();
+        let deadline = lease.granted + self.config.call_limit();
         let attempt = Attempt { deadline, fence: lease.fence };
         let intent = Arc::new(Intent::default());
         // By reference until here: whatever a function is handed by value, its future holds twice.
@@ -162,9 +162,28 @@ impl Leader<'_> {
         }
     }
 
-    /// Repeats `complete` until it is acknowledged: a rotated token that nobody hears of is a lost session.
+    /// Lands the outcome, and says what this leader's own callers are told.
     async fn land(&self, lease: &Lease, ask: &Ask, flight: &Flight, outcome: Arc<Outcome>, verdict: Verdict) -> Led {
-        let answered = Instant::now();
+        let gaps = self.store.gaps();
+        let ours = ended(lease, Arc::clone(&outcome));
+        let completion = Completion { outcome, verdict, held: Duration::ZERO };
+        match self.store.complete(lease, ask, &completion).await {
+            Ok(standing) => self.led(lease, ours, &completion.outcome, standing),
+            // Boxed, because it is rare, and every flight would be as large.
+            Err(error) => Box::pin(self.land_later((lease, ask, flight), ours, completion, gaps, error)).await,
+        }
+    }
+
+    /// Repeats `complete` until it is acknowledged: a rotated token that nobody hears of is a lost session.
+    async fn land_later(
+        &self,
+        (lease, ask, flight): (&Lease, &Ask, &Flight),
+        ours: Ending,
+        mut completion: Completion,
+        mut gaps: Gaps,
+        mut error: StoreError,
+    ) -> Led {
+        let outcome = Arc::clone(&completion.outcome);
         let hold = match outcome.class() {
             Class::Success if outcome.token_state() == TokenState::Rotated => self.config.uncertain_memory,
             // The old refresh token still works: nobody is to be given an access token that has expired.
@@ -175,10 +194,9 @@ impl Leader<'_> {
             // Once the lease is over, others have found out that this leader is lost.
             Class::Denied | Class::Busy | Class::NotSent | Class::Unknown | Class::Lost => self.config.lease,
         };
-        let ours = ended(lease, Arc::clone(&outcome));
-        let mut gaps = self.store.gaps();
-        let mut renewed = Instant::now();
-        let mut held = None;
+        let answered = ours.at;
+        let mut renewed = answered;
+        let _held = self.store.hold();
         let mut pauses = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(20))
             .with_max_delay(Duration::from_secs(1))
@@ -186,25 +204,9 @@ impl Leader<'_> {
             .with_jitter()
             .build();
         loop {
-            let completion = Completion { outcome: Arc::clone(&outcome), verdict, held: answered.elapsed() };
-            let error = match self.store.complete(lease, ask, &completion).await {
-                Ok(Standing::Ours) => return Led::Ended(ours),
-                Ok(Standing::Stale) if outcome.class() == Class::Success => return Led::Ended(ours),
-                Ok(Standing::Stale) => return Led::Overtaken(ours),
-                Ok(Standing::Theirs(landed)) => {
-                    if outcome.class() == Class::Success && landed.outcome.class() == Class::Success {
-                        self.counters.second_successes.add_one();
-                        warn!(flight = %lease.flight, fence = lease.fence, first = landed.fence, "a second success");
-                    }
-                    let Landed { outcome, fence, age } = landed;
-                    return Led::Ended(Ending { result: Ok(outcome), fence, age, ..ours });
-                }
-                Err(error) => error,
-            };
             // The callers of this pod need not wait for the store. The flight stays: who comes here meanwhile gets
             // the outcome too, instead of asking a store that does not know it yet.
             flight.tell(ours.clone());
-            held = held.or_else(|| self.store.hold());
             if answered.elapsed() >= hold || self.overdue.is_cancelled() {
                 error!(flight = %lease.flight, fence = lease.fence, class = outcome.class().word(), %error,
                     "the outcome could not be shared: other pods will find a lost leader");
@@ -220,6 +222,27 @@ impl Leader<'_> {
                 // Redis is back: first what this pod holds, then what others begin.
                 () = gaps.passed() => {}
                 () = self.overdue.cancelled() => {}
+            }
+            completion.held = answered.elapsed();
+            error = match self.store.complete(lease, ask, &completion).await {
+                Ok(standing) => return self.led(lease, ours, &outcome, standing),
+                Err(error) => error,
+            };
+        }
+    }
+
+    fn led(&self, lease: &Lease, ours: Ending, outcome: &Outcome, standing: Standing) -> Led {
+        match standing {
+            Standing::Ours => Led::Ended(ours),
+            Standing::Stale if outcome.class() == Class::Success => Led::Ended(ours),
+            Standing::Stale => Led::Overtaken(ours),
+            Standing::Theirs(landed) => {
+                if outcome.class() == Class::Success && landed.outcome.class() == Class::Success {
+                    self.counters.second_successes.add_one();
+                    warn!(flight = %lease.flight, fence = lease.fence, first = landed.fence, "a second success");
+                }
+                let Landed { outcome, fence, age } = landed;
+                Led::Ended(Ending { result: Ok(outcome), fence, age, ..ours })
             }
         }
     }
