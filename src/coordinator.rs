@@ -502,7 +502,8 @@ impl Inner {
                 let landing = Landing::new(Arc::clone(&self.flights), Arc::clone(waiting.flight()));
                 let identity = self.store.identity(request, self.config.pepper.as_ref());
                 let ask = Ask { identity, attempt: Uuid::new_v4() };
-                self.pace.keep(arrived, self.config.refresh_timeout.min(self.config.lease / 3));
+                let Config { refresh_timeout, lease, store_timeout, .. } = &*self.config;
+                self.pace.keep(arrived, (*refresh_timeout).min(*lease / 3).min(*store_timeout));
                 self.tasks.spawn(fly(Arc::clone(self), landing, ask, call));
                 Ok((waiting, true))
             }

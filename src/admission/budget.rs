@@ -107,6 +107,8 @@ impl<W: Wake> Budget<W> {
 
     /// A leader that lives keeps its permit; one that was late has it again, because it does ask the provider.
     pub(crate) fn renew(&mut self, fence: u64, until: Instant, now: Instant, size: Size) {
+        // First what is over: with this permit the others would seem not to be forgotten.
+        self.reap(now);
         self.give(Holder::Leader(fence), Permit { until, kept_for: None }, until);
         self.settle(now, size);
     }
