@@ -1,7 +1,7 @@
 //! The whole way of a refresh, from the caller to the caller.
 
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use std::{fmt, mem};
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::admission::Terms;
 use crate::admission::circuit::CircuitState;
-use crate::admission::reach::Reach;
+use crate::admission::reach::PodReach;
 use crate::config::{Config, ConfigError};
 use crate::error::{ConnectError, RefreshError, Refusal};
 use crate::flight::pace::Pace;
@@ -69,7 +69,7 @@ struct Inner {
     store: Store,
     counters: Arc<Counters>,
     pressure: Pressure,
-    reach: Mutex<Reach>,
+    reach: PodReach,
     tasks: TaskTracker,
     /// Cancelled when nothing new is admitted.
     closing: CancellationToken,
@@ -172,7 +172,7 @@ impl RefreshCoordinator {
     fn with_store(config: Arc<Config>, pod: String, store: Store, counters: Arc<Counters>) -> Self {
         let inner = Inner {
             pressure: Pressure::new(config.memory_pressure),
-            reach: Mutex::default(),
+            reach: PodReach::default(),
             config,
             pod,
             flights: Arc::default(),
@@ -520,7 +520,7 @@ impl Inner {
         let pod_refuses = if self.pressure.is_high(now) {
             Some(Refusal::MemoryPressure { retry_after: RETRY_AFTER })
         } else {
-            self.reach.lock().expect("BUG: nothing panics with this lock held").judge(now)
+            self.reach.judge(now)
         };
         let patience = match queued_since {
             None => self.config.budget_wait,

@@ -2,8 +2,8 @@
 //!
 //! The call runs in a task of its own, so that one that blocks or panics does not take the lease with it.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -13,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{debug, error, warn};
 
 use crate::admission::attempts;
-use crate::admission::reach::Reach;
+use crate::admission::reach::PodReach;
 use crate::config::Config;
 use crate::flight::{Ending, Flight, Role};
 use crate::metrics::Counters;
@@ -59,7 +59,7 @@ pub(crate) struct Leader<'a> {
     pub(crate) config: &'a Config,
     pub(crate) counters: &'a Counters,
     /// Whether this pod reaches the provider.
-    pub(crate) reach: &'a Mutex<Reach>,
+    pub(crate) reach: &'a PodReach,
     /// Cancelled when a close has waited long enough.
     pub(crate) overdue: &'a CancellationToken,
 }
@@ -273,10 +273,9 @@ impl Leader<'_> {
     }
 
     fn see_reach(&self, outcome: &Outcome) {
-        let mut reach = self.reach.lock().expect("BUG: nothing panics with this lock held");
         match outcome.class() {
-            Class::NotSent => reach.failed(Instant::now(), &self.config.breaker),
-            Class::Success | Class::Denied | Class::Busy | Class::Unknown | Class::Lost => reach.succeeded(),
+            Class::NotSent => self.reach.failed(Instant::now(), &self.config.breaker),
+            Class::Success | Class::Denied | Class::Busy | Class::Unknown | Class::Lost => self.reach.succeeded(),
         }
     }
 

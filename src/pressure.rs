@@ -7,6 +7,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -24,6 +25,9 @@ pub(crate) struct Pressure {
     /// Where `/proc` and the cgroups are: `/`, but for tests.
     root: PathBuf,
     last: Mutex<Option<(Instant, Reading)>>,
+    start: Instant,
+    /// Until when a reading holds that was not high, in nanoseconds since `start`: nearly all flights need no more.
+    holds_until: AtomicU64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,11 +44,15 @@ impl Pressure {
     }
 
     pub(crate) fn below(limit: MemoryPressure, root: PathBuf) -> Self {
-        Self { limit, root, last: Mutex::new(None) }
+        Self { limit, root, last: Mutex::new(None), start: Instant::now(), holds_until: AtomicU64::new(0) }
     }
 
     /// Whether the pod is short of memory.
     pub(crate) fn is_high(&self, now: Instant) -> bool {
+        let since_start = |at: Instant| at.saturating_duration_since(self.start).as_nanos() as u64;
+        if since_start(now) < self.holds_until.load(Ordering::Relaxed) {
+            return false;
+        }
         let mut last = self.last.lock().expect("BUG: nothing panics with this lock held");
         if let Some((at, reading)) = *last
             && now < at + READING_HOLDS
@@ -53,6 +61,9 @@ impl Pressure {
         }
         let reading = self.read();
         let before = last.replace((now, reading)).map(|(_, before)| before);
+        // Under the lock, where the next reading is made.
+        let holds_until = if reading == Reading::High { 0 } else { since_start(now + READING_HOLDS) };
+        self.holds_until.store(holds_until, Ordering::Relaxed);
         drop(last);
         self.tell(before, reading);
         reading == Reading::High
@@ -92,6 +103,7 @@ impl Pressure {
     /// The next flight is judged by a new reading.
     pub(crate) fn read_anew(&self) {
         *self.last.lock().expect("not poisoned") = None;
+        self.holds_until.store(0, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,9 @@
 //! Whether this pod reaches the provider at all: counted in the pod, because one pod with broken DNS must not stop
 //! the others.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
 use tokio::time::Instant;
 
 use crate::config::Breaker;
@@ -36,6 +39,41 @@ impl Reach {
     }
 }
 
+/// The same, for all flights of a pod at once.
+#[derive(Debug, Default)]
+pub(crate) struct PodReach {
+    reach: Mutex<Reach>,
+    /// Something failed since the last success. As long as nothing does, no flight needs the lock.
+    has_failed: AtomicBool,
+}
+
+impl PodReach {
+    /// As [`Reach::judge`].
+    pub(crate) fn judge(&self, now: Instant) -> Option<Refusal> {
+        if self.has_failed.load(Ordering::Relaxed) { self.lock().judge(now) } else { None }
+    }
+
+    /// As [`Reach::failed`].
+    pub(crate) fn failed(&self, now: Instant, breaker: &Breaker) {
+        let mut reach = self.lock();
+        reach.failed(now, breaker);
+        self.has_failed.store(true, Ordering::Relaxed);
+    }
+
+    /// As [`Reach::succeeded`].
+    pub(crate) fn succeeded(&self) {
+        if self.has_failed.load(Ordering::Relaxed) {
+            let mut reach = self.lock();
+            reach.succeeded();
+            self.has_failed.store(false, Ordering::Relaxed);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Reach> {
+        self.reach.lock().expect("BUG: nothing panics with this lock held")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -44,7 +82,7 @@ mod tests {
 
     #[test]
     fn pod_leads_nothing_after_failures_in_a_row_and_tries_again_later() {
-        let (now, breaker, mut reach) = (Instant::now(), Breaker::default(), Reach::default());
+        let (now, breaker, reach) = (Instant::now(), Breaker::default(), PodReach::default());
         let s = Duration::from_secs(1);
         for _ in 0..2 {
             reach.failed(now, &breaker);

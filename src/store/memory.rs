@@ -248,24 +248,28 @@ impl MemoryPod {
 
     pub(crate) fn complete(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Standing {
         let now = Instant::now();
-        let standing = self.land(lease, ask, completion, now);
-        // Last: the circuit learned from its probe, if it was one.
-        self.gates().give_back(lease.fence, now, &self.config);
-        standing
+        match self.land(lease, ask, completion, now) {
+            Some(standing) => {
+                self.gates().give_back(lease.fence, now, &self.config);
+                standing
+            }
+            None => Standing::Ours,
+        }
     }
 
-    fn land(&self, lease: &Lease, ask: &Ask, completion: &Completion, now: Instant) -> Standing {
+    /// None: it landed, and its permit and its probe were given back in the same step. Otherwise what stands.
+    fn land(&self, lease: &Lease, ask: &Ask, completion: &Completion, now: Instant) -> Option<Standing> {
         let Completion { outcome, verdict, held } = completion;
         let is_success = outcome.class() == Class::Success;
         let mut record = match self.namespace.flights.entry(lease.flight) {
             Entry::Occupied(occupied) if !occupied.get().is_over(now) => occupied.into_ref(),
             // It is forgotten; that the token was rotated or is uncertain must not be.
-            _ if !is_success && outcome.token_state() != TokenState::Unknown => return Standing::Stale,
+            _ if !is_success && outcome.token_state() != TokenState::Unknown => return Some(Standing::Stale),
             gone => gone.insert(Record::forgotten(lease, now)),
         };
         if record.success_of == Some(lease.attempt) {
             record.free(lease);
-            return Standing::Ours;
+            return Some(Standing::Ours);
         }
 
         let stands = match &record.state {
@@ -277,11 +281,11 @@ impl MemoryPod {
         if stands {
             record.free(lease);
             record.tell_waiting(now);
-            return match record.landed(now) {
+            return Some(match record.landed(now) {
                 Some(_) if record.attempt == lease.attempt => Standing::Ours,
                 Some(landed) if record.claim == lease.claim => Standing::Theirs(landed),
                 _ => Standing::Stale,
-            };
+            });
         }
 
         let at = now - *held;
@@ -316,9 +320,11 @@ impl MemoryPod {
         if outcome.token_state() == TokenState::Dead && session == lease.flight {
             gates.forget(session);
         }
+        // Last: the circuit learned from its probe, if it was one.
+        gates.give_back(lease.fence, now, &self.config);
         drop(gates);
         record.tell_waiting(now);
-        Standing::Ours
+        None
     }
 
     pub(crate) fn leave_queue(&self, ask: &Ask, since: Option<Instant>) {
