@@ -2,6 +2,7 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 use std::{fmt, mem};
@@ -73,6 +74,8 @@ struct Inner {
     tasks: TaskTracker,
     /// Cancelled when nothing new is admitted.
     closing: CancellationToken,
+    /// Set before that: every caller asks, and the token takes a lock to be asked.
+    is_closing: AtomicBool,
     /// Cancelled when what still flies is given up.
     overdue: CancellationToken,
 }
@@ -181,6 +184,7 @@ impl RefreshCoordinator {
             counters,
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
+            is_closing: AtomicBool::new(false),
             overdue: CancellationToken::new(),
         };
         Self { inner: Arc::new(inner) }
@@ -262,6 +266,7 @@ impl RefreshCoordinator {
     /// Nothing new is admitted from the first poll on; what is under way goes on.
     pub async fn close(&self, deadline: Duration) {
         let inner = &self.inner;
+        inner.is_closing.store(true, Ordering::SeqCst);
         inner.closing.cancel();
         inner.tasks.close();
         if tokio::time::timeout(deadline, inner.tasks.wait()).await.is_err() {
@@ -390,7 +395,7 @@ impl Inner {
                 Ok(Begun::Lead(lease)) => {
                     queued_since = None;
                     let leader = Leader { store, config, counters, reach, overdue };
-                    if self.closing.is_cancelled() {
+                    if self.is_closing.load(Ordering::SeqCst) {
                         leader.give_back(&lease, ask).await;
                         break overtaken.unwrap_or_else(|| Ending::failed(self.refused(closing())));
                     }
@@ -493,7 +498,7 @@ impl Inner {
         let request = Request::checked(refresh).inspect_err(|_| {
             self.counters.refused_invalid.add_one();
         })?;
-        if self.closing.is_cancelled() {
+        if self.is_closing.load(Ordering::SeqCst) {
             self.counters.refused_closing.add_one();
             return Err(closing().into());
         }
