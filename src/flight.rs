@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
-use tokio::runtime::Handle;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use self::callers::{Callers, Place};
@@ -94,8 +94,13 @@ impl Flights {
 
 impl Flight {
     fn new(key: Hash, arrived: Instant, waker: &Waker, config: &Config) -> Arc<Self> {
-        let callers = Mutex::new(Callers::new(arrived, waker, config));
-        Arc::new(Self { key, ending: OnceLock::new(), callers })
+        let mut callers = Callers::new(arrived, waker, config);
+        let runtime = Handle::current();
+        if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+            // Where there is one thread, whoever blocks it blocks all: the flight's task is as good as polled.
+            callers.keep_time(runtime.id());
+        }
+        Arc::new(Self { key, ending: OnceLock::new(), callers: Mutex::new(callers) })
     }
 
     /// None where nobody may join any more.
