@@ -335,8 +335,7 @@ impl Intent {
 }
 
 /// First the mark, then the call: a function that sends before it returns its future has sent, too.
-///
-/// A block, not an async function, for the same reason as above: the call is large where the caller's request is.
+#[expect(clippy::manual_async_fn, reason = "an async function would hold the call twice: as argument and as its own")]
 fn call_unless_withdrawn<C, F>(call: C, attempt: Attempt, intent: Arc<Intent>) -> impl Future<Output = Answer>
 where
     C: FnOnce(Attempt) -> F,
