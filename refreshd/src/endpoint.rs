@@ -1,5 +1,6 @@
 //! What is answered at which path: the token endpoint, health, metrics.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ const TOKEN_PATH: &str = "/token";
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) exchange: TokenExchange,
-    pub(crate) upstream: Upstream,
+    pub(crate) upstream: Arc<Upstream>,
     pub(crate) coordinator: RefreshCoordinator,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
@@ -51,8 +52,8 @@ impl Endpoint {
         let start = Instant::now();
         let answer = match self.whole(request).await {
             Ok(request) => {
-                let upstream = self.upstream.clone();
-                self.exchange.exchange(request, |request| upstream.send(request)).await
+                let upstream = Arc::clone(&self.upstream);
+                self.exchange.exchange(request, |request| async move { upstream.send(request).await }).await
             }
             Err(refused) => refused,
         };

@@ -101,7 +101,7 @@ impl Serve {
         };
         let endpoint = Arc::new(Endpoint {
             exchange: TokenExchange::new(coordinator.clone(), options),
-            upstream,
+            upstream: Arc::new(upstream),
             coordinator: coordinator.clone(),
             metrics: Metrics::start(),
             limits: self.limits.clone(),
@@ -113,6 +113,7 @@ impl Serve {
             let name = tokio::select! {
                 name = signals.next() => name,
                 () = endpoint.metrics.keep_small() => unreachable!("BUG: it never ends"),
+                () = endpoint.upstream.close_idle() => unreachable!("BUG: it never ends"),
             };
             tracing::info!(signal = name, deadline = %self.drain, "draining");
             endpoint.is_draining.store(true, Ordering::Relaxed);

@@ -1,20 +1,26 @@
-//! The way to the provider: one HTTP client that sends a token request once.
+//! The way to the provider: a token request is sent once.
 //!
 //! It never retries, follows no redirect and probes nothing (a token request is not idempotent, RFC 9110 section
 //! 9.2.2), asks for no encoding, and goes straight to the provider: proxies named in the environment are not used,
 //! since a secret must not take a way that nobody configured here. TLS is verified against the certificates of the
 //! system, or against `--ca-file` alone.
 
+mod connections;
+mod tls;
+
 use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::uri::PathAndQuery;
+use http::{HeaderValue, Request, Response, Uri};
+use http_body_util::Full;
 use refresh_coordinator::Config;
 use refresh_coordinator::exchange::SendError;
-use reqwest::{Certificate, Client, Url};
+use reqwest::Url;
 
 use crate::settings::{BadSetting, Span};
+use connections::{Connections, Times};
 
 // No doc comment: clap would take it for the subcommand's own text.
 #[derive(Clone, Debug, clap::Args)]
@@ -46,15 +52,16 @@ pub(crate) struct UpstreamSettings {
     no_check_upstream: bool,
 }
 
-/// More than any answer of a token endpoint; larger ones are given up.
-const LARGEST_BODY: usize = 1024 * 1024;
-
-/// The provider's token endpoint, and the client that reaches it.
-#[derive(Clone, Debug)]
+/// The provider's token endpoint, and the connections to it.
+#[derive(Debug)]
 pub(crate) struct Upstream {
     url: Url,
-    client: Client,
+    /// The same, as requests need it.
+    uri: Uri,
+    connections: Connections,
 }
+
+const EXPECTED: &str = "expected such as https://idp.example/oauth2/token";
 
 impl UpstreamSettings {
     /// The client, checked as far as it can be without the provider.
@@ -68,32 +75,20 @@ impl UpstreamSettings {
         if self.connect_timeout.0 > timeout {
             return Err(longer("--connect-timeout", self.connect_timeout.0, "--upstream-timeout", timeout));
         }
-        let builder = Client::builder()
-            .retry(reqwest::retry::never())
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            .no_proxy()
-            .connect_timeout(self.connect_timeout.0)
-            .timeout(timeout)
-            .pool_idle_timeout(self.upstream_idle.0);
-        let builder = match &self.ca_file {
-            Some(_) => builder.tls_certs_only(self.certificates()?),
-            // Nothing to verify, so the system need not have certificates.
-            None if url.scheme() == "http" => builder.tls_certs_only([]),
-            None => builder,
+        let tls = match &self.ca_file {
+            Some(file) => tls::of_file(file)?,
+            None if url.scheme() == "http" => tls::of_nobody(),
+            None => tls::of_system()?,
         };
-        let client = builder.build().map_err(|error| {
-            BadSetting::new(format!(
-                "--upstream needs TLS, which cannot be set up: {}; install the system's CA certificates or name a \
-                 --ca-file",
-                chain(&error.without_url())
-            ))
-        })?;
-        Ok(Upstream { url, client })
+        let unusable = || BadSetting::new(format!("--upstream cannot be asked for over HTTP; {EXPECTED}"));
+        let uri: Uri = url.as_str().parse().map_err(|_| unusable())?;
+        let host = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+        let times = Times { connect: self.connect_timeout.0, whole: timeout, idle: self.upstream_idle.0 };
+        let connections = Connections::new(tls, uri.clone(), host.ok_or_else(unusable)?, times);
+        Ok(Upstream { url, uri, connections })
     }
 
     fn url(&self) -> Result<Url, BadSetting> {
-        const EXPECTED: &str = "expected such as https://idp.example/oauth2/token";
         // The text itself is not repeated: it may hold a password.
         let url = Url::parse(&self.upstream)
             .map_err(|error| BadSetting::new(format!("--upstream is not a URL: {error}; {EXPECTED}")))?;
@@ -109,18 +104,6 @@ impl UpstreamSettings {
             return Err(BadSetting::new(format!("--upstream ends with a fragment (#...); {EXPECTED}")));
         }
         Ok(url)
-    }
-
-    fn certificates(&self) -> Result<Vec<Certificate>, BadSetting> {
-        let Some(file) = &self.ca_file else { return Ok(Vec::new()) };
-        let wrong = |what: String| BadSetting::new(format!("--ca-file {}: {what}", file.display()));
-        let pem = std::fs::read(file).map_err(|error| wrong(format!("{error}; name a readable PEM file")))?;
-        let certificates = Certificate::from_pem_bundle(&pem)
-            .map_err(|error| wrong(format!("{}; PEM certificates are expected", chain(&error))))?;
-        if certificates.is_empty() {
-            return Err(wrong("no certificate in it; PEM certificates are expected".to_owned()));
-        }
-        Ok(certificates)
     }
 
     /// Connects to the provider once, and sends nothing.
@@ -175,36 +158,31 @@ impl Upstream {
     /// # Cancellation
     ///
     /// The request may have been sent, in part or whole.
-    pub(crate) async fn send(self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, SendError> {
+    pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, SendError> {
         let (parts, body) = request.into_parts();
-        let mut url = self.url;
-        if let Some(query) = parts.uri.query() {
-            let query = url.query().map_or_else(|| query.to_owned(), |own| format!("{own}&{query}"));
-            url.set_query(Some(&query));
-        }
-        let request = self.client.request(parts.method, url).headers(parts.headers).body(body);
-        let mut answer = request.send().await.map_err(send_error)?;
-
-        let mut body =
-            Vec::with_capacity(answer.content_length().map_or(0, |length| length as usize).min(LARGEST_BODY));
-        while let Some(chunk) = answer.chunk().await.map_err(send_error)? {
-            if body.len() + chunk.len() > LARGEST_BODY {
-                return Err(SendError::Unknown(format!("the answer has more than {LARGEST_BODY} bytes")));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        let mut whole = Response::new(body);
-        *whole.status_mut() = answer.status();
-        *whole.headers_mut() = std::mem::take(answer.headers_mut());
-        Ok(whole)
+        let mut request = Request::new(Full::from(body));
+        *request.method_mut() = parts.method;
+        *request.headers_mut() = parts.headers;
+        *request.uri_mut() = match parts.uri.query() {
+            None => self.uri.clone(),
+            Some(query) => self.with_query(query).map_err(|error| SendError::NotSent(error.to_string()))?,
+        };
+        self.connections.ask(request).await
     }
-}
 
-fn send_error(error: reqwest::Error) -> SendError {
-    let was_sent = !(error.is_connect() || error.is_builder());
-    // The URL is known, and its query could be a secret.
-    let reason = chain(&error.without_url());
-    if was_sent { SendError::Unknown(reason) } else { SendError::NotSent(reason) }
+    /// Closes connections that were not used for a while. Never ends.
+    pub(crate) async fn close_idle(&self) {
+        self.connections.close_idle().await;
+    }
+
+    /// The URL with the parameters of a request behind its own.
+    fn with_query(&self, query: &str) -> Result<Uri, http::Error> {
+        let path = self.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let mut parts = self.uri.clone().into_parts();
+        parts.path_and_query = Some(format!("{path}{separator}{query}").try_into()?);
+        Ok(Uri::from_parts(parts)?)
+    }
 }
 
 /// An error and its causes in one line, each said once.

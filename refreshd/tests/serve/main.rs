@@ -6,6 +6,7 @@ mod provider;
 #[path = "../../../tests/support/redis.rs"]
 mod redis;
 
+mod connections;
 mod drain;
 mod fleet;
 mod lifetimes;

@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::server::conn::http1;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -24,6 +24,7 @@ use crate::within;
 pub(crate) struct Seen {
     /// Which connection it came on, counted from 0.
     pub(crate) connection: usize,
+    pub(crate) version: http::Version,
     pub(crate) target: String,
     pub(crate) headers: http::HeaderMap,
     pub(crate) body: String,
@@ -83,11 +84,13 @@ impl Provider {
                     match tls {
                         None => serving.serve(connection, stream).await,
                         // A client that does not trust us leaves in the handshake.
-                        Some(tls) => {
-                            if let Ok(stream) = tls.accept(stream).await {
-                                serving.serve(connection, stream).await;
+                        Some(tls) => match tls.accept(stream).await {
+                            Ok(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
+                                serving.serve_http2(connection, stream).await;
                             }
-                        }
+                            Ok(stream) => serving.serve(connection, stream).await,
+                            Err(_) => {}
+                        },
                     }
                 });
             }
@@ -127,11 +130,20 @@ impl Serving {
         let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
     }
 
+    async fn serve_http2(self, connection: usize, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let service = service_fn(|request: Request<Incoming>| {
+            let serving = self.clone();
+            async move { serving.answer(connection, request).await }
+        });
+        let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+    }
+
     async fn answer(self, connection: usize, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Hangup> {
         let (parts, body) = request.into_parts();
         let body = body.collect().await.map_err(|_| Hangup)?.to_bytes();
         let seen = Seen {
             connection,
+            version: parts.version,
             target: parts.uri.to_string(),
             headers: parts.headers,
             body: String::from_utf8_lossy(&body).into_owned(),

@@ -10,8 +10,8 @@ use crate::daemon::{Daemon, refresh};
 use crate::provider::{Provider, json};
 use crate::within;
 
-/// A CA in a file, and a provider with a certificate of it for this name.
-async fn provider_named(name: &str) -> (tempfile::NamedTempFile, Provider) {
+/// A CA in a file, and a server's certificate of it for this name.
+fn certified(name: &str) -> (tempfile::NamedTempFile, rustls::ServerConfig) {
     let ca_key = KeyPair::generate().expect("a key");
     let mut ca = CertificateParams::new(Vec::new()).expect("no names");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -30,6 +30,11 @@ async fn provider_named(name: &str) -> (tempfile::NamedTempFile, Provider) {
         .with_no_client_auth()
         .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).expect("a key"))
         .expect("they fit");
+    (file, tls)
+}
+
+async fn provider_named(name: &str) -> (tempfile::NamedTempFile, Provider) {
+    let (file, tls) = certified(name);
     let tls = TlsAcceptor::from(Arc::new(tls));
     let provider = Provider::start_tls(tls, async |_| json(200, r#"{"access_token":"a"}"#)).await;
     (file, provider)
@@ -65,4 +70,28 @@ async fn provider_of_another_ca_or_name_is_sent_nothing() {
         assert!(line.contains("nothing was sent") && line.contains("certificate"), "the operator is told why: {line}");
         assert!(provider.seen().is_empty());
     }
+}
+
+#[tokio::test]
+async fn http2_is_spoken_on_one_connection_where_the_provider_offers_it() {
+    let (ca, mut tls) = certified("localhost");
+    tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let provider = Provider::start_tls(TlsAcceptor::from(Arc::new(tls)), async |seen| {
+        if seen.body.contains("lost") { None } else { json(200, r#"{"access_token":"a"}"#) }
+    })
+    .await;
+    let daemon = Daemon::start(&provider, &["--ca-file", ca.path().to_str().expect("UTF-8")]).await;
+
+    assert_eq!(daemon.post(&refresh("r1")).await.status(), 200);
+    let (second, third) = tokio::join!(daemon.post("grant_type=password"), async { daemon.post(&refresh("r3")).await });
+    let lost = daemon.post(&refresh("lost")).await;
+
+    assert_eq!((second.status().as_u16(), third.status().as_u16()), (200, 200));
+    assert_eq!(lost.status(), 503);
+    assert!(within(lost.text()).await.expect("text").contains("was asked"));
+    let seen = provider.seen();
+    assert!(seen.iter().all(|seen| seen.version == http::Version::HTTP_2), "{seen:?}");
+    assert!(seen.iter().all(|other| other.connection == seen[0].connection), "{seen:?}");
+    assert_eq!(seen.iter().filter(|seen| seen.body == refresh("lost")).count(), 1);
+    assert_eq!(seen[0].target, provider.url());
 }
