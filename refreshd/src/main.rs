@@ -4,6 +4,7 @@
 //! A file per subcommand, a file per concern. Whatever a user got wrong before anything runs is one line on stderr
 //! and exit code 2.
 
+mod coalesced;
 mod endpoint;
 mod listener;
 mod logs;
