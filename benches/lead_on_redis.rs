@@ -192,6 +192,17 @@ async fn played(redis: &RedisServer, connection: &mut MultiplexedConnection, com
     commands.len() as f64 / 2.0 / began.elapsed().as_secs_f64()
 }
 
+/// Plays them again one after the other: what the scripts themselves take, sent by a client that does nothing else. In
+/// us for each flight.
+async fn played_alone(redis: &RedisServer, connection: &mut MultiplexedConnection, commands: &[redis::Cmd]) -> f64 {
+    redis.ask::<()>(&["FLUSHALL"]).await;
+    let began = Instant::now();
+    for command in commands {
+        command.query_async::<redis::Value>(connection).await.expect("a reply");
+    }
+    began.elapsed().as_nanos() as f64 / 1e3 / (commands.len() as f64 / 2.0)
+}
+
 fn word(reply: &[redis::Value]) -> String {
     match reply.first() {
         Some(redis::Value::BulkString(word)) => String::from_utf8_lossy(word).into_owned(),
@@ -226,7 +237,7 @@ async fn run() {
     script.load_async(&mut lanes[0].clone()).await.expect("loaded");
 
     let many = if is_quick() { 4_096 } else { 16_384 };
-    let mut at_256 = 0.0;
+    let (mut at_256, mut alone) = (0.0, 0.0);
     for tasks in [1, 16, 64, 256] {
         let flights = if tasks == 1 { many / 8 } else { many };
         let (mut ours, mut floors) = (Vec::new(), Vec::new());
@@ -240,7 +251,11 @@ async fn run() {
         }
         let middle = |rounds: &[Round], of: fn(&Round) -> f64| median(&rounds.iter().map(of).collect::<Vec<_>>());
         let floor = "two bare EVALSHA";
-        let row = Row::new(format!("{tasks} tasks: p50"), middle(&ours, |round| round.p50), "us");
+        let p50 = middle(&ours, |round| round.p50);
+        if tasks == 1 {
+            alone = p50;
+        }
+        let row = Row::new(format!("{tasks} tasks: p50"), p50, "us");
         let row = row.beside(floor, middle(&floors, |round| round.p50));
         report.row(if tasks == 1 { row.ratio_at_most(1.25) } else { row });
         let row = Row::new(format!("{tasks} tasks: p99"), middle(&ours, |round| round.p99), "us");
@@ -254,6 +269,13 @@ async fn run() {
     let other = RedisServer::start().await;
     let commands = recorded(&other, many).await;
     let mut connection = other.connect().await;
+    let commands_alone = &commands[..commands.len() / 8];
+    let mut scripts_alone = Vec::new();
+    for _ in 0..rounds {
+        scripts_alone.push(played_alone(&other, &mut connection, commands_alone).await);
+    }
+    let row = Row::new("1 tasks: p50", alone, "us");
+    report.row(row.beside("the same scripts, sent by a client that does nothing else", median(&scripts_alone)));
     let mut speeds = Vec::new();
     let mut ours = Vec::new();
     for round in 0..=rounds {

@@ -153,7 +153,8 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// `NotSent` only where no connection came about; whatever happens on one may have reached the provider.
+    /// `NotSent` only where no connection came about, or where it closed before anything of the request was written;
+    /// whatever else happens on one may have reached the provider.
     ///
     /// # Cancellation
     ///
