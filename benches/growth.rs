@@ -56,6 +56,18 @@ async fn led(redis: &RedisServer, pods: &[RefreshCoordinator], times: usize) -> 
     (redis.stats().await.of("evalsha").usec as f64 / times as f64, wall)
 }
 
+/// What Redis takes for the smallest of all locks: how the server itself grows. Microseconds each.
+async fn bare_locks(redis: &RedisServer, times: usize) -> f64 {
+    let mut connection = redis.connect().await;
+    redis.reset_stats().await;
+    for _ in 0..times {
+        let mut set = redis::cmd("SET");
+        set.arg(next_token()).arg("owner").arg("NX").arg("PX").arg(10_000);
+        set.query_async::<()>(&mut connection).await.expect("a lock");
+    }
+    redis.stats().await.of("set").usec as f64 / times as f64
+}
+
 /// All pods ask for the same token: Redis' microseconds for each flight, and commands.
 async fn shared(redis: &RedisServer, pods: &[RefreshCoordinator], times: usize) -> (f64, f64) {
     redis.reset_stats().await;
@@ -117,6 +129,7 @@ async fn run() {
         // What was just filled is cold in every cache, which is not what is asked.
         led(&large, std::slice::from_ref(&large_pod), 2 * times).await;
         let (mut costs, mut walls, mut bases) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut locks, mut base_locks) = (Vec::new(), Vec::new());
         for _ in 0..rounds {
             led(&small, std::slice::from_ref(&small_pod), times / 4).await;
             bases.push(led(&small, std::slice::from_ref(&small_pod), times).await.0);
@@ -124,13 +137,18 @@ async fn run() {
             let (cost, wall) = led(&large, std::slice::from_ref(&large_pod), times).await;
             costs.push(cost);
             walls.push(wall);
+            base_locks.push(bare_locks(&small, times).await);
+            locks.push(bare_locks(&large, times).await);
         }
         of_redis.push((sessions as f64, median(&costs)));
         of_wall.push((sessions as f64, median(&walls)));
         let row = Row::new(format!("{sessions} sessions: Redis time for a led refresh"), median(&costs), "us");
         report.row(row.beside("with 1,000 sessions", median(&bases)).ratio_at_most(1.15));
+        let row = Row::new(format!("{sessions} sessions: Redis time for a bare SET NX PX"), median(&locks), "us");
+        report.row(row.beside("with 1,000 sessions", median(&base_locks)));
         report.row(Row::new(format!("{sessions} sessions: from call to answer"), median(&walls), "us"));
     }
+    report.limit("beside each stands a bare SET NX PX on the same servers: by so much the server itself has grown");
     drop((large_pod, large));
     report.plot(&Plot {
         name: "growth_sessions",

@@ -274,6 +274,11 @@ async fn run() {
     for _ in 0..rounds {
         scripts_alone.push(played_alone(&other, &mut connection, commands_alone).await);
     }
+    report.limit(format!(
+        "the same scripts, sent one after the other by a client that does nothing else, take {:.0} us of the {alone:.0}: the \
+         rest is identity, sealing and the hops between tasks",
+        median(&scripts_alone)
+    ));
     let row = Row::new("1 tasks: p50", alone, "us");
     report.row(row.beside("the same scripts, sent by a client that does nothing else", median(&scripts_alone)));
     let mut speeds = Vec::new();

@@ -215,6 +215,14 @@ fn main() {
         let medians: Vec<(f64, f64)> = measured.iter().map(|(waits, cpus)| (median(waits), median(cpus))).collect();
         let best_peer = medians[2..].iter().map(|(wait, _)| *wait).fold(f64::INFINITY, f64::min);
         let best_cpu = medians[2..].iter().map(|(_, cpu)| *cpu).fold(f64::INFINITY, f64::min);
+        if callers == 1_000 {
+            report.limit(format!(
+                "{callers} tasks that wait for one Notify, and share nothing else, are all back after {:.0} us: half of the \
+                 best peer ({:.0} us) is below what waking them takes",
+                medians[0].0,
+                best_peer / 2.0
+            ));
+        }
         for (i, contestant) in contestants.iter().enumerate() {
             let (wait, cpu) = medians[i];
             curves[i].1.push((callers as f64, wait));

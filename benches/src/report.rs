@@ -97,6 +97,13 @@ impl Report {
         self.write(&json!({ "note": text }));
     }
 
+    /// What stands between a figure and its target: by measurement, in this run where that is possible.
+    pub fn limit(&mut self, text: impl Into<String>) {
+        let text = text.into();
+        println!("  limit: {text}");
+        self.write(&json!({ "limit": text }));
+    }
+
     /// One more figure.
     pub fn row(&mut self, row: Row) {
         let Row { name, figure, unit, beside, target } = row;

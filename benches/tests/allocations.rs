@@ -61,7 +61,7 @@ fn leading_on_redis_allocates_little() {
         led(&pod, 500).await
     });
 
-    assert!(allocations <= 122.0, "{allocations} allocations for each refresh");
+    assert!(allocations <= 56.0, "{allocations} allocations for each refresh");
     // Two boxes of what Redis takes, begin and complete, so that flights in memory need not be as large.
-    assert!(bytes <= 44_000.0, "{bytes} bytes for each refresh");
+    assert!(bytes <= 41_000.0, "{bytes} bytes for each refresh");
 }

@@ -24,7 +24,7 @@ fn main() {
     let pictures = here.join("plots");
     std::fs::create_dir_all(&pictures).expect("a folder for the plots");
     let mut targets = String::new();
-    let mut questions = String::new();
+    let (mut questions, mut limits) = (String::new(), String::new());
     let (mut met_count, mut target_count) = (0, 0);
     for bench in BENCHES {
         let Ok(text) = std::fs::read_to_string(directory().join(format!("{bench}.jsonl"))) else {
@@ -73,6 +73,9 @@ fn main() {
         for note in texts("note") {
             _ = writeln!(questions, "* {note}");
         }
+        for limit in texts("limit") {
+            _ = writeln!(limits, "* {bench}: {limit}");
+        }
         for line in lines.iter().filter(|line| line["plot"].is_string()) {
             let (file, title) = (line["plot"].as_str().expect("a file"), line["title"].as_str().expect("a title"));
             std::fs::copy(directory().join(file), pictures.join(file)).expect("the plot is there");
@@ -90,7 +93,8 @@ fn main() {
     _ = writeln!(
         text,
         "\n## Targets: {met_count} of {target_count} met\n\n| question | | figure | beside | target | |\n\
-         | --- | --- | ---: | --- | --- | --- |\n{targets}{questions}"
+         | --- | --- | ---: | --- | --- | --- |\n{targets}\n\
+         ## What limits what is not met, or only just\n\n{limits}{questions}"
     );
     let path = here.join("RESULTS.md");
     std::fs::write(&path, text.trim_end().to_owned() + "\n").expect("RESULTS.md is written");
