@@ -41,8 +41,8 @@ const ALL: &[Sabotage] = &[
     scripts("counter-runs-away", "redis.call('DECR', budget.counter)", "redis.call('INCR', budget.counter)"),
     scripts(
         "flights-stay",
-        "redis.call('PEXPIRE', flight, math.max(1, keep_ms))",
-        "redis.call('PERSIST', flight                      )",
+        "redis.call('PEXPIRE', flight, whole(math.max(1, keep_ms)))",
+        "redis.call('PERSIST', flight                             )",
     ),
     scripts("looks-see-nothing", "reply[i] = 'changed'", "reply[i] = '1500000'"),
 ];
