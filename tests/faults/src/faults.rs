@@ -499,8 +499,9 @@ impl Fault {
             }
             Act::ClockForward { ms: step } => {
                 let redis = arena.redis.lock().await;
-                arena.recorder.now(What::RedisStepped { by_ms: step });
+                let since = crate::clock::now_us();
                 redis.eval::<()>(&clock_set(step as i64), &arena.rules.namespace).await.expect("the stamps move");
+                arena.recorder.now(What::RedisStepped { by_ms: step, since });
             }
             Act::RedisWay { way, ms: span } => {
                 self.on_ways(arena, victim, |pod| pod.redis.set(way));

@@ -107,9 +107,10 @@ pub(crate) enum What {
         endless: Vec<String>,
         secrets: Vec<String>,
     },
-    /// Redis' clock was set forward.
+    /// Redis' clock was set forward, at some moment since.
     RedisStepped {
         by_ms: u64,
+        since: u64,
     },
     /// The machine did nothing for so long, until now.
     StoodStill {

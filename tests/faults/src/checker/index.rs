@@ -55,8 +55,8 @@ pub(super) struct Index<'a> {
     pub(super) clients: Vec<Client<'a>>,
     pub(super) verified: HashMap<&'a str, bool>,
     pub(super) stood_still: Vec<(u64, u64)>,
-    /// When Redis' clock was set forward, and by how much.
-    pub(super) stepped: Vec<(u64, u64)>,
+    /// When Redis' clock was set forward, at the earliest and at the latest, and by how much.
+    pub(super) stepped: Vec<(u64, u64, u64)>,
     pub(super) end: u64,
     down: HashMap<usize, u64>,
 }
@@ -115,7 +115,7 @@ impl<'a> Index<'a> {
                 }
                 // Nobody's fault: it excuses what a pause of everybody does, and is told in the table.
                 What::StoodStill { for_us } => index.stood_still.push((t.saturating_sub(*for_us), t)),
-                What::RedisStepped { by_ms } => index.stepped.push((t, by_ms * 1000)),
+                What::RedisStepped { by_ms, since } => index.stepped.push((*since, t, by_ms * 1000)),
                 What::RedisForgot { since } => index.forgot.push(Forgot { t, since: *since }),
                 What::At { call, stage } => index.with(*call, |call| call.has_sent |= *stage >= Stage::Sent),
                 What::Led { call, fence } => index.with(*call, |call| call.led = Some((t, *fence))),

@@ -91,8 +91,8 @@ impl Judge<'_> {
             return Err("its leader was lost, and never is to be presented".to_owned());
         }
         // Leases and pauses are measured by Redis' clock.
-        let steps = index.stepped.iter().filter(|(at, _)| led <= *at && *at <= t);
-        let skipped: u64 = steps.map(|(_, by)| by).sum();
+        let steps = index.stepped.iter().filter(|(since, at, _)| led <= *at && *since <= t);
+        let skipped: u64 = steps.map(|(.., by)| by).sum();
         let earliest = led + 1000 * self.rules.retry_lost_after_ms.max(self.rules.lease_ms);
         if t + skipped + TOLERANCE < earliest {
             return Err(format!("{} ms before its time", (earliest - t) / 1000));

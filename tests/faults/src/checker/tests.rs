@@ -241,6 +241,23 @@ fn outcome_that_redis_forgot_may_be_asked_for_again() {
     assert_eq!(story.report().rows["planted"].allowed["redis forgot the outcome"], 1);
 }
 
+/// Led a moment before the clock was set forward, though after that began to be done.
+#[test]
+fn lease_that_ended_by_the_clock_that_was_set_forward_may_be_taken_over_at_once() {
+    let story = |since: u64| {
+        let mut story = Story::in_peace();
+        story.fault(10_000, 10_100, Harm::Store);
+        story.add(10_008, What::RedisStepped { by_ms: 4000, since: since * MS });
+        story.asked(9_990, 1, 3, "t", None).led(10_005, 1).presented(10_006, 1, "t", Verdict::Rotated);
+        story.asked(9_990, 2, 2, "t", None).led(10_007, 2).presented(10_009, 2, "t", Verdict::Reused).over(10_050, 2);
+        story.answered(10_900, 1, "t+").success(10_901, 1, "t+");
+        story
+    };
+    assert_eq!(story(10_001).broken(), []);
+    // Set forward only after it was led again: nothing allowed that.
+    assert_eq!(story(10_008).broken(), [Rule::OnePresentation]);
+}
+
 #[test]
 fn caller_without_an_answer_in_time_is_seen() {
     let mut story = Story::in_peace();
