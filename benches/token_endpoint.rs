@@ -328,6 +328,7 @@ async fn run() {
     );
     report.limit(
         "joined refresh: a flight asks Redis before it asks the provider and once more before anybody is answered, two round \
-         trips that nginx does not make (lead_on_redis); without Redis the same daemon is below nginx",
+         trips that nginx does not make (lead_on_redis), while the callers' own connections want the same two cores; beside \
+         it stands the same daemon without Redis",
     );
 }
