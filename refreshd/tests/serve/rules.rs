@@ -558,7 +558,9 @@ async fn flights_that_queue_in_a_stopped_daemon_hold_up_nobody_for_long() {
         }
     })
     .await;
-    let fleet = Fleet::start(&provider, &["--max-concurrent-refreshes", "2", "--budget-wait", "10s"]).await;
+    // A flight that was called just before the stop may lead, and keeps its permit for its lease: that is to be short.
+    let fleet =
+        Fleet::start(&provider, &["--max-concurrent-refreshes", "2", "--budget-wait", "10s", "--lease", "3s"]).await;
     let first: JoinSet<_> = (0..2).map(|call| fleet.call(1, &format!("first {call}"))).collect();
     provider.asked(2).await;
     let stopped: JoinSet<_> = (0..40).map(|call| fleet.call(0, &format!("stopped {call}"))).collect();
