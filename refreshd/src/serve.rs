@@ -37,7 +37,8 @@ pub(crate) struct Serve {
     /// [default: every token is a session of its own]
     #[arg(long, value_name = "NAME", env = "REFRESHD_SESSION_HEADER")]
     session_header: Option<HeaderName>,
-    /// How long requests that are under way at SIGTERM may take to end
+    /// How long requests that are under way at SIGTERM may take to end; what is given up then is completed within
+    /// three times --store-timeout
     #[arg(long, value_name = "TIME", env = "REFRESHD_DRAIN", default_value = "25s")]
     drain: Span,
     #[command(flatten)]

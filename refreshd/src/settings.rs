@@ -56,7 +56,7 @@ pub(crate) struct Settings {
     #[arg(long, value_name = "TIME", env = "REFRESHD_KEEP_OUTCOME",
         default_value_t = Span(Config::default().keep_outcome))]
     keep_outcome: Span,
-    /// How long a failure is handed to newcomers
+    /// How long a failure that may pass is handed to newcomers
     #[arg(long, value_name = "TIME", env = "REFRESHD_KEEP_FAILURE",
         default_value_t = Span(Config::default().keep_failure))]
     keep_failure: Span,

@@ -191,7 +191,13 @@ fn chain(error: &dyn Error) -> String {
     let mut parts = vec![error.to_string()];
     let mut cause = error.source();
     while let Some(error) = cause {
-        let part = error.to_string();
+        let part = match error.downcast_ref::<h2::Error>() {
+            // It carries what the provider chose to write for debugging, which may be anything.
+            Some(http2) if http2.is_go_away() => {
+                http2.reason().map_or_else(String::new, |reason| format!("the connection was closed: {reason}"))
+            }
+            _ => error.to_string(),
+        };
         if !parts.iter().any(|said| said.contains(&part)) {
             parts.push(part);
         }

@@ -4,6 +4,7 @@
 //! as HTTP clients have it, every request would wait for two hops between threads. HTTP/2, where the provider offers
 //! it, is one connection for all, which needs a task of its own. Nothing is ever sent a second time.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -93,12 +94,30 @@ impl Connections {
     }
 
     /// Sends a request, once, and takes the whole answer. Its URL is absolute.
-    pub(super) async fn ask(&self, request: Request<Full<Bytes>>) -> Result<Response<Vec<u8>>, SendError> {
+    pub(super) async fn ask(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Vec<u8>>, SendError> {
         let until = Instant::now() + self.times.whole;
-        let opened = match self.take() {
-            Some(free) => free,
-            None => self.open().await.map_err(SendError::NotSent)?,
-        };
+        let uri = request.uri().clone();
+        if let Some(free) = self.take() {
+            request = match self.ask_on(free, request, until).await {
+                // It closed just then, and took nothing of the request: that goes to a connection of its own.
+                Err(Failed { request: Some(unsent), .. }) => unsent,
+                asked => return asked.map_err(|failed| failed.error),
+            };
+            request.headers_mut().remove(header::HOST);
+            *request.uri_mut() = uri;
+        }
+        let in_time = tokio::time::timeout_at(until, self.open()).await;
+        let opened = in_time.unwrap_or_else(|_| Err(self.too_late())).map_err(SendError::NotSent)?;
+        self.ask_on(opened, request, until).await.map_err(|failed| failed.error)
+    }
+
+    async fn ask_on(
+        &self,
+        opened: Opened,
+        request: Request<Full<Bytes>>,
+        until: Instant,
+    ) -> Result<Response<Vec<u8>>, Failed> {
+        let is_http2 = matches!(opened, Opened::Http2(_));
         let answer = async {
             match opened {
                 Opened::Http1(mut http1) => {
@@ -107,13 +126,23 @@ impl Connections {
                     Ok(answer)
                 }
                 Opened::Http2(mut sender) => {
-                    let answer = sender.try_send_request(request).await.map_err(failed)?;
-                    whole(answer, &mut None).await
+                    let answer = sender.try_send_request(request).await?;
+                    Ok(whole(answer, &mut None).await?)
                 }
             }
         };
-        let too_late = |_| SendError::Unknown(format!("no answer within {}", Span(self.times.whole)));
-        tokio::time::timeout_at(until, answer).await.map_err(too_late)?
+        let Ok(answer) = tokio::time::timeout_at(until, answer).await else {
+            if is_http2 {
+                // It may have fallen silent for good: what comes next is asked elsewhere.
+                self.free().http2 = None;
+            }
+            return Err(SendError::Unknown(self.too_late()).into());
+        };
+        answer
+    }
+
+    fn too_late(&self) -> String {
+        format!("no answer within {}", Span(self.times.whole))
     }
 
     /// Closes what was not used for as long as connections are kept. Never ends.
@@ -167,6 +196,10 @@ impl Connections {
                 let (sender, connection) = http1::handshake(stream).await.map_err(|error| chain(&error))?;
                 return Ok(Opened::Http1(Box::new(Http1 { sender, connection: Some(connection) })));
             }
+            // Whoever opened one meanwhile has a place on it for all.
+            if let Some(sender) = self.take_http2() {
+                return Ok(Opened::Http2(sender));
+            }
             let handshake = http2::handshake(TokioExecutor::new(), stream).await;
             let (sender, connection) = handshake.map_err(|error| chain(&error))?;
             tokio::spawn(async move {
@@ -195,10 +228,10 @@ impl Connections {
 }
 
 impl Http1 {
-    async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Vec<u8>>, SendError> {
+    async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Vec<u8>>, Failed> {
         let Self { sender, connection } = self;
-        let answer = moving(connection, sender.try_send_request(request)).await.map_err(failed)?;
-        whole(answer, connection).await
+        let answer = moving(connection, sender.try_send_request(request)).await?;
+        Ok(whole(answer, connection).await?)
     }
 
     /// Whether it is open and waits for a request, as far as it has heard.
@@ -243,11 +276,39 @@ fn move_on(connection: &mut Open, cx: &mut Context<'_>) {
     }
 }
 
-/// A request is given back where nothing of it was written, as on a connection that was just being closed.
-fn failed(mut error: TrySendError<Request<Full<Bytes>>>) -> SendError {
-    let is_unsent = error.take_message().is_some();
-    let reason = chain(error.error());
-    if is_unsent { SendError::NotSent(reason) } else { SendError::Unknown(reason) }
+/// Why there is no answer, with the request where nothing of it was written, as on a connection that was just being
+/// closed. No `Debug`: the request is a secret.
+struct Failed {
+    error: SendError,
+    request: Option<Request<Full<Bytes>>>,
+}
+
+impl From<SendError> for Failed {
+    fn from(error: SendError) -> Self {
+        Self { error, request: None }
+    }
+}
+
+impl From<TrySendError<Request<Full<Bytes>>>> for Failed {
+    fn from(mut error: TrySendError<Request<Full<Bytes>>>) -> Self {
+        let request = error.take_message();
+        let reason = chain(error.error());
+        let is_unsent = request.is_some() || is_refused(error.error());
+        let error = if is_unsent { SendError::NotSent(reason) } else { SendError::Unknown(reason) };
+        Self { error, request }
+    }
+}
+
+/// Whether the provider vouches for not having processed the request (RFC 9113 section 8.7): it refused the stream, or
+/// went away in order and named an earlier one as its last. Only such streams are told so; others end with the
+/// connection.
+fn is_refused(error: &hyper::Error) -> bool {
+    let http2 = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    http2.is_some_and(|error| {
+        let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let is_gone = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        error.is_remote() && (is_refused || is_gone)
+    })
 }
 
 #[cfg(test)]
@@ -275,7 +336,9 @@ mod tests {
 
         let answer = http1.ask(connections.as_http1(Request::new(Full::default()))).await;
 
-        assert!(matches!(answer, Err(SendError::NotSent(_))), "{answer:?}");
+        let Err(Failed { error: SendError::NotSent(_), request: Some(_) }) = answer else {
+            panic!("neither unsent nor given back")
+        };
         connections.keep(http1);
         assert!(connections.take().is_none(), "it is not used again");
     }

@@ -1,5 +1,6 @@
 //! Connections to the provider: how long things may take on them, when they are used again, and when they are closed.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -31,7 +32,8 @@ async fn accepted(listener: &TcpListener) -> TcpStream {
 async fn asked(stream: &mut TcpStream, end: &str) -> bool {
     let mut read = Vec::new();
     while !read.ends_with(end.as_bytes()) {
-        if within(stream.read_buf(&mut read)).await.expect("it can be read") == 0 {
+        // What was not read before the end makes a reset of it.
+        if within(stream.read_buf(&mut read)).await.unwrap_or(0) == 0 {
             return false;
         }
     }
@@ -173,4 +175,132 @@ async fn answer_over_a_mebibyte_is_given_up() {
     assert_eq!((largest.status().as_u16(), larger.status().as_u16()), (200, 502));
     assert_eq!(within(largest.bytes()).await.expect("bytes").len(), 1024 * 1024);
     assert_eq!(provider.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn answer_to_one_request_is_never_given_to_the_next() {
+    let stray = ANSWER;
+    let with = |head: &str| format!("{head}\r\n\r\n{stray}");
+    let surplus = [
+        with("HTTP/1.1 204 No Content\r\ncontent-length: 20"),
+        with("HTTP/1.1 304 Not Modified"),
+        with("HTTP/1.1 200 OK\r\ncontent-length: 0"),
+        with("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 0"),
+        with("HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 0"),
+        with("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n1\r\na\r\n0\r\nx-trailer: 1"),
+        format!("HTTP/1.1 103 Early Hints\r\n\r\n{stray}HTTP/1.1 100 Continue\r\n\r\n"),
+        "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: x\r\n\r\nhello".to_owned(),
+    ];
+    for (first, late) in surplus.iter().map(|all| (&all[..], "")).chain([(ANSWER, ANSWER)]) {
+        let (daemon, listener) = in_front_of_bytes("http", &[]).await;
+        let answering = async {
+            let mut stream = accepted(&listener).await;
+            assert!(asked(&mut stream, "=one").await);
+            within(stream.write_all(first.as_bytes())).await.expect("written");
+            stream
+        };
+        let (answer, mut old) = tokio::join!(daemon.post("grant_type=one"), answering);
+        drop(answer);
+        // While the connection is idle. What the daemon answers after that it answers having heard of it.
+        within(old.write_all(late.as_bytes())).await.expect("written");
+        daemon.get("/healthz").await;
+
+        let answering = async {
+            let mut new = accepted(&listener).await;
+            assert!(asked(&mut new, "=two").await);
+            within(new.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\ntwo")).await.expect("written");
+            assert!(!asked(&mut old, "=two").await, "asked on the old one");
+        };
+        let (answer, ()) = tokio::join!(daemon.post("grant_type=two"), answering);
+        assert_eq!(within(answer.text()).await.expect("text"), "two", "{first:?} {late:?}");
+    }
+}
+
+#[tokio::test]
+async fn answer_that_comes_before_the_request_is_written_is_taken_and_the_connection_left() {
+    let (daemon, listener) = in_front_of_bytes("http", &["--max-body", "16MiB"]).await;
+    let large = format!("grant_type=password&x={}", "x".repeat(15 * 1024 * 1024));
+    let provider = async {
+        let mut stream = accepted(&listener).await;
+        within(stream.read(&mut [0; 1024])).await.expect("a part");
+        within(stream.write_all(b"HTTP/1.1 413 Too Large\r\ncontent-length: 0\r\n\r\n")).await.expect("written");
+        let mut rest = Vec::new();
+        _ = within(stream.read_to_end(&mut rest)).await;
+        assert!(rest.len() < large.len(), "the rest is not sent");
+    };
+
+    let (answer, ()) = tokio::join!(daemon.post(&large), provider);
+
+    assert_eq!(answer.status(), 413);
+}
+
+#[tokio::test]
+async fn connection_of_a_caller_who_went_away_is_closed() {
+    let (daemon, listener) = in_front_of_bytes("http", &[]).await;
+    let head =
+        "POST /token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: 19";
+    let caller = daemon.write(format!("{head}\r\n\r\ngrant_type=password").as_bytes()).await;
+    let mut stream = accepted(&listener).await;
+    assert!(asked(&mut stream, "=password").await);
+
+    drop(caller);
+
+    assert!(!asked(&mut stream, "r1").await, "an answer to the other request could come on it");
+}
+
+#[tokio::test]
+async fn provider_that_closes_connections_as_requests_come_sees_none_twice() {
+    // Five that met a closed connection, one after the other, are not to keep the rest away.
+    let (daemon, listener) = in_front_of_bytes("http", &["--breaker-max-failures=1000000"]).await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let serving = tokio::spawn({
+        let seen = Arc::clone(&seen);
+        async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                let mut stream = accepted(&listener).await;
+                let seen = Arc::clone(&seen);
+                connections.spawn(async move {
+                    let mut read = Vec::new();
+                    for turn in 0.. {
+                        while !read.ends_with(b"z") {
+                            if stream.read_buf(&mut read).await.unwrap_or(0) == 0 {
+                                return;
+                            }
+                        }
+                        let token = read.rsplit(|byte| *byte == b'=').next().expect("a token").to_vec();
+                        seen.lock().expect("no panic").push(token);
+                        read.clear();
+                        let answered = stream.write_all(ANSWER.as_bytes()).await;
+                        if answered.is_err() || turn == 2 {
+                            // Sooner or later after the answer.
+                            let turns = seen.lock().expect("no panic").len() % 20;
+                            for _ in 0..turns {
+                                tokio::task::yield_now().await;
+                            }
+                            return;
+                        }
+                    }
+                });
+            }
+        }
+    });
+    let asking = |caller: usize| {
+        let daemon = &daemon;
+        async move {
+            for turn in 0..100 {
+                let answer = daemon.post(&refresh(&format!("t{caller}x{turn}z"))).await;
+                assert!([200, 503].contains(&answer.status().as_u16()), "{answer:?}");
+            }
+        }
+    };
+
+    tokio::join!(asking(0), asking(1), asking(2), asking(3));
+
+    serving.abort();
+    let mut seen = seen.lock().expect("no panic").clone();
+    let all = seen.len();
+    seen.sort_unstable();
+    seen.dedup();
+    assert_eq!((all, seen.len() > 200), (seen.len(), true));
 }

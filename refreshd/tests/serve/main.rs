@@ -9,6 +9,7 @@ mod redis;
 mod connections;
 mod drain;
 mod fleet;
+mod http2;
 mod lifetimes;
 mod limits;
 mod onward;

@@ -11,7 +11,7 @@ use crate::provider::{Provider, json};
 use crate::within;
 
 /// A CA in a file, and a server's certificate of it for this name.
-fn certified(name: &str) -> (tempfile::NamedTempFile, rustls::ServerConfig) {
+pub(crate) fn certified(name: &str) -> (tempfile::NamedTempFile, rustls::ServerConfig) {
     let ca_key = KeyPair::generate().expect("a key");
     let mut ca = CertificateParams::new(Vec::new()).expect("no names");
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
