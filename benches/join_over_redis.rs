@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, PushKind, Script, Value};
 use refresh_coordinator::{Config, Refresh, RefreshCoordinator};
 use refresh_coordinator_benches::child::{self, Child};
@@ -27,6 +28,9 @@ mod by_hand;
 use by_hand::{ByHand, RETRY};
 
 const CHANNEL: &str = "rc:{bench}:hop";
+
+/// As long as a provider may take: enough for cores to fall asleep and caches to be lost.
+const REST: Duration = Duration::from_millis(10);
 
 /// Renewals of thousands of flights that wait would be measured, too.
 fn config(namespace: &str) -> Config {
@@ -75,8 +79,9 @@ async fn joiner(url: &str, namespace: &str) {
                         println!("back {}", back - ended_ns(refreshed.tokens()));
                     });
                 }
+                // Awake, so that what is measured next does not find the machine at rest.
                 while pod.metrics().joined_fleet < before + (to - from) {
-                    tokio::time::sleep(Duration::from_micros(200)).await;
+                    tokio::task::yield_now().await;
                 }
                 println!("joined");
             }
@@ -141,7 +146,7 @@ impl Leader {
             });
         }
         while self.pod.metrics().led < before + flights {
-            tokio::time::sleep(Duration::from_micros(200)).await;
+            tokio::task::yield_now().await;
         }
         (from, to)
     }
@@ -150,6 +155,59 @@ impl Leader {
         let release = self.held.lock().expect("not poisoned").remove(&flight).expect("held");
         release.send(()).expect("the flight waits");
     }
+}
+
+/// One process tells the other by a script that does nothing but PUBLISH.
+struct Hop {
+    connection: MultiplexedConnection,
+    publish: Script,
+}
+
+impl Hop {
+    async fn sent(&mut self, child: &mut Child) -> f64 {
+        let message = format!("{:020}{}", now_ns(), "x".repeat(2_200));
+        let mut call = self.publish.prepare_invoke();
+        call.key(CHANNEL).arg(message);
+        call.invoke_async::<()>(&mut self.connection).await.expect("published");
+        hear_number(child, "hop").await
+    }
+}
+
+/// Joins and raw hops in turn, in us, while so many flights wait, each after so much rest.
+async fn in_turn(
+    leader: &mut Leader,
+    child: &mut Child,
+    hop: &mut Hop,
+    waiting: u64,
+    samples: u64,
+    rest: Option<Duration>,
+) -> (Vec<f64>, Vec<f64>) {
+    let pause = async || {
+        if let Some(rest) = rest {
+            tokio::time::sleep(rest).await;
+        }
+    };
+    let (mut joins, mut hops) = (Vec::new(), Vec::new());
+    let (first, to) = leader.start(waiting).await;
+    child.tell(&format!("join {first} {to}")).await;
+    assert_eq!(child.hear().await, "joined");
+    for flight in first..first + samples {
+        pause().await;
+        hops.push(hop.sent(child).await);
+        pause().await;
+        leader.release(flight);
+        joins.push(hear_number(child, "back").await);
+
+        let (from, to) = leader.start(1).await;
+        child.tell(&format!("join {from} {to}")).await;
+        assert_eq!(child.hear().await, "joined");
+    }
+    for flight in first + samples..leader.next {
+        leader.release(flight);
+        hear_number(child, "back").await;
+    }
+    // The first ones warm up.
+    (joins.split_off(20), hops.split_off(20))
 }
 
 async fn hear_number(child: &mut Child, word: &str) -> f64 {
@@ -223,8 +281,8 @@ async fn run() {
     assert_eq!(child.hear().await, "ready");
     let pod = connect(&redis, &config).await;
     let mut leader = Leader { pod, held: Arc::default(), next: 0 };
-    let mut connection = redis.connect().await;
     let publish = Script::new("redis.call('PUBLISH', KEYS[1], ARGV[1])");
+    let mut hop = Hop { connection: redis.connect().await, publish };
 
     let mut curves = vec![
         ("coordinator p50".to_owned(), Vec::new()),
@@ -232,34 +290,11 @@ async fn run() {
         ("raw hop p50".to_owned(), Vec::new()),
         ("raw hop p99".to_owned(), Vec::new()),
     ];
-    let mut best = 0.0;
+    let (mut best, mut bare) = (0.0, 0.0);
     for waiting in [1, 100, if is_quick() { 1_000 } else { 10_000 }] {
-        let (from, to) = leader.start(waiting).await;
-        child.tell(&format!("join {from} {to}")).await;
-        assert_eq!(child.hear().await, "joined");
-        let (mut joins, mut hops) = (Vec::new(), Vec::new());
-        for flight in from..from + samples {
-            leader.release(flight);
-            joins.push(hear_number(&mut child, "back").await);
-
-            let message = format!("{:020}{}", now_ns(), "x".repeat(2_200));
-            let mut call = publish.prepare_invoke();
-            call.key(CHANNEL).arg(message);
-            call.invoke_async::<()>(&mut connection).await.expect("published");
-            hops.push(hear_number(&mut child, "hop").await);
-
-            let (from, to) = leader.start(1).await;
-            child.tell(&format!("join {from} {to}")).await;
-            assert_eq!(child.hear().await, "joined");
-        }
-        for flight in from + samples..leader.next {
-            leader.release(flight);
-            hear_number(&mut child, "back").await;
-        }
-        // The first ones warm up.
-        let (joins, hops) = (&joins[20..], &hops[20..]);
+        let (joins, hops) = in_turn(&mut leader, &mut child, &mut hop, waiting, samples, None).await;
         for (percent, bound) in [(50.0, Some(1.3)), (99.0, Some(2.0)), (99.9, None)] {
-            let (join, hop) = (percentile(joins, percent), percentile(hops, percent));
+            let (join, hop) = (percentile(&joins, percent), percentile(&hops, percent));
             let row = Row::new(format!("{waiting} flights waiting: p{percent}"), join, "us").beside("the raw hop", hop);
             report.row(match bound {
                 Some(bound) => row.ratio_at_most(bound),
@@ -272,14 +307,17 @@ async fn run() {
             }
         }
         if waiting == 1 {
-            best = percentile(joins, 50.0);
+            (best, bare) = (percentile(&joins, 50.0), percentile(&hops, 50.0));
         }
     }
-    report.limit(
-        "the raw hop decides nothing and seals nothing. Stamped once inside (p50): 21 us from the answer until complete is \
-         sent, sealed; 33 us of Redis until it publishes (redis_cost: complete where one pod waits), and its reply wakes the \
-         leader on one of two cores first; 16 us to open it and to wake the caller",
-    );
+    let (joins, hops) = in_turn(&mut leader, &mut child, &mut hop, 1, samples / 4, Some(REST)).await;
+    let row = Row::new(format!("1 flights waiting, after {REST:?} of rest: p50"), percentile(&joins, 50.0), "us");
+    report.row(row.beside("the raw hop", percentile(&hops, 50.0)));
+    report.limit(format!(
+        "of the {best:.0} us with 1 flight waiting the raw hop, which decides nothing and seals nothing, is {bare:.0}. Stamped \
+         once inside (p50): 21 us from the answer until complete is sent, sealed; 33 us of Redis until it publishes \
+         (redis_cost: complete where one pod waits); 16 us to open it and to wake the caller"
+    ));
     report.plot(&Plot {
         name: "join_over_redis",
         title: "From the provider's answer to a caller in another process",

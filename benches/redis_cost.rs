@@ -57,7 +57,6 @@ const CALLS_OF_COMPLETE: &str = "\
 local lock, flight, fence, attempts, permits, budget, queue, circuit = unpack(KEYS)
 local owner, attempt, claim, sealed = unpack(ARGV)
 redis.call('TIME')
-redis.call('GET', lock)
 redis.call('HGETALL', flight)
 redis.call('EXISTS', circuit, queue)
 redis.call('ZREM', permits, owner)
