@@ -25,15 +25,17 @@ pub struct Config {
     /// within a namespace only. Default: `default`.
     pub namespace: String,
     /// What the namespace refreshes at, such as the token endpoint's URL. Only its fingerprint is stored, so that
-    /// a pod that points elsewhere is refused at start. Default: none, nothing is compared.
+    /// a pod that points elsewhere is refused at start. In memory nothing is compared. Default: none, nothing is
+    /// compared.
     pub upstream: Option<String>,
     /// How long a caller waits for the provider's answer, from its own arrival. The refresh itself goes on.
-    /// Default: 30 s. At most `wait_timeout`.
+    /// Default: 30 s. 10 ms to 1 h; at most `wait_timeout` and `call_limit`.
     pub refresh_timeout: Duration,
     /// How long a caller waits at all, queueing and takeover of a lost leader included. Default: 35 s.
+    /// 10 ms to 1 h.
     pub wait_timeout: Duration,
     /// How long the refresh function may run. Until then its lease is renewed and nobody else presents the token.
-    /// Default: none, which means twice `refresh_timeout`. At least `refresh_timeout`.
+    /// Default: none, which means twice `refresh_timeout`. 10 ms to 2 h; at least `refresh_timeout`.
     pub call_limit: Option<Duration>,
     /// How long a leader that is not heard of keeps the token. It is renewed every third of it. Default: 10 s.
     /// At least `store_timeout`, 100 ms to 10 min.
@@ -41,19 +43,23 @@ pub struct Config {
     /// When a token whose leader was lost is presented again, counted from the start of the lost flight. Zero
     /// means as soon as the lease is over: right for providers with a grace window or without rotation, and for
     /// fleets that prefer speed; later gives a leader that is only cut off from Redis the time to come back with
-    /// its answer. Default: none, which means `refresh_timeout`.
+    /// its answer. Default: none, which means `refresh_timeout`. At most 1 h.
     pub retry_lost_after: Option<Duration>,
-    /// How long a success is handed to newcomers who still hold the old token: other pods, slow tabs. Zero is
-    /// allowed. Default: 30 s. At most 1 h.
+    /// How long a success is handed to newcomers who still hold the old token: other pods, slow tabs. Where the
+    /// provider gave no new refresh token, no longer than the access token lives. Zero is allowed. Default: 30 s. At
+    /// most 1 h.
     pub keep_outcome: Duration,
-    /// How long a failure is handed to newcomers; damps a storm. Zero is allowed. Default: 100 ms. At most 1 min.
+    /// How long a failure that may pass is handed to newcomers; damps a storm. Zero is allowed. Default: 100 ms. At
+    /// most 1 min. Other failures go by what they say: a dead or lost token 1 min, a refused client 5 s, a busy
+    /// provider for as long as it asks to stay away (5 min at most), a missing DPoP nonce not at all.
     pub keep_failure: Duration,
     /// What to do with a token of which nobody knows whether the provider rotated it. Default: [`Uncertain::Retry`].
     pub uncertain: Uncertain,
-    /// How long it is remembered that a token is uncertain. Default: 1 h. 1 s to 24 h.
+    /// How long it is remembered that a token is uncertain, and for how long a pod tries to tell a Redis that is out
+    /// of reach that it has rotated one. Default: 1 h. 1 s to 24 h.
     pub uncertain_memory: Duration,
     /// How long a call to Redis may take, retries included, before the store counts as out of reach. Default: 1 s.
-    /// At most `lease`.
+    /// 10 ms to 1 min; at most `lease`.
     pub store_timeout: Duration,
     /// What to do while the store is out of reach. Default: [`OnStoreOutage::Reject`].
     pub on_store_outage: OnStoreOutage,
@@ -61,7 +67,8 @@ pub struct Config {
     /// from them. 32 bytes or more, the same in all pods. Default: none.
     pub pepper: Option<Secret>,
     /// How many flights a session may lead in a window; successes count, too: that is what stops refresh loops. The
-    /// next one starts the cooldown. Flights of which nothing was sent, or whose client was refused, are free.
+    /// next one starts the cooldown. Flights of which nothing was sent, whose client was refused or that only lacked a
+    /// DPoP nonce are free.
     /// Default: 5. 1 to 1,000,000.
     pub max_refresh_attempts: u32,
     /// How long a window is. It is fixed, and starts with the session's first attempt. Default: 5 min. 10 ms to
@@ -80,15 +87,19 @@ pub struct Config {
     /// When this pod only joins and leads nothing, because its memory is short. Default:
     /// [`MemoryPressure::Cgroup`].
     pub memory_pressure: MemoryPressure,
-    /// How often the memory store forgets what is over. Redis expires keys itself. Default: 1 min.
+    /// How often the memory store forgets what is over. Redis expires keys itself. Default: 1 min. 10 ms to 1 h.
     pub cleanup_interval: Duration,
 }
 
 /// The circuit breaker of the namespace: for the whole fleet, in the store.
 ///
 /// Only what speaks of the provider's health moves it: a 5xx, a reset, a timeout, an unreadable answer is a failure,
-/// tokens are a success; a refused token or client is neither. What failed before anything was sent counts in the
-/// pod alone: after `max_failures` of these in a row the pod only joins for `open_duration`.
+/// tokens are a success; a refused token or client is neither. Failures that are further apart than `call_limit` and
+/// `open_duration` together are not in a row. What failed before anything was sent counts in the pod alone: after
+/// `max_failures` of these in a row the pod only joins for `open_duration`.
+///
+/// A provider that asks to be left in peace is: 503 with Retry-After opens it for that time, 429 to three sessions
+/// within 10 s for theirs, or for `open_duration` where they name none; 5 min at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker {
     /// Failed flights in a row that open it. Default: 3. 1 to 1,000,000.
@@ -139,9 +150,10 @@ pub enum OnStoreOutage {
     #[default]
     Reject,
     /// After a whole `lease` without Redis, go on within the pod: one flight per token and the limits hold in each pod
-    /// alone. Pods that are cut off from Redis do not see each other, so two of them **may present one token twice**.
-    /// For providers with a grace window or without rotation, and for fleets that pin a session to a pod. Each such
-    /// flight is counted (`led_alone`) and logged.
+    /// alone. Pods that are cut off from Redis do not see each other, so two of them **may present one token twice**,
+    /// and give the same fence twice. For providers with a grace window or without rotation, and for fleets that pin a
+    /// session to a pod. Each such flight is counted (`led_alone`) and logged; a pod that goes on alone is ready
+    /// ([`check_store`](crate::RefreshCoordinator::check_store)).
     Local,
 }
 
@@ -180,7 +192,7 @@ impl Default for Config {
 pub struct ConfigError {
     /// The field of [`Config`].
     pub setting: &'static str,
-    /// What it holds; `set` where it is secret.
+    /// What it holds; only its length where it is secret.
     pub value: String,
     /// What would be right.
     pub allowed: String,

@@ -18,7 +18,7 @@ pub enum RefreshError {
         /// What the provider did, and what is known of the token.
         #[source]
         failure: ProviderFailure,
-        /// The fence of the flight that failed.
+        /// The fence of the flight that failed; 0 where its task was ended.
         fence: u64,
     },
     /// The token may have been rotated by a refresh whose answer is lost, and presenting it again has failed or is
@@ -31,15 +31,16 @@ pub enum RefreshError {
     /// Not admitted; the provider was not asked.
     #[error("not admitted")]
     Refused(#[from] Refusal),
-    /// No answer within `refresh_timeout` or `wait_timeout` of this caller's arrival. The refresh goes on, and its
-    /// outcome is there for whoever asks again.
-    #[error("no answer in time; the refresh goes on")]
+    /// No answer within `refresh_timeout` or `wait_timeout` of this caller's arrival. A refresh that is under way goes
+    /// on, and its outcome is there for whoever asks again; one that only queued is given up with its last caller.
+    #[error("no answer in time; a refresh that is under way goes on")]
     TimedOut {
         /// When asking again makes sense.
         retry_after: Duration,
     },
     /// The store that the fleet agrees in did not answer, and the policy is to refuse rather than risk a second
-    /// presentation.
+    /// presentation. Also where a Redis that had forgotten is now used with another protocol, pepper or upstream: that
+    /// lasts until this pod is started anew, and the reason says so.
     #[error("the coordination store is out of reach: {reason}")]
     StoreOutage {
         /// What the store or the way to it said.
@@ -140,7 +141,7 @@ pub enum Refusal {
     /// The circuit is open: the provider fails, or asked everybody to stay away.
     #[error("the circuit is open: the provider fails or asked everybody to come later")]
     CircuitOpen {
-        /// Until the next probe may go, or the one that is out is over.
+        /// Until the first probe may go; while probes are out a fair pause, 1 s at most.
         retry_after: Duration,
     },
     /// This pod could not reach the provider several times in a row (`breaker.max_failures`). Other pods may.
@@ -208,7 +209,7 @@ pub enum ConnectError {
         /// What is wrong with it, without the URL: it may hold a password.
         reason: String,
     },
-    /// Nothing answers there, or not in time, or the login is refused.
+    /// Nothing answers there, or not in time, the login is refused, or it is a 32-bit build.
     #[error("redis at {address} cannot be used: {reason}")]
     Unreachable {
         /// Host and port.

@@ -23,7 +23,8 @@ use crate::outcome::ProviderFailure;
 use crate::{Attempt, RefreshCoordinator};
 use request::Asked;
 
-/// The largest body of an answer that is shared; the store refuses larger ones. A token response has 1 to 8 KiB.
+/// The largest body of an answer that is shared. Redis takes outcomes of up to this size sealed, that is with headers and
+/// some hundred bytes more. A token response has 1 to 8 KiB.
 pub const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// What a [`TokenExchange`] does beyond the standard.
@@ -109,8 +110,9 @@ impl TokenExchange {
         Self { coordinator, options }
     }
 
-    /// Answers one token request. `send` performs the HTTP call, once: without retries, redirects or
-    /// decompression. It is given the request without the headers that belong to one connection only.
+    /// Answers one token request. `send` performs the HTTP call, once: without retries, redirects or decompression. It
+    /// is given the request without Host, Content-Length, Accept-Encoding, Expect, the session header and the headers
+    /// that belong to one connection only.
     ///
     /// Every answer says `Cache-Control: no-store` and carries a [`Served`] among its extensions. The answers of the
     /// exchange's own are OAuth errors, and none is a 401: clients drop their session for it.

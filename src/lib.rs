@@ -3,7 +3,7 @@
 //! # The way of a refresh
 //!
 //! 1. **flight**: callers in this pod share one flight per token; the first one runs it in a task of its own.
-//! 2. **store**: one atomic step where all pods agree: landed, rejected, lead or join.
+//! 2. **store**: one atomic step where all pods agree: landed, rejected, queued, lead or join.
 //! 3. **leader**: calls the provider and renews its lease meanwhile.
 //! 4. **complete**: keeps the outcome, frees the lease, tells the waiting pods.
 //! 5. **joiner**: its pod is told the outcome; if the leader is lost, back to 2.

@@ -48,13 +48,13 @@ counters! {
     timed_out,
     /// Callers that went away before their flight ended.
     gone,
-    /// Flights this pod led: calls of a refresh function.
+    /// Flights this pod led, nearly all by a call of a refresh function.
     led,
     /// Flights this pod led without Redis (`on_store_outage = local`).
     led_alone,
-    /// Flights this pod joined because another pod led them.
+    /// Flights this pod joined because another pod, or another claim, led them.
     joined_fleet,
-    /// Flights answered with an outcome that was there already.
+    /// Flights answered with what was known already: an outcome that is kept, or that the token is lost.
     latecomers,
     /// Led flights that ended with tokens.
     successes,
@@ -66,7 +66,7 @@ counters! {
     not_sent,
     /// Led flights of which nobody knows what the provider did.
     unknown,
-    /// Flights that ended with a token that is lost.
+    /// Led flights that ended with a token that is lost.
     lost,
     /// Flights refused because the token was just rotated for another client, credential or scope.
     refused_another_claim,
@@ -86,7 +86,7 @@ counters! {
     refused_memory_pressure,
     /// Flights that queued for their turn at the provider.
     queued,
-    /// Callers refused because the coordinator is closing.
+    /// Callers and flights refused because the coordinator is closing.
     refused_closing,
     /// Callers refused because what they sent cannot be a refresh.
     refused_invalid,
@@ -100,7 +100,7 @@ counters! {
     second_successes,
     /// Leases found lost at renewal, while the refresh was still running.
     leases_lost,
-    /// Flights given up because the store was out of reach.
+    /// Flights given up, and looks such as those of /readyz that failed, because the store was out of reach.
     store_outages,
     /// Access tokens that live so short that their session will use up its attempts (`max_refresh_attempts`).
     starving,
@@ -140,7 +140,7 @@ mod tests {
         let all: Vec<_> = counters.snapshot().iter().collect();
 
         let led = all.iter().find(|(name, ..)| *name == "led").expect("led is counted");
-        assert_eq!(led, &("led", 1, "Flights this pod led: calls of a refresh function.".to_owned()));
+        assert_eq!(led, &("led", 1, "Flights this pod led, nearly all by a call of a refresh function.".to_owned()));
         assert!(all.iter().all(|(_, _, help)| help.ends_with('.')), "{all:?}");
     }
 }

@@ -143,6 +143,7 @@ impl Usage {
             Version::V1 => ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
             Version::V2 => ("memory.max", "memory.current", "inactive_file"),
         };
+        // A file that is not there, or that nobody may read, sets no limit: then a threshold in MiB is the only one.
         let number = |name: &str| fs::read_to_string(group.join(name)).ok()?.trim().parse::<u64>().ok();
         // "max" is no number: no limit.
         let limit = number(limit).filter(|limit| *limit < NO_LIMIT_V1)?;

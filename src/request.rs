@@ -5,8 +5,9 @@ use crate::token::Secret;
 /// One request to refresh: the token, and everything its answer depends on.
 ///
 /// Two requests share one flight when their tokens are equal *and* everything else here but the session is: the
-/// client and its credential, the parameters, the DPoP key. Who differs in any of these waits for the other and
-/// is then served alone.
+/// client and its credential, the parameters, the DPoP key. Who differs in any of these waits for the other. It is
+/// then served alone, or, where the token was rotated meanwhile, refused with
+/// [`AnotherClaim`](crate::Refusal::AnotherClaim) until `keep_outcome` is over.
 ///
 /// ```
 /// use refresh_coordinator::Refresh;
@@ -91,8 +92,8 @@ impl Refresh {
         self
     }
 
-    /// Serves this request alone, after every other flight of the token. For credentials that differ with every
-    /// request (`client_assertion`, RFC 7523) and therefore cannot be compared.
+    /// Serves this request alone, after every other flight of the token, or refuses it where that rotated the token.
+    /// For credentials that differ with every request (`client_assertion`, RFC 7523) and therefore cannot be compared.
     pub fn alone(mut self) -> Self {
         self.sharing = Sharing::Alone;
         self

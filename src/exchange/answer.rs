@@ -25,7 +25,7 @@ use crate::outcome::{ProviderFailure, ProviderResponse, TokenResponse};
 ///
 /// # Errors
 ///
-/// `Denied` for a 4xx and for a 200 with an OAuth error; `Busy` for a 429, and for a 503 that says when to come
+/// `Denied` for a 4xx and for a 2xx with an OAuth error; `Busy` for a 429, and for a 503 that says when to come
 /// again; `Unknown` for everything that may have rotated the token: other 5xx, redirects, an unreadable 2xx, and
 /// tokens in a body of more than [`LARGEST_ANSWER`] bytes, which no store would take.
 pub fn read_answer(answer: Response<Vec<u8>>) -> Result<TokenResponse, ProviderFailure> {

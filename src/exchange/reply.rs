@@ -93,9 +93,10 @@ pub(super) fn to_failure(error: &RefreshError) -> Response<Vec<u8>> {
             None,
         ),
         RefreshError::Refused(refusal) => to_refusal(refusal),
-        RefreshError::TimedOut { retry_after } => {
-            unavailable("no answer in time; the refresh goes on: ask again for its outcome", *retry_after)
-        }
+        RefreshError::TimedOut { retry_after } => unavailable(
+            "no answer in time; a refresh that is under way goes on: ask again for its outcome",
+            *retry_after,
+        ),
         RefreshError::StoreOutage { retry_after, .. } => {
             unavailable("the coordination store is out of reach: try again", *retry_after)
         }
