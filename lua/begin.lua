@@ -199,12 +199,12 @@ end
 
 -- Every lock is taken with NX: where the reasoning above were wrong, two leaders still could not be.
 local led, lease_text, started = whole(last + 1), whole(lease_ms), whole(now)
-owner = pod .. '/' .. led
-if not redis.call('SET', lock, owner, 'NX', 'PX', lease_text) then
+local own = pod .. '/' .. led
+if not redis.call('SET', lock, own, 'NX', 'PX', lease_text) then
   return redis.error_reply('BUG begin: the lock was free a moment ago')
 end
 redis.call('SET', fence, led)
-take_permit(budget, owner, place, in_use, is_called)
+take_permit(budget, own, place, in_use, is_called)
 if passage == 'probe' then
   take_probe(circuit_key, circuit, led, now, circuit_rules)
 end
@@ -217,7 +217,7 @@ if state == 'landed' then
   end
   redis.call('HDEL', flight, 'class', 'token', 'sealed', 'landed_at', 'fresh_until', 'fresh_ms')
 end
-redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', led,
+redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'attempt', attempt, 'claim', claim, 'fence', led,
   'started', started, 'lease_ms', lease_text, 'before', before,
   'lost', before == 'lost_leaders' and record.lost or '0', 'charged', charged)
 redis.call('PEXPIRE', flight, whole(lease_ms + memory_ms))

@@ -26,6 +26,11 @@ if not redis.REDIS_VERSION_NUM or redis.REDIS_VERSION_NUM < 0x00070000 then
   return {'old', redis.REDIS_VERSION or 'before 7.0'}
 end
 
+-- The Lua of a 32-bit server writes no stamp with %d: all would be the same, and every span over or endless.
+if string.format('%d', 4294967296) ~= '4294967296' then
+  return {'refused', 'string.format', 'a 32-bit build cannot write moments; use a 64-bit one'}
+end
+
 -- Every command that writes comes after the one that ends what it wrote.
 local commands = {
   {'TIME'}, {'EXISTS', lock}, {'GET', lock}, {'MGET', lock}, {'PTTL', lock}, {'HMGET', flight, 'state'}, {'HGETALL', flight},

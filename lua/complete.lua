@@ -58,8 +58,10 @@ local late_ms, wait_ms, memory_ms, lease_ms, max_failures, open_ms, quiet_ms, li
 local now = read_clock()
 local budget = {permits = permits, counter = in_use_key, queue = queue, limit = limit, lease_ms = lease_ms,
   called_ms = called_ms, channels = channels, now = now}
-local holder = redis.call('GET', lock)
 local record = read_hash(flight)
+-- Whoever takes or renews a lock of another owner writes the record anew: where that says that the owner leads, the lock
+-- is the owner's, or nobody's.
+local holder = record.state == 'leading' and record.owner == owner and owner or redis.call('GET', lock)
 -- Mostly none of them is there: one look instead of two.
 local is_quiet = redis.call('EXISTS', circuit, queue) == 0
 local circuit_now = is_quiet and {} or read_hash(circuit)
@@ -86,6 +88,16 @@ end
 -- Again: it has landed already, and somebody may lead anew since.
 if record.success_of == attempt or (state == 'landed' and record.attempt == attempt) then
   return done({'landed'})
+end
+
+-- Begin clears the record. Of a flight that never passed there, because it was led without redis, what ended before it
+-- is no outcome; nor of one that redis has forgotten, and knows an older one again.
+if state == 'landed' then
+  local began = now - held_ms - took_ms
+  local over = tonumber(record.class == 'success' and record.fresh_until or record.landed_at)
+  if over <= began then
+    state = nil
+  end
 end
 
 local lands
@@ -134,10 +146,13 @@ if token == 'untouched' and tonumber(record.lost or '0') > 0 then
 end
 redis.call('PEXPIRE', flight, whole(math.max(1, keep_ms)))
 
--- Once per flight, because a flight lands once: what it says of the provider, and what the session pays.
-learn(circuit, circuit_now, fence, {owner = owner, fence = led, session = session, verdict = verdict,
-  retry_ms = stay_away_ms}, now, {max_failures = max_failures, open_ms = open_ms, quiet_ms = quiet_ms,
-  lease_ms = lease_ms})
+-- Once per flight, because a flight lands once: what it says of the provider, and what the session pays. Of one that is
+-- not known any more nobody can say whether it was counted: this may be a repeat.
+if state then
+  learn(circuit, circuit_now, fence, {owner = owner, fence = led, session = session, verdict = verdict,
+    retry_ms = stay_away_ms}, now, {max_failures = max_failures, open_ms = open_ms, quiet_ms = quiet_ms,
+    lease_ms = lease_ms})
+end
 if charge == 'free' then
   uncharge_attempt(attempts, record.charged)
 end

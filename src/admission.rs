@@ -39,6 +39,11 @@ impl Terms {
         Self { patience: Duration::ZERO, ..self }
     }
 
+    /// Refused where it would lead, for a reason that nobody is told.
+    pub(crate) fn without_leading(&self) -> Self {
+        Self { pod_refuses: Some(Refusal::MemoryPressure { retry_after: FAIR_PAUSE }), ..self.clone() }
+    }
+
     /// May lead, and does not queue.
     #[cfg(test)]
     pub(crate) fn at_once() -> Self {

@@ -83,7 +83,7 @@ struct Inner {
 /// Tokens, and how this caller came to them.
 #[derive(Clone, Debug)]
 pub struct Refreshed {
-    tokens: Arc<TokenResponse>,
+    tokens: TokenResponse,
     fence: u64,
     role: Role,
     age: Duration,
@@ -136,7 +136,7 @@ impl RefreshCoordinator {
         Ok(Self::with_store(config, new_pod(), store, Arc::default()))
     }
 
-    /// A coordinator that shares flights with all pods of its namespace in this Redis (7.0 or newer), given as
+    /// A coordinator that shares flights with all pods of its namespace in this Redis (7.0 or newer, 64-bit), given as
     /// `redis://[user:password@]host[:port][/db]`.
     ///
     /// # Errors
@@ -152,9 +152,9 @@ impl RefreshCoordinator {
         Self::connect_with_redis_client(client, config).await
     }
 
-    /// As [`connect`](Self::connect), with a client of the redis crate that is configured already: TLS
-    /// certificates, a Unix socket, a name and password from elsewhere. Only its settings are used. The redis crate's types are
-    /// part of the public API here and nowhere else.
+    /// As [`connect`](Self::connect), with a client of the redis crate that is configured already: TLS certificates
+    /// (with a TLS feature of that crate switched on), a Unix socket, a name and password from elsewhere. Only its
+    /// settings are used. The redis crate's types are part of the public API here and nowhere else.
     ///
     /// # Errors
     ///
@@ -198,6 +198,10 @@ impl RefreshCoordinator {
     /// # Errors
     ///
     /// [`RefreshError`] tells whether asking again may help and when.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled outside a tokio runtime with timers.
     ///
     /// # Cancellation
     ///
@@ -248,17 +252,23 @@ impl RefreshCoordinator {
         self.inner.store.circuit_state().await.map_err(|error| self.inner.outage(error))
     }
 
-    /// Asks the store whether it answers; in memory it always does.
+    /// Whether a refresh could be begun now: the store answers, or this pod goes on without it
+    /// ([`OnStoreOutage::Local`](crate::OnStoreOutage::Local)). In memory always.
     ///
     /// # Errors
     ///
     /// [`RefreshError::StoreOutage`].
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing has happened.
     pub async fn check_store(&self) -> Result<(), RefreshError> {
         self.inner.store.check().await.map_err(|error| self.inner.outage(error))
     }
 
-    /// Closes the coordinator: admits nothing new, waits up to `deadline` for what is under way, then gives up the
-    /// rest. A call that was never polled is taken back; one that was is completed as unknown. Closing twice is
+    /// Closes the coordinator: admits nothing new, refuses what queues, waits up to `deadline` for what is under way and
+    /// for outcomes that Redis was not told of yet, then gives up the rest. A call that was never polled is taken back;
+    /// one that was is completed as unknown, for which the store has up to three more `store_timeout`. Closing twice is
     /// fine.
     ///
     /// # Cancellation
@@ -269,7 +279,11 @@ impl RefreshCoordinator {
         inner.is_closing.store(true, Ordering::SeqCst);
         inner.closing.cancel();
         inner.tasks.close();
-        if tokio::time::timeout(deadline, inner.tasks.wait()).await.is_err() {
+        let under_way = async {
+            inner.tasks.wait().await;
+            inner.store.drained().await;
+        };
+        if tokio::time::timeout(deadline, under_way).await.is_err() {
             warn!(flights = inner.flights.len(), "closing with refreshes under way");
             inner.overdue.cancel();
             // What is given up still has to be completed: one try at the store.
@@ -340,11 +354,15 @@ where
 {
     let mut call = Some(call);
     async move {
+        // Here and not where the task is made: that may be on a runtime that has ended, where tokio refuses timers.
+        let Config { refresh_timeout, lease, store_timeout, .. } = &*inner.config;
+        let now = Instant::now();
+        inner.pace.keep(now, (*refresh_timeout).min(*lease / 3).min(*store_timeout));
         let mut left_behind = None;
         let ending = {
             let flight = landing.flight();
             let flying = pin!(inner.way(flight, &ask, &mut call, &mut left_behind));
-            flight.keep_time(&inner.config, flying).await
+            flight.keep_time(now, &inner.config, flying).await
         };
         if let Some(LeftBehind { queued_since }) = left_behind {
             disown(inner, ask, queued_since);
@@ -362,7 +380,7 @@ impl Inner {
     /// The way of a refresh. What waits for others is boxed: a flight that is led at once is not to be as large.
     async fn way<C, F>(
         &self,
-        flight: &Flight,
+        flight: &Arc<Flight>,
         ask: &Ask,
         call: &mut Option<C>,
         left_behind: &mut Option<LeftBehind>,
@@ -376,11 +394,14 @@ impl Inner {
         let mut joined_before = false;
         let mut fence = None;
         let mut queued_since = None;
+        let mut may_have_begun = false;
 
         loop {
             // Whose call is spent can use no permit: it does not queue for one.
             let terms = if call.is_some() { self.terms(queued_since) } else { self.terms(None).without_queueing() };
-            match store.begin(ask, fence, &terms).await {
+            let begun = store.begin(ask, fence, &terms).await;
+            may_have_begun = begun.as_ref().is_err_and(|error| may_have_begun || error.may_have_run);
+            match begun {
                 Ok(Begun::Landed(landed)) => break self.landed(landed, joined_before || queued_since.is_some()),
                 // Whoever leads what was joined puts it back at its next renewal, and who queued has waited already.
                 Ok(Begun::Rejected(Refusal::Recovering { retry_after }))
@@ -455,7 +476,7 @@ impl Inner {
                     tokio::time::sleep(RETRY_AFTER).await;
                 }
                 Err(error) => {
-                    if error.may_have_run || queued_since.is_some() {
+                    if may_have_begun || queued_since.is_some() {
                         *left_behind = Some(LeftBehind { queued_since });
                     }
                     break overtaken.unwrap_or_else(|| Ending::failed(self.outage(error)));
@@ -473,12 +494,17 @@ fn disown(inner: Arc<Inner>, ask: Ask, queued_since: Option<Instant>) {
         // For longer than its lease: what it took counts as a lost leader then, until it is given back, and from
         // `retry_lost_after` on others act on that.
         let until = Instant::now() + inner.config.lease.max(inner.config.retry_lost_after());
+        let mut gaps = inner.store.gaps();
         while let Err(error) = inner.store.disown(&ask, queued_since).await {
             if Instant::now() + RETRY_AFTER > until || inner.closing.is_cancelled() {
                 warn!(flight = %ask.identity.flight, %error, "an attempt could not be taken back; its lease will end");
                 return;
             }
-            tokio::time::sleep(RETRY_AFTER).await;
+            tokio::select! {
+                () = tokio::time::sleep(RETRY_AFTER) => {}
+                // The store is back: nobody is to find a lost leader there.
+                () = gaps.passed() => {}
+            }
         }
     });
 }
@@ -507,9 +533,8 @@ impl Inner {
                 let landing = Landing::new(Arc::clone(&self.flights), Arc::clone(waiting.flight()));
                 let identity = self.store.identity(request, self.config.pepper.as_ref());
                 let ask = Ask { identity, attempt: Uuid::new_v4() };
-                let Config { refresh_timeout, lease, store_timeout, .. } = &*self.config;
-                self.pace.keep(arrived, (*refresh_timeout).min(*lease / 3).min(*store_timeout));
-                self.tasks.spawn(fly(Arc::clone(self), landing, ask, call));
+                // Boxed: tokio moves what it spawns several times.
+                self.tasks.spawn(Box::pin(fly(Arc::clone(self), landing, ask, call)));
                 Ok((waiting, true))
             }
             Entered::Joined(waiting) => {
@@ -584,7 +609,7 @@ impl Ending {
         match self.result.as_ref().map_err(RefreshError::clone)?.as_ref() {
             Outcome::Success(tokens) => {
                 // Within a second the provider's own bytes are right, and everybody of a flight gets the same.
-                let tokens = if age > Duration::from_secs(1) { Arc::new(tokens.aged(age)) } else { Arc::clone(tokens) };
+                let tokens = if age > Duration::from_secs(1) { tokens.aged(age) } else { tokens.clone() };
                 Ok(Refreshed { tokens, fence: self.fence, role, age })
             }
             Outcome::Failure(failure) => Err(RefreshError::Provider { failure: failure.aged(age), fence: self.fence }),

@@ -3,6 +3,7 @@
 //! The map is the fast path in front of the store: a caller who finds a flight here costs the fleet nothing.
 
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::task::{Context, Poll, Waker, ready};
@@ -16,6 +17,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use self::callers::{Callers, Place};
 use crate::config::Config;
 use crate::error::RefreshError;
+use crate::leader::Intent;
 use crate::outcome::{Outcome, ProviderFailure};
 use crate::token::{Hash, Scatter};
 
@@ -32,6 +34,8 @@ pub(crate) struct Flight {
     key: Hash,
     ending: OnceLock<Ending>,
     callers: Mutex<Callers>,
+    /// Here, because the flight and its call share this already.
+    intent: Intent,
 }
 
 /// What all callers of a flight are told.
@@ -79,7 +83,7 @@ impl Flights {
             },
             Entry::Vacant(vacant) => Arc::clone(&vacant.insert(Flight::new(key, arrived, waker, config))),
         };
-        Entered::New(Waiting { flight, arrived, place: Some(Callers::FIRST), own_timer: None })
+        Entered::New(Waiting { flight, arrived, place: Some(Callers::FIRST), is_time_kept: true, own_timer: None })
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -98,22 +102,21 @@ impl Flight {
         let runtime = Handle::current();
         if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
             // Where there is one thread, whoever blocks it blocks all: the flight's task is as good as polled.
-            callers.keep_time(runtime.id());
+            callers.set_timekeeper(runtime.id());
         }
-        Arc::new(Self { key, ending: OnceLock::new(), callers: Mutex::new(callers) })
+        Arc::new(Self { key, ending: OnceLock::new(), callers: Mutex::new(callers), intent: Intent::default() })
     }
 
     /// None where nobody may join any more.
     fn join(self: &Arc<Self>, arrived: Instant, waker: &Waker, config: &Config) -> Option<Waiting> {
         let runtime = Handle::current().id();
+        let flight = Arc::clone(self);
+        let mut waiting = Waiting { flight, arrived, place: None, is_time_kept: true, own_timer: None };
         let mut callers = self.callers();
-        let mut waiting = Waiting { flight: Arc::clone(self), arrived, place: None, own_timer: None };
         // Under the guard: whoever tells the ending takes it after that, and finds whoever was too early to see it.
         if self.ending.get().is_none() {
             waiting.place = Some(callers.join(arrived, waker, config)?);
-            if !callers.is_time_kept(runtime) {
-                waiting.own_timer = Some(Box::pin(sleep_until(arrived + callers.patience(config))));
-            }
+            waiting.is_time_kept = callers.is_time_kept(runtime);
         } else {
             callers.deadline()?;
         }
@@ -124,17 +127,22 @@ impl Flight {
     pub(crate) fn tell(&self, ending: Ending) {
         if self.ending.set(ending).is_ok() {
             let waiting = self.callers().take_all();
-            waiting.for_each(Waker::wake);
+            wake_all(waiting);
         }
     }
 
-    /// Flies, and tells callers whose time is over meanwhile: in the flight's own task, for a caller may stop to poll
-    /// its future and still hold it.
-    pub(crate) async fn keep_time<T>(&self, config: &Config, mut flying: Pin<&mut impl Future<Output = T>>) -> T {
+    /// Flies from `now` on, and tells callers whose time is over meanwhile: in the flight's own task, for a caller may
+    /// stop to poll its future and still hold it.
+    pub(crate) async fn keep_time<T>(
+        &self,
+        now: Instant,
+        config: &Config,
+        mut flying: Pin<&mut impl Future<Output = T>>,
+    ) -> T {
         let look_at = {
             let mut callers = self.callers();
-            callers.keep_time(Handle::current().id());
-            callers.next_late(Instant::now(), config)
+            callers.set_timekeeper(Handle::current().id());
+            callers.next_late(now, config)
         };
         let mut timer = pin!(sleep_until(look_at));
         poll_fn(|context| {
@@ -153,8 +161,19 @@ impl Flight {
         let mut callers = self.callers();
         let (late, next) = (callers.take_late(now, config), callers.next_late(now, config));
         drop(callers);
-        late.into_iter().for_each(Waker::wake);
+        wake_all(late);
         next
+    }
+
+    /// Whether this caller waits still, and then whether it moved to another task since it was seen last.
+    fn see(&self, place: Place, waker: &Waker) -> Option<bool> {
+        // The waker it had is dropped after the guard: it may own a task, and that another caller of this flight.
+        let replaced = self.callers().see(place, waker)?;
+        Some(replaced.is_some())
+    }
+
+    pub(crate) fn intent(&self) -> &Intent {
+        &self.intent
     }
 
     pub(crate) fn hold_up(&self) {
@@ -176,6 +195,14 @@ impl Flight {
     }
 }
 
+/// A waker is a stranger's code: one that panics keeps nobody else from being told, and ends no refresh.
+fn wake_all(wakers: impl IntoIterator<Item = Waker>) {
+    for waker in wakers {
+        // Told by the panic hook already.
+        _ = catch_unwind(AssertUnwindSafe(|| waker.wake()));
+    }
+}
+
 /// A caller that waits for its flight's ending: `refresh_timeout` for the provider's answer, `wait_timeout` where the
 /// flight was held up before it could ask.
 #[derive(Debug)]
@@ -184,7 +211,9 @@ pub(crate) struct Waiting {
     arrived: Instant,
     /// None: there was an ending when it came.
     place: Option<Place>,
-    /// Where the flight's task cannot be relied on to tell that the time is over.
+    /// Whether the flight's task can be relied on to tell that the time is over.
+    is_time_kept: bool,
+    /// Where it cannot.
     own_timer: Option<Pin<Box<Sleep>>>,
 }
 
@@ -202,9 +231,19 @@ impl Waiting {
         let flight = &self.flight;
         if let Some(place) = self.place
             && flight.ending.get().is_none()
-            && flight.callers().is_waiting(place, context.waker())
+            && let Some(has_moved) = flight.see(place, context.waker())
         {
-            let Some(timer) = &mut self.own_timer else { return Poll::Pending };
+            if has_moved && Handle::try_current().is_ok() {
+                // Away from a worker that is blocked, or a runtime that stands still or ends.
+                (self.is_time_kept, self.own_timer) = (false, None);
+            }
+            if self.is_time_kept {
+                return Poll::Pending;
+            }
+            let timer = self.own_timer.get_or_insert_with(|| {
+                let until = self.arrived + flight.callers().patience(config);
+                Box::pin(sleep_until(until))
+            });
             loop {
                 ready!(timer.as_mut().poll(context));
                 let until = self.arrived + flight.callers().patience(config);
@@ -224,7 +263,9 @@ impl Drop for Waiting {
         if let Some(place) = self.place
             && self.flight.ending.get().is_none()
         {
-            self.flight.callers().leave(place);
+            // Dropped after the guard, as in `see`.
+            let waker = self.flight.callers().leave(place);
+            drop(waker);
         }
     }
 }
@@ -243,7 +284,7 @@ impl Landing {
         Self { flights, flight }
     }
 
-    pub(crate) fn flight(&self) -> &Flight {
+    pub(crate) fn flight(&self) -> &Arc<Flight> {
         &self.flight
     }
 

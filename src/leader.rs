@@ -65,14 +65,14 @@ pub(crate) struct Leader<'a> {
 }
 
 impl Leader<'_> {
-    pub(crate) async fn lead<C, F>(&self, lease: &Lease, ask: &Ask, flight: &Flight, call: &mut Option<C>) -> Led
+    pub(crate) async fn lead<C, F>(&self, lease: &Lease, ask: &Ask, flight: &Arc<Flight>, call: &mut Option<C>) -> Led
     where
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
         self.announce(lease, ask, flight);
 
-        let (outcome, verdict) = match self.call_with_lease(lease, call).await {
+        let (outcome, verdict) = match self.call_with_lease(lease, flight, call).await {
             Called::Answered(answer) => {
                 let outcome = judge(lease, answer);
                 self.see_reach(&outcome);
@@ -93,19 +93,18 @@ impl Leader<'_> {
     }
 
     /// Runs the refresh function and renews the lease until it is over.
-    async fn call_with_lease<C, F>(&self, lease: &Lease, call: &mut Option<C>) -> Called
+    async fn call_with_lease<C, F>(&self, lease: &Lease, flight: &Arc<Flight>, call: &mut Option<C>) -> Called
     where
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
         let deadline = lease.granted + self.config.call_limit();
         let attempt = Attempt { deadline, fence: lease.fence };
-        let intent = Arc::new(Intent::default());
         // By reference until here: whatever a function is handed by value, its future holds twice.
         let call = call.take().expect("BUG: a call that is spent was led");
-        let mut task = AbortOnDropHandle::new(tokio::spawn(call_unless_withdrawn(call, attempt, Arc::clone(&intent))));
+        let mut task = AbortOnDropHandle::new(tokio::spawn(call_unless_withdrawn(call, attempt, Arc::clone(flight))));
         // Taking the lead declares the intent; it is taken back only where the function was never called.
-        let ended_early = |why: &'static str, verdict| match intent.withdraw() {
+        let ended_early = |why: &'static str, verdict| match flight.intent().withdraw() {
             Ok(()) => Called::NeverPolled(why),
             Err(Started) => Called::GivenUp { why, verdict },
         };
@@ -165,9 +164,11 @@ impl Leader<'_> {
     /// Lands the outcome, and says what this leader's own callers are told.
     async fn land(&self, lease: &Lease, ask: &Ask, flight: &Flight, outcome: Arc<Outcome>, verdict: Verdict) -> Led {
         let gaps = self.store.gaps();
-        let ours = ended(lease, Arc::clone(&outcome));
+        let in_hand = InHand { flight, ending: Some(ended(lease, Arc::clone(&outcome))) };
         let completion = Completion { outcome, verdict, held: Duration::ZERO };
-        match self.store.complete(lease, ask, &completion).await {
+        let completed = self.store.complete(lease, ask, &completion).await;
+        let ours = in_hand.taken();
+        match completed {
             Ok(standing) => self.led(lease, ours, &completion.outcome, standing),
             // Boxed, because it is rare, and every flight would be as large.
             Err(error) => Box::pin(self.land_later((lease, ask, flight), ours, completion, gaps, error)).await,
@@ -307,12 +308,33 @@ impl Leader<'_> {
     }
 }
 
+/// What the provider answered, until the store has it. Told as it is where the runtime ends meanwhile: callers may wait
+/// on another one.
+struct InHand<'a> {
+    flight: &'a Flight,
+    ending: Option<Ending>,
+}
+
+impl InHand<'_> {
+    fn taken(mut self) -> Ending {
+        self.ending.take().expect("BUG: it is taken once")
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        if let Some(ending) = self.ending.take() {
+            self.flight.tell(ending);
+        }
+    }
+}
+
 /// Soon enough to keep a lease whose renewal failed, and no burden for a store that is down.
 const RENEWAL_RETRY: Duration = Duration::from_millis(100);
 
-/// Whether the refresh function was called. Decided once: it is either called or withdrawn, never both.
+/// Whether a flight's refresh function was called. Decided once: it is either called or withdrawn, never both.
 #[derive(Debug, Default)]
-struct Intent(AtomicU8);
+pub(crate) struct Intent(AtomicU8);
 
 /// It was called, and the provider may have heard of the token.
 struct Started;
@@ -336,20 +358,24 @@ impl Intent {
 
 /// First the mark, then the call: a function that sends before it returns its future has sent, too.
 #[expect(clippy::manual_async_fn, reason = "an async function would hold the call twice: as argument and as its own")]
-fn call_unless_withdrawn<C, F>(call: C, attempt: Attempt, intent: Arc<Intent>) -> impl Future<Output = Answer>
+fn call_unless_withdrawn<C, F>(call: C, attempt: Attempt, flight: Arc<Flight>) -> impl Future<Output = Answer>
 where
     C: FnOnce(Attempt) -> F,
     F: Future<Output = Answer>,
 {
     async move {
-        if intent.start() { call(attempt).await } else { Err(ProviderFailure::not_sent("the refresh was given up")) }
+        if flight.intent().start() {
+            call(attempt).await
+        } else {
+            Err(ProviderFailure::not_sent("the refresh was given up"))
+        }
     }
 }
 
 /// A refusal after a lost leader most likely speaks of the lost answer, not of a token that was always bad.
 fn judge(lease: &Lease, answer: Answer) -> Outcome {
     match answer {
-        Ok(tokens) => Outcome::Success(Arc::new(tokens)),
+        Ok(tokens) => Outcome::Success(tokens),
         Err(ProviderFailure::Denied { error, response })
             if error == "invalid_grant" && lease.before == Before::LostLeaders =>
         {

@@ -1,7 +1,7 @@
 //! Words: what a flight ends with, and what follows from it for the token.
 //!
-//! The refresh function answers with a [`TokenResponse`] or a [`ProviderFailure`]. The table in [`Outcome`]'s
-//! methods is section "Outcomes" of the guide: which class, what became of the token, for how long it is fresh.
+//! The refresh function answers with a [`TokenResponse`] or a [`ProviderFailure`]. [`Outcome`]'s methods tell which class
+//! that is, what became of the token, and for how long it is fresh.
 
 use std::fmt;
 use std::sync::Arc;
@@ -59,7 +59,8 @@ impl fmt::Debug for ProviderResponse {
 
 /// A successful answer of the token endpoint (RFC 6749 section 5.1).
 ///
-/// The bytes are kept as they came, so that every caller of a flight can be given the same ones.
+/// The bytes are kept as they came, so that every caller of a flight can be given the same ones. A clone is the same
+/// answer in the same place: it is wiped when the last one is dropped.
 ///
 /// ```
 /// use refresh_coordinator::TokenResponse;
@@ -74,6 +75,12 @@ impl fmt::Debug for ProviderResponse {
 /// ```
 #[derive(Clone)]
 pub struct TokenResponse {
+    // Behind a pointer: it goes through many hands on its way to the callers.
+    parts: Arc<Parts>,
+}
+
+#[derive(Clone)]
+struct Parts {
     fields: Fields,
     response: ProviderResponse,
 }
@@ -102,7 +109,8 @@ impl TokenResponse {
     ///
     /// # Errors
     ///
-    /// [`InvalidTokenResponse`] when it is no JSON object with an `access_token`. The text of the error never
+    /// [`InvalidTokenResponse`] when it is no JSON object with a non-empty text as `access_token`, when its
+    /// `refresh_token` is neither a text nor null, or when one of the fields comes twice. The text of the error never
     /// quotes the body.
     pub fn from_json(body: impl Into<Vec<u8>>) -> Result<Self, InvalidTokenResponse> {
         Self::from_response(ProviderResponse::new(200, body).with_header("content-type", "application/json"))
@@ -118,22 +126,22 @@ impl TokenResponse {
         if fields.access_token.expose().is_empty() {
             return Err(InvalidTokenResponse);
         }
-        Ok(Self { fields, response })
+        Ok(Self { parts: Arc::new(Parts { fields, response }) })
     }
 
     /// The access token.
     pub fn access_token(&self) -> &str {
-        self.fields.access_token.expose()
+        self.parts.fields.access_token.expose()
     }
 
     /// How the access token is used: `Bearer`, `DPoP`. Empty where the provider left it out.
     pub fn token_type(&self) -> &str {
-        self.fields.token_type.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default()
+        self.parts.fields.token_type.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default()
     }
 
     /// How long the access token lives from now, if the provider said so.
     pub fn expires_in(&self) -> Option<Duration> {
-        let seconds = match self.fields.expires_in.as_ref()? {
+        let seconds = match self.parts.fields.expires_in.as_ref()? {
             serde_json::Value::Number(number) => number.as_u64().or_else(|| number.as_f64().map(|n| n as u64)),
             serde_json::Value::String(text) => text.trim().parse().ok(),
             _ => None,
@@ -143,23 +151,23 @@ impl TokenResponse {
 
     /// The next refresh token. None means: keep the one you have (RFC 6749 section 6).
     pub fn refresh_token(&self) -> Option<&str> {
-        self.fields.refresh_token.as_ref().map(Secret::expose).filter(|token| !token.is_empty())
+        self.parts.fields.refresh_token.as_ref().map(Secret::expose).filter(|token| !token.is_empty())
     }
 
     /// The scope of the access token; None means: as requested.
     pub fn scope(&self) -> Option<&str> {
-        self.fields.scope.as_ref().and_then(serde_json::Value::as_str)
+        self.parts.fields.scope.as_ref().and_then(serde_json::Value::as_str)
     }
 
     /// Any other top-level field, such as `id_token`.
     pub fn field(&self, name: &str) -> Option<serde_json::Value> {
-        let mut all: serde_json::Map<_, _> = serde_json::from_slice(self.response.body()).ok()?;
+        let mut all: serde_json::Map<_, _> = serde_json::from_slice(self.parts.response.body()).ok()?;
         all.remove(name)
     }
 
     /// The provider's bytes, status and headers.
     pub fn response(&self) -> &ProviderResponse {
-        &self.response
+        &self.parts.response
     }
 
     /// The same answer for somebody who comes `age` later: `expires_in` is less by it, in the field and in the
@@ -168,9 +176,9 @@ impl TokenResponse {
         let Some(left) = self.expires_in().map(|lifetime| lifetime.saturating_sub(age).as_secs()) else {
             return self.clone();
         };
-        let mut aged = self.clone();
+        let mut aged = Parts::clone(&self.parts);
         aged.fields.expires_in = Some(left.into());
-        let body = self.response.body();
+        let body = self.response().body();
         if let Some(span) = value_span(body, "expires_in") {
             let mut bytes = Vec::with_capacity(body.len());
             bytes.extend_from_slice(&body[..span.start]);
@@ -178,7 +186,7 @@ impl TokenResponse {
             bytes.extend_from_slice(&body[span.end..]);
             aged.response.body = Arc::new(Zeroizing::new(bytes));
         }
-        aged
+        Self { parts: Arc::new(aged) }
     }
 }
 
@@ -222,7 +230,8 @@ pub enum ProviderFailure {
         /// What the provider sent, for every caller of the flight.
         response: Option<ProviderResponse>,
     },
-    /// The provider is overloaded or limits us: 429, or 503 with Retry-After. The token is untouched.
+    /// The provider is overloaded or limits us: 429, or 503 with Retry-After. The token is untouched. A 503 keeps
+    /// everybody away and is known by its `response`; anything else keeps this session away.
     #[error("the provider is busy")]
     Busy {
         /// How long the provider asks us to stay away (RFC 9110 section 10.2.3).
@@ -252,7 +261,8 @@ impl ProviderFailure {
         Self::Denied { error: error.into(), response: None }
     }
 
-    /// The provider asks to stay away.
+    /// The provider asks to stay away: this session, or all with the response of a 503
+    /// ([`with_response`](Self::with_response)).
     pub fn busy(retry_after: Option<Duration>) -> Self {
         Self::Busy { retry_after, response: None }
     }
@@ -311,7 +321,7 @@ impl ProviderFailure {
 /// What a flight ended with.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    Success(Arc<TokenResponse>),
+    Success(TokenResponse),
     Failure(ProviderFailure),
     /// An earlier leader was lost with its answer, or the policy forbids to ask again: the token may have been
     /// rotated and the successor is gone. Holds the provider's refusal where there was one.
@@ -523,7 +533,7 @@ mod tests {
 
     #[test]
     fn only_an_access_token_whose_refresh_token_is_kept_bounds_what_is_fresh() {
-        let of = |json| Outcome::Success(Arc::new(tokens(json)));
+        let of = |json| Outcome::Success(tokens(json));
 
         assert_eq!(of(r#"{"access_token":"a","expires_in":3}"#).lives_for(), Some(Duration::from_secs(3)));
         assert_eq!(of(r#"{"access_token":"a","expires_in":3,"refresh_token":"r"}"#).lives_for(), None);
@@ -533,7 +543,7 @@ mod tests {
     fn debug_tells_no_token() {
         let tokens = tokens(r#"{"access_token":"hush1","refresh_token":"hush2","id_token":"hush3"}"#);
 
-        let printed = format!("{:?} {:?}", tokens, Outcome::Success(Arc::new(tokens.clone())));
+        let printed = format!("{:?} {:?}", tokens, Outcome::Success(tokens.clone()));
 
         assert!(!printed.contains("hush"), "{printed}");
     }

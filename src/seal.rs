@@ -4,7 +4,6 @@
 //! The key is HKDF-SHA-256 (RFC 5869) over both, so there is nothing to distribute, and a dump of Redis is
 //! worthless. XChaCha20-Poly1305 with a random nonce, never the fence: fences can repeat when Redis forgets.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use chacha20poly1305::aead::{AeadInOut, Generate, KeyInit};
@@ -173,7 +172,7 @@ fn read(text: &[u8]) -> Option<Outcome> {
         headers.into_iter().fold(bare, |response, (name, value)| response.with_header(name, value))
     });
     Some(match ending {
-        Written::Success => Outcome::Success(Arc::new(TokenResponse::from_response(response?).ok()?)),
+        Written::Success => Outcome::Success(TokenResponse::from_response(response?).ok()?),
         Written::Lost => Outcome::Lost(response),
         Written::NotSent { reason } => Outcome::Failure(ProviderFailure::NotSent { reason }),
         Written::Denied { error } => Outcome::Failure(ProviderFailure::Denied { error, response }),
@@ -201,7 +200,7 @@ mod tests {
         let response = ProviderResponse::new(400, *b"{\"error\":\"x\"}\0\xff").with_header("content-type", "text/x");
         let tokens = TokenResponse::from_json(r#"{"access_token":"hush"}"#).expect("tokens");
         vec![
-            Outcome::Success(Arc::new(tokens)),
+            Outcome::Success(tokens),
             Outcome::Lost(None),
             Outcome::Lost(Some(response.clone())),
             Outcome::Failure(ProviderFailure::not_sent("dns")),

@@ -287,6 +287,14 @@ impl Store {
         }
     }
 
+    /// Waits for outcomes that the store was not told of yet.
+    pub(crate) async fn drained(&self) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Redis(redis) => redis.drained().await,
+        }
+    }
+
     /// Ends what the store runs in the background. What waits is told to look, and finds the store closed.
     pub(crate) fn close(&self) {
         match self {

@@ -3,13 +3,14 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use refresh_coordinator::{Config, ProviderFailure, Refresh, RefreshError, Role};
+use refresh_coordinator::{Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Role};
 use support::fleet::{connect, quick};
 use support::isolated::Isolated;
 use support::provider::{Provider, rotated};
 use support::redis::RedisServer;
+use support::way::Way;
 use tokio::task::JoinSet;
 
 fn lock_of(config: &Config, token_hash: &str) -> String {
@@ -20,8 +21,10 @@ fn flight_of(config: &Config) -> String {
     format!("rc:{{{}}}:flight:{T}", config.namespace)
 }
 
-/// Fields of a flight that is led and that nobody waits for.
-const FIELDS: usize = 9;
+/// Until so many pods wait for the flight.
+async fn until_waited_for(redis: &RedisServer, config: &Config, pods: usize) {
+    redis.until_so(&["HKEYS", &flight_of(config)], |fields| fields.matches("waits:").count() == pods).await;
+}
 
 /// `printf t | sha256sum`
 const T: &str = "e3b98a4da31a127d4bde6e43033f66ba274cab0eb7eb1c70ec41402bf6273dd8";
@@ -107,7 +110,7 @@ async fn late_failure_of_a_stopped_leader_changes_nothing_and_its_callers_wait_f
     stage.stopped.wake();
     stage.slow.release(1);
     // It has joined: all that is new is that its pod waits.
-    stage.redis.until(&["HLEN", &flight_of(&stage.config)], &(FIELDS + 1).to_string()).await;
+    until_waited_for(&stage.redis, &stage.config, 1).await;
     let after = stage.redis.dump(&stage.config.namespace).await;
     stage.quick.release(1);
 
@@ -135,8 +138,7 @@ async fn all_who_wait_for_a_killed_leader_get_an_outcome_from_one_takeover() {
         pods.push(pod.clone());
         callers.spawn(async move { pod.refresh(Refresh::new("t"), call).await });
     }
-    let flight = flight_of(&config);
-    redis.until(&["HLEN", &flight], &(FIELDS + pods.len()).to_string()).await;
+    until_waited_for(&redis, &config, pods.len()).await;
 
     killed.kill();
 
@@ -198,4 +200,40 @@ async fn leader_keeps_its_lease_for_as_long_as_the_call_runs() {
     let joined = joining.await.expect("told").expect("tokens");
 
     assert_eq!((joined.role(), provider.presented("t")), (Role::JoinedFleet, 1));
+}
+
+#[tokio::test]
+async fn leads_that_their_pod_never_heard_of_are_given_back_as_soon_as_redis_is_heard_again() {
+    let redis = RedisServer::start().await;
+    let config = Config { lease: Duration::from_secs(8), store_timeout: Duration::from_millis(200), ..quick() };
+    let (provider, locks) = (Provider::open(), format!("rc:{{{}}}:lock:*", config.namespace));
+    let mut waits = Vec::new();
+    // The machine may stand still meanwhile, but not each time.
+    for round in 0..3 {
+        let way = Way::to(redis.url()).await;
+        let pod = RefreshCoordinator::connect(&way.url(), config.clone()).await.expect("redis is there");
+        way.set_heard(false);
+        // So many that no connection is left on which one could still be given back.
+        let mut callers = JoinSet::new();
+        for number in 0..64 {
+            let (pod, token) = (pod.clone(), format!("t{round}-{number}"));
+            let call = provider.refresh(&token);
+            callers.spawn(async move { pod.refresh(Refresh::new(token), call).await });
+        }
+        for refused in callers.join_all().await {
+            assert!(matches!(refused, Err(RefreshError::StoreOutage { .. })), "{refused:?}");
+        }
+        // So that giving them back has failed once.
+        redis.wait(2 * config.store_timeout).await;
+        assert!(!redis.keys(&locks).await.is_empty(), "they were led all the same");
+
+        way.set_heard(true);
+
+        let heard = Instant::now();
+        redis.until_so(&["KEYS", &locks], str::is_empty).await;
+        waits.push(heard.elapsed());
+    }
+
+    waits.sort_unstable();
+    assert!(waits[0] < Duration::from_millis(500), "{waits:?}: others may act on lost leaders meanwhile");
 }

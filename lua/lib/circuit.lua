@@ -10,7 +10,7 @@
 --   probe:<fence>     a probe that is out -> the end of its lease
 --   limited:<session> a session that the provider limited lately -> when
 --
--- rules: max_failures, open_ms, half_open, quiet_ms, lease_ms
+-- rules: half_open, quiet_ms, lease_ms; verdict.lua has what opens it
 
 -- Nobody knows when a probe comes back: a pause that is fair to all.
 local fair_pause_ms = 1000

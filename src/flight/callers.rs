@@ -4,6 +4,7 @@
 //! for each: it costs more than all else that a joiner does, and hardly ever goes off.
 
 use std::collections::VecDeque;
+use std::mem;
 use std::task::Waker;
 use std::time::Duration;
 
@@ -59,33 +60,28 @@ impl Callers {
         Some(Place(self.first + self.waiting.len() as u64 - 1))
     }
 
-    /// Whether nobody told this caller anything yet. It may have moved to another task meanwhile.
-    pub(super) fn is_waiting(&mut self, place: Place, waker: &Waker) -> bool {
-        match self.at(place) {
-            Some(Some(caller)) => {
-                caller.waker.clone_from(waker);
-                true
-            }
-            Some(None) | None => false,
-        }
+    /// None where this caller was told already. It may have moved to another task meanwhile: answers the waker of the
+    /// one where it was.
+    pub(super) fn see(&mut self, place: Place, waker: &Waker) -> Option<Option<Waker>> {
+        let caller = self.at(place)?.as_mut()?;
+        Some((!caller.waker.will_wake(waker)).then(|| mem::replace(&mut caller.waker, waker.clone())))
     }
 
-    /// The caller goes away.
-    pub(super) fn leave(&mut self, place: Place) {
-        if let Some(caller) = self.at(place) {
-            *caller = None;
-        }
+    /// The caller goes away, and has its waker back.
+    pub(super) fn leave(&mut self, place: Place) -> Option<Waker> {
+        let caller = self.at(place).and_then(Option::take);
         // A flight that many come to and go away from does not keep a place for each of them.
         while let Some(None) = self.waiting.front() {
             self.waiting.pop_front();
             self.first += 1;
         }
+        caller.map(|caller| caller.waker)
     }
 
     /// Takes all that wait off the list: there is something to tell.
     pub(super) fn take_all(&mut self) -> impl Iterator<Item = Waker> + use<> {
         self.first += self.waiting.len() as u64;
-        std::mem::take(&mut self.waiting).into_iter().flatten().map(|caller| caller.waker)
+        mem::take(&mut self.waiting).into_iter().flatten().map(|caller| caller.waker)
     }
 
     /// Takes those off the list whose time is over.
@@ -126,7 +122,7 @@ impl Callers {
     }
 
     /// From now on callers whose time is over are told, by a task of this runtime.
-    pub(super) fn keep_time(&mut self, timekeeper: runtime::Id) {
+    pub(super) fn set_timekeeper(&mut self, timekeeper: runtime::Id) {
         self.timekeeper = Some(timekeeper);
     }
 
@@ -245,7 +241,7 @@ mod tests {
         stage.callers.leave(places[2]);
 
         assert_eq!(stage.woken(), [0, 0, 0, 1, 1]);
-        assert!(!stage.callers.is_waiting(last, Waker::noop()));
+        assert!(stage.callers.see(last, Waker::noop()).is_none());
     }
 
     #[test]
@@ -253,7 +249,7 @@ mod tests {
         let mut stage = Stage::with(2);
         let there = Arc::<Bell>::default();
 
-        assert!(stage.callers.is_waiting(Callers::FIRST, &Arc::clone(&there).into()));
+        assert!(stage.callers.see(Callers::FIRST, &Arc::clone(&there).into()).is_some_and(|left| left.is_some()));
         stage.callers.take_all().for_each(Waker::wake);
 
         assert_eq!((stage.woken(), there.0.load(Ordering::Relaxed)), (vec![0, 1], 1));

@@ -24,8 +24,8 @@ const HOUR_MS: &str = "3600000";
 fn config() -> Config {
     Config {
         namespace: format!("attacks-{}", Uuid::new_v4().simple()),
-        lease: Duration::from_millis(300),
-        store_timeout: Duration::from_millis(300),
+        lease: Duration::from_secs(1),
+        store_timeout: Duration::from_secs(5),
         retry_lost_after: Some(Duration::ZERO),
         ..Config::default()
     }
@@ -56,7 +56,7 @@ async fn lead(store: &Store, ask: &Ask) -> Lease {
 }
 
 fn success(json: &str) -> Arc<Outcome> {
-    Arc::new(Outcome::Success(Arc::new(TokenResponse::from_json(json).expect("tokens"))))
+    Arc::new(Outcome::Success(TokenResponse::from_json(json).expect("tokens")))
 }
 
 async fn complete(store: &Store, lease: &Lease, ask: &Ask, outcome: &Arc<Outcome>) {
@@ -132,7 +132,7 @@ mod clock_that_is_set_back {
 
         let refused = begin(&stage.pod, &ask("v"), &Terms::at_once()).await;
         assert!(matches!(refused, Begun::Rejected(Refusal::CircuitOpen { .. })), "{refused:?}");
-        stage.redis.wait(Duration::from_millis(600)).await;
+        stage.redis.wait(Duration::from_millis(1300)).await;
 
         lead(&stage.pod, &ask("v")).await;
     }
@@ -218,7 +218,7 @@ mod clock_that_is_set_back {
 
         let refused = begin(&stage.pod, &ask("u"), &Terms::at_once()).await;
         assert!(matches!(refused, Begun::Rejected(Refusal::Budget { .. })), "{refused:?}");
-        stage.redis.wait(Duration::from_millis(600)).await;
+        stage.redis.wait(Duration::from_millis(1300)).await;
 
         lead(&stage.pod, &ask("u")).await;
     }
@@ -299,7 +299,7 @@ mod marks_of_attempts_that_were_given_up {
         for _ in 0..6 {
             stage.pod.disown(&ask("t"), None).await.expect("an answer");
             // Two thirds of the lease.
-            stage.redis.wait(Duration::from_millis(200)).await;
+            stage.redis.wait(Duration::from_millis(667)).await;
         }
 
         let marks: u32 = stage.redis.cli(&["HLEN", &flight]).await.parse().expect("a number");

@@ -267,6 +267,8 @@ impl MemoryPod {
             _ if !is_success && outcome.token_state() != TokenState::Unknown => return Some(Standing::Stale),
             gone => gone.insert(Record::forgotten(lease, now)),
         };
+        // Of a flight that is not known any more nobody can say whether it was counted: this may be a repeat.
+        let is_known = !matches!(record.state, State::GivenBack);
         if record.success_of == Some(lease.attempt) {
             record.free(lease);
             return Some(Standing::Ours);
@@ -316,7 +318,9 @@ impl MemoryPod {
             gates.uncharge(session, charged);
         }
         let last_fence = self.namespace.last_fence.load(Ordering::Relaxed);
-        gates.landed((lease.fence, last_fence), session, *verdict, now, &self.config);
+        if is_known {
+            gates.landed((lease.fence, last_fence), session, *verdict, now, &self.config);
+        }
         if outcome.token_state() == TokenState::Dead && session == lease.flight {
             gates.forget(session);
         }

@@ -8,6 +8,8 @@ use redis::{Client, ConnectionInfo};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tracing::warn;
 use uuid::Uuid;
 
 mod agreement;
@@ -48,7 +50,8 @@ use crate::admission::{FAIR_PAUSE, Terms};
 use crate::config::{Config, OnStoreOutage, Uncertain};
 use crate::error::{ConnectError, Refusal};
 use crate::metrics::Counters;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, TokenState};
+use crate::token::Hash;
 
 /// One pod's view of the store.
 pub(crate) struct RedisStore {
@@ -68,6 +71,8 @@ pub(crate) struct RedisStore {
     /// Where the policy is to go on alone.
     alone: Option<Arc<Alone>>,
     completer: Arc<Completer>,
+    /// What was obtained alone and has not landed in Redis yet.
+    later: TaskTracker,
     /// What begin is told of the configuration.
     settings: Vec<u8>,
     jitter: Duration,
@@ -167,6 +172,7 @@ impl RedisStore {
             prober,
             alone,
             completer,
+            later: TaskTracker::new(),
             jitter,
             closed,
         })
@@ -208,11 +214,14 @@ impl RedisStore {
                     Some(landed) => Begun::Landed(landed),
                     // It has our claim, so it should open: somebody wrote into Redis. Nobody is handed it, and the
                     // token is not presented while the record says that it was rotated.
-                    None => Begun::Rejected(Refusal::AnotherClaim { retry_after: self.config.keep_outcome }),
+                    None => Begun::Rejected(self.another_claim(flight, self.config.keep_outcome)),
                 }
             }
             BeginReply::Lost { fence } => {
                 let outcome = Arc::new(Outcome::Lost(None));
+                if let Some(alone) = &self.alone {
+                    alone.landed_in_fleet(flight, &outcome, Duration::ZERO);
+                }
                 Begun::Landed(Landed { outcome, fence, age: Duration::ZERO })
             }
             BeginReply::Lead { fence, before } => {
@@ -235,6 +244,9 @@ impl RedisStore {
             }
             BeginReply::Join { fence, claim: theirs, leader, look } => {
                 self.see(fence);
+                if let Some(alone) = &self.alone {
+                    alone.led_in_fleet(flight);
+                }
                 let due = Instant::now() + look + self.jitter;
                 let ours = theirs == claim;
                 ticket.join(fence, leader, due, ours.then(|| Awaited { fence, claim, opener: self.opener(ask) }));
@@ -244,6 +256,9 @@ impl RedisStore {
                 ticket.queue(Instant::now() + look + self.jitter);
                 let since = terms.queued_since.unwrap_or(asked);
                 Begun::Queued(Queued { since, waiting: Waiting::Redis(ticket) })
+            }
+            BeginReply::Rejected(Rejected::Because(Refusal::AnotherClaim { retry_after })) => {
+                Begun::Rejected(self.another_claim(flight, retry_after))
             }
             BeginReply::Rejected(Rejected::Because(refusal)) => {
                 if matches!(refusal, Refusal::Recovering { .. }) {
@@ -265,11 +280,16 @@ impl RedisStore {
     /// Where the policy is to go on alone: without Redis for a whole lease, or where the flight was begun so.
     fn begin_alone(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Option<Begun> {
         let alone = self.alone.as_ref()?;
-        let is_cut_off = self.outage.since().is_some_and(|since| since.elapsed() >= self.config.lease);
-        if !is_cut_off && !alone.is_flying(&ask.identity.flight) {
-            return None;
+        let begin = || alone.begin(ask, joined, terms, self.highest_fence.load(Ordering::Relaxed));
+        alone.join(ask, joined, terms).or_else(|| self.outage.after(self.config.lease, begin)?)
+    }
+
+    /// The token was rotated, or may have been, for somebody whose answer is not to be shared.
+    fn another_claim(&self, flight: Hash, retry_after: Duration) -> Refusal {
+        if let Some(alone) = &self.alone {
+            alone.taken_in_fleet(flight, retry_after);
         }
-        alone.begin(ask, joined, terms, self.highest_fence.load(Ordering::Relaxed))
+        Refusal::AnotherClaim { retry_after }
     }
 
     pub(crate) async fn renew(&self, lease: &Lease) -> Result<Renewed, StoreError> {
@@ -305,11 +325,15 @@ impl RedisStore {
         if let Some(alone) = self.alone.as_ref().filter(|_| lease.is_alone) {
             return Ok(self.complete_alone(alone, lease, ask, completion, landing).await);
         }
-        let reply = self.completer.complete(&landing).await?;
+        let reply = self.completer.complete(&landing).await;
         if let Some(alone) = &self.alone {
-            alone.landed_for_fleet(lease.flight, completion.outcome.fresh_for(&self.config));
+            match completion.outcome.token_state() {
+                // Redis does not know it yet: nobody is to present it for as long as it is tried.
+                TokenState::Rotated | TokenState::Unknown if reply.is_err() => {}
+                _ => alone.landed_in_fleet(lease.flight, &completion.outcome, completion.held),
+            }
         }
-        Ok(self.standing(ask, reply))
+        Ok(self.standing(ask, reply?))
     }
 
     /// First in Redis where that is back, so that whoever waits here finds it there; else when it is.
@@ -321,23 +345,27 @@ impl RedisStore {
         completion: &Completion,
         landing: Landing,
     ) -> Standing {
-        let shared = match self.outage.admits() {
-            Ok(()) => self.completer.complete(&landing).await,
-            Err(outage) => Err(outage),
-        };
+        // Before it is asked: whoever subscribes later misses that Redis is back.
+        let gaps = self.gaps();
+        let shared = if self.outage.is_lost() { None } else { self.completer.complete(&landing).await.ok() };
         let here = alone.complete(lease, ask, completion);
-        match shared {
-            Ok(reply) => match self.standing(ask, reply) {
-                // Redis has never heard of the flight, and keeps no failure of it; here it stands.
-                Standing::Stale => here,
-                standing @ (Standing::Ours | Standing::Theirs(_)) => standing,
-            },
-            Err(_) => {
-                let later = Arc::clone(&self.completer).complete_later(landing, self.gaps(), self.hold());
-                tokio::spawn(self.closed.clone().run_until_cancelled_owned(later));
+        match shared.map(|reply| self.standing(ask, reply)) {
+            // Redis has never heard of the flight, and keeps no failure of it; here it stands.
+            Some(Standing::Stale) => here,
+            Some(standing @ (Standing::Ours | Standing::Theirs(_))) => standing,
+            None => {
+                let later = Arc::clone(&self.completer).complete_later(landing, gaps, self.hold());
+                self.later.spawn(self.closed.clone().run_until_cancelled_owned(later));
                 here
             }
         }
+    }
+
+    /// Waits until what was obtained without Redis has landed there, or is not worth it any more. For who closes:
+    /// nothing is obtained meanwhile.
+    pub(crate) async fn drained(&self) {
+        self.later.close();
+        self.later.wait().await;
     }
 
     fn standing(&self, ask: &Ask, reply: CompleteReply) -> Standing {
@@ -388,11 +416,15 @@ impl RedisStore {
         read_circuit(Reply::new("circuit", self.lanes.run(&call).await?))
     }
 
-    /// Whether a flight could be begun now.
+    /// Whether a flight could be begun now, alone at least where the policy is to go on.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
         self.agreement.holds()?;
+        if self.alone.is_some() && self.outage.after(self.config.lease, || ()).is_some() {
+            return Ok(());
+        }
         self.outage.admits()?;
-        self.prober.probe().await
+        self.prober.probe().await?;
+        Ok(())
     }
 
     pub(crate) fn hold(&self) -> Held {
@@ -405,12 +437,15 @@ impl RedisStore {
     }
 
     pub(crate) fn close(&self) {
+        if !self.later.is_empty() {
+            warn!(outcomes = self.later.len(), "closing with outcomes that redis was not told of");
+        }
         self.closed.cancel();
         self.waiters.tell_all_to_look();
     }
 
     fn opener(&self, ask: &Ask) -> Opener {
-        Opener::new(&ask.identity, &self.config, &self.counters)
+        Opener::new(&ask.identity, &self.config, &self.counters, &self.alone)
     }
 
     fn see(&self, fence: u64) {

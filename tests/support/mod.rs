@@ -9,3 +9,4 @@ pub mod mortal;
 pub mod provider;
 pub mod redis;
 pub mod wait;
+pub mod way;

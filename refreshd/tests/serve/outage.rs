@@ -105,6 +105,7 @@ async fn pod_that_goes_on_alone_waits_a_lease_and_brings_its_outcomes_to_the_fle
     let start = Instant::now();
     served_again(&alone, "r1").await;
     let waited = start.elapsed();
+    let (ready, _) = alone.get("/readyz").await;
     let again = alone.post(&refresh("r1")).await;
     let reused = alone.post(&refresh("landed-before")).await;
     signal(&redis, Signal::SIGCONT);
@@ -116,6 +117,7 @@ async fn pod_that_goes_on_alone_waits_a_lease_and_brings_its_outcomes_to_the_fle
     println!("led alone after {waited:?}, landed {landed_after:?} after Redis was back");
     assert!(landed_after < Duration::from_secs(1), "{landed_after:?}");
     assert!(waited >= Duration::from_secs(1), "led alone before a lease was over: {waited:?}");
+    assert_eq!(ready, 200, "whoever serves gets requests");
     assert_eq!((again.status().as_u16(), again.text().await.expect("text").as_str()), (200, TOKENS));
     assert_eq!(reused.status(), 503);
     let seen: Vec<_> = provider.seen().into_iter().map(|seen| seen.body).collect();
@@ -153,7 +155,7 @@ async fn refusal_that_was_obtained_alone_needs_no_second_lead_when_redis_is_back
     let meanwhile = async {
         provider.asked(1).await;
         signal(&redis, Signal::SIGCONT);
-        while alone.get("/readyz").await.0 != 200 {}
+        alone.logged("redis answers again").await;
         gate.open();
     };
 

@@ -49,6 +49,17 @@ both! {
         assert_eq!(circuit(&stage).await, CircuitState::Closed { failures: 1 });
     }
 
+    async fn failure_that_is_completed_again_after_it_is_forgotten_counts_once(stage, breaker(2, 60 * S, 1)) {
+        let failing = ask("t");
+        let lease = lead(&stage.a, &failing).await;
+        complete(&stage.a, &lease, &failing, &unknown()).await;
+        // The answer was lost on the way; the leader sends it again, longer than keep_failure later.
+        stage.pass(S).await;
+        complete(&stage.a, &lease, &failing, &unknown()).await;
+
+        assert_eq!(circuit(&stage).await, CircuitState::Closed { failures: 1 });
+    }
+
     async fn only_what_speaks_of_the_providers_health_counts(stage, breaker(1, 60 * S, 1)) {
         let neutral = [
             denied("invalid_grant"),
@@ -137,11 +148,11 @@ both! {
         assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, why: Why::Failures });
     }
 
-    async fn probe_that_renews_stays_out(stage, Config { lease: S, store_timeout: S, ..breaker(1, S, 1) }) {
+    async fn probe_that_renews_stays_out(stage, Config { lease: 2 * S, ..breaker(1, S, 1) }) {
         fly(&stage.a, &anybody(), &unknown()).await;
         stage.pass(S).await;
         let lease = lead(&stage.a, &anybody()).await;
-        stage.pass(500 * MS).await;
+        stage.pass(1500 * MS).await;
         assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
         stage.pass(700 * MS).await;
 

@@ -293,20 +293,20 @@ both! {
         let asked = ask("t");
         let lease = lead(&stage.a, &asked).await;
         let kept = TokenResponse::from_json(r#"{"access_token":"a","expires_in":2}"#).expect("tokens");
-        let outcome = Arc::new(Outcome::Success(Arc::new(kept)));
+        let outcome = Arc::new(Outcome::Success(kept));
         let late = Completion { held: Duration::from_secs(3), ..completion(&outcome) };
         stage.a.complete(&lease, &asked, &late).await.expect("an answer");
 
         lead(&stage.b, &ask("t")).await;
     }
 
-    async fn outcome_is_fresh_for_as_long_as_it_should(stage, Config { keep_outcome: Duration::from_millis(400), ..config() }) {
+    async fn outcome_is_fresh_for_as_long_as_it_should(stage, Config { keep_outcome: 2 * S, ..config() }) {
         let asked = ask("t");
         let lease = lead(&stage.a, &asked).await;
         complete(&stage.a, &lease, &asked, &success("one")).await;
 
         landed(&stage.b, &ask("t"), None).await;
-        stage.pass(Duration::from_millis(600)).await;
+        stage.pass(2 * S + 200 * MS).await;
 
         lead(&stage.b, &ask("t")).await;
     }
@@ -352,7 +352,7 @@ both! {
         let lease = lead(&stage.a, &slow).await;
         let Begun::Join(_waiter) = begin(&stage.b, &ask("t")).await else { panic!("two leaders") };
 
-        stage.pass(Duration::from_millis(800)).await;
+        stage.pass(stage.config.lease + 500 * MS).await;
 
         assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
     }
@@ -363,7 +363,7 @@ both! {
     ) {
         let shy = ask("t");
         let lease = lead(&stage.a, &shy).await;
-        stage.pass(Duration::from_millis(600)).await;
+        stage.pass(stage.config.lease + 300 * MS).await;
 
         stage.a.abandon(&lease, &shy).await.expect("an answer");
 

@@ -261,7 +261,7 @@ impl End {
             Self::Rotated => return completion(&success(name)),
             Self::Kept => {
                 let body = format!(r#"{{"access_token":"{name}","expires_in":4}}"#);
-                Outcome::Success(Arc::new(TokenResponse::from_json(body).expect("tokens")))
+                Outcome::Success(TokenResponse::from_json(body).expect("tokens"))
             }
             Self::InvalidGrant if before == Before::LostLeaders => Outcome::Lost(None),
             Self::InvalidGrant => Outcome::Failure(ProviderFailure::denied("invalid_grant")),

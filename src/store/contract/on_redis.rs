@@ -218,3 +218,27 @@ async fn outcomes_land_above_maxmemory_and_after_script_flush() {
     }
     assert_eq!(access_token(&landed(&stage.b, &ask("t"), None).await), "one");
 }
+
+#[tokio::test]
+async fn scripts_that_are_flushed_again_and_again_run_all_the_same() {
+    let stage = Stage::on_redis(Config { store_timeout: 20 * S, lease: 60 * S, ..config() }).await;
+    let client = redis::Client::open(stage.redis.as_ref().expect("on redis").url()).expect("a URL");
+    let mut connection = client.get_multiplexed_async_connection().await.expect("redis is there");
+    let flushing = tokio::spawn(async move {
+        loop {
+            redis::cmd("SCRIPT").arg("FLUSH").query_async::<()>(&mut connection).await.expect("flushed");
+            // Else it would come between every loading and its call.
+            for _ in 0..3 {
+                redis::cmd("PING").query_async::<()>(&mut connection).await.expect("an answer");
+            }
+        }
+    });
+
+    for number in 0..300 {
+        let asked = ask(&format!("t{number}"));
+        let lease = lead(&stage.a, &asked).await;
+        assert!(matches!(complete(&stage.a, &lease, &asked, &success("one")).await, Standing::Ours), "{number}");
+    }
+
+    flushing.abort();
+}

@@ -30,8 +30,9 @@ pub(in crate::store) struct Stage {
 pub(in crate::store) fn config() -> Config {
     Config {
         namespace: format!("contract-{}", Uuid::new_v4().simple()),
-        lease: Duration::from_millis(300),
-        store_timeout: Duration::from_millis(300),
+        lease: Duration::from_secs(1),
+        // Longer than the machine stands still: no verb is to fail because it does.
+        store_timeout: Duration::from_secs(5),
         retry_lost_after: Some(Duration::ZERO),
         ..Config::default()
     }
@@ -103,7 +104,7 @@ pub(in crate::store) fn ask_as(refresh: Refresh) -> Ask {
 
 pub(in crate::store) fn success(name: &str) -> Arc<Outcome> {
     let body = format!(r#"{{"access_token":"{name}","refresh_token":"next"}}"#);
-    Arc::new(Outcome::Success(Arc::new(TokenResponse::from_json(body).expect("tokens"))))
+    Arc::new(Outcome::Success(TokenResponse::from_json(body).expect("tokens")))
 }
 
 pub(in crate::store) fn failure(failure: ProviderFailure) -> Arc<Outcome> {

@@ -46,7 +46,7 @@ pub(super) struct Lock {
 pub(super) enum State {
     Leading,
     Lost,
-    /// Nobody leads, and whoever did asked nobody.
+    /// Nobody leads, and whoever did asked nobody, or is forgotten.
     GivenBack,
     Landed {
         outcome: Arc<Outcome>,
@@ -139,7 +139,7 @@ impl Record {
     pub(super) fn forgotten(lease: &Lease, now: Instant) -> Self {
         Self {
             lock: None,
-            state: State::Leading,
+            state: State::GivenBack,
             claim: lease.claim,
             attempt: lease.attempt,
             fence: lease.fence,

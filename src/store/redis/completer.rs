@@ -93,12 +93,17 @@ impl Completer {
         read_complete(Reply::new("complete", self.lanes.run(&call).await?))
     }
 
-    /// Tries whenever Redis may be back, for as long as the outcome would have been kept there.
-    pub(super) async fn complete_later(self: Arc<Self>, landing: Landing, mut gaps: watch::Receiver<u64>, _held: Held) {
+    /// Tries when Redis is back, for as long as the outcome would have been kept there.
+    pub(super) async fn complete_later(self: Arc<Self>, landing: Landing, mut gaps: watch::Receiver<u64>, held: Held) {
         while landing.answered.elapsed() < landing.kept {
             tokio::select! {
                 gap = gaps.changed() => if gap.is_err() { return },
                 () = tokio::time::sleep(PAUSE) => {}
+            }
+            // First Redis is told the fences that were given without it: pods that read a higher one than Redis knows
+            // would take it for one that has forgotten.
+            if held.outage().is_lost() {
+                continue;
             }
             match self.complete(&landing).await {
                 Ok(_) => {

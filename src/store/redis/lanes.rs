@@ -210,9 +210,8 @@ pub(super) async fn name_connection(connection: &mut MultiplexedConnection, name
 /// Whether the same command may succeed in a moment: the way to Redis is broken, or Redis is not ready.
 fn may_pass(error: &RedisError) -> bool {
     let not_ready = match error.kind() {
-        ErrorKind::Server(kind) => {
-            !matches!(kind, ServerErrorKind::ResponseError | ServerErrorKind::NoPerm | ServerErrorKind::NoScript)
-        }
+        // A script that is forgotten between its loading and its call is loaded again.
+        ErrorKind::Server(kind) => !matches!(kind, ServerErrorKind::ResponseError | ServerErrorKind::NoPerm),
         _ => matches!(error.code(), Some("OOM" | "NOREPLICAS" | "BUSY" | "MISCONF")),
     };
     not_ready || error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()

@@ -32,6 +32,8 @@ enum State {
     Lost {
         since: Instant,
         reason: String,
+        /// Redis answers, and is being told what was done without it: nothing more is, or that would never end.
+        is_ending: bool,
     },
     /// Redis is back: outcomes go first.
     Settling {
@@ -68,33 +70,48 @@ impl Outage {
         }
     }
 
-    /// Since when Redis is out of reach, if it is.
-    pub(super) fn since(&self) -> Option<Instant> {
-        match &*self.state() {
-            State::Lost { since, .. } => Some(*since),
-            State::Reached | State::Settling { .. } => None,
+    /// Whether Redis is out of reach. Where it is back, outcomes are let in, though nothing new may be.
+    pub(super) fn is_lost(&self) -> bool {
+        matches!(&*self.state(), State::Lost { .. })
+    }
+
+    /// Does this where Redis has been out of reach for so long. The outage does not end meanwhile.
+    pub(super) fn after<T>(&self, span: Duration, act: impl FnOnce() -> T) -> Option<T> {
+        let state = self.state();
+        match &*state {
+            State::Lost { since, is_ending: false, .. } if since.elapsed() >= span => Some(act()),
+            State::Lost { .. } | State::Reached | State::Settling { .. } => None,
         }
     }
 
     /// A call has had all its time.
     pub(super) fn begin(&self, reason: &str) {
         let mut state = self.state();
-        if !matches!(*state, State::Lost { .. }) {
-            warn!(reason, "redis is out of reach: refusing at once until it answers");
-            *state = State::Lost { since: Instant::now(), reason: reason.to_owned() };
-            self.began.notify_one();
+        match &mut *state {
+            State::Lost { is_ending, .. } => *is_ending = false,
+            State::Reached | State::Settling { .. } => {
+                warn!(reason, "redis is out of reach: refusing at once until it answers");
+                *state = State::Lost { since: Instant::now(), reason: reason.to_owned(), is_ending: false };
+                self.began.notify_one();
+            }
         }
     }
 
-    /// A probe was let in.
-    pub(super) fn end(&self) {
+    /// A probe was let in. Answers whether the outage is over: not where Redis was not told all that was done
+    /// [`after`](Self::after) a while without it.
+    pub(super) fn end(&self, was_told_all: impl FnOnce() -> bool) -> bool {
         let mut state = self.state();
-        if let State::Lost { since, .. } = &*state {
+        if let State::Lost { since, is_ending, .. } = &mut *state {
+            if !was_told_all() {
+                *is_ending = true;
+                return false;
+            }
             info!(lasted = ?since.elapsed(), "redis answers again");
             *state = State::Settling { until: Instant::now() + self.patience };
             drop(state);
             self.gaps.send_modify(|gaps| *gaps += 1);
         }
+        true
     }
 
     /// Waits for the next outage, or for one that has begun since.
@@ -113,6 +130,12 @@ impl Outage {
     }
 }
 
+impl Held {
+    pub(super) fn outage(&self) -> &Outage {
+        &self.0
+    }
+}
+
 impl Drop for Held {
     fn drop(&mut self) {
         self.0.held.fetch_sub(1, Ordering::SeqCst);
@@ -123,39 +146,46 @@ impl Drop for Held {
 mod tests {
     use super::*;
 
+    const S: Duration = Duration::from_secs(1);
+
     #[tokio::test(start_paused = true)]
     async fn nothing_new_begins_before_what_was_held_or_for_too_long() {
-        let outage = Arc::new(Outage::new(Arc::new(watch::Sender::new(0)), Duration::from_secs(1)));
+        let outage = Arc::new(Outage::new(Arc::new(watch::Sender::new(0)), S));
         let held = outage.hold();
         outage.begin("no answer");
         assert_eq!(outage.admits().expect_err("lost").reason, "no answer");
+        assert!(outage.is_lost());
 
-        outage.end();
-        assert!(outage.admits().is_err());
+        outage.end(|| true);
+        assert!(outage.admits().is_err() && !outage.is_lost());
         drop(held);
         assert!(outage.admits().is_ok());
 
         let _held = outage.hold();
         outage.begin("no answer");
-        outage.end();
-        tokio::time::advance(Duration::from_secs(1)).await;
+        outage.end(|| true);
+        tokio::time::advance(S).await;
         assert!(outage.admits().is_ok());
     }
 
     #[tokio::test(start_paused = true)]
     async fn outage_is_noticed_by_who_listens_later_and_its_end_is_told_once() {
         let gaps = Arc::new(watch::Sender::new(0));
-        let outage = Outage::new(Arc::clone(&gaps), Duration::from_secs(1));
+        let outage = Outage::new(Arc::clone(&gaps), S);
         let start = Instant::now();
         outage.begin("no answer");
-        tokio::time::advance(Duration::from_secs(3)).await;
+        tokio::time::advance(3 * S).await;
         outage.begin("still none");
 
         outage.began().await;
 
-        assert_eq!(outage.since(), Some(start));
-        outage.end();
-        outage.end();
-        assert_eq!((outage.since(), *gaps.borrow()), (None, 1));
+        assert_eq!(outage.after(3 * S, Instant::now), Some(start + 3 * S));
+        assert_eq!(outage.after(4 * S, Instant::now), None);
+        assert!(!outage.end(|| false), "there is news");
+        assert_eq!((outage.after(3 * S, || ()), *gaps.borrow()), (None, 0));
+        outage.begin("the news did not arrive");
+        assert_eq!((outage.after(3 * S, || ()), *gaps.borrow()), (Some(()), 0));
+        assert!(outage.end(|| true) && outage.end(|| false));
+        assert_eq!((outage.after(S, || ()), *gaps.borrow()), (None, 1));
     }
 }

@@ -43,26 +43,44 @@ impl Prober {
                     continue;
                 }
             }
-            while let Err(error) = self.probe().await {
-                debug!(%error, "redis is still out of reach");
-                tokio::select! {
-                    () = closed.cancelled() => return,
-                    () = tokio::time::sleep(PAUSE) => {}
+            loop {
+                match self.probe().await {
+                    // Not where this pod led alone while the probe was on its way: Redis would give the same fence.
+                    Ok(told) if self.outage.end(|| self.given() <= told) => {
+                        // Redis knows it now, and is noticed when it does not any more. Not before: while it is out of
+                        // reach a fence that this pod has seen is one of the fleet.
+                        self.highest_fence.fetch_max(told, Ordering::Relaxed);
+                        break;
+                    }
+                    Ok(_) => {}
+                    Err(error) => {
+                        debug!(%error, "redis is still out of reach");
+                        // Should it be ending: this pod goes on alone again.
+                        self.outage.begin(&error.reason);
+                        tokio::select! {
+                            () = closed.cancelled() => return,
+                            () = tokio::time::sleep(PAUSE) => {}
+                        }
+                    }
                 }
             }
-            self.outage.end();
         }
     }
 
-    /// Tries whether Redis lets in what writes.
-    pub(super) async fn probe(&self) -> Result<(), StoreError> {
+    /// The highest fence that this pod gave itself.
+    fn given(&self) -> u64 {
+        self.alone.as_ref().map_or(0, |alone| alone.last_fence())
+    }
+
+    /// Tries whether Redis lets in what writes. Answers up to which fence it was told what this pod gave itself.
+    pub(super) async fn probe(&self) -> Result<u64, StoreError> {
         let mut call = Call::new(&self.scripts.probe, 2);
         call.key(self.keys.fence()).key(self.keys.recovering());
-        let given = self.alone.as_ref().map_or(0, |alone| alone.last_fence());
+        let given = self.given();
         call.arg(self.highest_fence.load(Ordering::Relaxed)).arg(given).arg(ms(self.config.lease));
         let reply = Reply::new("probe", self.lanes.run(&call).await?);
         match reply.word()? {
-            "ready" => Ok(()),
+            "ready" => Ok(given),
             _ => Err(reply.unknown()),
         }
     }

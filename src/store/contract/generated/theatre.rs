@@ -12,7 +12,7 @@ use crate::token::Hash;
 /// So many histories share one Redis and the time it takes.
 pub(super) const AT_ONCE: usize = 96;
 /// So late may those be played again for which the machine was too slow.
-const AGAIN: Duration = Duration::from_secs(15);
+const AGAIN: Duration = Duration::from_secs(60);
 /// How long it may take to make a history shorter.
 const SHORTENING: Duration = Duration::from_secs(40);
 

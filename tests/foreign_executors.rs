@@ -1,0 +1,388 @@
+//! Callers wherever tokio allows them to be: on other runtimes, on ones without timers or that end, in the tasks of strangers'
+//! executors, whose wakers own what they like and may panic. None of them is left hanging, and none harms another.
+
+mod support;
+
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
+
+use refresh_coordinator::{Config, Refresh, RefreshCoordinator, RefreshError, Refreshed, Role};
+use support::fleet::quick;
+use support::provider::Provider;
+use tokio::runtime::{Builder, Runtime};
+
+type Told = Result<Refreshed, RefreshError>;
+type Caller = Pin<Box<dyn Future<Output = Told> + Send>>;
+
+const LONG: Duration = Duration::from_secs(15);
+
+fn caller(pod: &RefreshCoordinator, provider: &Provider) -> Caller {
+    let (pod, call) = (pod.clone(), provider.refresh("t"));
+    Box::pin(async move { pod.refresh(Refresh::new("t"), call).await })
+}
+
+fn poll(caller: &mut Caller, waker: &Waker) -> Poll<Told> {
+    caller.as_mut().poll(&mut Context::from_waker(waker))
+}
+
+/// What `work` answers, in a thread of its own: a deadlock fails the test instead of hanging it.
+fn in_time<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    let (done, told) = channel();
+    std::thread::spawn(move || _ = done.send(catch_unwind(AssertUnwindSafe(work))));
+    told.recv_timeout(LONG).expect("deadlock or hang").unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+}
+
+fn many_threads() -> Runtime {
+    Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime")
+}
+
+struct Panics;
+
+impl Wake for Panics {
+    fn wake(self: Arc<Self>) {
+        panic!("a waker of a stranger's executor, on purpose")
+    }
+}
+
+/// A task of a simple executor: its waker owns its future.
+#[expect(dead_code, reason = "held to be dropped")]
+struct Task(Mutex<Option<Caller>>);
+
+impl Wake for Task {
+    fn wake(self: Arc<Self>) {}
+}
+
+#[test]
+fn joiner_whose_runtime_has_no_timers_harms_nobody_else() {
+    in_time(|| {
+        let pod = RefreshCoordinator::in_memory(quick()).expect("possible");
+        let provider = Provider::held();
+        let runtime = many_threads();
+        let leading = runtime.spawn(caller(&pod, &provider));
+        runtime.block_on(provider.asked(1));
+
+        let joining = caller(&pod, &provider);
+        let timeless =
+            std::thread::spawn(move || Builder::new_current_thread().build().expect("a runtime").block_on(joining));
+        let joined = timeless.join();
+
+        provider.release(1);
+        assert!(joined.is_err(), "tokio refuses timers there: {joined:?}");
+        let led = runtime.block_on(leading).expect("told");
+        assert_eq!(led.expect("tokens").role(), Role::Led);
+    });
+}
+
+#[test]
+fn waker_that_panics_keeps_no_other_caller_from_being_told() {
+    in_time(|| {
+        let pod = RefreshCoordinator::in_memory(quick()).expect("possible");
+        let provider = Provider::held();
+        let runtime = many_threads();
+        let mut held = caller(&pod, &provider);
+        {
+            let _entered = runtime.enter();
+            assert!(poll(&mut held, &Waker::from(Arc::new(Panics))).is_pending());
+        }
+        runtime.block_on(provider.asked(1));
+        let joining = runtime.spawn(caller(&pod, &provider));
+        while pod.metrics().joined_here == 0 {
+            std::thread::yield_now();
+        }
+
+        provider.release(1);
+
+        let told = runtime.block_on(joining).expect("told");
+        assert_eq!(told.expect("tokens").role(), Role::JoinedHere);
+    });
+}
+
+#[tokio::test(start_paused = true)]
+async fn waker_that_panics_when_its_time_is_over_does_not_end_the_refresh() {
+    let config = Config { keep_outcome: Duration::from_secs(600), ..quick() };
+    let pod = RefreshCoordinator::in_memory(config).expect("possible");
+    let provider = Provider::held();
+    let mut held = caller(&pod, &provider);
+    assert!(poll(&mut held, &Waker::from(Arc::new(Panics))).is_pending());
+    provider.asked(1).await;
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let joining = tokio::spawn(caller(&pod, &provider));
+    tokio::time::sleep(Duration::from_secs(6)).await;
+
+    provider.release(10);
+    let told = joining.await.expect("told");
+
+    assert_eq!(told.expect("the tokens that the provider gave").fence(), 1);
+    assert_eq!(provider.presented("t"), 1);
+}
+
+/// A caller that waits in a task whose waker nobody else holds, and which owns another caller of the same flight.
+fn caller_whose_waker_owns_another(pod: &RefreshCoordinator, runtime: &Runtime) -> Caller {
+    let provider = Provider::held();
+    let _entered = runtime.enter();
+    let (mut one, mut other) = (caller(pod, &provider), caller(pod, &provider));
+    assert!(poll(&mut other, Waker::noop()).is_pending());
+    runtime.block_on(provider.asked(1));
+    let task = Waker::from(Arc::new(Task(Mutex::new(Some(other)))));
+    assert!(poll(&mut one, &task).is_pending());
+    one
+}
+
+#[test]
+fn waker_that_owns_another_caller_is_dropped_where_that_one_can_leave() {
+    in_time(|| {
+        let (pod, runtime) = (RefreshCoordinator::in_memory(quick()).expect("possible"), many_threads());
+
+        drop(caller_whose_waker_owns_another(&pod, &runtime));
+
+        assert_eq!(pod.metrics().gone, 2);
+    });
+}
+
+#[test]
+fn caller_that_moves_leaves_a_waker_behind_that_owns_another_caller() {
+    in_time(|| {
+        let (pod, runtime) = (RefreshCoordinator::in_memory(quick()).expect("possible"), many_threads());
+        let _entered = runtime.enter();
+        let mut moves = caller_whose_waker_owns_another(&pod, &runtime);
+
+        assert!(poll(&mut moves, Waker::noop()).is_pending());
+
+        assert_eq!(pod.metrics().gone, 1);
+    });
+}
+
+#[test]
+fn caller_of_a_runtime_that_has_ended_is_told() {
+    in_time(|| {
+        let pod = RefreshCoordinator::in_memory(quick()).expect("possible");
+        let provider = Provider::open();
+        let runtime = many_threads();
+        let handle = runtime.handle().clone();
+        drop(runtime);
+        let _entered = handle.enter();
+
+        let told = poll(&mut caller(&pod, &provider), Waker::noop());
+
+        assert!(matches!(&told, Poll::Ready(Err(error)) if error.is_transient()), "{told:?}");
+        assert_eq!(pod.in_flight(), 0);
+    });
+}
+
+#[test]
+fn first_caller_that_was_handed_on_is_told_in_time_though_its_worker_is_blocked() {
+    in_time(|| {
+        let config = Config { refresh_timeout: Duration::from_millis(50), ..quick() };
+        let pod = RefreshCoordinator::in_memory(config).expect("possible");
+        let provider = Provider::open();
+        let runtime = many_threads();
+        let (unblock, blocked) = channel::<()>();
+        let (hand_on, handed): (_, Receiver<Caller>) = channel();
+        let mut first = caller(&pod, &provider);
+        runtime.spawn(async move {
+            assert!(poll(&mut first, Waker::noop()).is_pending());
+            hand_on.send(first).expect("somebody takes it");
+            // The flight's task is next on this worker, and no other worker can take it.
+            _ = blocked.recv();
+        });
+        let first = handed.recv().expect("handed on");
+
+        let told = runtime.block_on(first);
+
+        assert!(matches!(told, Err(RefreshError::TimedOut { .. })), "{told:?}");
+        drop(unblock);
+    });
+}
+
+#[test]
+fn caller_that_left_a_runtime_that_stands_still_is_told_in_time() {
+    in_time(|| {
+        let config = Config { refresh_timeout: Duration::from_millis(50), ..quick() };
+        let pod = RefreshCoordinator::in_memory(config).expect("possible");
+        let provider = Provider::held();
+        let still = Builder::new_current_thread().enable_all().build().expect("a runtime");
+        let mut first = caller(&pod, &provider);
+        still.block_on(async {
+            assert!(poll(&mut first, Waker::noop()).is_pending());
+            provider.asked(1).await;
+        });
+
+        let told = many_threads().block_on(first);
+
+        assert!(matches!(told, Err(RefreshError::TimedOut { .. })), "{told:?}");
+        drop(still);
+    });
+}
+
+#[test]
+fn caller_that_left_a_runtime_that_ended_is_told() {
+    in_time(|| {
+        let pod = RefreshCoordinator::in_memory(quick()).expect("possible");
+        let provider = Provider::held();
+        let (runtime, ends) = (many_threads(), many_threads());
+        let leading = runtime.spawn(caller(&pod, &provider));
+        runtime.block_on(provider.asked(1));
+        let mut moves = caller(&pod, &provider);
+        ends.block_on(async { assert!(poll(&mut moves, Waker::noop()).is_pending()) });
+        drop(ends);
+        let joining = runtime.spawn(moves);
+        provider.release(1);
+
+        for told in [leading, joining] {
+            runtime.block_on(told).expect("told").expect("tokens");
+        }
+    });
+}
+
+/// When it wakes, it drops somebody's caller and polls another.
+struct Meddles {
+    drops: Mutex<Option<Caller>>,
+    polls: Mutex<Option<Caller>>,
+}
+
+impl Wake for Meddles {
+    fn wake(self: Arc<Self>) {
+        self.drops.lock().expect("not poisoned").take();
+        if let Some(mut caller) = self.polls.lock().expect("not poisoned").take() {
+            _ = poll(&mut caller, Waker::noop());
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn waker_may_drop_and_poll_other_callers_of_the_flight() {
+    for released in [true, false] {
+        let pod = RefreshCoordinator::in_memory(quick()).expect("possible");
+        let provider = Provider::held();
+        let mut dropped = caller(&pod, &provider);
+        assert!(poll(&mut dropped, Waker::noop()).is_pending());
+        let meddles = Meddles { drops: Mutex::new(Some(dropped)), polls: Mutex::new(Some(caller(&pod, &provider))) };
+        let mut first = caller(&pod, &provider);
+        assert!(poll(&mut first, &Waker::from(Arc::new(meddles))).is_pending());
+        let last = tokio::spawn(caller(&pod, &provider));
+        provider.asked(1).await;
+        if released {
+            provider.release(10);
+        }
+
+        let told = last.await.expect("told");
+
+        assert_eq!(told.is_ok(), released);
+    }
+}
+
+#[test]
+fn nobody_is_overlooked_however_callers_and_endings_meet() {
+    let pod = RefreshCoordinator::in_memory(Config { keep_outcome: Duration::ZERO, ..quick() }).expect("possible");
+    let runtimes = [many_threads(), many_threads()];
+    let mut tasks = Vec::new();
+    for at in 0..8 {
+        let pod = pod.clone();
+        tasks.push(runtimes[at % 2].spawn(async move {
+            for turn in 0..4000 {
+                let token = format!("t{}", turn / 4);
+                let call = |_| async { Err(refresh_coordinator::ProviderFailure::denied("slow_down")) };
+                let mut waiting = Box::pin(pod.refresh(Refresh::new(token.as_str()), call));
+                let mut told = Poll::Pending;
+                if (turn + at) % 7 == 0 {
+                    told = waiting.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                    if told.is_pending() && (turn + at) % 2 == 0 {
+                        continue;
+                    }
+                }
+                let told = match told {
+                    Poll::Ready(told) => told,
+                    Poll::Pending => waiting.await,
+                };
+                assert!(matches!(told, Err(RefreshError::Provider { .. })), "{told:?}");
+            }
+        }));
+    }
+    for task in tasks {
+        runtimes[0].block_on(task).expect("told");
+    }
+    assert_eq!(pod.metrics().timed_out, 0);
+    // Of the callers that went away: their flights go on.
+    while pod.in_flight() > 0 {
+        std::thread::yield_now();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn success_in_hand_is_told_when_the_runtime_of_the_leader_ends() {
+    let fleet = support::fleet::Fleet::on_redis(1, &quick()).await;
+    let (pod, provider) = (fleet.pods[0].clone(), Provider::held());
+    let leads = many_threads();
+    leads.spawn(caller(&pod, &provider));
+    provider.asked(1).await;
+    let joining = tokio::spawn(caller(&pod, &provider));
+    while pod.metrics().joined_here == 0 {
+        tokio::task::yield_now().await;
+    }
+    // Redis takes the completion and does not answer yet.
+    fleet.redis().cli(&["CLIENT", "PAUSE", "900", "ALL"]).await;
+    provider.release(1);
+    while pod.metrics().successes == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    leads.shutdown_background();
+
+    let told = joining.await.expect("told");
+    assert_eq!(told.expect("the tokens that the provider gave").role(), Role::JoinedHere);
+}
+
+#[test]
+fn nobody_is_overlooked_when_all_run_out_of_time() {
+    let store = refresh_coordinator::MemoryStore::new();
+    let short = Duration::from_millis(10);
+    // Two runtimes: whichever of them stands still longer, nobody is to take over.
+    let shared = Config { lease: Duration::from_secs(60), ..quick() };
+    let leads = RefreshCoordinator::in_memory_shared(&store, shared.clone()).expect("possible");
+    let provider = Provider::held();
+    let runtimes = [many_threads(), many_threads(), many_threads()];
+    let leading = runtimes[2].spawn(caller(&leads, &provider));
+    runtimes[2].block_on(provider.asked(1));
+    let config = Config { refresh_timeout: short, wait_timeout: short, ..shared };
+    let pod = RefreshCoordinator::in_memory_shared(&store, config).expect("possible");
+    let mut tasks = Vec::new();
+    for at in 0..12u64 {
+        let (pod, provider) = (pod.clone(), provider.clone());
+        tasks.push(runtimes[(at % 2) as usize].spawn(async move {
+            let mut slowest = Duration::ZERO;
+            for turn in 0..60u64 {
+                let start = std::time::Instant::now();
+                let mut waiting = caller(&pod, &provider);
+                match (turn * 7 + at) % 5 {
+                    0 => {
+                        assert!(poll(&mut waiting, Waker::noop()).is_pending());
+                        std::mem::forget(waiting);
+                    }
+                    // Goes away, sooner or later.
+                    1 => _ = tokio::time::timeout(Duration::from_millis(turn % 10), waiting).await,
+                    _ => {
+                        let told = waiting.await;
+                        assert!(matches!(told, Err(RefreshError::TimedOut { .. })), "{told:?}");
+                        slowest = slowest.max(start.elapsed());
+                    }
+                }
+            }
+            slowest
+        }));
+    }
+    for task in tasks {
+        let slowest = runtimes[2].block_on(task).expect("told");
+        assert!(slowest < Duration::from_secs(2), "{slowest:?}");
+    }
+    while pod.in_flight() > 0 {
+        std::thread::yield_now();
+    }
+    provider.release(1);
+    runtimes[2].block_on(leading).expect("told").expect("tokens");
+    assert_eq!(provider.presented("t"), 1);
+}
