@@ -43,6 +43,8 @@ pub(crate) enum Rule {
     Unfaulted,
     /// Liveness: a client that goes on trying ends with something final.
     Finality,
+    /// Liveness: where the policy is to go on without Redis, it is done.
+    GoesOn,
     /// Liveness: after a leader's death all have an outcome within a lease, a look and a call.
     Takeover,
 }
@@ -109,6 +111,7 @@ pub(crate) fn judge(name: &str, rules: &Rules, runs: &[Run], events: &[Event]) -
     judge.sessions();
     judge.rest(events);
     judge.unfaulted();
+    judge.goes_on();
     judge.takeovers();
     judge.report
 }
@@ -215,7 +218,9 @@ impl Judge<'_> {
         for call in self.index.calls.values() {
             let is_free = matches!(call.answered, Some((_, Answer::NotSent)))
                 || (call.who == Who::Intruder && matches!(call.answered, Some((_, Answer::Denied))));
-            if call.led.is_some() && !is_free {
+            // Who goes on alone counts alone.
+            let counts = call.led.is_some_and(|(t, _)| self.alone_until(call.pod, t).is_none());
+            if counts && !is_free {
                 led.entry(call.token).or_insert((0, call.run)).0 += 1;
             }
         }
@@ -279,6 +284,25 @@ impl Judge<'_> {
         }
     }
 
+    /// While Redis is away for everybody, and for long, pods lead that may go on alone.
+    fn goes_on(&mut self) {
+        if !self.rules.goes_on_alone {
+            return;
+        }
+        let patience = (self.rules.store_timeout_ms + self.rules.lease_ms) * 1000;
+        let mut found = Vec::new();
+        for fault in self.index.faults.iter().filter(|fault| fault.harm == Harm::Store) {
+            let mut led = self.index.calls.values().filter_map(|call| call.led);
+            let is_long = fault.began + patience + 2 * SLACK <= fault.ended;
+            if is_long && !led.any(|(t, _)| fault.began + patience <= t && t <= fault.ended) {
+                found.push(fault.run);
+            }
+        }
+        for run in found {
+            self.violated(Rule::GoesOn, Some(run), "nobody led without redis".to_owned());
+        }
+    }
+
     /// After the death of a leader that is not waited for, everybody has an outcome soon.
     fn takeovers(&mut self) {
         // Pods look when the lease that they know of should end, with a jitter of a twentieth.
@@ -292,7 +316,8 @@ impl Judge<'_> {
                 if client.came >= fault.began {
                     continue;
                 }
-                let bound = look + run.call_ms * 1000 + SLACK / 2;
+                let still = self.index.stood_still_between(fault.began, client.t);
+                let bound = look + run.call_ms * 1000 + SLACK / 2 + still;
                 found.push((run.id, client.token, client.t.saturating_sub(fault.began), bound));
             }
         }

@@ -115,6 +115,16 @@ pub(crate) enum Data {
     Old,
 }
 
+impl Act {
+    /// How long Redis is out of reach.
+    pub(crate) fn away_ms(self) -> u64 {
+        match self {
+            Self::RedisWay { ms, .. } | Self::StopRedis { ms } | Self::RedisState { ms, .. } => ms,
+            _ => 0,
+        }
+    }
+}
+
 impl Fault {
     const fn new(name: &'static str, kind: Kind, scope: Scope, harm: Harm, act: Act) -> Self {
         Self {
@@ -271,6 +281,13 @@ impl Fault {
                 Act::RedisState { on: &["CLIENT", "PAUSE", "1800", "ALL"], ms: 1800, off: &["PING"] },
             ),
             Self::new("cut off from redis", Connection, OnePod, CutOff, Act::RedisWay { way: Way::Cut, ms: 2200 }),
+            Self::new(
+                "cut off from redis for long",
+                Connection,
+                OnePod,
+                CutOff,
+                Act::RedisWay { way: Way::Cut, ms: 5000 },
+            ),
             Self::new("redis falls silent", Connection, OnePod, CutOff, Act::RedisWay { way: Way::Deaf, ms: 2200 }),
             Self::new("slow way to redis", Connection, OnePod, CutOff, Act::RedisWay { way: Way::Slow(150), ms: 2000 }),
             Self::new(
@@ -305,6 +322,8 @@ impl Fault {
             Self::new("SCRIPT FLUSH", Redis, Fleet, Store, Act::RedisCommand(&["SCRIPT", "FLUSH"])),
             Self::new("FLUSHALL", Redis, Fleet, Store, Act::Forgets(&["FLUSHALL"])).answered(Mode::Well, 1500),
             Self::new("redis hangs", Redis, Fleet, Store, Act::StopRedis { ms: 1800 }),
+            Self::new("redis out of reach for long", Redis, Fleet, Store, Act::RedisWay { way: Way::Cut, ms: 5000 }),
+            Self::new("redis hangs for long", Redis, Fleet, Store, Act::StopRedis { ms: 5000 }),
             Self::new("redis slow for all", Redis, Fleet, Store, Act::RedisWay { way: Way::Slow(100), ms: 2000 }),
             Self::new(
                 "redis above maxmemory",

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use refresh_coordinator::{
-    Breaker, Config, MemoryPressure, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refreshed, Refusal,
-    TokenResponse, Uncertain,
+    Breaker, Config, MemoryPressure, OnStoreOutage, ProviderFailure, Refresh, RefreshCoordinator, RefreshError,
+    Refreshed, Refusal, TokenResponse, Uncertain,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -109,13 +109,15 @@ impl Pod {
                 Err(failure) => failed(&RefreshError::Provider { failure, fence: 0 }),
             },
             Makes::AnswersNobody => std::future::pending().await,
-            Makes::Coordinator | Makes::RefusesAll | Makes::LosesSuccesses | Makes::LogsTokens => {
-                match self.coordinate(plan).await {
-                    Ok(_) if self.settings.makes == Makes::LosesSuccesses => Outcome::Over { why: "lost".to_owned() },
-                    Ok(refreshed) => success(refreshed.tokens(), refreshed.fence(), &format!("{:?}", refreshed.role())),
-                    Err(error) => failed(&error),
-                }
-            }
+            Makes::Coordinator
+            | Makes::RefusesAll
+            | Makes::WaitsForRedis
+            | Makes::LosesSuccesses
+            | Makes::LogsTokens => match self.coordinate(plan).await {
+                Ok(_) if self.settings.makes == Makes::LosesSuccesses => Outcome::Over { why: "lost".to_owned() },
+                Ok(refreshed) => success(refreshed.tokens(), refreshed.fence(), &format!("{:?}", refreshed.role())),
+                Err(error) => failed(&error),
+            },
         };
         self.callers().remove(&call);
         say(PodSays::Outcome { call, outcome });
@@ -196,6 +198,7 @@ fn config(settings: &PodSettings) -> Config {
         retry_lost_after_ms,
         uncertain_memory_ms,
         presents_uncertain_tokens_again,
+        goes_on_alone,
         max_concurrent,
         max_attempts,
     } = settings.rules.clone();
@@ -211,6 +214,11 @@ fn config(settings: &PodSettings) -> Config {
         keep_outcome: ms(keep_outcome_ms),
         retry_lost_after: Some(ms(retry_lost_after_ms)),
         uncertain_memory: ms(uncertain_memory_ms),
+        on_store_outage: if goes_on_alone && settings.makes != Makes::WaitsForRedis {
+            OnStoreOutage::Local
+        } else {
+            OnStoreOutage::Reject
+        },
         uncertain: if presents_uncertain_tokens_again { Uncertain::Retry } else { Uncertain::Never },
         max_concurrent_refreshes: max_concurrent,
         max_refresh_attempts: max_attempts,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep};
 use crate::arena::{Arena, Binaries, First};
 use crate::checker::{self, Report};
 use crate::faults::{self, Act, Fault, Scope};
-use crate::history::{ClientResult, Kind, Run, What};
+use crate::history::{ClientResult, Harm, Kind, Run, What};
 use crate::random::Random;
 use crate::sabotage;
 use crate::table;
@@ -30,7 +30,7 @@ pub(crate) struct RunArguments {
     /// Only faults whose name holds this
     #[arg(long)]
     only: Option<String>,
-    /// Only fleets whose name holds this: retry, retry0, never
+    /// Only this fleet: retry, retry0, never, local
     #[arg(long)]
     policy: Option<String>,
     /// Breaks something on purpose: the suite must fail
@@ -55,6 +55,7 @@ fn policies() -> Vec<(&'static str, usize, usize, Rules)> {
         retry_lost_after_ms,
         uncertain_memory_ms: 60_000,
         presents_uncertain_tokens_again,
+        goes_on_alone: false,
         max_concurrent,
         max_attempts: 5,
     };
@@ -64,6 +65,7 @@ fn policies() -> Vec<(&'static str, usize, usize, Rules)> {
         ("retry0", 11, 1, rules(true, 0, 400)),
         // So many that two thousand are refreshed under faults of processes and connections.
         ("never", 4, 3, rules(false, 3000, 400)),
+        ("local", 4, 1, Rules { goes_on_alone: true, ..rules(true, 3000, 400) }),
     ]
 }
 
@@ -132,7 +134,7 @@ async fn one_fleet(
     // A while without any fault.
     sleep(Duration::from_millis(1000)).await;
 
-    let schedule = schedule(arguments, random.fork("schedule"));
+    let schedule = schedule(arguments, &arena.rules, random.fork("schedule"));
     let end = Instant::now() + if arguments.long { Duration::from_secs(3300) } else { Duration::from_secs(840) };
     let mut runs = Vec::new();
     for (id, fault) in schedule.into_iter().enumerate() {
@@ -161,12 +163,14 @@ async fn judged(arena: &Arena, runs: &[Run], is_kept: bool) -> Report {
 }
 
 /// The faults, in the order the seed wants.
-fn schedule(arguments: &RunArguments, mut random: Random) -> Vec<Fault> {
+fn schedule(arguments: &RunArguments, rules: &Rules, mut random: Random) -> Vec<Fault> {
     let repeat = arguments.repeat.unwrap_or(if arguments.long { 14 } else { 1 });
     let mut schedule = Vec::new();
     for _ in 0..repeat {
         let mut round = Fault::all();
         round.retain(|fault| fault.act != Act::WrongClock || faults::wrong_clock().is_some());
+        // Under all others such a fleet is one that does not go on alone.
+        round.retain(|fault| !rules.goes_on_alone || matches!(fault.harm, Harm::CutOff | Harm::Store));
         round.retain(|fault| arguments.only.as_ref().is_none_or(|only| fault.name.contains(only.as_str())));
         random.shuffle(&mut round);
         schedule.extend(round);
@@ -241,10 +245,11 @@ async fn one_run(arena: &Rc<Arena>, id: usize, fault: &Fault, random: &mut Rando
         sleep(Duration::from_millis(random.next() % fault.later_ms)).await;
     }
     // Some come in the middle of it, at whatever moment: to flights that are led,
+    let lasts_ms = fault.act.away_ms().max(2000);
     for (number, session) in sessions.iter_mut().enumerate() {
         if random.below(2) == 0 {
             let (arena, text, slot) = (Rc::clone(arena), session.token.text(), random.below(arena.size()));
-            let (after, its) = (random.next() % 1500, random.fork(&format!("m{number}")));
+            let (after, its) = (random.next() % (lasts_ms - 500), random.fork(&format!("m{number}")));
             session.clients.push(tokio::task::spawn_local(async move {
                 sleep(Duration::from_millis(after)).await;
                 arena.client(text, slot, None, Some(id), its).await
@@ -255,7 +260,7 @@ async fn one_run(arena: &Rc<Arena>, id: usize, fault: &Fault, random: &mut Rando
     for number in 0..many * fault.sessions.min(LATER) {
         let token = arena.new_token(Mode::Well, 20 + random.next() % 500);
         let mut clients = Vec::new();
-        let mut after = random.next() % 2000;
+        let mut after = random.next() % lasts_ms;
         for _ in 0..1 + random.below(2) {
             let (arena, text, slot) = (Rc::clone(arena), token.text(), random.below(arena.size()));
             let its = random.fork(&format!("s{number}{after}"));

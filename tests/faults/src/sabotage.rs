@@ -30,6 +30,7 @@ const ALL: &[Sabotage] = &[
     pods("answers-nobody", Makes::AnswersNobody),
     pods("loses-successes", Makes::LosesSuccesses),
     pods("logs-tokens", Makes::LogsTokens),
+    pods("waits-for-redis", Makes::WaitsForRedis),
     scripts("never-is-forgotten", "if uncertain == 'never' then", "if uncertain == 'nevex' then"),
     scripts("takes-over-early", "math.max(0, retry_ms - passed_of(flight", "math.max(0, 00000000 - passed_of(flight"),
     scripts(

@@ -28,6 +28,8 @@ pub(crate) enum Makes {
     LosesSuccesses,
     /// Sabotage: tokens are logged.
     LogsTokens,
+    /// Sabotage: where the policy is to go on without Redis, nobody does.
+    WaitsForRedis,
 }
 
 /// What the fleet agrees on, and the checker judges by. Milliseconds.
@@ -43,6 +45,8 @@ pub(crate) struct Rules {
     pub(crate) retry_lost_after_ms: u64,
     pub(crate) uncertain_memory_ms: u64,
     pub(crate) presents_uncertain_tokens_again: bool,
+    /// `on_store_outage = local`.
+    pub(crate) goes_on_alone: bool,
     pub(crate) max_concurrent: u32,
     pub(crate) max_attempts: u32,
 }

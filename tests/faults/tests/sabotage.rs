@@ -40,6 +40,8 @@ is_seen! {
         "loses-successes" in "retry" under "caller dropped" breaks "SuccessKept";
     tokens_in_a_log_are_seen:
         "logs-tokens" in "retry" under "caller dropped" breaks "Secrets";
+    pods_that_wait_for_redis_and_should_go_on_are_seen:
+        "waits-for-redis" in "local" under "redis out of reach for long" breaks "GoesOn";
     uncertain_tokens_presented_under_never_are_seen:
         "never-is-forgotten" in "never" under "leader killed after" breaks "OnePresentation";
     lost_leader_that_is_not_waited_for_is_seen:

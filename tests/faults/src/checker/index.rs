@@ -177,8 +177,12 @@ impl<'a> Index<'a> {
     pub(super) fn paused(&self, pod: usize, from: u64, to: u64) -> u64 {
         let spans = self.faults.iter().filter(|fault| fault.harm == Harm::Paused && fault.pods.contains(&pod));
         let stopped: u64 = spans.map(|fault| to.min(fault.ended).saturating_sub(from.max(fault.began))).sum();
-        let still = self.stood_still.iter().map(|(began, ended)| to.min(*ended).saturating_sub(from.max(*began)));
-        stopped + still.sum::<u64>()
+        stopped + self.stood_still_between(from, to)
+    }
+
+    /// How long the machine did nothing meanwhile.
+    pub(super) fn stood_still_between(&self, from: u64, to: u64) -> u64 {
+        self.stood_still.iter().map(|(began, ended)| to.min(*ended).saturating_sub(from.max(*began))).sum()
     }
 
     /// When the last of what kept a pod from the store in this time was over.
@@ -193,6 +197,21 @@ impl<'a> Index<'a> {
         });
         let still = self.stood_still.iter().filter(|(began, ended)| *began <= to && from <= ended + AFTERMATH);
         harmful.map(|fault| fault.ended).chain(still.map(|(_, ended)| *ended)).max()
+    }
+
+    /// Until when a pod that goes on without Redis after `patience` may do so, where it may at this moment. Redis is
+    /// out of reach for as much longer as the machine stands still.
+    pub(super) fn alone_until(&self, pod: usize, t: u64, patience: u64) -> Option<u64> {
+        let ends = self.faults.iter().filter_map(|fault| {
+            let hits = match fault.harm {
+                Harm::CutOff => fault.pods.contains(&pod),
+                Harm::Store => true,
+                Harm::Seen | Harm::Paused | Harm::ToProvider => false,
+            };
+            let over = fault.ended.saturating_add(self.stood_still_between(fault.began, t));
+            (hits && fault.began + patience <= t && t <= over.saturating_add(AFTERMATH)).then_some(over)
+        });
+        ends.max()
     }
 
     /// Whether anything was done to this pod in this time, or it ended.

@@ -1,7 +1,8 @@
 //! How often a token was presented, and what allowed it.
 
 use super::index::Presentation;
-use super::{Answer, BY_DRIVER, Judge, Rule, Verdict};
+use super::sessions::LANDING_AFTER;
+use super::{Answer, BY_DRIVER, Judge, Outcome, Rule, Verdict};
 
 /// Between the pod that says that it leads and the provider that logs what it is sent, and where Redis' clock is read.
 const TOLERANCE: u64 = 300_000;
@@ -22,6 +23,7 @@ impl Judge<'_> {
                 let run = self.index.calls.get(&again.call).and_then(|call| call.run);
                 match self.ground(before, again) {
                     Ok(ground) => allowed.push((run, ground)),
+                    Err(_) if self.could_not_see(before, again) => allowed.push((run, "a pod went on alone")),
                     Err(why) => refused.push((run, format!("{token} was presented again: {why}"))),
                 }
             }
@@ -43,6 +45,42 @@ impl Judge<'_> {
     fn decided(&self, presentation: &Presentation) -> u64 {
         let led = self.index.calls.get(&presentation.call).and_then(|call| call.led);
         led.map_or(presentation.t, |(led, _)| led.min(presentation.t))
+    }
+
+    /// Until when a pod may go on without Redis, where the policy is to do so and it may at this moment.
+    pub(super) fn alone_until(&self, pod: usize, t: u64) -> Option<u64> {
+        let patience = (self.rules.lease_ms + self.rules.store_timeout_ms) * 1000 - TOLERANCE;
+        self.index.alone_until(pod, t, patience).filter(|_| self.rules.goes_on_alone)
+    }
+
+    /// Whether one of the two was decided on by a pod that had gone on alone and could not see the other, or could not
+    /// be seen by it. What it did itself a pod knows, and what it was told.
+    fn could_not_see(&self, before: &Presentation, again: &Presentation) -> bool {
+        let calls = &self.index.calls;
+        let (Some(first), Some(second)) = (calls.get(&before.call), calls.get(&again.call)) else { return false };
+        let (are_two, t) = (first.pod != second.pod, self.decided(again));
+        if let Some((answered, Answer::Success { .. })) = first.answered
+            && t + TOLERANCE < answered + self.rules.keep_outcome_ms * 1000
+            && self.was_told(second.pod, first.token, t)
+        {
+            return false;
+        }
+        if are_two && self.alone_until(second.pod, t).is_some() {
+            return true;
+        }
+        let Some(until) = self.alone_until(first.pod, self.decided(before)) else { return false };
+        match first.answered {
+            Some((answered, Answer::Success { .. })) => are_two && t <= answered.max(until) + LANDING_AFTER,
+            // The fleet keeps no failure of a flight that it never heard of.
+            Some(_) => are_two || t > until,
+            None => are_two,
+        }
+    }
+
+    fn was_told(&self, pod: usize, token: &str, by: u64) -> bool {
+        self.index.of_token(token).any(|(_, call)| {
+            call.pod == pod && matches!(call.outcome, Some((t, Outcome::Success { .. })) if t + TOLERANCE < by)
+        })
     }
 
     /// What allows to present a token again, after what is known to have been done with it before.

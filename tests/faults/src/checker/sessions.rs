@@ -9,7 +9,7 @@ use super::{Answer, BY_DRIVER, ClientResult, Judge, Outcome, Reply, Rule, Verdic
 /// How long a success may take from the call to everybody who asks, in us.
 const LANDING: u64 = 300_000;
 /// The same after the pod was cut off: connections are made again, with pauses of up to a second.
-const LANDING_AFTER: u64 = 1_200_000;
+pub(super) const LANDING_AFTER: u64 = 1_200_000;
 
 impl Judge<'_> {
     /// What a living process held, whoever waits or comes gets.
@@ -29,8 +29,10 @@ impl Judge<'_> {
             for (other, call) in index.of_token(leader.token) {
                 let Some((t, Outcome::Over { why })) = call.outcome else { continue };
                 let comes = call.asked <= answered + self.rules.keep_outcome_ms * 1000;
+                // Its pod went on alone, and saw nothing of it.
+                let is_alone = self.alone_until(call.pod, t).is_some();
                 let is_forgotten = index.forgot.iter().any(|forgot| forgot.t >= answered && forgot.t <= t);
-                if call.who == Who::Client && comes && t > lands_by(t) && !is_forgotten {
+                if call.who == Who::Client && comes && t > lands_by(t) && !is_forgotten && !is_alone {
                     found.push((
                         call.run,
                         format!("call {id} held the success of {}, call {other} was told {why}", leader.token),

@@ -26,6 +26,7 @@ impl Story {
             retry_lost_after_ms: 3000,
             uncertain_memory_ms: 60_000,
             presents_uncertain_tokens_again: true,
+            goes_on_alone: false,
             max_concurrent: 3,
             max_attempts: 5,
         };
@@ -50,6 +51,13 @@ impl Story {
     fn under_never() -> Self {
         let mut story = Self::in_peace();
         story.rules.presents_uncertain_tokens_again = false;
+        story
+    }
+
+    /// As above, where pods go on alone.
+    fn going_on_alone() -> Self {
+        let mut story = Self::in_peace();
+        story.rules.goes_on_alone = true;
         story
     }
 
@@ -220,6 +228,52 @@ fn presentation_that_arrives_after_the_one_that_replaced_it_is_the_first() {
     story.asked(14_600, 2, 2, "t", Some(0)).led(14_605, 2).presented(14_610, 2, "t", Verdict::Rotated);
     story.presented(14_700, 1, "t", Verdict::Reused).answered(14_800, 2, "t+").success(14_810, 2, "t+");
     assert_eq!(story.broken(), []);
+}
+
+/// Pod 1 is cut off from 10 to 16 s, may go on alone from 11.5 s on, and leads what pod 2 leads in the fleet.
+#[test]
+fn pods_that_do_not_see_each_other_may_present_a_token_each_and_no_pod_twice() {
+    let leads_twice = |mut story: Story, first: (u64, usize), second: (u64, usize)| {
+        story.fault(10_000, 16_000, Harm::CutOff);
+        let (t, pod) = first;
+        story.asked(t, 1, pod, "t", Some(0)).led(t + 1, 1).presented(t + 2, 1, "t", Verdict::Rotated);
+        story.answered(t + 50, 1, "t+").success(t + 51, 1, "t+");
+        let (t, pod) = second;
+        story.asked(t, 2, pod, "t", Some(0)).led(t + 1, 2).presented(t + 2, 2, "t", Verdict::Reused).over(t + 60, 2);
+        story.broken()
+    };
+    let alone = Story::going_on_alone;
+    assert_eq!(leads_twice(alone(), (12_000, 2), (13_000, 1)), []);
+    assert_eq!(leads_twice(alone(), (12_000, 1), (13_000, 2)), []);
+    assert_eq!(leads_twice(Story::in_peace(), (12_000, 2), (13_000, 1)), [Rule::OnePresentation, Rule::SuccessKept]);
+    // Itself, before a lease was over, and after its outcome had the time to land.
+    assert_eq!(leads_twice(alone(), (12_000, 1), (13_000, 1)), [Rule::OnePresentation]);
+    assert_eq!(leads_twice(alone(), (10_100, 2), (11_000, 1)), [Rule::OnePresentation, Rule::SuccessKept]);
+    assert_eq!(leads_twice(alone(), (15_500, 1), (18_000, 2)), [Rule::OnePresentation, Rule::SuccessKept]);
+}
+
+/// As above, and pod 1 was told of pod 2's success before it was cut off.
+#[test]
+fn pod_that_presents_alone_what_it_was_told_of_is_seen() {
+    let mut story = Story::going_on_alone();
+    story.asked(9_900, 1, 2, "t", Some(0)).led(9_901, 1).presented(9_902, 1, "t", Verdict::Rotated);
+    story.answered(9_950, 1, "t+").success(9_951, 1, "t+");
+    story.asked(9_900, 3, 1, "t", Some(0)).success(9_952, 3, "t+");
+    story.fault(10_000, 16_000, Harm::CutOff);
+    story.asked(12_000, 2, 1, "t", Some(0)).led(12_001, 2).presented(12_002, 2, "t", Verdict::Reused);
+    assert_eq!(story.over(12_060, 2).broken(), [Rule::OnePresentation]);
+}
+
+#[test]
+fn fleet_that_should_go_on_without_redis_and_does_not_is_seen() {
+    let leads_at = |t: u64| {
+        let mut story = Story::going_on_alone();
+        story.fault(10_000, 16_000, Harm::Store);
+        story.asked(10_000, 1, 1, "t", Some(0)).led(t, 1).presented(t, 1, "t", Verdict::Rotated);
+        story.answered(t + 50, 1, "t+").success(t + 51, 1, "t+").broken()
+    };
+    assert_eq!(leads_at(12_000), []);
+    assert_eq!(leads_at(10_500), [Rule::GoesOn]);
 }
 
 #[test]
