@@ -178,7 +178,16 @@ async fn dead_token_is_remembered_for_a_minute_at_most() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn renewed_and_joined_flights_leave_nothing() {
-    let config = Config { max_concurrent_refreshes: 10, ..brief() };
+    let (lease, long) = (Duration::from_secs(1), Duration::from_secs(10));
+    let config = Config {
+        max_concurrent_refreshes: 10,
+        lease,
+        store_timeout: lease,
+        refresh_timeout: long,
+        call_limit: Some(long),
+        wait_timeout: long,
+        ..brief()
+    };
     let (redis, pods) = fleet(3, &config).await;
     let watch = Watch::start(&redis, &config.namespace).await;
     let provider = Provider::held();
@@ -233,7 +242,7 @@ async fn attempts_that_arrive_after_they_were_given_up_leave_nothing() {
     pod.refresh(Refresh::new("before"), provider.refresh("before")).await.expect("tokens");
 
     // Scripts that write wait until the pause is over, longer than the pod does.
-    redis.cli(&["CLIENT", "PAUSE", "900", "WRITE"]).await;
+    redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await;
     let mut callers = JoinSet::new();
     for token in 0..10 {
         let (pod, call) = (pod.clone(), provider.refresh("t"));

@@ -166,7 +166,8 @@ async fn missing_right_to_channels_is_named_by_its_rule() {
 
 #[tokio::test]
 async fn missing_right_to_a_command_is_named_by_its_rule() {
-    let config = brief();
+    // All at once, each with a server of its own.
+    let config = Config { lease: Duration::from_secs(5), store_timeout: Duration::from_secs(5), ..quick() };
     let [keys, channels, commands] = all_rights(&config);
     // Of the pod itself, then of the scripts.
     let pods = ["evalsha", "script|load", "subscribe"];

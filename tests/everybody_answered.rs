@@ -125,7 +125,12 @@ on_both_stores! {
 
     async fn caller_stops_waiting_by_its_own_clock_and_the_refresh_goes_on(
         fleet: [2],
-        Config { refresh_timeout: Duration::from_millis(300), wait_timeout: Duration::from_millis(400), ..quick() }
+        Config {
+            refresh_timeout: Duration::from_millis(300),
+            wait_timeout: Duration::from_millis(400),
+            call_limit: Some(Duration::from_secs(10)),
+            ..quick()
+        }
     ) {
         let provider = Provider::held();
         let told = [spawn_caller(&fleet.pods[0], &provider), spawn_caller(&fleet.pods[1], &provider)];

@@ -332,8 +332,8 @@ async fn counter_and_permits_are_equal_at_every_moment_of_a_storm_with_kills() {
     const KILLS: usize = 25;
     let config = Config {
         max_concurrent_refreshes: 6,
-        lease: Duration::from_millis(400),
-        store_timeout: Duration::from_millis(400),
+        lease: Duration::from_secs(1),
+        store_timeout: Duration::from_secs(1),
         ..quick()
     };
     let redis = Arc::new(RedisServer::start().await);
@@ -382,7 +382,7 @@ async fn counter_and_permits_are_equal_at_every_moment_of_a_storm_with_kills() {
 
     println!(
         "{KILLS} pods killed and {} refreshes begun within {lasted:.1?}: looked {} times, up to {} permits out; free \
-         {rest:.0?} after the last kill, the lease is 400 ms",
+         {rest:.0?} after the last kill, the lease is 1 s",
         asked.load(Ordering::Relaxed),
         observed.looks,
         observed.most
@@ -390,5 +390,5 @@ async fn counter_and_permits_are_equal_at_every_moment_of_a_storm_with_kills() {
     assert!(observed.unequal.is_empty(), "unequal {} times: {:?}", observed.unequal.len(), observed.unequal);
     assert_eq!(observed.most, 6, "the storm is one");
     assert!(observed.looks > 500, "looked {} times only", observed.looks);
-    assert!(rest < Duration::from_millis(400 + 1000), "{rest:?}");
+    assert!(rest < Duration::from_secs(1 + 1), "{rest:?}");
 }

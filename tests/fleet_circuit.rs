@@ -181,6 +181,7 @@ async fn trials_in_namespaces(namespaces: usize, each: usize, probes: u32) {
             breaker: Breaker { half_open_requests: probes, ..breaker(1, 10) },
             // No probe is to be given up because the machine is busy.
             lease: Duration::from_secs(5),
+            store_timeout: Duration::from_secs(5),
             ..quick()
         };
         all.spawn(async move { trials(&redis, &config, each).await });

@@ -121,7 +121,9 @@ async fn channel_forbidden_in_mid_flight_costs_no_outcome() {
 
     let (led, joined) = (leads.await.expect("no panic"), joins.await.expect("no panic"));
     assert_eq!((led.role(), joined.role()), (Role::Led, Role::JoinedFleet));
-    assert_eq!(led.tokens().response().body(), joined.tokens().response().body());
+    // Not the bytes: the look may come a second after the lost push, and tells what is left of the lifetime then.
+    assert_eq!(joined.tokens().access_token(), led.tokens().access_token());
+    assert_eq!(joined.tokens().refresh_token(), led.tokens().refresh_token());
     assert_eq!(provider.total(), 1);
 }
 

@@ -75,7 +75,7 @@ macro_rules! on_both_clocks {
 
 /// The settings of these tests; a test that is about one of them names it.
 fn usual() -> Config {
-    Config { keep_outcome: 2 * S, keep_failure: 500 * MS, uncertain_memory: 2 * S, wait_timeout: 10 * S, ..quick() }
+    Config { keep_outcome: 4 * S, keep_failure: 500 * MS, uncertain_memory: 2 * S, wait_timeout: 10 * S, ..quick() }
 }
 
 fn asks<A>(pod: &RefreshCoordinator, token: &str, provider: &Provider, answer: A) -> JoinHandle<Ending>
@@ -206,7 +206,7 @@ where
 
 on_both_clocks! {
     async fn success_is_fresh_for_keep_outcome(world, usual()) {
-        is_fresh_for(&world, tokens, 2 * S).await;
+        is_fresh_for(&world, tokens, 4 * S).await;
         assert_eq!(world.pod(1).metrics().reused, 1, "a reuse, and it is counted");
     }
 
@@ -221,12 +221,12 @@ on_both_clocks! {
         world,
         Config { keep_outcome: 30 * S, ..usual() }
     ) {
-        is_fresh_for(&world, kept(2), 2 * S).await;
+        is_fresh_for(&world, kept(4), 4 * S).await;
         assert_eq!(world.pod(1).metrics().reused, 0, "the token is used again, as it should be");
     }
 
     async fn success_without_a_new_refresh_token_is_not_fresh_past_keep_outcome(world, usual()) {
-        is_fresh_for(&world, kept(3600), 2 * S).await;
+        is_fresh_for(&world, kept(3600), 4 * S).await;
     }
 
     async fn access_token_that_lives_no_time_is_fresh_for_nobody(world, usual()) {
@@ -278,8 +278,8 @@ on_both_clocks! {
         is_fresh_for(&world, denied("use_dpop_nonce"), Duration::ZERO).await;
     }
 
-    async fn any_other_refusal_is_fresh_for_keep_failure(world, Config { keep_failure: S, ..usual() }) {
-        is_fresh_for(&world, denied("invalid_scope"), S).await;
+    async fn any_other_refusal_is_fresh_for_keep_failure(world, Config { keep_failure: 4 * S, ..usual() }) {
+        is_fresh_for(&world, denied("invalid_scope"), 4 * S).await;
     }
 
     async fn refusal_is_fresh_for_nobody_with_keep_failure_zero(
@@ -290,14 +290,14 @@ on_both_clocks! {
     }
 
     async fn busy_provider_is_left_alone_until_it_said(world, usual()) {
-        is_fresh_for(&world, busy(Some(2 * S)), 2 * S).await;
+        is_fresh_for(&world, busy(Some(4 * S)), 4 * S).await;
     }
 
     async fn busy_provider_that_says_no_time_is_left_alone_for_keep_failure(
         world,
-        Config { keep_failure: S, ..usual() }
+        Config { keep_failure: 4 * S, ..usual() }
     ) {
-        is_fresh_for(&world, busy(None), S).await;
+        is_fresh_for(&world, busy(None), 4 * S).await;
     }
 
     async fn latecomer_is_told_what_is_left_of_a_busy_providers_pause(world, usual()) {
@@ -313,26 +313,29 @@ on_both_clocks! {
         assert_eq!(provider.total(), 1);
     }
 
-    async fn unsent_is_fresh_for_keep_failure(world, Config { keep_failure: S, ..usual() }) {
-        is_fresh_for(&world, not_sent, S).await;
+    async fn unsent_is_fresh_for_keep_failure(world, Config { keep_failure: 4 * S, ..usual() }) {
+        is_fresh_for(&world, not_sent, 4 * S).await;
     }
 
-    async fn unknown_is_fresh_for_keep_failure_and_then_asked_again(world, Config { keep_failure: S, ..usual() }) {
-        is_fresh_for(&world, unknown, S).await;
+    async fn unknown_is_fresh_for_keep_failure_and_then_asked_again(world, Config { keep_failure: 4 * S, ..usual() }) {
+        is_fresh_for(&world, unknown, 4 * S).await;
     }
 
-    async fn panic_is_an_unknown_outcome(world, Config { keep_failure: S, ..usual() }) {
-        is_fresh_for(&world, |_: &str| panic!("in the refresh function"), S).await;
+    async fn panic_is_an_unknown_outcome(world, Config { keep_failure: 4 * S, ..usual() }) {
+        is_fresh_for(&world, |_: &str| panic!("in the refresh function"), 4 * S).await;
         assert_eq!((world.pod(0).metrics().panics, world.pod(0).metrics().unknown), (1, 1));
     }
 
-    async fn unknown_is_lost_under_the_policy_never(world, Config { uncertain: Uncertain::Never, ..usual() }) {
+    async fn unknown_is_lost_under_the_policy_never(
+        world,
+        Config { uncertain: Uncertain::Never, keep_failure: 2 * S, uncertain_memory: 30 * S, ..usual() }
+    ) {
         let provider = Provider::open();
         let first = ending(world.pod(0), "t", &provider, unknown).await;
         assert!(matches!(first, Err(RefreshError::Provider { failure: ProviderFailure::Unknown { .. }, .. })));
         assert_eq!(said(&ending(world.pod(1), "t", &provider, tokens).await), said(&first), "while it is fresh");
 
-        world.pass(501 * MS).await;
+        world.pass(2001 * MS).await;
 
         for pod in &world.fleet.pods {
             let error = ending(pod, "t", &provider, tokens).await.expect_err("lost");

@@ -58,7 +58,7 @@ async fn led_refresh_makes_few_calls() {
 
     refresh(&pods[0], "t").await;
 
-    assert_calls(&counted(&redis).await, 2, 23);
+    assert_calls(&counted(&redis).await, 2, 22);
 }
 
 #[tokio::test]

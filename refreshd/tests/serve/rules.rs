@@ -14,6 +14,9 @@ use crate::provider::{Answer, Gate, Provider, Seen, json};
 use crate::redis::RedisServer;
 use crate::within;
 
+/// Longer than a busy machine stands still, so that a refusal is by a rule and no outage.
+const PATIENT: &str = "--store-timeout=5s";
+
 /// Three daemons in front of one provider, in a namespace of their own.
 struct Fleet {
     redis: RedisServer,
@@ -96,7 +99,7 @@ fn with_tokens(told: Vec<Told>) -> (Vec<Told>, Vec<Told>) {
 async fn session_leads_exactly_its_attempts_however_its_calls_are_spread() {
     let provider = Provider::start(async |_| tokens()).await;
     let cooldown = Duration::from_secs(3);
-    let fleet = Fleet::start(&provider, &["--refresh-cooldown-period", "3s"]).await;
+    let fleet = Fleet::start(&provider, &["--refresh-cooldown-period", "3s", PATIENT]).await;
     for round in 1..=2 {
         let before = provider.seen().len();
         let mut callers = JoinSet::new();
@@ -121,7 +124,7 @@ async fn session_leads_exactly_its_attempts_however_its_calls_are_spread() {
 #[tokio::test]
 async fn session_that_keeps_to_its_window_is_never_refused() {
     let provider = Provider::start(async |_| tokens()).await;
-    let fleet = Fleet::start(&provider, &["--refresh-attempt-window", "2s"]).await;
+    let fleet = Fleet::start(&provider, &["--refresh-attempt-window", "2s", PATIENT]).await;
     for window in 0..2 {
         let callers: JoinSet<_> = (0..5).map(|call| fleet.call(window + call, "s3ss10n")).collect();
         let (served, refused) = with_tokens(callers.join_all().await);
@@ -173,7 +176,7 @@ async fn provider_is_asked_by_all_daemons_together_no_more_than_the_budget_at_on
         })
         .await
     };
-    let fleet = Fleet::start(&provider, &["--budget-wait", "20s"]).await;
+    let fleet = Fleet::start(&provider, &["--budget-wait", "20s", PATIENT]).await;
     let callers: JoinSet<_> = (0..200).map(|call| fleet.call(call, &format!("session {call}"))).collect();
     // Ten is the default.
     provider.asked(10).await;
@@ -202,7 +205,7 @@ async fn budget_that_is_not_waited_for_refuses_with_its_name() {
         }
     })
     .await;
-    let fleet = Fleet::start(&provider, &["--max-concurrent-refreshes", "2", "--budget-wait", "0s"]).await;
+    let fleet = Fleet::start(&provider, &["--max-concurrent-refreshes", "2", "--budget-wait", "0s", PATIENT]).await;
     let first: JoinSet<_> = (0..2).map(|call| fleet.call(call, &format!("session {call}"))).collect();
     provider.asked(2).await;
 
@@ -436,7 +439,7 @@ async fn is_held_then_probed(fleet: &Fleet, provider: &Provider, gate: &Gate) {
 async fn one_limited_session_stops_nobody_else_and_three_stop_all_until_a_probe_has_gone_first() {
     let gate = Gate::closed();
     let provider = busy_provider(&gate, || with_retry_after(429, 3)).await;
-    let fleet = Fleet::start(&provider, &[]).await;
+    let fleet = Fleet::start(&provider, &[PATIENT]).await;
 
     let limited = fleet.present(0, "limited 0", "busy0").await;
     let again = fleet.call(1, "limited 0").await;
@@ -460,7 +463,7 @@ async fn one_limited_session_stops_nobody_else_and_three_stop_all_until_a_probe_
 async fn provider_that_is_unavailable_for_a_time_is_left_in_peace_until_a_probe_has_gone_first() {
     let gate = Gate::closed();
     let provider = busy_provider(&gate, || with_retry_after(503, 3)).await;
-    let fleet = Fleet::start(&provider, &[]).await;
+    let fleet = Fleet::start(&provider, &[PATIENT]).await;
 
     let busy = fleet.present(0, "first", "busy0").await;
 
