@@ -24,7 +24,8 @@ impl Judge<'_> {
                 match self.ground(before, again) {
                     Ok(ground) => allowed.push((run, ground)),
                     Err(_) if self.could_not_see(before, again) => allowed.push((run, "a pod went on alone")),
-                    Err(why) => refused.push((run, format!("{token} was presented again: {why}"))),
+                    Err(why) => refused
+                        .push((run, format!("{token} was presented again: {why}; {}", self.scene(before, again)))),
                 }
             }
         }
@@ -83,6 +84,20 @@ impl Judge<'_> {
         })
     }
 
+    /// What whoever reads of a violation wants to know, and has no history of.
+    fn scene(&self, before: &Presentation, again: &Presentation) -> String {
+        let by = |one: &Presentation| match self.index.calls.get(&one.call) {
+            Some(call) => {
+                format!("pod {}, asked {} ms before", call.pod, self.decided(one).saturating_sub(call.asked) / 1000)
+            }
+            None => "nobody known".to_owned(),
+        };
+        let apart = self.decided(again).saturating_sub(self.decided(before)) / 1000;
+        let run = self.index.run_at(self.decided(again));
+        let fault = run.and_then(|id| self.runs.iter().find(|run| run.id == id)).map_or("no fault", |run| &run.fault);
+        format!("first by {}, {apart} ms later by {}; the fault before: {fault}", by(before), by(again))
+    }
+
     /// What allows to present a token again, after what is known to have been done with it before.
     fn ground(&self, before: &Presentation, again: &Presentation) -> Result<&'static str, String> {
         let index = &self.index;
@@ -128,12 +143,14 @@ impl Judge<'_> {
         if !retry {
             return Err("its leader was lost, and never is to be presented".to_owned());
         }
+        // Redis gave it the lead after it had asked; of that it heard later, by less than a lease, or it would not lead.
+        let given = led.saturating_sub(self.rules.lease_ms * 1000).max(leader.asked);
         // Leases and pauses are measured by Redis' clock.
-        let steps = index.stepped.iter().filter(|(since, at, _)| led <= *at && *since <= t);
+        let steps = index.stepped.iter().filter(|(since, at, _)| given <= *at && *since <= t);
         let skipped: u64 = steps.map(|(.., by)| by).sum();
-        let earliest = led + 1000 * self.rules.retry_lost_after_ms.max(self.rules.lease_ms);
+        let earliest = given + 1000 * self.rules.retry_lost_after_ms.max(self.rules.lease_ms);
         if t + skipped + TOLERANCE < earliest {
-            return Err(format!("{} ms before its time", (earliest - t) / 1000));
+            return Err(format!("{} ms before its time", (earliest - t - skipped) / 1000));
         }
         Ok(match (is_dead, skipped) {
             (true, _) => "its leader is dead",

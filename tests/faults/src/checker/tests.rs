@@ -295,21 +295,39 @@ fn outcome_that_redis_forgot_may_be_asked_for_again() {
     assert_eq!(story.report().rows["planted"].allowed["redis forgot the outcome"], 1);
 }
 
-/// Led a moment before the clock was set forward, though after that began to be done.
 #[test]
 fn lease_that_ended_by_the_clock_that_was_set_forward_may_be_taken_over_at_once() {
-    let story = |since: u64| {
+    let story = |since: u64, set: u64| {
         let mut story = Story::in_peace();
         story.fault(10_000, 10_100, Harm::Store);
-        story.add(10_008, What::RedisStepped { by_ms: 4000, since: since * MS });
+        story.add(set, What::RedisStepped { by_ms: 4000, since: since * MS });
         story.asked(9_990, 1, 3, "t", None).led(10_005, 1).presented(10_006, 1, "t", Verdict::Rotated);
         story.asked(9_990, 2, 2, "t", None).led(10_007, 2).presented(10_009, 2, "t", Verdict::Reused).over(10_050, 2);
         story.answered(10_900, 1, "t+").success(10_901, 1, "t+");
         story
     };
-    assert_eq!(story(10_001).broken(), []);
-    // Set forward only after it was led again: nothing allowed that.
-    assert_eq!(story(10_008).broken(), [Rule::OnePresentation]);
+    // Led a moment before the clock was set forward, though after that began to be done.
+    assert_eq!(story(10_001, 10_008).broken(), []);
+    // Led before, and told of it after who set the clock was told.
+    assert_eq!(story(10_001, 10_003).broken(), []);
+    // Set forward before anybody asked, or after it was led again: nothing allowed that.
+    assert_eq!(story(9_980, 9_989).broken(), [Rule::OnePresentation]);
+    assert_eq!(story(10_008, 10_010).broken(), [Rule::OnePresentation]);
+}
+
+/// A pod that stood still between being given the lead and reading that it was.
+#[test]
+fn lead_counts_from_when_it_was_given_not_from_when_that_was_heard() {
+    let story = |led_again: u64| {
+        let mut story = Story::in_peace();
+        story.fault(10_005, 12_000, Harm::Paused);
+        story.asked(10_000, 1, 1, "t", Some(0)).led(10_900, 1).presented(10_901, 1, "t", Verdict::Rotated);
+        story.asked(10_010, 2, 2, "t", Some(0)).led(led_again, 2);
+        story.presented(led_again + 1, 2, "t", Verdict::Reused).over(led_again + 50, 2);
+        story
+    };
+    assert_eq!(story(13_000).broken(), []);
+    assert_eq!(story(12_600).broken(), [Rule::OnePresentation]);
 }
 
 #[test]
