@@ -209,6 +209,11 @@ impl Config {
         self.retry_lost_after.unwrap_or(self.refresh_timeout)
     }
 
+    /// How long it is remembered that a leader was lost.
+    pub(crate) fn memory_of_lost(&self) -> Duration {
+        self.uncertain_memory.max(self.retry_lost_after())
+    }
+
     /// How long a permit is kept for a flight that was called from the queue: as long as a call to the store may
     /// take, for the flight has nothing else to do than to make one.
     pub(crate) fn called_for(&self) -> Duration {

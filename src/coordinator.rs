@@ -28,7 +28,7 @@ use crate::pressure::Pressure;
 use crate::request::Refresh;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
-use crate::store::{Ask, Begun, Joined, Landed, LeaderSeen, Queued, Store, StoreError};
+use crate::store::{Ask, Begun, Joined, Landed, LeaderSeen, Lease, Queued, Store, StoreError};
 use crate::token::Request;
 
 #[cfg(test)]
@@ -365,13 +365,15 @@ where
             flight.keep_time(now, &inner.config, flying).await
         };
         if let Some(LeftBehind { queued_since }) = left_behind {
-            disown(inner, ask, queued_since);
+            let tasks = inner.tasks.clone();
+            tasks.spawn(async move { inner.disown(&ask, queued_since).await });
         }
         landing.end(ending);
     }
 }
 
-/// A `begin` that may still arrive, or a place in the queue.
+/// A `begin` that may still arrive, a lead that was not given back, or a place in the queue.
+#[derive(Default)]
 struct LeftBehind {
     queued_since: Option<Instant>,
 }
@@ -417,16 +419,20 @@ impl Inner {
                     queued_since = None;
                     let leader = Leader { store, config, counters, reach, overdue };
                     if self.is_closing.load(Ordering::SeqCst) {
-                        leader.give_back(&lease, ask).await;
+                        *left_behind = self.give_back(&lease, ask).await;
                         break overtaken.unwrap_or_else(|| Ending::failed(self.refused(closing())));
                     }
                     if call.is_none() {
                         // It has been called, and whoever overtook it is gone: what it brought is all there is.
-                        leader.give_back(&lease, ask).await;
+                        *left_behind = self.give_back(&lease, ask).await;
                         break overtaken.expect("BUG: a call that is spent was led or overtaken");
                     }
                     match leader.lead(&lease, ask, flight, call).await {
                         Led::Ended(ending) => break ending,
+                        Led::NeverPolled(ending) => {
+                            *left_behind = self.give_back(&lease, ask).await;
+                            break ending;
+                        }
                         Led::Overtaken(ending) => {
                             overtaken = Some(ending);
                             fence = Some(lease.fence);
@@ -486,27 +492,43 @@ impl Inner {
     }
 }
 
-/// A `begin` that was given up may still arrive; the attempt is then to find itself abandoned. A place in the queue
-/// is given up with it.
-fn disown(inner: Arc<Inner>, ask: Ask, queued_since: Option<Instant>) {
-    let tasks = inner.tasks.clone();
-    tasks.spawn(async move {
-        // For longer than its lease: what it took counts as a lost leader then, until it is given back, and from
-        // `retry_lost_after` on others act on that.
-        let until = Instant::now() + inner.config.lease.max(inner.config.retry_lost_after());
-        let mut gaps = inner.store.gaps();
-        while let Err(error) = inner.store.disown(&ask, queued_since).await {
-            if Instant::now() + RETRY_AFTER > until || inner.closing.is_cancelled() {
+impl Inner {
+    /// Gives back a lead whose refresh function was never polled. Answers what is to be disowned where it could not be.
+    async fn give_back(&self, lease: &Lease, ask: &Ask) -> Option<LeftBehind> {
+        let error = self.store.abandon(lease, ask).await.err()?;
+        warn!(flight = %lease.flight, fence = lease.fence, %error, "the lead could not be given back yet");
+        Some(LeftBehind::default())
+    }
+
+    /// A `begin` that was given up may still arrive; the attempt is then to find itself abandoned. A place in the queue
+    /// is given up with it.
+    ///
+    /// For as long as a lost leader is remembered: a Redis that hangs runs what it was sent when it goes on, however
+    /// late that is, and what the attempt takes then counts as a lost leader until it is given back.
+    async fn disown(&self, ask: &Ask, queued_since: Option<Instant>) {
+        let mut gaps = self.store.gaps();
+        let patience = self.config.lease.max(self.config.retry_lost_after());
+        let forgotten = Instant::now() + self.config.memory_of_lost();
+        let mut until = Instant::now() + patience;
+        while let Err(error) = self.store.disown(ask, queued_since).await {
+            let now = Instant::now();
+            let (next, end) = if self.store.is_out_of_reach() {
+                (forgotten, forgotten)
+            } else {
+                (now + RETRY_AFTER, until.min(forgotten))
+            };
+            if now >= end || self.overdue.is_cancelled() {
                 warn!(flight = %ask.identity.flight, %error, "an attempt could not be taken back; its lease will end");
                 return;
             }
             tokio::select! {
-                () = tokio::time::sleep(RETRY_AFTER) => {}
-                // The store is back: nobody is to find a lost leader there.
-                () = gaps.passed() => {}
+                () = tokio::time::sleep_until(next) => {}
+                // The store is back.
+                () = gaps.passed() => until = Instant::now() + patience,
+                () = self.overdue.cancelled() => {}
             }
         }
-    });
+    }
 }
 
 /// A pause that is short for a person and long for a store or a flight that is in trouble.

@@ -49,6 +49,8 @@ enum Called {
 /// How leading ends.
 pub(crate) enum Led {
     Ended(Ending),
+    /// The refresh function was not called: the lead is to be given back.
+    NeverPolled(Ending),
     /// Another leader has the flight, and this one's failure came too late to matter: its callers wait for the
     /// other, and get this only where there is none.
     Overtaken(Ending),
@@ -82,8 +84,7 @@ impl Leader<'_> {
             }
             Called::GivenUp { why, verdict } => (Arc::new(Outcome::Failure(ProviderFailure::unknown(why))), verdict),
             Called::NeverPolled(why) => {
-                self.give_back(lease, ask).await;
-                return Led::Ended(ended(lease, Arc::new(Outcome::Failure(ProviderFailure::not_sent(why)))));
+                return Led::NeverPolled(ended(lease, Arc::new(Outcome::Failure(ProviderFailure::not_sent(why)))));
             }
         };
 
@@ -245,14 +246,6 @@ impl Leader<'_> {
                 let Landed { outcome, fence, age } = landed;
                 Led::Ended(Ending { result: Ok(outcome), fence, age, ..ours })
             }
-        }
-    }
-
-    /// Takes back a lead whose refresh function was never polled.
-    pub(crate) async fn give_back(&self, lease: &Lease, ask: &Ask) {
-        if let Err(error) = self.store.abandon(lease, ask).await {
-            // The lease ends by itself, and a token that was never sent is led again after `retry_lost_after`.
-            warn!(flight = %lease.flight, fence = lease.fence, %error, "the lead could not be given back");
         }
     }
 

@@ -279,6 +279,14 @@ impl Store {
         }
     }
 
+    /// Whether the store is known not to answer. [`gaps`](Self::gaps) tell when it does again.
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        match self {
+            Self::Memory(_) => false,
+            Self::Redis(redis) => redis.is_out_of_reach(),
+        }
+    }
+
     /// Told when the store may have forgotten what it held, and when it is back.
     pub(crate) fn gaps(&self) -> Gaps {
         match self {

@@ -3,19 +3,20 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use refresh_coordinator::{Config, ConnectError, Refresh, RefreshCoordinator, Secret};
 use support::fleet::{connect, quick};
 use support::provider::Provider;
 use support::redis::RedisServer;
+use support::stopwatch::Stopwatch;
 use support::wait::until;
 
 const PASSWORD: &str = "hush-password";
 
 /// The one line that somebody who starts a pod reads.
 async fn refused(url: &str, config: &Config) -> (ConnectError, String) {
-    let started = Instant::now();
+    let started = Stopwatch::start();
     let error = match RefreshCoordinator::connect(url, config.clone()).await {
         Ok(_) => panic!("{url} was accepted"),
         Err(error) => error,
@@ -73,7 +74,7 @@ async fn redis_that_does_not_answer_is_waited_for_no_longer_than_store_timeout()
     let silent = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = silent.local_addr().expect("its address");
     let config = brief();
-    let started = Instant::now();
+    let started = Stopwatch::start();
 
     let (error, line) = refused(&format!("redis://{address}"), &config).await;
 

@@ -14,6 +14,7 @@ use support::fleet::{connect, quick};
 use support::mortal::MortalPod;
 use support::provider::{Provider, rotated};
 use support::redis::RedisServer;
+use support::stopwatch::Stopwatch;
 use support::wait::until;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -261,7 +262,7 @@ async fn permits_of_a_killed_pod_go_to_those_who_queue_in_others_and_not_to_newc
     redis.until(&["ZCARD", &key(&config, "queue")], "6").await;
 
     killed.die();
-    let start = Instant::now();
+    let start = Stopwatch::start();
     // Newcomers, all the time: one of them is the first to come when the permits end.
     let mut newcomer = 9;
     while living.provider.total() < 3 {
@@ -375,7 +376,7 @@ async fn counter_and_permits_are_equal_at_every_moment_of_a_storm_with_kills() {
     }
     let lasted = start.elapsed();
     pods.into_iter().for_each(MortalPod::die);
-    let end = Instant::now();
+    let end = Stopwatch::start();
     redis.until(&["EXISTS", &key(&config, "budget"), &key(&config, "permits")], "0").await;
     let rest = end.elapsed();
     let observed = observer.saw().await;

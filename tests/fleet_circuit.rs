@@ -18,6 +18,7 @@ use support::monitor::Monitor;
 use support::mortal::MortalPod;
 use support::provider::{Provider, rotated};
 use support::redis::RedisServer;
+use support::stopwatch::Stopwatch;
 use support::wait::until;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -214,7 +215,7 @@ async fn probe_of_a_killed_pod_is_back_within_a_lease() {
     dead.asked(1).await;
 
     killed.die();
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let circuit = format!("rc:{{{}}}:circuit", config.namespace);
     // As somebody sees it who has only redis-cli: the probe, and when it ends.
     let script = "local now, circuit = redis.call('TIME'), redis.call('HGETALL', KEYS[1])
@@ -321,7 +322,7 @@ async fn ten_minutes_of_bad_gateways_cost_no_session() {
     fleet.redis().wait(ten_minutes).await;
     let rotated_while_ill = provider.rotated.lock().expect("not poisoned").len();
     provider.is_ill.store(false, Ordering::SeqCst);
-    let (healthy, ill_for) = (Instant::now(), start.elapsed());
+    let (healthy, ill_for) = (Stopwatch::start(), start.elapsed());
     let successors = tokio::time::timeout(Duration::from_secs(30), callers.join_all()).await.expect("all recover");
     let recovered = healthy.elapsed();
 

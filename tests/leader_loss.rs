@@ -3,13 +3,18 @@
 
 mod support;
 
-use std::time::{Duration, Instant};
+use std::future::Future;
+use std::task::{Context, Waker};
+use std::time::Duration;
 
-use refresh_coordinator::{Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Role};
+use refresh_coordinator::{
+    Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refusal, Role, Uncertain,
+};
 use support::fleet::{connect, quick};
 use support::isolated::Isolated;
 use support::provider::{Provider, rotated};
 use support::redis::RedisServer;
+use support::stopwatch::Stopwatch;
 use support::way::Way;
 use tokio::task::JoinSet;
 
@@ -202,38 +207,101 @@ async fn leader_keeps_its_lease_for_as_long_as_the_call_runs() {
     assert_eq!((joined.role(), provider.presented("t")), (Role::JoinedFleet, 1));
 }
 
+/// So many that no connection is left on which one could still be given back.
+const UNHEARD: usize = 64;
+
+/// Redis hears the pod, and gives it leads of `<name>-<number>`; the pod does not hear Redis.
+async fn led_unheard(pod: &RefreshCoordinator, way: &Way, provider: &Provider, name: &str) {
+    way.set_heard(false);
+    let mut callers = JoinSet::new();
+    for number in 0..UNHEARD {
+        let (pod, token) = (pod.clone(), format!("{name}-{number}"));
+        let call = provider.refresh(&token);
+        callers.spawn(async move { pod.refresh(Refresh::new(token), call).await });
+    }
+    for refused in callers.join_all().await {
+        assert!(matches!(refused, Err(RefreshError::StoreOutage { .. })), "{refused:?}");
+    }
+}
+
 #[tokio::test]
 async fn leads_that_their_pod_never_heard_of_are_given_back_as_soon_as_redis_is_heard_again() {
     let redis = RedisServer::start().await;
-    let config = Config { lease: Duration::from_secs(8), store_timeout: Duration::from_millis(200), ..quick() };
+    let config = Config { lease: Duration::from_secs(8), store_timeout: Duration::from_millis(500), ..quick() };
     let (provider, locks) = (Provider::open(), format!("rc:{{{}}}:lock:*", config.namespace));
     let mut waits = Vec::new();
     // The machine may stand still meanwhile, but not each time.
     for round in 0..3 {
         let way = Way::to(redis.url()).await;
         let pod = RefreshCoordinator::connect(&way.url(), config.clone()).await.expect("redis is there");
-        way.set_heard(false);
-        // So many that no connection is left on which one could still be given back.
-        let mut callers = JoinSet::new();
-        for number in 0..64 {
-            let (pod, token) = (pod.clone(), format!("t{round}-{number}"));
-            let call = provider.refresh(&token);
-            callers.spawn(async move { pod.refresh(Refresh::new(token), call).await });
-        }
-        for refused in callers.join_all().await {
-            assert!(matches!(refused, Err(RefreshError::StoreOutage { .. })), "{refused:?}");
-        }
+        led_unheard(&pod, &way, &provider, &round.to_string()).await;
         // So that giving them back has failed once.
         redis.wait(2 * config.store_timeout).await;
         assert!(!redis.keys(&locks).await.is_empty(), "they were led all the same");
 
         way.set_heard(true);
 
-        let heard = Instant::now();
+        let heard = Stopwatch::start();
         redis.until_so(&["KEYS", &locks], str::is_empty).await;
         waits.push(heard.elapsed());
     }
 
     waits.sort_unstable();
     assert!(waits[0] < Duration::from_millis(500), "{waits:?}: others may act on lost leaders meanwhile");
+}
+
+/// What a Redis that hangs was sent it runs when it goes on, however late that is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leads_that_their_pod_never_heard_of_are_given_back_also_after_a_long_outage() {
+    let redis = RedisServer::start().await;
+    let config = Config { store_timeout: Duration::from_millis(500), uncertain: Uncertain::Never, ..quick() };
+    let way = Way::to(redis.url()).await;
+    let pod = RefreshCoordinator::connect(&way.url(), config.clone()).await.expect("redis is there");
+    let provider = Provider::open();
+    led_unheard(&pod, &way, &provider, "t").await;
+    // Their leases end; long after that, Redis is heard again.
+    redis.wait(5 * config.lease).await;
+    let led = "local led = {}
+        for _, key in ipairs(redis.call('KEYS', ARGV[1])) do led[#led + 1] = redis.call('HGET', key, 'state') or nil end
+        return #led";
+    let led = ["EVAL", led, "0", &format!("rc:{{{}}}:flight:*", config.namespace)];
+    assert_ne!(redis.cli(&led).await, "0", "they were led all the same");
+
+    way.set_heard(true);
+
+    redis.until(&led, "0").await;
+    for number in 0..UNHEARD {
+        let token = format!("t-{number}");
+        let told = pod.refresh(Refresh::new(token.as_str()), provider.refresh(&token)).await;
+        assert_eq!(told.expect("what was never sent is not uncertain").role(), Role::Led);
+    }
+}
+
+/// Its pod closes, and is in no hurry.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lead_that_cannot_be_given_back_at_once_is_given_back_before_its_pod_is_closed() {
+    let redis = RedisServer::start_own(&[]).await;
+    let span = Duration::from_secs(2);
+    let config = Config { lease: span, store_timeout: span, uncertain: Uncertain::Never, ..quick() };
+    let way = Way::to(redis.url()).await;
+    let pod = RefreshCoordinator::connect(&way.url(), config.clone()).await.expect("redis is there");
+    let provider = Provider::open();
+    way.set_heard(false);
+    let (asking, call) = (pod.clone(), provider.refresh("t"));
+    let asking = tokio::spawn(async move { asking.refresh(Refresh::new("t"), call).await });
+    redis.until(&["HGET", &flight_of(&config), "state"], "leading").await;
+    let mut closing = Box::pin(pod.close(Duration::from_secs(60)));
+    assert!(closing.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await;
+
+    way.set_heard(true);
+
+    let refused = asking.await.expect("no panic");
+    assert!(matches!(refused, Err(RefreshError::Refused(Refusal::Closing { .. }))), "{refused:?}");
+    // So that it has failed twice.
+    redis.wait(span + span / 2).await;
+    redis.cli(&["CLIENT", "UNPAUSE"]).await;
+    closing.await;
+    assert_eq!(redis.cli(&["HEXISTS", &flight_of(&config), "state"]).await, "0");
+    assert_eq!(provider.total(), 0);
 }

@@ -10,6 +10,7 @@ use support::fleet::{connect, quick};
 use support::mortal::MortalPod;
 use support::provider::Provider;
 use support::redis::RedisServer;
+use support::stopwatch::Stopwatch;
 use support::wait::until;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -177,7 +178,7 @@ async fn outcomes_that_land_while_the_subscription_is_down_are_found() {
     // Published to nobody.
     provider.release(1);
     leads.await.expect("no panic");
-    let landed = std::time::Instant::now();
+    let landed = Stopwatch::start();
     joins.await.expect("no panic");
 
     // Every second while there is no subscription, which is sooner than once per lease.
@@ -204,7 +205,7 @@ async fn message_that_is_lost_silently_costs_a_lease_at_most() {
 
     provider.release(1);
     leads.await.expect("no panic");
-    let landed = std::time::Instant::now();
+    let landed = Stopwatch::start();
     let joined = joins.await.expect("no panic");
 
     // A lease, its jitter, and what a busy machine takes.

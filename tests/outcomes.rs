@@ -498,7 +498,7 @@ async fn success_that_lands_late(store_timeout: Duration) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn success_that_lands_at_a_later_try_is_not_fresh_past_its_expiry() {
-    success_that_lands_late(200 * MS).await;
+    success_that_lands_late(500 * MS).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -206,7 +206,7 @@ impl MemoryPod {
             fence,
             started: now,
             lost,
-            ends: until + self.memory_of_lost(),
+            ends: until + self.config.memory_of_lost(),
             last: None,
             success_of: None,
             charged: Some(charged),
@@ -237,7 +237,7 @@ impl MemoryPod {
         }
         self.gates().renew(lease.fence, now, &self.config);
         record.lock = Some(Lock { fence: lease.fence, until });
-        record.ends = record.ends.max(until + self.memory_of_lost());
+        record.ends = record.ends.max(until + self.config.memory_of_lost());
         if record.fence == lease.fence && matches!(record.state, State::Lost) {
             // It was only late.
             record.state = State::Leading;
@@ -307,7 +307,7 @@ impl MemoryPod {
             record.ends = record.ends.max(now + self.config.wait_timeout);
         }
         if outcome.token_state() == TokenState::Untouched && record.lost > 0 {
-            record.ends = record.ends.max(now + self.memory_of_lost());
+            record.ends = record.ends.max(now + self.config.memory_of_lost());
         }
         record.free(lease);
         let mut gates = self.gates();
@@ -396,11 +396,6 @@ impl MemoryPod {
 
     fn gates(&self) -> MutexGuard<'_, Gates> {
         self.namespace.gates.lock().expect("BUG: nothing panics with this lock held")
-    }
-
-    /// How long it is remembered that a leader was lost.
-    fn memory_of_lost(&self) -> Duration {
-        self.config.uncertain_memory.max(self.config.retry_lost_after())
     }
 
     /// Redis expires keys itself; here a task does, for as long as anybody holds the store.

@@ -304,7 +304,7 @@ impl RedisStore {
         call.arg(owner(&self.pod, lease.fence)).arg(lease.attempt.to_string()).arg(lease.claim.to_string());
         call.arg(lease.fence).arg(self.highest_fence.load(Ordering::Relaxed));
         call.arg(ms(self.config.lease)).arg(ms(lease.started.elapsed())).arg(before_word(lease.before));
-        call.arg(ms(memory_of_lost(&self.config)));
+        call.arg(ms(self.config.memory_of_lost()));
         rules::budget(&mut call, &self.config);
         call.arg(ms(quiet(&self.config))).arg(self.keys.channels());
         let reply = Reply::new("renew", self.lanes.run(&call).await?);
@@ -431,6 +431,10 @@ impl RedisStore {
         self.outage.hold()
     }
 
+    pub(crate) fn is_out_of_reach(&self) -> bool {
+        self.outage.is_lost()
+    }
+
     /// Counts the times the subscription was made again, and the outages: Redis may have forgotten what it held.
     pub(crate) fn gaps(&self) -> watch::Receiver<u64> {
         self.inbox.gaps.subscribe()
@@ -468,11 +472,6 @@ impl std::fmt::Debug for RedisStore {
 /// Who leads, as it stands in the lock.
 fn owner(pod: &str, fence: u64) -> String {
     format!("{pod}/{fence}")
-}
-
-/// How long it is remembered that a leader was lost.
-fn memory_of_lost(config: &Config) -> Duration {
-    config.uncertain_memory.max(config.retry_lost_after())
 }
 
 /// Whole milliseconds, rounded up: a setting of less than one is not none.

@@ -8,5 +8,6 @@ pub mod monitor;
 pub mod mortal;
 pub mod provider;
 pub mod redis;
+pub mod stopwatch;
 pub mod wait;
 pub mod way;

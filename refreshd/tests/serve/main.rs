@@ -6,6 +6,9 @@ mod provider;
 #[path = "../../../tests/support/redis.rs"]
 mod redis;
 
+#[path = "../../../tests/support/stopwatch.rs"]
+mod stopwatch;
+
 mod connections;
 mod drain;
 mod fleet;

@@ -1,7 +1,7 @@
 //! Redis is out of reach: refused at once and as transient, never as a verdict on the token, or led alone where the
 //! policy says so; and found again within a second of its return, without a restart.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -9,6 +9,7 @@ use nix::unistd::Pid;
 use crate::daemon::{Daemon, refresh};
 use crate::provider::{Gate, Provider, json};
 use crate::redis::RedisServer;
+use crate::stopwatch::Stopwatch;
 use crate::within;
 
 const TOKENS: &str = r#"{"access_token":"a2","token_type":"Bearer","expires_in":300,"refresh_token":"r2"}"#;
@@ -32,7 +33,7 @@ fn signal(redis: &RedisServer, signal: Signal) {
 
 /// Asks until it is answered with tokens; says how long that took.
 async fn served_again(daemon: &Daemon, token: &str) -> Duration {
-    let start = Instant::now();
+    let start = Stopwatch::start();
     within(async {
         loop {
             let answer = daemon.post(&refresh(token)).await;
@@ -51,10 +52,10 @@ async fn silent_redis_costs_the_first_caller_the_store_timeout_and_the_others_no
     let daemon = daemon(&provider, &redis, &[]).await;
     signal(&redis, Signal::SIGSTOP);
 
-    let start = Instant::now();
+    let start = Stopwatch::start();
     let first = daemon.post(&refresh("r1")).await;
     let first_took = start.elapsed();
-    let start = Instant::now();
+    let start = Stopwatch::start();
     for caller in 0..20 {
         let answer = daemon.post(&refresh(&format!("other-{caller}"))).await;
         assert_eq!(answer.status(), 503);
@@ -102,14 +103,14 @@ async fn pod_that_goes_on_alone_waits_a_lease_and_brings_its_outcomes_to_the_fle
     assert_eq!(alone.post(&refresh("landed-before")).await.status(), 200);
     signal(&redis, Signal::SIGSTOP);
 
-    let start = Instant::now();
+    let start = std::time::Instant::now();
     served_again(&alone, "r1").await;
     let waited = start.elapsed();
     let (ready, _) = alone.get("/readyz").await;
     let again = alone.post(&refresh("r1")).await;
     let reused = alone.post(&refresh("landed-before")).await;
     signal(&redis, Signal::SIGCONT);
-    let back = Instant::now();
+    let back = Stopwatch::start();
     redis.until(&["HGET", &format!("rc:{{default}}:flight:{R1}"), "class"], "success").await;
     let landed_after = back.elapsed();
     served_again(&other, "r1").await;

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 use crate::daemon::{Daemon, FORM, client, refresh};
 use crate::provider::{Answer, Gate, Provider, Seen, json};
 use crate::redis::RedisServer;
+use crate::stopwatch::Stopwatch;
 use crate::within;
 
 /// Longer than a busy machine stands still, so that a refusal is by a rule and no outage.
@@ -277,7 +278,7 @@ async fn permits_of_a_killed_daemon_go_to_those_who_queue_at_others() {
     fleet.redis.until(&["ZCARD", &fleet.key("queue")], "6").await;
 
     fleet.daemons[0].signal(Signal::SIGKILL);
-    let killed = Instant::now();
+    let killed = Stopwatch::start();
     let (served, refused) = with_tokens(callers.join_all().await);
     let took = killed.elapsed();
 
@@ -365,7 +366,7 @@ async fn counter_and_permits_are_equal_while_daemons_are_stopped_continued_and_k
     for daemon in &fleet.daemons {
         daemon.signal(Signal::SIGKILL);
     }
-    let killed = Instant::now();
+    let killed = Stopwatch::start();
     fleet.redis.until(&["EXISTS", &fleet.key("budget"), &fleet.key("permits")], "0").await;
     let rest = killed.elapsed();
     let (looks, most, unequal) = observer.saw().await;

@@ -3,7 +3,7 @@
 
 use super::call::Call;
 use super::keys::Keys;
-use super::{memory_of_lost, ms};
+use super::ms;
 use crate::admission::circuit::quiet;
 use crate::config::Config;
 use crate::token::Hash;
@@ -30,7 +30,7 @@ pub(super) fn begin_settings(config: &Config) -> Vec<u8> {
     packed([
         ms(config.lease),
         ms(config.retry_lost_after()),
-        ms(memory_of_lost(config)),
+        ms(config.memory_of_lost()),
         ms(config.wait_timeout),
         config.max_refresh_attempts.into(),
         ms(config.refresh_attempt_window),
@@ -48,7 +48,7 @@ pub(super) fn complete_settings(config: &Config) -> Vec<u8> {
     packed([
         ms(config.store_timeout),
         ms(config.wait_timeout),
-        ms(memory_of_lost(config)),
+        ms(config.memory_of_lost()),
         ms(config.lease),
         config.breaker.max_failures.into(),
         ms(config.breaker.open_duration),
