@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use redis::{Client, ConnectionInfo};
+use redis::Client;
+use redis::io::tcp::TcpSettings;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -86,7 +87,7 @@ impl RedisStore {
         config: Arc<Config>,
         counters: Arc<Counters>,
     ) -> Result<Self, ConnectError> {
-        let info: ConnectionInfo = client.get_connection_info().clone();
+        let info = client.get_connection_info().clone().set_tcp_settings(tcp_settings(&config));
         let keys = Arc::new(Keys::new(&config.namespace));
         let scripts = Arc::new(Scripts::default());
         let client_name = format!("refresh-coordinator:{}:{pod}", config.namespace);
@@ -467,6 +468,16 @@ impl std::fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("RedisStore").field("pod", &self.pod).finish_non_exhaustive()
     }
+}
+
+/// What comes behind an unanswered call is sent at once, not after a round trip. What Redis' machine does not acknowledge
+/// within `store_timeout` the kernel gives up (RFC 5482), else a `begin` could arrive minutes after a network has healed,
+/// when the mark that its attempt was given up is no longer kept.
+fn tcp_settings(config: &Config) -> TcpSettings {
+    let settings = TcpSettings::default().set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(config.store_timeout);
+    settings
 }
 
 /// Who leads, as it stands in the lock.
