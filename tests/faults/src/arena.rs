@@ -289,11 +289,13 @@ impl Arena {
         }
         let until = Instant::now() + self.lease() + Duration::from_millis(300);
         let (permits, counter, locks, endless) = loop {
+            // Before: what stood then may be gone by the time that it is told.
+            let is_late = Instant::now() > until;
             let redis = self.redis.lock().await;
             let looked = redis.eval::<(u64, u64, u64, Vec<String>)>(LOOK, &self.rules.namespace).await;
             drop(redis);
             let looked = looked.unwrap_or_else(|error| panic!("{}: looking at redis: {error}", self.name));
-            if (looked.0 == 0 && looked.1 == 0 && looked.2 == 0) || Instant::now() > until {
+            if (looked.0 == 0 && looked.1 == 0 && looked.2 == 0) || is_late {
                 break looked;
             }
             sleep(Duration::from_millis(20)).await;

@@ -91,6 +91,8 @@ pub(crate) struct Report {
     pub(crate) takeovers: Vec<u64>,
 }
 
+/// For how long a client waits at most before it comes again, in us.
+const LONGEST_PAUSE: u64 = 500_000;
 /// What a loaded machine adds to any bound, in us.
 const SLACK: u64 = 700_000;
 
@@ -317,7 +319,14 @@ impl Judge<'_> {
                     continue;
                 }
                 let still = self.index.stood_still_between(fault.began, client.t);
-                let bound = look + run.call_ms * 1000 + SLACK / 2 + still;
+                // Whose patience ended before the lease was told to come again, and does so after a pause.
+                let mut told = self.index.of_token(client.token).filter_map(|(_, call)| call.outcome);
+                let came_again = told.any(|(t, outcome)| {
+                    let is_late = matches!(outcome, Outcome::Later { why, .. } if why == "timed_out");
+                    is_late && fault.began <= t && t <= client.t
+                });
+                let pause = if came_again { LONGEST_PAUSE } else { 0 };
+                let bound = look + run.call_ms * 1000 + SLACK / 2 + still + pause;
                 found.push((run.id, client.token, client.t.saturating_sub(fault.began), bound));
             }
         }

@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use tokio::time::{Instant, sleep};
 
 use crate::arena::Arena;
+use crate::clock::now_us;
 use crate::fleet::Call;
 use crate::history::{Harm, Kind, What};
 use crate::proxy::Way;
@@ -369,7 +370,7 @@ impl Fault {
             *arena.plan.borrow_mut() = plan;
         }
         if self.act == Act::Restart(Data::Old) {
-            let since = crate::clock::now_us();
+            let since = now_us();
             arena.redis.lock().await.tell(&["SAVE"]).await;
             arena.old_since.set(since);
         }
@@ -447,9 +448,10 @@ impl Fault {
             Act::KillAndForget => {
                 arena.kill(victim).await;
                 let mut redis = arena.redis.lock().await;
+                let from = now_us();
                 redis.kill().await;
                 redis.forget();
-                arena.recorder.now(What::RedisForgot { since: 0 });
+                arena.recorder.now(What::RedisForgot { since: 0, from });
                 redis.start_again(&[]).await;
                 drop(redis);
                 arena.start_pod(victim).await;
@@ -463,6 +465,7 @@ impl Fault {
             }
             Act::Restart(data) => {
                 let mut redis = arena.redis.lock().await;
+                let from = now_us();
                 let since = match data {
                     Data::All => {
                         redis.shut_down().await;
@@ -480,7 +483,7 @@ impl Fault {
                 };
                 sleep(ms(200)).await;
                 if let Some(since) = since {
-                    arena.recorder.now(What::RedisForgot { since });
+                    arena.recorder.now(What::RedisForgot { since, from });
                 }
                 redis.start_again(&[]).await;
                 redis.forget();
@@ -498,8 +501,9 @@ impl Fault {
             Act::RedisCommand(words) => arena.redis.lock().await.tell(words).await,
             Act::Forgets(words) => {
                 let redis = arena.redis.lock().await;
-                arena.recorder.now(What::RedisForgot { since: 0 });
+                let from = now_us();
                 redis.ask::<redis::Value>(words).await;
+                arena.recorder.now(What::RedisForgot { since: 0, from });
             }
             Act::RedisState { on, ms: span, off } => {
                 arena.redis.lock().await.tell(on).await;
@@ -518,7 +522,7 @@ impl Fault {
             }
             Act::ClockForward { ms: step } => {
                 let redis = arena.redis.lock().await;
-                let since = crate::clock::now_us();
+                let since = now_us();
                 redis.eval::<()>(&clock_set(step as i64), &arena.rules.namespace).await.expect("the stamps move");
                 arena.recorder.now(What::RedisStepped { by_ms: step, since });
             }

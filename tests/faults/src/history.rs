@@ -42,9 +42,10 @@ pub(crate) enum What {
     FaultEnded {
         run: usize,
     },
-    /// Redis has nothing any more that was written since.
+    /// Redis has nothing any more that was written since; it forgot at some moment from then on.
     RedisForgot {
         since: u64,
+        from: u64,
     },
 
     Asked {

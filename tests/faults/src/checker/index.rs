@@ -33,7 +33,20 @@ pub(super) struct FaultSpan {
     pub(super) ended: u64,
 }
 
+impl FaultSpan {
+    /// Whether it keeps a pod from the store.
+    fn hits(&self, pod: usize) -> bool {
+        match self.harm {
+            Harm::Paused | Harm::CutOff => self.pods.contains(&pod),
+            Harm::Store => true,
+            Harm::Seen | Harm::ToProvider => false,
+        }
+    }
+}
+
 pub(super) struct Forgot {
+    /// At the earliest, and at the latest.
+    pub(super) from: u64,
     pub(super) t: u64,
     pub(super) since: u64,
 }
@@ -116,7 +129,9 @@ impl<'a> Index<'a> {
                 // Nobody's fault: it excuses what a pause of everybody does, and is told in the table.
                 What::StoodStill { for_us } => index.stood_still.push((t.saturating_sub(*for_us), t)),
                 What::RedisStepped { by_ms, since } => index.stepped.push((*since, t, by_ms * 1000)),
-                What::RedisForgot { since } => index.forgot.push(Forgot { t, since: *since }),
+                What::RedisForgot { since, from } => {
+                    index.forgot.push(Forgot { from: *from, t, since: *since });
+                }
                 What::At { call, stage } => index.with(*call, |call| call.has_sent |= *stage >= Stage::Sent),
                 What::Led { call, fence } => index.with(*call, |call| call.led = Some((t, *fence))),
                 What::Answered { call, answer } => index.with(*call, |call| call.answered = Some((t, answer))),
@@ -187,16 +202,16 @@ impl<'a> Index<'a> {
 
     /// When the last of what kept a pod from the store in this time was over.
     pub(super) fn cut_off_until(&self, pod: usize, from: u64, to: u64) -> Option<u64> {
-        let harmful = self.faults.iter().filter(|fault| {
-            let hits = match fault.harm {
-                Harm::Paused | Harm::CutOff => fault.pods.contains(&pod),
-                Harm::Store => true,
-                Harm::Seen | Harm::ToProvider => false,
-            };
-            hits && fault.began <= to && from <= fault.ended + AFTERMATH
-        });
+        let harmful =
+            self.faults.iter().filter(|fault| fault.hits(pod) && fault.began <= to && from <= fault.ended + AFTERMATH);
         let still = self.stood_still.iter().filter(|(began, ended)| *began <= to && from <= ended + AFTERMATH);
         harmful.map(|fault| fault.ended).chain(still.map(|(_, ended)| *ended)).max()
+    }
+
+    /// When what began to keep a pod from the store in this time was over.
+    pub(super) fn cut_off_after(&self, pod: usize, from: u64, to: u64) -> Option<u64> {
+        let faults = self.faults.iter().filter(|fault| from <= fault.began && fault.began <= to && fault.hits(pod));
+        faults.map(|fault| fault.ended).max()
     }
 
     /// Until when a pod that goes on without Redis after `patience` may do so, where it may at this moment. Redis is

@@ -21,7 +21,11 @@ impl Judge<'_> {
             for pair in of_callers.windows(2) {
                 let (before, again) = (pair[0], pair[1]);
                 let run = self.index.calls.get(&again.call).and_then(|call| call.run);
-                match self.ground(before, again) {
+                let ground = match self.ground(before, again) {
+                    Err(_) if self.are_told_in_reverse(before, again) => self.ground(again, before),
+                    ground => ground,
+                };
+                match ground {
                     Ok(ground) => allowed.push((run, ground)),
                     Err(_) if self.could_not_see(before, again) => allowed.push((run, "a pod went on alone")),
                     Err(why) => refused
@@ -40,6 +44,16 @@ impl Judge<'_> {
             }
             self.violated(Rule::OnePresentation, run, what);
         }
+    }
+
+    /// Whether Redis gave the lead of the second one first: whose pod stood still before it heard of that.
+    fn are_told_in_reverse(&self, before: &Presentation, again: &Presentation) -> bool {
+        let calls = &self.index.calls;
+        let (Some(first), Some(second)) = (calls.get(&before.call), calls.get(&again.call)) else { return false };
+        let (Some((led, fence)), Some((led_again, fence_again))) = (first.led, second.led) else { return false };
+        let is_alone = self.alone_until(first.pod, led).or(self.alone_until(second.pod, led_again)).is_some();
+        let has_forgotten = self.index.forgot.iter().any(|forgot| second.asked <= forgot.t && forgot.from <= led_again);
+        fence_again < fence && !is_alone && !has_forgotten
     }
 
     /// When a presentation was decided on: when its caller led.
@@ -109,13 +123,14 @@ impl Judge<'_> {
 
         // What Redis forgets, leaders that live put back: what is in flight is as safe as before.
         for forgot in &index.forgot {
-            let was_in_flight = led <= forgot.t && leader.answered.is_none_or(|(answered, _)| answered > forgot.t);
-            if was_in_flight && forgot.t <= t && !is_dead {
+            let was_in_flight = led <= forgot.from && leader.answered.is_none_or(|(answered, _)| answered > forgot.t);
+            // Unless the machine stood still until it was too late.
+            if was_in_flight && forgot.t <= t && !is_dead && index.stood_still_between(forgot.from, t) == 0 {
                 return Err("it was in flight at a living leader when redis forgot".to_owned());
             }
         }
         let forgotten = index.forgot.iter().any(|forgot| {
-            forgot.t <= t && forgot.t >= led && landed.is_none_or(|landed| landed + TOLERANCE >= forgot.since)
+            forgot.from <= t && forgot.t >= led && landed.is_none_or(|landed| landed + TOLERANCE >= forgot.since)
         });
         if forgotten {
             return Ok("redis forgot the outcome");
@@ -143,8 +158,10 @@ impl Judge<'_> {
         if !retry {
             return Err("its leader was lost, and never is to be presented".to_owned());
         }
-        // Redis gave it the lead after it had asked; of that it heard later, by less than a lease, or it would not lead.
-        let given = led.saturating_sub(self.rules.lease_ms * 1000).max(leader.asked);
+        // Redis gave it the lead after it had asked; of that it heard later, by less than a lease of the time it ran, or it
+        // would not lead.
+        let late = self.rules.lease_ms * 1000 + index.paused(leader.pod, leader.asked, led);
+        let given = led.saturating_sub(late).max(leader.asked);
         // Leases and pauses are measured by Redis' clock.
         let steps = index.stepped.iter().filter(|(since, at, _)| given <= *at && *since <= t);
         let skipped: u64 = steps.map(|(.., by)| by).sum();

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::tokens::Token;
 
+use super::index::{Call, Client};
 use super::{Answer, BY_DRIVER, ClientResult, Judge, Outcome, Reply, Rule, Verdict, Who};
 
 /// How long a success may take from the call to everybody who asks, in us.
@@ -22,8 +23,9 @@ impl Judge<'_> {
                 let cut_off = index.cut_off_until(leader.pod, answered, t);
                 cut_off.map_or(answered + LANDING, |end| end.max(answered) + LANDING_AFTER)
             };
-            // Whoever has died before it could share what it held was no living process.
-            if index.down_at(leader.pod).is_some_and(|down| down <= lands_by(down)) {
+            // Whoever has died before it could share what it held was no living process. Its own caller is told when Redis
+            // was.
+            if index.down_at(leader.pod).is_some_and(|down| leader.outcome.is_none() || down <= lands_by(down)) {
                 continue;
             }
             for (other, call) in index.of_token(leader.token) {
@@ -50,9 +52,9 @@ impl Judge<'_> {
 
     /// Sessions that ended, and what in the policy names it.
     pub(super) fn sessions(&mut self) {
-        let mut by_token: BTreeMap<&str, (Option<usize>, Vec<&ClientResult>)> = BTreeMap::new();
+        let mut by_token: BTreeMap<&str, (Option<usize>, Vec<&Client<'_>>)> = BTreeMap::new();
         for client in &self.index.clients {
-            by_token.entry(client.token).or_insert((client.run, Vec::new())).1.push(client.result);
+            by_token.entry(client.token).or_insert((client.run, Vec::new())).1.push(client);
         }
         let not_allowed: BTreeSet<String> = self
             .report
@@ -64,21 +66,24 @@ impl Judge<'_> {
         let mut counted = Vec::new();
         let mut lost = Vec::new();
         let mut endless = Vec::new();
-        for (token, (run, results)) in by_token {
+        for (token, (run, clients)) in by_token {
             counted.push(run);
-            let has = |wanted: fn(&ClientResult) -> bool| results.iter().any(|result| wanted(result));
-            for result in &results {
-                if let ClientResult::GaveUp { last } = result {
+            for client in &clients {
+                // Whose time the machine stood still in had less of it.
+                if let ClientResult::GaveUp { last } = client.result
+                    && self.index.stood_still_between(client.came, client.t) == 0
+                {
                     endless.push((run, format!("a client of {token} came to no end: {last}")));
                 }
             }
-            let is_over = has(|result| matches!(result, ClientResult::Over { .. }));
-            let is_alive = has(|result| matches!(result, ClientResult::Success { .. }));
+            let over = clients.iter().filter(|client| matches!(client.result, ClientResult::Over { .. }));
+            let over = over.map(|client| client.t).min();
+            let is_alive = clients.iter().any(|client| matches!(client.result, ClientResult::Success { .. }));
             let works = self.index.verified.get(token).copied();
-            if works != Some(false) && (is_alive || !is_over) {
+            if works != Some(false) && (is_alive || over.is_none()) {
                 continue;
             }
-            lost.push((run, token, self.name_loss(token, not_allowed.contains(token))));
+            lost.push((run, token, self.name_loss(token, over, not_allowed.contains(token))));
         }
         for run in counted {
             if let Some(row) = self.row(run) {
@@ -135,8 +140,24 @@ impl Judge<'_> {
         verdicts.flatten().any(|one| one.verdict == Some(Verdict::Reused) && one.call != BY_DRIVER)
     }
 
-    fn name_loss(&self, token: &str, was_presented_against_the_policy: bool) -> Option<&'static str> {
+    /// Whether Redis may have given a lead of which the pod could not hear, nor give it back in time: the call was made
+    /// before its pod was cut off, for so long that a leader counts as lost.
+    fn may_lead_unheard(&self, call: &Call<'_>) -> bool {
+        let Some((t, Outcome::Later { why, .. })) = call.outcome else { return false };
+        let lost = 1000 * self.rules.retry_lost_after_ms.max(self.rules.lease_ms);
+        let cut_off = self.index.cut_off_after(call.pod, call.asked, t);
+        why == "store_outage" && cut_off.is_some_and(|end| call.asked + lost <= end)
+    }
+
+    /// `over`: when it was first told that it is.
+    fn name_loss(
+        &self,
+        token: &str,
+        over: Option<u64>,
+        was_presented_against_the_policy: bool,
+    ) -> Option<&'static str> {
         let index = &self.index;
+        let over = over.unwrap_or(index.end);
         let none = Vec::new();
         let presentations = index.presentations.get(token).unwrap_or(&none);
         let of_callers: Vec<_> = presentations.iter().filter(|one| one.call != BY_DRIVER).collect();
@@ -146,7 +167,7 @@ impl Judge<'_> {
         let Some(first) = of_callers.first() else {
             // Where no function was ever called, living pods know that nothing was sent, and say so in time.
             let mut calls = index.of_token(token).map(|(_, call)| call);
-            if calls.all(|call| call.led.is_none() && index.down_at(call.pod).is_none()) {
+            if calls.all(|call| call.led.is_none() && !index.is_down(call.pod, over) && !self.may_lead_unheard(call)) {
                 return None;
             }
             // Nobody sent it, but somebody was to: under never that is enough.
@@ -176,7 +197,7 @@ impl Judge<'_> {
         if matches!(leader.answered, Some((_, Answer::Unknown | Answer::GivenUp))) {
             return Some("its leader reported that nobody knows");
         }
-        if index.down_at(leader.pod).is_some() {
+        if index.is_down(leader.pod, over) {
             return Some("the answer went down with its leader");
         }
         (refused && !self.rules.presents_uncertain_tokens_again).then_some("never presents what is uncertain")

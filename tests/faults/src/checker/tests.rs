@@ -278,18 +278,26 @@ fn fleet_that_should_go_on_without_redis_and_does_not_is_seen() {
 
 #[test]
 fn second_presentation_of_what_was_in_flight_when_redis_forgot_is_seen() {
-    let mut story = Story::in_peace();
-    story.fault(10_100, 10_200, Harm::Store).add(10_150, What::RedisForgot { since: 0 });
-    story.asked(10_000, 1, 3, "t", Some(0)).led(10_005, 1).presented(10_010, 1, "t", Verdict::Rotated);
-    story.answered(15_000, 1, "t+").success(15_001, 1, "t+");
-    story.asked(14_000, 2, 2, "t", Some(0)).led(14_100, 2).presented(14_101, 2, "t", Verdict::Reused).over(14_200, 2);
-    assert_eq!(story.broken(), [Rule::OnePresentation]);
+    let story = |answered: u64, stood_still_until: u64| {
+        let mut story = Story::in_peace();
+        story.fault(10_100, 10_200, Harm::Store).add(10_150, What::RedisForgot { since: 0, from: 10_120 * MS });
+        story.asked(10_000, 1, 3, "t", Some(0)).led(10_005, 1).presented(10_010, 1, "t", Verdict::Rotated);
+        story.answered(answered, 1, "t+").success(answered + 1, 1, "t+");
+        story.asked(14_000, 2, 2, "t", Some(0)).led(14_100, 2);
+        story.presented(14_101, 2, "t", Verdict::Reused).over(14_200, 2);
+        story.add(stood_still_until, What::StoodStill { for_us: 2000 * MS });
+        story
+    };
+    assert_eq!(story(15_000, 9_000).broken(), [Rule::OnePresentation]);
+    // It landed before Redis forgot; or its leader could not put it back in time.
+    assert_eq!(story(10_130, 9_000).broken(), []);
+    assert_eq!(story(15_000, 12_300).broken(), []);
 }
 
 #[test]
 fn outcome_that_redis_forgot_may_be_asked_for_again() {
     let mut story = Story::in_peace();
-    story.leader_answers().add(10_500, What::RedisForgot { since: 0 });
+    story.leader_answers().add(10_500, What::RedisForgot { since: 0, from: 10_500 * MS });
     story.asked(11_000, 2, 2, "t", Some(0)).led(11_005, 2).presented(11_010, 2, "t", Verdict::Reused).over(11_050, 2);
     assert_eq!(story.broken(), []);
     assert_eq!(story.report().rows["planted"].allowed["redis forgot the outcome"], 1);
@@ -328,6 +336,23 @@ fn lead_counts_from_when_it_was_given_not_from_when_that_was_heard() {
     };
     assert_eq!(story(13_000).broken(), []);
     assert_eq!(story(12_600).broken(), [Rule::OnePresentation]);
+}
+
+#[test]
+fn leads_are_in_the_order_of_their_fences_not_of_when_a_stopped_pod_heard_of_them() {
+    let story = |first: u64, second: u64| {
+        let mut story = Story::in_peace();
+        story.rules.retry_lost_after_ms = 0;
+        story.fault(10_010, 12_210, Harm::Paused);
+        story.asked(10_020, second, 2, "t", Some(0)).led(11_100, second);
+        story.presented(11_101, second, "t", Verdict::Rotated).answered(11_150, second, "t+");
+        story.asked(10_000, first, 1, "t", Some(0)).led(12_215, first).presented(12_216, first, "t", Verdict::Reused);
+        story.success(11_151, second, "t+").success(12_250, first, "t+");
+        story
+    };
+    assert_eq!(story(1, 2).broken(), []);
+    // Given later, while the other lived and was well.
+    assert_eq!(story(2, 1).broken(), [Rule::OnePresentation]);
 }
 
 #[test]
@@ -406,6 +431,23 @@ fn success_that_a_living_process_held_and_others_missed_is_seen() {
 }
 
 #[test]
+fn success_that_went_down_before_anybody_was_told_is_nobodys() {
+    let story = |is_told: bool| {
+        let mut story = Story::in_peace();
+        story.fault(9_000, 9_100, Harm::Seen);
+        story.asked(10_000, 1, 1, "t", Some(0)).led(10_005, 1).presented(10_010, 1, "t", Verdict::Rotated);
+        story.answered(10_100, 1, "t+").add(10_700, What::PodDown { pod: 1 });
+        if is_told {
+            story.success(10_101, 1, "t+");
+        }
+        story.asked(12_000, 2, 2, "t", Some(0)).over(12_010, 2);
+        story
+    };
+    assert_eq!(story(false).broken(), []);
+    assert_eq!(story(true).broken(), [Rule::SuccessKept]);
+}
+
+#[test]
 fn session_that_is_lost_for_no_reason_is_seen() {
     let mut story = Story::in_peace();
     story.leader_answers().client(10_200, "t", lost()).verified(10_300, "t", false);
@@ -429,8 +471,26 @@ fn session_that_nobody_led_must_live_under_never() {
     let mut story = Story::under_never();
     story.fault(9_990, 12_000, Harm::CutOff);
     story.asked(10_000, 1, 1, "t", Some(0)).over(13_000, 1);
-    story.client(13_010, "t", lost()).verified(13_300, "t", true);
+    // That is not why.
+    story.client(13_010, "t", lost()).add(13_020, What::PodDown { pod: 1 }).verified(13_300, "t", true);
     assert_eq!(story.broken(), [Rule::SessionKept]);
+}
+
+/// A call that Redis heard and whose answer was lost in the cut: its pod can give the lead back when that is over.
+#[test]
+fn lead_that_could_not_be_given_back_in_time_is_uncertain_under_never() {
+    let story = |asked: u64, ended: u64| {
+        let mut story = Story::under_never();
+        let refused = Outcome::Later { why: "store_outage".into(), retry_after_ms: 1000 };
+        story.fault(10_100, ended, Harm::Store);
+        story.asked(asked, 1, 1, "t", Some(0)).add(asked + 500, What::Outcome { call: 1, outcome: refused });
+        story.asked(15_010, 2, 2, "t", Some(0)).over(15_011, 2);
+        story.client(15_012, "t", lost()).verified(15_300, "t", true);
+        story
+    };
+    assert_eq!(story(10_099, 15_000).broken(), []);
+    assert_eq!(story(10_101, 15_000).broken(), [Rule::SessionKept]);
+    assert_eq!(story(10_099, 13_000).broken(), [Rule::SessionKept]);
 }
 
 #[test]
@@ -477,18 +537,25 @@ fn client_that_comes_to_no_end_is_seen() {
     let mut story = Story::in_peace();
     story.leader_answers().client(24_000, "t", gives_up());
     assert_eq!(story.broken(), [Rule::Finality]);
+    story.add(15_000, What::StoodStill { for_us: 2000 * MS });
+    assert_eq!(story.broken(), []);
 }
 
 #[test]
 fn waiting_longer_than_a_lease_for_a_dead_leader_is_seen_where_nobody_has_to() {
-    let takes_over_at = |t: u64| {
+    let takes_over_at = |t: u64, told: &str| {
         let mut story = Story::in_peace();
         story.rules.retry_lost_after_ms = 0;
         story.leader_dies().led(t, 2).presented(t, 2, "t", Verdict::Rotated).answered(t + 20, 2, "t+");
         story.runs[0].leader_dies = true;
+        let later = Outcome::Later { why: told.to_owned(), retry_after_ms: 1000 };
+        story.asked(10_060, 3, 3, "t", Some(0)).add(11_000, What::Outcome { call: 3, outcome: later });
         story.success(t + 21, 2, "t+").client(t + 22, "t", has("t+"));
         story.broken()
     };
-    assert_eq!(takes_over_at(11_300), []);
-    assert_eq!(takes_over_at(12_800), [Rule::Takeover]);
+    assert_eq!(takes_over_at(11_300, "store_outage"), []);
+    assert_eq!(takes_over_at(12_000, "store_outage"), [Rule::Takeover]);
+    // Who was told so late waits a moment before it comes again.
+    assert_eq!(takes_over_at(12_000, "timed_out"), []);
+    assert_eq!(takes_over_at(12_800, "timed_out"), [Rule::Takeover]);
 }
