@@ -267,9 +267,9 @@ impl RefreshCoordinator {
     }
 
     /// Closes the coordinator: admits nothing new, refuses what queues, waits up to `deadline` for what is under way and
-    /// for outcomes that Redis was not told of yet, then gives up the rest. A call that was never polled is taken back;
-    /// one that was is completed as unknown, for which the store has up to three more `store_timeout`. Closing twice is
-    /// fine.
+    /// for outcomes, and attempts that were given up, of which Redis was not told yet, then gives up the rest. A call
+    /// that was never polled is taken back; one that was is completed as unknown, for which the store has up to three
+    /// more `store_timeout`. Closing twice is fine.
     ///
     /// # Cancellation
     ///
