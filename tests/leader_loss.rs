@@ -12,6 +12,7 @@ use refresh_coordinator::{
 };
 use support::fleet::{connect, quick};
 use support::isolated::Isolated;
+use support::mortal::MortalPod;
 use support::provider::{Provider, rotated};
 use support::redis::RedisServer;
 use support::stopwatch::Stopwatch;
@@ -275,6 +276,39 @@ async fn leads_that_their_pod_never_heard_of_are_given_back_also_after_a_long_ou
         let told = pod.refresh(Refresh::new(token.as_str()), provider.refresh(&token)).await;
         assert_eq!(told.expect("what was never sent is not uncertain").role(), Role::Led);
     }
+}
+
+/// It had joined, does not hear that it leads next, and what it tries after that is not even sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn takeover_that_its_pod_never_heard_of_is_given_back() {
+    let redis = RedisServer::start_own(&[]).await;
+    let span = Duration::from_secs(4);
+    let config = Config { refresh_timeout: span, wait_timeout: span, lease: Duration::from_secs(60), ..quick() };
+    let (way, flight) = (Way::to(redis.url()).await, flight_of(&config));
+    let leader = MortalPod::connect(redis.url(), &config).await;
+    let joiner = RefreshCoordinator::connect(&way.url(), config.clone()).await.expect("redis is there");
+    let provider = Provider::held();
+    let (leading, call) = (leader.pod.clone(), provider.refresh("t"));
+    leader.spawn(async move { drop(leading.refresh(Refresh::new("t"), call).await) });
+    provider.asked(1).await;
+    let call = provider.refresh("t");
+    let joining = tokio::spawn(async move { joiner.refresh(Refresh::new("t"), call).await });
+    until_waited_for(&redis, &config, 1).await;
+    leader.die();
+    redis.cli(&["DEL", &lock_of(&config, T)]).await;
+
+    // It asks again because its inbox was gone, and is answered when it does not hear any more.
+    redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await;
+    redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;
+    redis.until_so(&["INFO", "clients"], |clients| !clients.contains("blocked_clients:0")).await;
+    way.set_heard(false);
+    redis.cli(&["CLIENT", "UNPAUSE"]).await;
+
+    redis.until(&["HGET", &flight, "fence"], "2").await;
+    joining.await.expect("no panic").expect_err("it hears nothing");
+    way.set_heard(true);
+    redis.until(&["HGET", &flight, "state"], "lost").await;
+    assert_eq!(provider.total(), 1);
 }
 
 /// Its pod closes, and is in no hurry.
