@@ -14,7 +14,7 @@ use tracing::{debug, error, warn};
 
 use crate::admission::attempts;
 use crate::admission::reach::PodReach;
-use crate::config::Config;
+use crate::config::{Config, Uncertain};
 use crate::flight::{Ending, Flight, Role};
 use crate::metrics::Counters;
 use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse, TokenState, Verdict};
@@ -49,8 +49,8 @@ enum Called {
 /// How leading ends.
 pub(crate) enum Led {
     Ended(Ending),
-    /// The refresh function was not called: the lead is to be given back.
-    NeverPolled(Ending),
+    /// The token is as it was, and the store was not told: the lead is to be given back.
+    Untouched(Ending),
     /// Another leader has the flight, and this one's failure came too late to matter: its callers wait for the
     /// other, and get this only where there is none.
     Overtaken(Ending),
@@ -84,7 +84,7 @@ impl Leader<'_> {
             }
             Called::GivenUp { why, verdict } => (Arc::new(Outcome::Failure(ProviderFailure::unknown(why))), verdict),
             Called::NeverPolled(why) => {
-                return Led::NeverPolled(ended(lease, Arc::new(Outcome::Failure(ProviderFailure::not_sent(why)))));
+                return Led::Untouched(ended(lease, Arc::new(Outcome::Failure(ProviderFailure::not_sent(why)))));
             }
         };
 
@@ -193,6 +193,8 @@ impl Leader<'_> {
                 let fresh = outcome.fresh_for(self.config);
                 outcome.lives_for().map_or(fresh, |lives| lives.min(fresh))
             }
+            // Only this pod knows that it was presented, should the store come back empty.
+            Class::Unknown if self.config.uncertain == Uncertain::Never => self.config.uncertain_memory,
             // Once the lease is over, others have found out that this leader is lost.
             Class::Denied | Class::Busy | Class::NotSent | Class::Unknown | Class::Lost => self.config.lease,
         };
@@ -212,7 +214,10 @@ impl Leader<'_> {
             if answered.elapsed() >= hold || self.overdue.is_cancelled() {
                 error!(flight = %lease.flight, fence = lease.fence, class = outcome.class().word(), %error,
                     "the outcome could not be shared: other pods will find a lost leader");
-                return Led::Ended(ours);
+                return match outcome.token_state() {
+                    TokenState::Untouched | TokenState::Kept => Led::Untouched(ours),
+                    TokenState::Rotated | TokenState::Dead | TokenState::Unknown => Led::Ended(ours),
+                };
             }
             warn!(flight = %lease.flight, fence = lease.fence, %error, "the outcome could not be shared yet");
             if renewed.elapsed() >= self.config.lease / 3 {

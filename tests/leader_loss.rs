@@ -16,6 +16,7 @@ use support::mortal::MortalPod;
 use support::provider::{Provider, rotated};
 use support::redis::RedisServer;
 use support::stopwatch::Stopwatch;
+use support::wait::until;
 use support::way::Way;
 use tokio::task::JoinSet;
 
@@ -278,6 +279,33 @@ async fn leads_that_their_pod_never_heard_of_are_given_back_also_after_a_long_ou
     }
 }
 
+/// Its outcome says that nothing was sent, and cannot be told while Redis is away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn lead_that_sent_nothing_is_given_back_also_after_an_outage() {
+    let redis = RedisServer::start_own(&[]).await;
+    let config = Config { store_timeout: Duration::from_millis(500), uncertain: Uncertain::Never, ..quick() };
+    let (pod, other) = (connect(&redis, &config).await, connect(&redis, &config).await);
+    let provider = Provider::held();
+    let call = provider.answering("t", |_| Err(ProviderFailure::not_sent("dns")));
+    let leading = tokio::spawn({
+        let pod = pod.clone();
+        async move { pod.refresh(Refresh::new("t"), call).await }
+    });
+    provider.asked(1).await;
+    redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await;
+    provider.release(2);
+    let told = leading.await.expect("no panic");
+    assert!(matches!(told, Err(RefreshError::Provider { .. })), "{told:?}");
+    // Until it is not tried any more.
+    until("the flight is over", async || pod.in_flight() == 0).await;
+
+    redis.cli(&["CLIENT", "UNPAUSE"]).await;
+
+    redis.until(&["HEXISTS", &flight_of(&config), "state"], "0").await;
+    let told = other.refresh(Refresh::new("t"), provider.refresh("t")).await;
+    assert_eq!(told.expect("what was never sent is not uncertain").role(), Role::Led);
+}
+
 /// It had joined, does not hear that it leads next, and what it tries after that is not even sent.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn takeover_that_its_pod_never_heard_of_is_given_back() {
@@ -333,7 +361,7 @@ async fn lead_that_cannot_be_given_back_at_once_is_given_back_before_its_pod_is_
     let refused = asking.await.expect("no panic");
     assert!(matches!(refused, Err(RefreshError::Refused(Refusal::Closing { .. }))), "{refused:?}");
     // So that it has failed twice.
-    redis.wait(span + span / 2).await;
+    redis.wait(2 * span + span / 2).await;
     redis.cli(&["CLIENT", "UNPAUSE"]).await;
     closing.await;
     assert_eq!(redis.cli(&["HEXISTS", &flight_of(&config), "state"]).await, "0");

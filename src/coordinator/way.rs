@@ -178,10 +178,9 @@ impl Inner {
                 Ok(Begun::Landed(landed)) => break self.landed(landed, joined_before || queued_since.is_some()),
                 // Whoever leads what was joined puts it back at its next renewal, and who queued has waited already.
                 Ok(Begun::Rejected(Refusal::Recovering { retry_after }))
-                    if (joined_before || queued_since.is_some())
-                        && flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline) =>
+                    if (joined_before || queued_since.is_some()) && self.may_try_again(flight) =>
                 {
-                    tokio::time::sleep(retry_after.min(RETRY_AFTER)).await;
+                    self.pause(retry_after.min(RETRY_AFTER)).await;
                 }
                 Ok(Begun::Rejected(refusal)) => {
                     break overtaken.unwrap_or_else(|| Ending::failed(self.refused(refusal)));
@@ -200,7 +199,7 @@ impl Inner {
                     }
                     match leader.lead(&lease, ask, flight, call).await {
                         Led::Ended(ending) => break ending,
-                        Led::NeverPolled(ending) => {
+                        Led::Untouched(ending) => {
                             *left_behind = self.give_back(&lease, ask).await;
                             break ending;
                         }
@@ -245,12 +244,9 @@ impl Inner {
                     }
                 }
                 // Somebody else has the token in hand: waiting loses nothing.
-                Err(error)
-                    if joined_before
-                        && flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline) =>
-                {
+                Err(error) if joined_before && self.may_try_again(flight) => {
                     warn!(flight = %ask.identity.flight, %error, "waiting for a flight while the store is out of reach");
-                    tokio::time::sleep(RETRY_AFTER).await;
+                    self.pause(RETRY_AFTER).await;
                 }
                 Err(error) => {
                     if may_have_begun || queued_since.is_some() {
@@ -264,7 +260,17 @@ impl Inner {
 }
 
 impl Inner {
-    /// Gives back a lead whose refresh function was never polled. Answers what is to be disowned where it could not be.
+    /// Whether somebody waits for long enough still, and may.
+    fn may_try_again(&self, flight: &Flight) -> bool {
+        let has_time = flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline);
+        has_time && !self.overdue.is_cancelled()
+    }
+
+    async fn pause(&self, span: Duration) {
+        _ = self.overdue.run_until_cancelled(tokio::time::sleep(span)).await;
+    }
+
+    /// Gives back a lead that left the token as it was. Answers what is to be disowned where it could not be given back.
     async fn give_back(&self, lease: &Lease, ask: &Ask) -> Option<LeftBehind> {
         let error = self.store.abandon(lease, ask).await.err()?;
         warn!(flight = %lease.flight, fence = lease.fence, %error, "the lead could not be given back yet");
@@ -274,26 +280,20 @@ impl Inner {
     /// A `begin` that was given up may still arrive; the attempt is then to find itself abandoned. A place in the queue
     /// is given up with it.
     ///
-    /// For as long as a lost leader is remembered: a Redis that hangs runs what it was sent when it goes on, however
-    /// late that is, and what the attempt takes then counts as a lost leader until it is given back.
+    /// However long Redis is out of reach: one that hangs runs what it was sent when it goes on, and what the attempt
+    /// takes then counts as a lost leader until it is given back.
     async fn disown(&self, ask: &Ask, queued_since: Option<Instant>) {
         let mut gaps = self.store.gaps();
         let patience = self.config.lease.max(self.config.retry_lost_after());
-        let forgotten = Instant::now() + self.config.memory_of_lost();
         let mut until = Instant::now() + patience;
         while let Err(error) = self.store.disown(ask, queued_since).await {
-            let now = Instant::now();
-            let (next, end) = if self.store.is_out_of_reach() {
-                (forgotten, forgotten)
-            } else {
-                (now + RETRY_AFTER, until.min(forgotten))
-            };
-            if now >= end || self.overdue.is_cancelled() {
+            let is_away = self.store.is_out_of_reach();
+            if (!is_away && Instant::now() >= until) || self.overdue.is_cancelled() {
                 warn!(flight = %ask.identity.flight, %error, "an attempt could not be taken back; its lease will end");
                 return;
             }
             tokio::select! {
-                () = tokio::time::sleep_until(next) => {}
+                () = tokio::time::sleep(RETRY_AFTER), if !is_away => {}
                 // The store is back.
                 () = gaps.passed() => until = Instant::now() + patience,
                 () = self.overdue.cancelled() => {}
