@@ -56,7 +56,8 @@ pub struct Config {
     /// What to do with a token of which nobody knows whether the provider rotated it. Default: [`Uncertain::Retry`].
     pub uncertain: Uncertain,
     /// How long it is remembered that a token is uncertain, and for how long a pod tries to tell a Redis that is out
-    /// of reach that it has rotated one. Default: 1 h. 1 s to 24 h.
+    /// of reach that it has rotated one; what it obtained without Redis ([`OnStoreOutage::Local`]) for `keep_outcome`
+    /// and `wait_timeout` together. Default: 1 h. 1 s to 24 h.
     pub uncertain_memory: Duration,
     /// How long a call to Redis may take, retries included, before the store counts as out of reach. Default: 1 s.
     /// 10 ms to 1 min; at most `lease`.

@@ -281,7 +281,11 @@ impl RefreshCoordinator {
             inner.store.drained().await;
         };
         if tokio::time::timeout(deadline, under_way).await.is_err() {
-            warn!(flights = inner.flights.len(), "closing with refreshes under way");
+            let tasks = inner.tasks.len();
+            warn!(
+                flights = inner.flights.len(),
+                tasks, "closing with refreshes under way, or what redis is to be told"
+            );
             inner.overdue.cancel();
             // What is given up still has to be completed: one try at the store.
             _ = tokio::time::timeout(3 * inner.config.store_timeout, inner.tasks.wait()).await;

@@ -87,7 +87,9 @@ impl RedisStore {
         config: Arc<Config>,
         counters: Arc<Counters>,
     ) -> Result<Self, ConnectError> {
-        let info = client.get_connection_info().clone().set_tcp_settings(tcp_settings(&config));
+        let info = client.get_connection_info().clone();
+        let tcp = tcp_settings(info.tcp_settings().clone(), &config);
+        let info = info.set_tcp_settings(tcp);
         let keys = Arc::new(Keys::new(&config.namespace));
         let scripts = Arc::new(Scripts::default());
         let client_name = format!("refresh-coordinator:{}:{pod}", config.namespace);
@@ -354,6 +356,8 @@ impl RedisStore {
             // Redis has never heard of the flight, and keeps no failure of it; here it stands.
             Some(Standing::Stale) => here,
             Some(standing @ (Standing::Ours | Standing::Theirs(_))) => standing,
+            // Nothing that Redis would keep by then.
+            None if !landing.is_worth_waiting() => here,
             None => {
                 let later = Arc::clone(&self.completer).complete_later(landing, gaps, self.hold());
                 self.later.spawn(self.closed.clone().run_until_cancelled_owned(later));
@@ -472,9 +476,9 @@ impl std::fmt::Debug for RedisStore {
 
 /// What comes behind an unanswered call is sent at once, not after a round trip. What Redis' machine does not acknowledge
 /// within `store_timeout` the kernel gives up (RFC 5482), else a `begin` could arrive minutes after a network has healed,
-/// when the mark that its attempt was given up is no longer kept.
-fn tcp_settings(config: &Config) -> TcpSettings {
-    let settings = TcpSettings::default().set_nodelay(true);
+/// when the mark that its attempt was given up is no longer kept. The rest is as whoever made the client wants it.
+fn tcp_settings(theirs: TcpSettings, config: &Config) -> TcpSettings {
+    let settings = theirs.set_nodelay(true);
     #[cfg(target_os = "linux")]
     let settings = settings.set_user_timeout(config.store_timeout);
     settings
@@ -488,4 +492,21 @@ fn owner(pod: &str, fence: u64) -> String {
 /// Whole milliseconds, rounded up: a setting of less than one is not none.
 fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_wait_for_no_acknowledgement_and_keep_what_their_client_sets() {
+        let theirs = TcpSettings::default().set_linger_time(Duration::from_secs(7));
+
+        let settings = tcp_settings(theirs, &Config::default());
+
+        assert!(settings.nodelay());
+        #[cfg(target_os = "linux")]
+        assert_eq!(settings.user_timeout(), Some(Config::default().store_timeout));
+        assert!(format!("{settings:?}").contains("linger_time: Some(7s)"), "{settings:?}");
+    }
 }

@@ -284,7 +284,7 @@ async fn connection_that_fell_silent_is_not_asked_again() {
     })
     .await;
     let ca = ca.path().to_str().expect("UTF-8");
-    let limits = ["--upstream-timeout", "300ms", "--connect-timeout", "250ms"];
+    let limits = ["--upstream-timeout", "3s", "--connect-timeout", "2500ms"];
     let daemon = Daemon::start(&provider, &[&["--ca-file", ca][..], &limits].concat()).await;
 
     for (token, status) in [("r1", 200), ("r2", 503), ("r3", 200)] {

@@ -25,7 +25,7 @@ use crate::token::Hash;
 #[derive(Debug)]
 pub(super) struct Alone {
     memory: MemoryPod,
-    /// What this pod leads for the fleet, or knows an outcome of, and until when it is not to be presented here.
+    /// What this pod knows that the fleet has in hand, or an outcome of, and until when it is not to be presented here.
     of_fleet: DashMap<Hash, Instant>,
     config: Arc<Config>,
     counters: Arc<Counters>,

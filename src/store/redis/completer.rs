@@ -53,6 +53,13 @@ pub(super) struct Landing {
 /// A pause between two tries, should nobody say that Redis is back.
 const PAUSE: Duration = Duration::from_secs(1);
 
+impl Landing {
+    /// Whether Redis would still keep it after a pause.
+    pub(super) fn is_worth_waiting(&self) -> bool {
+        self.kept > PAUSE
+    }
+}
+
 impl Completer {
     pub(super) fn landing(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Landing {
         let Completion { outcome, verdict, held } = completion;

@@ -88,7 +88,10 @@ impl Outage {
     pub(super) fn begin(&self, reason: &str) {
         let mut state = self.state();
         match &mut *state {
-            State::Lost { is_ending, .. } => *is_ending = false,
+            State::Lost { is_ending, reason: last, .. } => {
+                *is_ending = false;
+                reason.clone_into(last);
+            }
             State::Reached | State::Settling { .. } => {
                 warn!(reason, "redis is out of reach: refusing at once until it answers");
                 *state = State::Lost { since: Instant::now(), reason: reason.to_owned(), is_ending: false };

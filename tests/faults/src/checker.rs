@@ -295,7 +295,8 @@ impl Judge<'_> {
         let mut found = Vec::new();
         for fault in self.index.faults.iter().filter(|fault| fault.harm == Harm::Store) {
             let mut led = self.index.calls.values().filter_map(|call| call.led);
-            let is_long = fault.began + patience + 2 * SLACK <= fault.ended;
+            let still = self.index.stood_still_between(fault.began, fault.ended);
+            let is_long = fault.began + patience + 2 * SLACK + still <= fault.ended;
             if is_long && !led.any(|(t, _)| fault.began + patience <= t && t <= fault.ended) {
                 found.push(fault.run);
             }

@@ -218,11 +218,7 @@ impl<'a> Index<'a> {
     /// out of reach for as much longer as the machine stands still.
     pub(super) fn alone_until(&self, pod: usize, t: u64, patience: u64) -> Option<u64> {
         let ends = self.faults.iter().filter_map(|fault| {
-            let hits = match fault.harm {
-                Harm::CutOff => fault.pods.contains(&pod),
-                Harm::Store => true,
-                Harm::Seen | Harm::Paused | Harm::ToProvider => false,
-            };
+            let hits = fault.harm != Harm::Paused && fault.hits(pod);
             let over = fault.ended.saturating_add(self.stood_still_between(fault.began, t));
             (hits && fault.began + patience <= t && t <= over.saturating_add(AFTERMATH)).then_some(over)
         });

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::tokens::Token;
 
 use super::index::{Call, Client};
-use super::{Answer, BY_DRIVER, ClientResult, Judge, Outcome, Reply, Rule, Verdict, Who};
+use super::{Answer, BY_DRIVER, ClientResult, Judge, Outcome, Reply, Rule, SLACK, Verdict, Who};
 
 /// How long a success may take from the call to everybody who asks, in us.
 const LANDING: u64 = 300_000;
@@ -24,8 +24,9 @@ impl Judge<'_> {
                 cut_off.map_or(answered + LANDING, |end| end.max(answered) + LANDING_AFTER)
             };
             // Whoever has died before it could share what it held was no living process. Its own caller is told when Redis
-            // was.
-            if index.down_at(leader.pod).is_some_and(|down| leader.outcome.is_none() || down <= lands_by(down)) {
+            // was: until then it may have been slow.
+            let slow = if leader.outcome.is_none() { SLACK } else { 0 };
+            if index.down_at(leader.pod).is_some_and(|down| down <= lands_by(down) + slow) {
                 continue;
             }
             for (other, call) in index.of_token(leader.token) {
