@@ -81,6 +81,7 @@ impl Lanes {
             .without_max_times()
             .with_jitter()
             .build();
+        let mut said = None;
         loop {
             let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
             let reason = match lane.run(call, &self.pool, deadline).await {
@@ -88,8 +89,11 @@ impl Lanes {
                 Err(Failed::Redis(error)) if !may_pass(&error) => {
                     return Err(StoreError::unanswered(error.to_string()));
                 }
-                Err(Failed::Redis(error)) => error.to_string(),
-                Err(Failed::Silent) => format!("redis did not answer within {:?}", self.timeout),
+                Err(Failed::Redis(error)) => said.insert(error.to_string()).clone(),
+                // What it said before tells more: the last try may have had no time left.
+                Err(Failed::Silent) => {
+                    said.clone().unwrap_or_else(|| format!("redis did not answer within {:?}", self.timeout))
+                }
             };
             let pause = pauses.next().unwrap_or(self.timeout);
             if Instant::now() + pause >= deadline {
