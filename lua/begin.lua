@@ -31,6 +31,7 @@
 -- SETTING[10] budget_wait_ms   how long a flight queues
 -- SETTING[11] half_open    how many probes may be out
 -- SETTING[12] quiet_ms     how long a circuit that does not move is remembered
+-- SETTING[13] grace_ms     how long a leader may still be heard of from when it is first missed on
 --
 -- Replies
 --   {'landed', fence, attempt, age_ms, sealed}    the outcome is there
@@ -50,7 +51,7 @@ local pod, attempt, claim, name, channels, joined, seen, uncertain, may_lead, qu
   unpack(ARGV)
 joined, seen, queued_us = tonumber(joined), tonumber(seen), tonumber(queued_us)
 local lease_ms, retry_ms, memory_ms, wait_ms, max_attempts, window_ms, cooldown_ms, limit, called_ms, budget_wait_ms,
-  half_open, quiet_ms = struct.unpack('>I8I8I8I8I8I8I8I8I8I8I8I8', settings)
+  half_open, quiet_ms, grace_ms = struct.unpack('>I8I8I8I8I8I8I8I8I8I8I8I8I8', settings)
 
 local now, time = read_clock()
 local session_rules = {max_attempts = max_attempts, window_ms = window_ms, cooldown_ms = cooldown_ms}
@@ -134,12 +135,15 @@ end
 if state == 'leading' then
   state = 'lost'
   record.lost = (record.lost or 0) + 1
-  redis.call('HSET', flight, 'state', state, 'lost', record.lost)
+  -- Where Redis was away for everybody the leader may be on its way here, with what it holds.
+  local left = math.max(retry_ms - passed_of(flight, record, 'started', now), grace_ms, 0)
+  record.again_at = whole(now + left)
+  redis.call('HSET', flight, 'state', state, 'lost', record.lost, 'again_at', record.again_at)
 end
 
 local before = 'nothing'
 if state == 'lost' then
-  local left = math.max(0, retry_ms - passed_of(flight, record, 'started', now))
+  local left = left_of(flight, record, 'again_at', now, math.max(retry_ms, grace_ms))
   if left > 0 then
     redis.call('HSET', flight, 'waits:' .. pod, attempt)
     keep_at_least(flight, wait_ms)

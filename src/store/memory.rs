@@ -126,17 +126,18 @@ impl MemoryPod {
         }
 
         if matches!(record.state, State::Leading) {
-            record.state = State::Lost;
+            let again_at = record.started + self.config.retry_lost_after();
+            record.state = State::Lost { again_at: again_at.max(now + self.config.grace_of_lost()) };
             record.lock = None;
             record.lost += 1;
         }
         let before = match &record.state {
             State::Leading => unreachable!("BUG: a leading flight without a lock was just marked lost"),
             State::GivenBack => Before::Nothing,
-            State::Lost => {
-                let retry_at = record.started + self.config.retry_lost_after();
-                if retry_at > now {
-                    return record.join(ask, record.fence, retry_at, LeaderSeen::Lost, now + self.config.wait_timeout);
+            State::Lost { again_at } => {
+                let again_at = *again_at;
+                if again_at > now {
+                    return record.join(ask, record.fence, again_at, LeaderSeen::Lost, now + self.config.wait_timeout);
                 }
                 if self.config.uncertain == Uncertain::Never {
                     return lost(record.fence);
@@ -238,7 +239,7 @@ impl MemoryPod {
         self.gates().renew(lease.fence, now, &self.config);
         record.lock = Some(Lock { fence: lease.fence, until });
         record.ends = record.ends.max(until + self.config.memory_of_lost());
-        if record.fence == lease.fence && matches!(record.state, State::Lost) {
+        if record.fence == lease.fence && matches!(record.state, State::Lost { .. }) {
             // It was only late.
             record.state = State::Leading;
             record.lost = record.lost.saturating_sub(1);
@@ -277,7 +278,7 @@ impl MemoryPod {
         let stands = match &record.state {
             // A success replaces a failure whatever the fences; the first success stays.
             State::Landed { outcome: landed, .. } => !is_success || landed.class() == Class::Success,
-            State::Leading | State::Lost => !is_success && record.attempt != lease.attempt,
+            State::Leading | State::Lost { .. } => !is_success && record.attempt != lease.attempt,
             State::GivenBack => !is_success && outcome.token_state() != TokenState::Unknown,
         };
         if stands {
@@ -367,7 +368,7 @@ impl MemoryPod {
     pub(crate) fn abandon(&self, lease: &Lease, ask: &Ask) {
         let now = Instant::now();
         let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) else { return };
-        let leads = matches!(record.state, State::Leading | State::Lost) && record.attempt == lease.attempt;
+        let leads = matches!(record.state, State::Leading | State::Lost { .. }) && record.attempt == lease.attempt;
         if !leads || record.is_over(now) {
             return;
         }
@@ -379,14 +380,14 @@ impl MemoryPod {
         }
         drop(gates);
         record.tell_waiting(now);
-        if matches!(record.state, State::Lost) {
+        if matches!(record.state, State::Lost { .. }) {
             // This leader was only late, and asked nobody.
             record.lost -= 1;
         }
         record.attempt = uuid::Uuid::nil();
         if record.lost > 0 {
-            // This leader never asked, but one before it may have.
-            record.state = State::Lost;
+            // This leader never asked, but one before it may have, and its time was over.
+            record.state = State::Lost { again_at: now };
         } else {
             record.state = State::GivenBack;
             // Somebody may still come for the success before, and it is not to land again.

@@ -2,6 +2,12 @@
 
 use super::stage::*;
 
+/// Joins a leader that was lost and may still be heard of.
+async fn is_lost(store: &Store, ask: &Ask) {
+    let begun = store.begin(ask, None, &Terms::at_once()).await.expect("an answer");
+    assert!(matches!(&begun, Begun::Join(joined) if joined.leader == LeaderSeen::Lost), "{begun:?}");
+}
+
 both! {
     async fn one_leads_and_the_other_is_handed_the_outcome(stage, config()) {
         let (first, second) = (ask("t"), ask("t"));
@@ -126,6 +132,43 @@ both! {
 
         stage.b.abandon(&taken, &shy).await.expect("an answer");
 
+        assert_eq!(lead(&stage.a, &ask("t")).await.before, Before::LostLeaders);
+    }
+
+    // Where the store was away for everybody, the leader is on its way there with what it holds.
+    async fn leader_that_is_missed_late_may_still_be_heard_of(
+        stage,
+        Config { retry_lost_after: Some(3 * S), ..config() }
+    ) {
+        let (away, newcomer) = (ask("t"), ask("t"));
+        let lease = lead(&stage.a, &away).await;
+        stage.pass(4 * S).await;
+        is_lost(&stage.b, &newcomer).await;
+
+        complete(&stage.a, &lease, &away, &success("late")).await;
+
+        assert_eq!(access_token(&landed(&stage.b, &newcomer, None).await), "late");
+        lead(&stage.a, &ask("u")).await;
+        stage.pass(4 * S).await;
+        is_lost(&stage.b, &ask("u")).await;
+        stage.pass(2 * S).await;
+        assert_eq!(lead(&stage.b, &ask("u")).await.before, Before::LostLeaders);
+    }
+
+    async fn leader_that_is_missed_in_time_is_waited_for_no_longer(
+        stage,
+        Config { retry_lost_after: Some(3 * S), ..config() }
+    ) {
+        lead(&stage.a, &ask("t")).await;
+        stage.pass(S).await;
+        is_lost(&stage.b, &ask("t")).await;
+        stage.pass(2 * S).await;
+
+        let taken = ask("t");
+        let lease = lead(&stage.b, &taken).await;
+
+        // Nor once more, when whoever took over asked nobody.
+        stage.b.abandon(&lease, &taken).await.expect("an answer");
         assert_eq!(lead(&stage.a, &ask("t")).await.before, Before::LostLeaders);
     }
 

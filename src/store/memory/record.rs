@@ -45,7 +45,10 @@ pub(super) struct Lock {
 #[derive(Debug)]
 pub(super) enum State {
     Leading,
-    Lost,
+    Lost {
+        /// When the token may be presented again.
+        again_at: Instant,
+    },
     /// Nobody leads, and whoever did asked nobody, or is forgotten.
     GivenBack,
     Landed {
@@ -116,7 +119,7 @@ impl Record {
             State::Landed { at, .. } if self.is_success() && *at + waits > now => {
                 self.landed(now).map(|landed| Box::new((self.claim, landed, *at)))
             }
-            State::Landed { .. } | State::Leading | State::Lost | State::GivenBack => self.last.clone(),
+            State::Landed { .. } | State::Leading | State::Lost { .. } | State::GivenBack => self.last.clone(),
         }
     }
 
@@ -160,7 +163,7 @@ impl Record {
                 fence: self.fence,
                 age: now.saturating_duration_since(*at),
             }),
-            State::Leading | State::Lost | State::GivenBack => None,
+            State::Leading | State::Lost { .. } | State::GivenBack => None,
         }
     }
 

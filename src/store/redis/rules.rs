@@ -40,6 +40,7 @@ pub(super) fn begin_settings(config: &Config) -> Vec<u8> {
         ms(config.budget_wait),
         config.breaker.half_open_requests.into(),
         ms(quiet(config)),
+        ms(config.grace_of_lost()),
     ])
 }
 

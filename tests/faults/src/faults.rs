@@ -567,8 +567,8 @@ fn clock_set(forward_ms: i64) -> String {
 
 const CLOCK_SET: &str = r"
 local step = STEP
-local stamps = {'started', 'landed_at', 'fresh_until', 'last_landed_at', 'window_start', 'last_attempt', 'held_until',
-  'cooldown_until', 'open_until'}
+local stamps = {'started', 'again_at', 'landed_at', 'fresh_until', 'last_landed_at', 'window_start', 'last_attempt',
+  'held_until', 'cooldown_until', 'open_until'}
 for _, key in ipairs(redis.call('KEYS', 'rc:{' .. ARGV[1] .. '}:*')) do
   local kind = redis.call('TYPE', key).ok
   if kind == 'hash' then

@@ -32,7 +32,7 @@ const ALL: &[Sabotage] = &[
     pods("logs-tokens", Makes::LogsTokens),
     pods("waits-for-redis", Makes::WaitsForRedis),
     scripts("never-is-forgotten", "if uncertain == 'never' then", "if uncertain == 'nevex' then"),
-    scripts("takes-over-early", "math.max(0, retry_ms - passed_of(flight", "math.max(0, 00000000 - passed_of(flight"),
+    scripts("takes-over-early", "record.again_at = whole(now + left)", "record.again_at = whole(now +    0)"),
     scripts(
         "success-does-not-land",
         "lands = not (state == 'landed' and record.class == 'success')",

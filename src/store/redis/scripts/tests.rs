@@ -58,6 +58,7 @@ fn told(name: &str, config: &Config) -> u64 {
         "budget_wait_ms" => config.budget_wait,
         "open_ms" => config.breaker.open_duration,
         "quiet_ms" => quiet(config),
+        "grace_ms" => config.grace_of_lost(),
         "max_attempts" => return config.max_refresh_attempts.into(),
         "limit" => return config.max_concurrent_refreshes.into(),
         "half_open" => return config.breaker.half_open_requests.into(),
@@ -294,17 +295,19 @@ async fn clock_that_was_set_back_makes_nothing_longer_than_its_setting() {
     lasting(&flight).await;
     refused(&short, "another_claim", 400).await;
 
-    for (field, value) in [("state", "lost"), ("fence", "1"), ("attempt", ONE), ("claim", "claim"), ("lost", "1")] {
-        alone.set(&flight, field, value).await;
+    for (state, stamp) in [("leading", "started"), ("lost", "again_at")] {
+        for (field, value) in [("state", state), ("fence", "1"), ("attempt", ONE), ("claim", "claim"), ("lost", "1")] {
+            alone.set(&flight, field, value).await;
+        }
+        alone.set(&flight, stamp, &far).await;
+        lasting(&flight).await;
+        let reply = alone.call("begin", &short).await;
+        assert_eq!([&reply[0], &reply[3]], ["join", "lost"]);
+        assert!(ms_in(&reply[4]) <= 400, "{reply:?}");
+        alone.redis.wait(Duration::from_millis(400)).await;
+        assert_eq!(alone.call("begin", &short).await[0], "lead");
+        alone.redis.cli(&["FLUSHALL"]).await;
     }
-    alone.set(&flight, "started", &far).await;
-    lasting(&flight).await;
-    let reply = alone.call("begin", &short).await;
-    assert_eq!([&reply[0], &reply[3]], ["join", "lost"]);
-    assert!(ms_in(&reply[4]) <= 400, "{reply:?}");
-    alone.redis.wait(Duration::from_millis(400)).await;
-    assert_eq!(alone.call("begin", &short).await[0], "lead");
-    alone.redis.cli(&["FLUSHALL"]).await;
 
     alone.set("attempts:session", "held_until", &far).await;
     lasting("attempts:session").await;

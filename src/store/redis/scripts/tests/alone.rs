@@ -87,7 +87,7 @@ pub(super) const THREE: &str = "00000000-0000-4000-8000-000000000003";
 pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// What the scripts are told where a test says nothing else, by the names in their heads.
-pub(super) const USUAL: [(&str, &str); 55] = [
+pub(super) const USUAL: [(&str, &str); 56] = [
     ("pod", "a"),
     ("attempt", ONE),
     ("claim", "claim"),
@@ -110,6 +110,7 @@ pub(super) const USUAL: [(&str, &str); 55] = [
     ("budget_wait_ms", "5000"),
     ("half_open", "1"),
     ("quiet_ms", "90000"),
+    ("grace_ms", "0"),
     ("owner", "a/1"),
     ("led", "1"),
     ("class", "success"),
