@@ -195,8 +195,10 @@ impl Leader<'_> {
             }
             // Only this pod knows that it was presented, should the store come back empty.
             Class::Unknown if self.config.uncertain == Uncertain::Never => self.config.uncertain_memory,
+            // Others are to stay away for as long as the provider asks.
+            Class::Busy => self.config.lease.max(outcome.fresh_for(self.config)),
             // Once the lease is over, others have found out that this leader is lost.
-            Class::Denied | Class::Busy | Class::NotSent | Class::Unknown | Class::Lost => self.config.lease,
+            Class::Denied | Class::NotSent | Class::Unknown | Class::Lost => self.config.lease,
         };
         let answered = ours.at;
         let mut renewed = answered;

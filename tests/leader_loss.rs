@@ -8,7 +8,7 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use refresh_coordinator::{
-    Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refusal, Role, Uncertain,
+    Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refusal, Role, TokenResponse, Uncertain,
 };
 use support::fleet::{connect, quick};
 use support::isolated::Isolated;
@@ -19,6 +19,8 @@ use support::stopwatch::Stopwatch;
 use support::wait::until;
 use support::way::Way;
 use tokio::task::JoinSet;
+
+type Answer = Result<TokenResponse, ProviderFailure>;
 
 fn lock_of(config: &Config, token_hash: &str) -> String {
     format!("rc:{{{}}}:lock:{token_hash}", config.namespace)
@@ -48,7 +50,7 @@ struct TakenOver {
 }
 
 impl TakenOver {
-    async fn new(slow_answer: fn(&str) -> Result<refresh_coordinator::TokenResponse, ProviderFailure>) -> Self {
+    async fn new(slow_answer: fn(&str) -> Answer) -> Self {
         let (redis, config) = (RedisServer::start().await, quick());
         let mut stopped = Isolated::connect(redis.url(), &config).await;
         let (slow, quick) = (Provider::held(), Provider::held());
@@ -279,31 +281,38 @@ async fn leads_that_their_pod_never_heard_of_are_given_back_also_after_a_long_ou
     }
 }
 
-/// Its outcome says that nothing was sent, and cannot be told while Redis is away.
+/// Its outcome says that the token is as it was, and cannot be told while Redis is away.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lead_that_sent_nothing_is_given_back_also_after_an_outage() {
+async fn lead_that_left_the_token_as_it_was_is_given_back_also_after_an_outage() {
     let redis = RedisServer::start_own(&[]).await;
     let config = Config { store_timeout: Duration::from_millis(500), uncertain: Uncertain::Never, ..quick() };
     let (pod, other) = (connect(&redis, &config).await, connect(&redis, &config).await);
-    let provider = Provider::held();
-    let call = provider.answering("t", |_| Err(ProviderFailure::not_sent("dns")));
-    let leading = tokio::spawn({
-        let pod = pod.clone();
-        async move { pod.refresh(Refresh::new("t"), call).await }
-    });
-    provider.asked(1).await;
-    redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await;
-    provider.release(2);
-    let told = leading.await.expect("no panic");
-    assert!(matches!(told, Err(RefreshError::Provider { .. })), "{told:?}");
-    // Until it is not tried any more.
-    until("the flight is over", async || pod.in_flight() == 0).await;
+    let not_sent = |_: &str| Err(ProviderFailure::not_sent("dns"));
+    let kept = |_: &str| Ok(TokenResponse::from_json(r#"{"access_token":"a","expires_in":1}"#).expect("tokens"));
+    for answer in [not_sent as fn(&str) -> Answer, kept] {
+        let provider = Provider::held();
+        let call = provider.answering("t", answer);
+        let leading = tokio::spawn({
+            let pod = pod.clone();
+            async move { pod.refresh(Refresh::new("t"), call).await }
+        });
+        provider.asked(1).await;
+        redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await;
+        provider.release(2);
+        let told = leading.await.expect("no panic");
+        assert_eq!(told.is_ok(), answer("t").is_ok(), "{told:?}");
+        // Until it is not tried any more.
+        until("the flight is over", async || pod.in_flight() == 0).await;
 
-    redis.cli(&["CLIENT", "UNPAUSE"]).await;
+        redis.cli(&["CLIENT", "UNPAUSE"]).await;
 
-    redis.until(&["HEXISTS", &flight_of(&config), "state"], "0").await;
-    let told = other.refresh(Refresh::new("t"), provider.refresh("t")).await;
-    assert_eq!(told.expect("what was never sent is not uncertain").role(), Role::Led);
+        redis.until(&["HEXISTS", &flight_of(&config), "state"], "0").await;
+        let call = provider.answering("t", |_| Err(ProviderFailure::not_sent("dns")));
+        let told = other.refresh(Refresh::new("t"), call).await;
+        assert!(matches!(told, Err(RefreshError::Provider { .. })), "it is led again: {told:?}");
+        // What that has left is over.
+        redis.until(&["EXISTS", &flight_of(&config)], "0").await;
+    }
 }
 
 /// It had joined, does not hear that it leads next, and what it tries after that is not even sent.

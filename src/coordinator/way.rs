@@ -27,6 +27,9 @@ use crate::token::Request;
 /// A pause that is short for a person and long for a store or a flight that is in trouble.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// Nobody waits for a Redis for longer, should the coordinator never be closed.
+const LONGEST_OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// A caller, from its question to its answer.
 ///
 /// Why not an async function: that holds its arguments to the end. Here what only the first caller needs is handed over
@@ -280,20 +283,20 @@ impl Inner {
     /// A `begin` that was given up may still arrive; the attempt is then to find itself abandoned. A place in the queue
     /// is given up with it.
     ///
-    /// However long Redis is out of reach: one that hangs runs what it was sent when it goes on, and what the attempt
-    /// takes then counts as a lost leader until it is given back.
+    /// However long Redis is out of reach, up to a day: one that hangs runs what it was sent when it goes on, and what
+    /// the attempt takes then counts as a lost leader until it is given back.
     async fn disown(&self, ask: &Ask, queued_since: Option<Instant>) {
         let mut gaps = self.store.gaps();
         let patience = self.config.lease.max(self.config.retry_lost_after());
-        let mut until = Instant::now() + patience;
+        let (mut until, last) = (Instant::now() + patience, Instant::now() + LONGEST_OUTAGE);
         while let Err(error) = self.store.disown(ask, queued_since).await {
             let is_away = self.store.is_out_of_reach();
-            if (!is_away && Instant::now() >= until) || self.overdue.is_cancelled() {
+            if Instant::now() >= if is_away { last } else { until } || self.overdue.is_cancelled() {
                 warn!(flight = %ask.identity.flight, %error, "an attempt could not be taken back; its lease will end");
                 return;
             }
             tokio::select! {
-                () = tokio::time::sleep(RETRY_AFTER), if !is_away => {}
+                () = tokio::time::sleep_until(if is_away { last } else { Instant::now() + RETRY_AFTER }) => {}
                 // The store is back.
                 () = gaps.passed() => until = Instant::now() + patience,
                 () = self.overdue.cancelled() => {}
