@@ -1,5 +1,5 @@
--- Gives back a lead whose refresh function was never polled, with its permit, its probe and its charge; or an attempt
--- that may still be on its way, with its place in the queue.
+-- Gives back a lead that left the token as it was, with its permit, its probe and its charge; or an attempt that may
+-- still be on its way, with its place in the queue.
 --
 -- KEYS[1] lock      string, the owner: who leads
 -- KEYS[2] flight    hash, the record

@@ -136,14 +136,17 @@ if state == 'leading' then
   state = 'lost'
   record.lost = (record.lost or 0) + 1
   -- Where Redis was away for everybody the leader may be on its way here, with what it holds.
-  local left = math.max(retry_ms - passed_of(flight, record, 'started', now), grace_ms, 0)
-  record.again_at = whole(now + left)
+  record.again_at = whole(now + grace_ms)
   redis.call('HSET', flight, 'state', state, 'lost', record.lost, 'again_at', record.again_at)
 end
 
 local before = 'nothing'
 if state == 'lost' then
-  local left = left_of(flight, record, 'again_at', now, math.max(retry_ms, grace_ms))
+  local left = 0
+  if record.again_at ~= '0' then
+    left = math.max(left_of(flight, record, 'again_at', now, grace_ms),
+      retry_ms - passed_of(flight, record, 'started', now))
+  end
   if left > 0 then
     redis.call('HSET', flight, 'waits:' .. pod, attempt)
     keep_at_least(flight, wait_ms)

@@ -43,8 +43,9 @@ pub struct Config {
     /// When a token whose leader was lost is presented again, counted from the start of the lost flight. Zero
     /// means as soon as the lease is over: right for providers with a grace window or without rotation, and for
     /// fleets that prefer speed; later gives a leader that is only cut off from Redis the time to come back with
-    /// its answer. Two `store_timeout` of that count from when somebody first asks for it after its lease: it may have
-    /// been Redis that was away. Default: none, which means `refresh_timeout`. At most 1 h.
+    /// its answer. Where it is longer than `lease`, and under `never`, nobody acts on a lost leader within two
+    /// `store_timeout` from when somebody first missed it, either: it may have been Redis that was away. Default: none,
+    /// which means `refresh_timeout`. At most 1 h.
     pub retry_lost_after: Option<Duration>,
     /// How long a success is handed to newcomers who still hold the old token: other pods, slow tabs. Where the
     /// provider gave no new refresh token, no longer than the access token lives. Zero is allowed. Default: 30 s. At
@@ -217,10 +218,14 @@ impl Config {
     }
 
     /// How long a leader may still be heard of from when it is first missed on: where the store was away for everybody,
-    /// it is on its way there with what it holds. Whoever waits misses it when its lease ends, and waits no longer for it
-    /// than `retry_lost_after`.
+    /// it is on its way there with what it holds. Whoever waits misses it when its lease ends, and is not to wait longer
+    /// for one that never renewed than `retry_lost_after`, but where a token that was never sent would be lost.
     pub(crate) fn grace_of_lost(&self) -> Duration {
-        self.retry_lost_after().saturating_sub(self.lease).min(2 * self.store_timeout)
+        let heard = 2 * self.store_timeout;
+        match self.uncertain {
+            Uncertain::Never => heard,
+            Uncertain::Retry => heard.min(self.retry_lost_after().saturating_sub(self.lease)),
+        }
     }
 
     /// How long a permit is kept for a flight that was called from the queue: as long as a call to the store may

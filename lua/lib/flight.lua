@@ -12,7 +12,7 @@ local function undo_lead(flight, record, lease_ms)
     -- The time of those was over when this one was given the lead.
     redis.call('HSET', flight, 'state', 'lost', 'lost', lost, 'again_at', 0)
     redis.call('HDEL', flight, 'owner', 'attempt', 'charged')
-    record.state, record.lost, record.again_at, record.owner, record.attempt = 'lost', lost, 0, nil, nil
+    record.state, record.lost, record.again_at, record.owner, record.attempt = 'lost', lost, '0', nil, nil
   else
     redis.call('HDEL', flight, 'state', 'owner', 'attempt', 'claim', 'fence', 'started', 'lease_ms', 'before', 'lost',
       'charged', 'again_at')

@@ -126,8 +126,7 @@ impl MemoryPod {
         }
 
         if matches!(record.state, State::Leading) {
-            let again_at = record.started + self.config.retry_lost_after();
-            record.state = State::Lost { again_at: again_at.max(now + self.config.grace_of_lost()) };
+            record.state = State::Lost { again_at: Some(now + self.config.grace_of_lost()) };
             record.lock = None;
             record.lost += 1;
         }
@@ -135,8 +134,10 @@ impl MemoryPod {
             State::Leading => unreachable!("BUG: a leading flight without a lock was just marked lost"),
             State::GivenBack => Before::Nothing,
             State::Lost { again_at } => {
-                let again_at = *again_at;
-                if again_at > now {
+                let again_at = again_at.map(|at| at.max(record.started + self.config.retry_lost_after()));
+                if let Some(again_at) = again_at
+                    && again_at > now
+                {
                     return record.join(ask, record.fence, again_at, LeaderSeen::Lost, now + self.config.wait_timeout);
                 }
                 if self.config.uncertain == Uncertain::Never {
@@ -387,7 +388,7 @@ impl MemoryPod {
         record.attempt = uuid::Uuid::nil();
         if record.lost > 0 {
             // This leader never asked, but one before it may have, and its time was over.
-            record.state = State::Lost { again_at: now };
+            record.state = State::Lost { again_at: None };
         } else {
             record.state = State::GivenBack;
             // Somebody may still come for the success before, and it is not to land again.

@@ -167,9 +167,25 @@ both! {
         let taken = ask("t");
         let lease = lead(&stage.b, &taken).await;
 
-        // Nor once more, when whoever took over asked nobody.
+        // Nor once more, when whoever took over asked nobody and was missed itself.
+        stage.pass(S).await;
+        is_lost(&stage.a, &ask("t")).await;
         stage.b.abandon(&lease, &taken).await.expect("an answer");
         assert_eq!(lead(&stage.a, &ask("t")).await.before, Before::LostLeaders);
+    }
+
+    async fn lead_that_was_never_heard_of_is_given_back_in_time_under_never(
+        stage,
+        Config { uncertain: Uncertain::Never, ..config() }
+    ) {
+        let unheard = ask("t");
+        let lease = lead(&stage.a, &unheard).await;
+        stage.pass(2 * S).await;
+        is_lost(&stage.b, &ask("t")).await;
+
+        stage.a.abandon(&lease, &unheard).await.expect("an answer");
+
+        assert_eq!(lead(&stage.b, &ask("t")).await.before, Before::Nothing);
     }
 
     async fn waiter_gets_what_it_joined_when_it_is_no_longer_fresh(stage, Config { keep_failure: Duration::ZERO, ..config() }) {
@@ -221,7 +237,7 @@ both! {
 
     async fn uncertain_token_is_not_presented_when_the_policy_says_never(
         stage,
-        Config { uncertain: Uncertain::Never, keep_failure: Duration::ZERO, ..config() }
+        Config { uncertain: Uncertain::Never, keep_failure: Duration::ZERO, store_timeout: S, ..config() }
     ) {
         let (reset, dead) = (ask("reset"), ask("dead"));
         let lease = lead(&stage.a, &reset).await;
@@ -230,6 +246,8 @@ both! {
         stage.lease_over(&dead).await;
 
         assert_eq!(landed(&stage.b, &ask("reset"), None).await.outcome.class(), Class::Lost);
+        is_lost(&stage.b, &ask("dead")).await;
+        stage.pass(2 * S).await;
         assert_eq!(landed(&stage.b, &ask("dead"), None).await.outcome.class(), Class::Lost);
     }
 

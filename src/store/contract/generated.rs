@@ -131,7 +131,9 @@ fn settings() -> impl Strategy<Value = Settings> {
     (spans, rules).prop_map(|(spans, rules)| {
         let (lease, called_for, retry_lost_after, keep_outcome, keep_failure, memory, never, wait) = spans;
         let (max_attempts, window, cooldown, permits, open, probes) = rules;
-        let called_for = called_for.min(lease);
+        // What a lost leader is waited for is a difference of settings, and would end near a step, or two of these.
+        let is_waited_for = retry_lost_after.is_some_and(|retry| retry > lease);
+        let called_for = if is_waited_for { 0 } else { called_for.min(lease) };
         Settings {
             lease,
             called_for,

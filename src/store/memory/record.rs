@@ -46,8 +46,9 @@ pub(super) struct Lock {
 pub(super) enum State {
     Leading,
     Lost {
-        /// When the token may be presented again.
-        again_at: Instant,
+        /// Before this nobody presents the token again, nor before `retry_lost_after`; none where the time was over
+        /// when whoever gave it back was given the lead.
+        again_at: Option<Instant>,
     },
     /// Nobody leads, and whoever did asked nobody, or is forgotten.
     GivenBack,

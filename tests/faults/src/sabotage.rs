@@ -32,7 +32,7 @@ const ALL: &[Sabotage] = &[
     pods("logs-tokens", Makes::LogsTokens),
     pods("waits-for-redis", Makes::WaitsForRedis),
     scripts("never-is-forgotten", "if uncertain == 'never' then", "if uncertain == 'nevex' then"),
-    scripts("takes-over-early", "record.again_at = whole(now + left)", "record.again_at = whole(now +    0)"),
+    scripts("takes-over-early", "if record.again_at ~= '0' then", "if record.again_at == '0' then"),
     scripts(
         "success-does-not-land",
         "lands = not (state == 'landed' and record.class == 'success')",

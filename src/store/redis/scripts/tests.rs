@@ -245,7 +245,8 @@ async fn above_maxmemory_nothing_is_begun_and_everything_is_ended() {
 /// span that was set for it, and not an hour later.
 #[tokio::test]
 async fn clock_that_was_set_back_makes_nothing_longer_than_its_setting() {
-    const SHORT: With<'_> = &[("lease_ms", "400"), ("cooldown_ms", "400"), ("retry_ms", "400"), ("limit", "1")];
+    const SHORT: With<'_> =
+        &[("lease_ms", "400"), ("cooldown_ms", "400"), ("retry_ms", "400"), ("grace_ms", "400"), ("limit", "1")];
     let short = of_other(SHORT);
     let alone = Alone::new().await;
     let far = alone.far().await;
@@ -295,7 +296,8 @@ async fn clock_that_was_set_back_makes_nothing_longer_than_its_setting() {
     lasting(&flight).await;
     refused(&short, "another_claim", 400).await;
 
-    for (state, stamp) in [("leading", "started"), ("lost", "again_at")] {
+    for (state, stamp, other) in [("leading", "started", "lost"), ("lost", "again_at", "started")] {
+        alone.set(&flight, other, "1").await;
         for (field, value) in [("state", state), ("fence", "1"), ("attempt", ONE), ("claim", "claim"), ("lost", "1")] {
             alone.set(&flight, field, value).await;
         }
