@@ -81,3 +81,28 @@ fn start(cli: Cli) -> Result<ExitCode, BadSetting> {
     runtime.shutdown_timeout(Duration::from_millis(100));
     ended
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_flag_of_serve_can_be_given_in_the_environment() {
+        let mut command = Cli::command();
+        command.build();
+        let serve = command.find_subcommand("serve").expect("it serves");
+        let flags: Vec<_> = serve.get_arguments().filter(|flag| flag.get_id() != "help").collect();
+        assert!(flags.len() > 40, "{}", flags.len());
+
+        for flag in flags {
+            let long = flag.get_long().expect("a flag");
+            let variable = match long {
+                "log" => "RUST_LOG".to_owned(),
+                _ => format!("REFRESHD_{}", long.replace('-', "_").to_uppercase()),
+            };
+            assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(&variable[..]), "--{long}");
+        }
+    }
+}
