@@ -93,7 +93,8 @@ end
 -- Begin clears the record. Of a flight that never passed there, because it was led without redis, what ended before it
 -- is no outcome; nor of one that redis has forgotten, and knows an older one again.
 if state == 'landed' then
-  local began = now - held_ms - took_ms
+  -- Both spans are rounded up.
+  local began = now - held_ms - took_ms + 2
   local over = tonumber(record.class == 'success' and record.fresh_until or record.landed_at)
   if over <= began then
     state = nil

@@ -144,6 +144,8 @@ async fn answer_is_taken_however_it_is_framed() {
 
         assert_eq!(answer.status(), 200, "{parts:?}");
         assert_eq!(within(answer.text()).await.expect("text"), "told", "{parts:?}");
+        // What the daemon answers now it answers having heard that this connection is closed.
+        daemon.get("/healthz").await;
     }
 }
 
