@@ -133,7 +133,9 @@ impl Alone {
                 outcome.lives_for().map_or(fresh, |lives| fresh.min(lives.saturating_sub(age)))
             }
         };
-        self.of_fleet.insert(flight, Instant::now() + fresh);
+        // By Redis' clock, which may run slower than this one: clocks are slewed by 500 ppm at most. Where that said that
+        // the outcome is fresh still, what is obtained here would not land beside it.
+        self.of_fleet.insert(flight, Instant::now() + fresh + fresh / 1000);
     }
 
     /// It was given back.
