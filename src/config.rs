@@ -218,8 +218,8 @@ impl Config {
     }
 
     /// How long a leader may still be heard of from when it is first missed on: where the store was away for everybody,
-    /// it is on its way there with what it holds. Whoever waits misses it when its lease ends, and is not to wait longer
-    /// for one that never renewed than `retry_lost_after`, but where a token that was never sent would be lost.
+    /// it is on its way there with what it holds. Under `retry` no longer than who misses it at its lease's end would wait
+    /// anyway; under `never` always, because to be told too early that a token is lost ends the session.
     pub(crate) fn grace_of_lost(&self) -> Duration {
         let heard = 2 * self.store_timeout;
         match self.uncertain {

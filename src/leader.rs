@@ -215,7 +215,7 @@ impl Leader<'_> {
             flight.tell(ours.clone());
             if answered.elapsed() >= hold || self.overdue.is_cancelled() {
                 error!(flight = %lease.flight, fence = lease.fence, class = outcome.class().word(), %error,
-                    "the outcome could not be shared: other pods will find a lost leader");
+                    "the outcome could not be shared: unless the lead is given back, other pods will find a lost leader");
                 return match outcome.token_state() {
                     TokenState::Untouched | TokenState::Kept => Led::Untouched(ours),
                     TokenState::Rotated | TokenState::Dead | TokenState::Unknown => Led::Ended(ours),

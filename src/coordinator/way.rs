@@ -291,7 +291,8 @@ impl Inner {
         let (mut until, last) = (Instant::now() + patience, Instant::now() + LONGEST_OUTAGE);
         while let Err(error) = self.store.disown(ask, queued_since).await {
             let is_away = self.store.is_out_of_reach();
-            if Instant::now() >= if is_away { last } else { until } || self.overdue.is_cancelled() {
+            let end = if is_away { last } else { until };
+            if Instant::now() >= end || self.overdue.is_cancelled() {
                 warn!(flight = %ask.identity.flight, %error, "an attempt could not be taken back; its lease will end");
                 return;
             }
