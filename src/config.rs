@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::token::Secret;
+use crate::secret::Secret;
 
 /// The settings of a coordinator. All pods of a namespace should have the same.
 ///

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::admission::circuit::CircuitState;
 use crate::admission::reach::PodReach;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, OnStoreOutage};
 use crate::error::{ConnectError, RefreshError};
 use crate::flight::pace::Pace;
 use crate::flight::{Flights, Role};
@@ -22,6 +22,7 @@ use crate::outcome::{ProviderFailure, TokenResponse};
 use crate::pressure::Pressure;
 use crate::request::Refresh;
 use crate::store::Store;
+use crate::store::local::LocalFallback;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 
@@ -166,7 +167,11 @@ impl RefreshCoordinator {
         let counters = Arc::<Counters>::default();
         let pod = new_pod();
         let store = RedisStore::connect(client, &pod, Arc::clone(&config), Arc::clone(&counters)).await?;
-        Ok(Self::with_store(config, pod, Store::Redis(store), counters))
+        let store = match config.on_store_outage {
+            OnStoreOutage::Reject => Store::Redis(store),
+            OnStoreOutage::Local => Store::Local(LocalFallback::new(store, &config, &counters)),
+        };
+        Ok(Self::with_store(config, pod, store, counters))
     }
 
     fn with_store(config: Arc<Config>, pod: String, store: Store, counters: Arc<Counters>) -> Self {

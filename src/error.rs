@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::config::ConfigError;
 use crate::outcome::{ProviderFailure, ProviderResponse};
+use crate::request::InvalidRefresh;
 
 /// Why a caller got no tokens. One failure goes to many waiters, hence `Clone`.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -80,27 +81,6 @@ impl RefreshError {
             Self::TimedOut { retry_after } | Self::StoreOutage { retry_after, .. } => Some(*retry_after),
         }
     }
-}
-
-/// A request that no provider could answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum InvalidRefresh {
-    /// The refresh token is empty.
-    #[error("the refresh token is empty")]
-    EmptyToken,
-    /// The refresh token is longer than 8 KiB.
-    #[error("the refresh token has {bytes} bytes, allowed are 8192")]
-    LongToken {
-        /// How long it is.
-        bytes: usize,
-    },
-    /// The refresh token has a character outside of VSCHAR (RFC 6749 appendix A.17).
-    #[error("the refresh token has a character that is not visible ASCII")]
-    UnprintableToken,
-    /// The session id is empty; leave it out instead.
-    #[error("the session id is empty")]
-    EmptySession,
 }
 
 /// Why a flight was not admitted, and when to come again.

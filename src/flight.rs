@@ -17,9 +17,9 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use self::callers::{Callers, Place};
 use crate::config::Config;
 use crate::error::RefreshError;
+use crate::identity::{Hash, Scatter};
 use crate::leader::Intent;
 use crate::outcome::{Outcome, ProviderFailure};
-use crate::token::{Hash, Scatter};
 
 mod callers;
 pub(crate) mod pace;

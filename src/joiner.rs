@@ -4,7 +4,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::flight::Flight;
-use crate::store::{Landed, News, Waiting};
+use crate::store::{Landed, News, NewsSource};
 
 /// How waiting ends.
 pub(crate) enum Waited {
@@ -18,7 +18,7 @@ pub(crate) enum Waited {
 /// Waits for news of a leader or for a call from the queue, for as long as a caller of this pod waits, and until
 /// `patience_until` where there is one.
 pub(crate) async fn wait(
-    waiting: &mut Waiting,
+    source: &mut NewsSource,
     patience_until: Option<Instant>,
     flight: &Flight,
     overdue: &CancellationToken,
@@ -26,7 +26,7 @@ pub(crate) async fn wait(
     loop {
         let Some(deadline) = flight.deadline() else { return Waited::Over };
         tokio::select! {
-            news = waiting.news() => {
+            news = source.news() => {
                 return match news {
                     News::Landed(landed) => Waited::Landed(landed),
                     News::Look => Waited::Look,

@@ -18,6 +18,7 @@ use crate::config::{Config, Uncertain};
 use crate::flight::{Ending, Flight, Role};
 use crate::metrics::Counters;
 use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse, TokenState, Verdict};
+use crate::retention::Retention;
 use crate::store::{Ask, Before, Completion, Gaps, Landed, Lease, Renewed, Standing, Store, StoreError};
 
 /// What the refresh function is told about the call it makes.
@@ -189,14 +190,11 @@ impl Leader<'_> {
         let hold = match outcome.class() {
             Class::Success if outcome.token_state() == TokenState::Rotated => self.config.uncertain_memory,
             // The old refresh token still works: nobody is to be given an access token that has expired.
-            Class::Success => {
-                let fresh = outcome.fresh_for(self.config);
-                outcome.lives_for().map_or(fresh, |lives| lives.min(fresh))
-            }
+            Class::Success => Retention::of(&outcome, self.config).fresh_at(Duration::ZERO),
             // Only this pod knows that it was presented, should the store come back empty.
             Class::Unknown if self.config.uncertain == Uncertain::Never => self.config.uncertain_memory,
             // Others are to stay away for as long as the provider asks.
-            Class::Busy => self.config.lease.max(outcome.fresh_for(self.config)),
+            Class::Busy => self.config.lease.max(Retention::of(&outcome, self.config).fresh),
             // Once the lease is over, others have found out that this leader is lost.
             Class::Denied | Class::NotSent | Class::Unknown | Class::Lost => self.config.lease,
         };

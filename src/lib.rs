@@ -20,12 +20,14 @@ pub mod exchange;
 
 pub mod guide;
 
-mod token;
+mod secret;
 mod request;
+mod identity;
 mod outcome;
+mod config;
+mod retention;
 mod seal;
 mod error;
-mod config;
 mod metrics;
 mod pressure;
 
@@ -37,11 +39,11 @@ mod test_redis;
 pub use admission::circuit::{CircuitState, Why};
 pub use config::{Breaker, Config, ConfigError, MemoryPressure, OnStoreOutage, Uncertain};
 pub use coordinator::{RefreshCoordinator, Refreshed};
-pub use error::{ConnectError, InvalidRefresh, RefreshError, Refusal};
+pub use error::{ConnectError, RefreshError, Refusal};
 pub use flight::Role;
 pub use leader::Attempt;
 pub use metrics::Metrics;
 pub use outcome::{InvalidTokenResponse, ProviderFailure, ProviderResponse, TokenResponse};
-pub use request::Refresh;
+pub use request::{InvalidRefresh, Refresh};
+pub use secret::Secret;
 pub use store::memory::MemoryStore;
-pub use token::Secret;

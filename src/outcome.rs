@@ -1,7 +1,7 @@
 //! Words: what a flight ends with, and what follows from it for the token.
 //!
 //! The refresh function answers with a [`TokenResponse`] or a [`ProviderFailure`]. [`Outcome`]'s methods tell which class
-//! that is, what became of the token, and for how long it is fresh.
+//! that is and what became of the token; for how long it is kept follows in [`retention`](crate::retention).
 
 use std::fmt;
 use std::sync::Arc;
@@ -11,8 +11,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
-use crate::config::{Config, Uncertain};
-use crate::token::Secret;
+use crate::secret::Secret;
 
 /// What the provider sent, as it sent it: status, the headers that mean something to a client, the body.
 #[derive(Clone)]
@@ -394,11 +393,6 @@ pub(crate) enum Verdict {
 
 /// A provider that asks to stay away for longer is asked again after this.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
-/// How long a dead token's refusal is handed on: it will not come back to life, and bots retry.
-const DEAD_TOKEN_FRESH: Duration = Duration::from_secs(60);
-/// How long a refused client's refusal is handed on: secrets are being rolled while this happens.
-const REFUSED_CLIENT_FRESH: Duration = Duration::from_secs(5);
-
 impl Outcome {
     pub(crate) fn class(&self) -> Class {
         match self {
@@ -450,47 +444,6 @@ impl Outcome {
             Self::Lost(_) => TokenState::Dead,
         }
     }
-
-    /// For how long callers who come after the end are given this outcome. See also [`lives_for`](Self::lives_for).
-    pub(crate) fn fresh_for(&self, config: &Config) -> Duration {
-        match self {
-            Self::Success(_) => config.keep_outcome,
-            Self::Failure(ProviderFailure::Denied { error, .. }) => match error.as_str() {
-                "invalid_grant" => DEAD_TOKEN_FRESH,
-                "invalid_client" | "unauthorized_client" | "unsupported_grant_type" => REFUSED_CLIENT_FRESH,
-                // The caller comes again at once, with the nonce it was told (RFC 9449 section 8).
-                "use_dpop_nonce" => Duration::ZERO,
-                _ => config.keep_failure,
-            },
-            Self::Failure(ProviderFailure::Busy { retry_after, .. }) => {
-                retry_after.unwrap_or_default().clamp(config.keep_failure, LONGEST_RETRY_AFTER)
-            }
-            Self::Failure(ProviderFailure::NotSent { .. } | ProviderFailure::Unknown { .. }) => config.keep_failure,
-            Self::Lost(_) => DEAD_TOKEN_FRESH,
-        }
-    }
-}
-
-impl Outcome {
-    /// How long after the provider's answer it is worth anything. Where the old refresh token still works, an access
-    /// token that has expired must not be handed out instead of it.
-    pub(crate) fn lives_for(&self) -> Option<Duration> {
-        match self {
-            Self::Success(tokens) if tokens.refresh_token().is_none() => tokens.expires_in(),
-            Self::Success(_) | Self::Failure(_) | Self::Lost(_) => None,
-        }
-    }
-
-    /// For how long the store remembers it: a rotated token for `wait_timeout` longer than its outcome is fresh, so
-    /// that a reuse is noticed; an uncertain one for as long as the policy wants.
-    pub(crate) fn kept_for(&self, config: &Config) -> Duration {
-        let fresh = self.fresh_for(config);
-        match self.token_state() {
-            TokenState::Rotated | TokenState::Kept => fresh + config.wait_timeout,
-            TokenState::Unknown if config.uncertain == Uncertain::Never => fresh.max(config.uncertain_memory),
-            TokenState::Unknown | TokenState::Dead | TokenState::Untouched => fresh,
-        }
-    }
 }
 
 #[cfg(test)]
@@ -529,14 +482,6 @@ mod tests {
         for body in ["", "[]", "{}", r#"{"access_token":""}"#, r#"{"access_token":1}"#, "null"] {
             assert!(TokenResponse::from_json(body).is_err(), "{body}");
         }
-    }
-
-    #[test]
-    fn only_an_access_token_whose_refresh_token_is_kept_bounds_what_is_fresh() {
-        let of = |json| Outcome::Success(tokens(json));
-
-        assert_eq!(of(r#"{"access_token":"a","expires_in":3}"#).lives_for(), Some(Duration::from_secs(3)));
-        assert_eq!(of(r#"{"access_token":"a","expires_in":3,"refresh_token":"r"}"#).lives_for(), None);
     }
 
     #[test]

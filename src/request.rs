@@ -1,6 +1,6 @@
-//! Words: what a caller asks for.
+//! Words: what a caller asks for, and what it cannot ask for.
 
-use crate::token::Secret;
+use crate::secret::Secret;
 
 /// One request to refresh: the token, and everything its answer depends on.
 ///
@@ -98,4 +98,25 @@ impl Refresh {
         self.sharing = Sharing::Alone;
         self
     }
+}
+
+/// A request that no provider could answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum InvalidRefresh {
+    /// The refresh token is empty.
+    #[error("the refresh token is empty")]
+    EmptyToken,
+    /// The refresh token is longer than 8 KiB.
+    #[error("the refresh token has {bytes} bytes, allowed are 8192")]
+    LongToken {
+        /// How long it is.
+        bytes: usize,
+    },
+    /// The refresh token has a character outside of VSCHAR (RFC 6749 appendix A.17).
+    #[error("the refresh token has a character that is not visible ASCII")]
+    UnprintableToken,
+    /// The session id is empty; leave it out instead.
+    #[error("the session id is empty")]
+    EmptySession,
 }

@@ -14,8 +14,9 @@ use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::identity::{Entitlement, Hash};
 use crate::outcome::{Outcome, ProviderFailure, ProviderResponse, TokenResponse};
-use crate::token::{Entitlement, Hash, Secret};
+use crate::secret::Secret;
 
 /// Part of every key: outcomes of another protocol do not open.
 pub(crate) const PROTOCOL: u32 = 1;
@@ -187,8 +188,8 @@ fn read(text: &[u8]) -> Option<Outcome> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::identity::Identity;
     use crate::request::Refresh;
-    use crate::token::Identity;
 
     fn of(refresh: Refresh) -> (Seal, Label) {
         let identity = Identity::of(refresh, None).expect("valid");

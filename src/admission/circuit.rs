@@ -14,8 +14,8 @@ use tokio::time::Instant;
 use super::FAIR_PAUSE;
 use crate::config::Config;
 use crate::error::Refusal;
+use crate::identity::Hash;
 use crate::outcome::{LONGEST_RETRY_AFTER, Verdict};
-use crate::token::Hash;
 
 /// So many different sessions that are limited within [`LIMITED_WITHIN`] are a limit of everybody.
 const LIMITED_SESSIONS: usize = 3;

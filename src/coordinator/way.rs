@@ -16,13 +16,13 @@ use crate::admission::Terms;
 use crate::config::Config;
 use crate::error::{RefreshError, Refusal};
 use crate::flight::{Ending, Entered, Flight, Landing, Role, Waiting};
+use crate::identity::Request;
 use crate::joiner::{self, Waited};
 use crate::leader::{Attempt, Leader, Led};
 use crate::metrics::Counters;
 use crate::outcome::{Outcome, ProviderFailure, TokenResponse};
 use crate::request::Refresh;
 use crate::store::{Ask, Begun, Joined, Landed, LeaderSeen, Lease, Queued, StoreError};
-use crate::token::Request;
 
 /// A pause that is short for a person and long for a store or a flight that is in trouble.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -212,7 +212,7 @@ impl Inner {
                         }
                     }
                 }
-                Ok(Begun::Queued(Queued { since, mut waiting })) => {
+                Ok(Begun::Queued(Queued { since, mut news })) => {
                     flight.hold_up();
                     if queued_since.is_none() {
                         counters.queued.add_one();
@@ -220,7 +220,7 @@ impl Inner {
                     }
                     queued_since = Some(since);
                     let patience_until = Some(since + config.budget_wait);
-                    match Box::pin(joiner::wait(&mut waiting, patience_until, flight, &self.closing)).await {
+                    match Box::pin(joiner::wait(&mut news, patience_until, flight, &self.closing)).await {
                         // Also when nobody called and the patience is over: it may have landed meanwhile.
                         Waited::Landed(_) | Waited::Look => {}
                         Waited::Over => {
@@ -229,7 +229,7 @@ impl Inner {
                         }
                     }
                 }
-                Ok(Begun::Join(Joined { fence: led, leader, mut waiting })) => {
+                Ok(Begun::Join(Joined { fence: led, leader, mut news })) => {
                     queued_since = None;
                     if leader == LeaderSeen::Lost || led.is_none() {
                         flight.hold_up();
@@ -240,7 +240,7 @@ impl Inner {
                     }
                     joined_before = true;
                     fence = led.or(fence);
-                    match Box::pin(joiner::wait(&mut waiting, None, flight, overdue)).await {
+                    match Box::pin(joiner::wait(&mut news, None, flight, overdue)).await {
                         Waited::Landed(landed) => break self.landed(landed, joined_before),
                         Waited::Look => {}
                         Waited::Over => break overtaken.unwrap_or_else(|| Ending::failed(self.over())),

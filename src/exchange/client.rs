@@ -8,7 +8,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 use super::ExchangeOptions;
 use super::request::{Form, Unreadable};
 use crate::request::Refresh;
-use crate::token::Secret;
+use crate::secret::Secret;
 
 /// Adds the client and its credential to the refresh, so that it is the same client by Basic as in the body.
 ///

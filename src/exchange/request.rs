@@ -4,7 +4,7 @@ use http::{Request, header};
 
 use super::{ExchangeOptions, client, dpop};
 use crate::request::Refresh;
-use crate::token::Secret;
+use crate::secret::Secret;
 
 pub(super) enum Asked {
     Refresh(Refresh),
@@ -133,7 +133,7 @@ impl Form {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::token::{Hash, Identity};
+    use crate::identity::{Hash, Identity};
 
     const FORM: &str = "application/x-www-form-urlencoded";
 

@@ -12,19 +12,23 @@ use dashmap::mapref::entry::Entry;
 use tokio::time::Instant;
 
 mod gates;
+mod news;
 mod record;
 
 use self::gates::{Admission, Gates};
-pub(crate) use self::record::{Called, Notice};
+pub(crate) use self::news::NewsSource;
 use self::record::{Lock, Record, State};
-use super::{Ask, Before, Begun, Completion, Landed, LeaderSeen, Lease, Renewed, Standing};
+use super::contract::{self, Ask, Before, Completion, Landed, LeaderSeen, Lease, Renewed, Standing};
 use crate::admission::Terms;
 use crate::admission::budget::PodNumber;
 use crate::admission::circuit::CircuitState;
 use crate::config::{Config, Uncertain};
 use crate::error::Refusal;
+use crate::identity::{Hash, Scatter};
 use crate::outcome::{Class, Outcome, TokenState};
-use crate::token::{Hash, Scatter};
+use crate::retention::Retention;
+
+type Begun = contract::Begun<NewsSource>;
 
 /// A store in memory, for coordinators of one process that are to share flights as pods do.
 ///
@@ -198,7 +202,7 @@ impl MemoryPod {
             started: now,
             granted: now,
             before,
-            is_alone: false,
+            is_local: false,
         };
         let record = Record {
             lock: Some(Lock { fence, until }),
@@ -293,10 +297,10 @@ impl MemoryPod {
         }
 
         let at = now - *held;
-        let fresh_until = now + outcome.fresh_for(&self.config);
+        let Retention { fresh, lives, kept } = Retention::of(outcome, &self.config);
         // Some providers say "for ever" by the largest number there is: that is no bound.
-        let dies_at = outcome.lives_for().and_then(|lives| at.checked_add(lives));
-        let fresh_until = dies_at.map_or(fresh_until, |dies_at| fresh_until.min(dies_at));
+        let dies_at = lives.and_then(|lives| at.checked_add(lives));
+        let fresh_until = dies_at.map_or(now + fresh, |dies_at| dies_at.min(now + fresh));
         record.state = State::Landed { outcome: Arc::clone(outcome), at, fresh_until };
         record.claim = lease.claim;
         record.attempt = lease.attempt;
@@ -304,7 +308,7 @@ impl MemoryPod {
         if is_success {
             record.success_of = Some(lease.attempt);
         }
-        record.ends = now + outcome.kept_for(&self.config);
+        record.ends = now + kept;
         if record.waiting.is_some() {
             record.ends = record.ends.max(now + self.config.wait_timeout);
         }
@@ -345,11 +349,6 @@ impl MemoryPod {
     /// Fences given from now on are higher.
     pub(crate) fn raise_fence(&self, fence: u64) {
         self.namespace.last_fence.fetch_max(fence, Ordering::Relaxed);
-    }
-
-    /// The last fence given.
-    pub(crate) fn last_fence(&self) -> u64 {
-        self.namespace.last_fence.load(Ordering::Relaxed)
     }
 
     pub(crate) fn circuit_state(&self) -> CircuitState {

@@ -1,7 +1,6 @@
 //! The store in Redis: one script per verb, a few lanes to send it over, one subscription for what others land.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use redis::Client;
@@ -14,9 +13,9 @@ use tracing::warn;
 use uuid::Uuid;
 
 mod agreement;
-mod alone;
 mod call;
 mod completer;
+mod fences;
 mod inbox;
 mod keys;
 mod lanes;
@@ -30,9 +29,9 @@ mod scripts;
 mod waiters;
 
 use self::agreement::Agreement;
-use self::alone::Alone;
 use self::call::Call;
 use self::completer::{Completer, Landing};
+use self::fences::Fences;
 use self::inbox::Inbox;
 use self::keys::Keys;
 use self::lanes::Lanes;
@@ -45,14 +44,15 @@ use self::records::Opener;
 use self::scripts::{BeginReply, CompleteReply, Rejected, Reply, Scripts, before_word, read_begin, read_circuit};
 pub(crate) use self::waiters::Ticket;
 use self::waiters::{Awaited, Waiters};
-use super::{Ask, Begun, Completion, Joined, Landed, Lease, Queued, Renewed, Standing, StoreError, Waiting};
+use super::contract::{self, Ask, Completion, Gaps, Joined, Landed, Lease, Queued, Renewed, Standing, StoreError};
 use crate::admission::circuit::{CircuitState, quiet};
 use crate::admission::{FAIR_PAUSE, Terms};
-use crate::config::{Config, OnStoreOutage, Uncertain};
+use crate::config::{Config, Uncertain};
 use crate::error::{ConnectError, Refusal};
 use crate::metrics::Counters;
-use crate::outcome::{Outcome, TokenState};
-use crate::token::Hash;
+use crate::outcome::Outcome;
+
+type Begun = contract::Begun<Ticket>;
 
 /// One pod's view of the store.
 pub(crate) struct RedisStore {
@@ -64,15 +64,12 @@ pub(crate) struct RedisStore {
     lanes: Arc<Lanes>,
     inbox: Arc<Inbox>,
     waiters: Arc<Waiters>,
-    /// The highest fence this pod has seen: how it notices that Redis has forgotten.
-    highest_fence: Arc<AtomicU64>,
+    fences: Arc<Fences>,
     agreement: Arc<Agreement>,
     outage: Arc<Outage>,
     prober: Arc<Prober>,
-    /// Where the policy is to go on alone.
-    alone: Option<Arc<Alone>>,
     completer: Arc<Completer>,
-    /// What was obtained alone and has not landed in Redis yet.
+    /// What was obtained without Redis and has not landed there yet.
     later: TaskTracker,
     /// What begin is told of the configuration.
     settings: Vec<u8>,
@@ -101,7 +98,7 @@ impl RedisStore {
             .await
             .map_err(|error| entrance.refused(&error))?;
         let lanes = Arc::new(lanes);
-        let highest_fence = Arc::new(AtomicU64::new(entrance.check(&lanes, &scripts, pod).await?));
+        let fences = Arc::new(Fences::new(entrance.check(&lanes, &scripts, pod).await?));
 
         let waiters = Arc::new(Waiters::default());
         let inbox = Arc::new(Inbox {
@@ -113,7 +110,7 @@ impl RedisStore {
             counters: Arc::clone(&counters),
             subscribed: false.into(),
             gaps,
-            highest_fence: Arc::clone(&highest_fence),
+            fences: Arc::clone(&fences),
         });
         let subscription = inbox.subscribe().await.map_err(|error| entrance.refused(&error))?;
         // Last, so that a pod which cannot take part leaves no trace of its settings.
@@ -137,17 +134,12 @@ impl RedisStore {
         let agreement =
             Arc::new(Agreement::new(entrance, Arc::clone(&lanes), Arc::clone(&scripts), Arc::clone(&config)));
         tokio::spawn(Arc::clone(&agreement).keep(inbox.gaps.subscribe(), closed.clone()));
-        let alone = match config.on_store_outage {
-            OnStoreOutage::Reject => None,
-            OnStoreOutage::Local => Some(Arc::new(Alone::new(&config, &counters))),
-        };
         let prober = Arc::new(Prober {
             outage: Arc::clone(&outage),
             lanes: Arc::clone(&lanes),
             scripts: Arc::clone(&scripts),
             keys: Arc::clone(&keys),
-            highest_fence: Arc::clone(&highest_fence),
-            alone: alone.clone(),
+            fences: Arc::clone(&fences),
             config: Arc::clone(&config),
         });
         let completer = Arc::new(Completer {
@@ -169,11 +161,10 @@ impl RedisStore {
             lanes,
             inbox,
             waiters,
-            highest_fence,
+            fences,
             agreement,
             outage,
             prober,
-            alone,
             completer,
             later: TaskTracker::new(),
             jitter,
@@ -182,10 +173,7 @@ impl RedisStore {
     }
 
     pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
-        self.agreement.holds()?;
-        if let Some(begun) = self.begin_alone(ask, joined, terms) {
-            return Ok(begun);
-        }
+        self.agrees()?;
         self.outage.admits()?;
         let flight = ask.identity.flight;
         let claim = ask.identity.claim.to_string();
@@ -199,7 +187,7 @@ impl RedisStore {
         rules::all_keys(&mut call, &self.keys, &ask.identity.session);
         call.arg(&self.pod).arg(ask.attempt.to_string()).arg(&claim);
         call.arg(flight.to_string()).arg(self.keys.channels());
-        call.arg(joined.unwrap_or(0)).arg(self.highest_fence.load(Ordering::Relaxed));
+        call.arg(joined.unwrap_or(0)).arg(self.fences.seen());
         call.arg(match self.config.uncertain {
             Uncertain::Retry => "retry",
             Uncertain::Never => "never",
@@ -212,28 +200,22 @@ impl RedisStore {
 
         Ok(match reply {
             BeginReply::Landed(record) => {
-                self.see(record.fence);
+                self.fences.see(record.fence);
                 match self.opener(ask).open(&record) {
                     Some(landed) => Begun::Landed(landed),
                     // It has our claim, so it should open: somebody wrote into Redis. Nobody is handed it, and the
                     // token is not presented while the record says that it was rotated.
-                    None => Begun::Rejected(self.another_claim(flight, self.config.keep_outcome)),
+                    None => Begun::Rejected(Refusal::AnotherClaim { retry_after: self.config.keep_outcome }),
                 }
             }
             BeginReply::Lost { fence } => {
                 let outcome = Arc::new(Outcome::Lost(None));
-                if let Some(alone) = &self.alone {
-                    alone.landed_in_fleet(flight, &outcome, Duration::ZERO);
-                }
                 Begun::Landed(Landed { outcome, fence, age: Duration::ZERO })
             }
             BeginReply::Lead { fence, before } => {
-                self.see(fence);
+                self.fences.see(fence);
                 let Ask { identity, attempt } = ask;
                 let claim = identity.claim;
-                if let Some(alone) = &self.alone {
-                    alone.leads_for_fleet(flight);
-                }
                 Begun::Lead(Lease {
                     flight,
                     claim,
@@ -242,26 +224,20 @@ impl RedisStore {
                     started: asked,
                     granted: Instant::now(),
                     before,
-                    is_alone: false,
+                    is_local: false,
                 })
             }
             BeginReply::Join { fence, claim: theirs, leader, look } => {
-                self.see(fence);
-                if let Some(alone) = &self.alone {
-                    alone.led_in_fleet(flight);
-                }
+                self.fences.see(fence);
                 let due = Instant::now() + look + self.jitter;
                 let ours = theirs == claim;
                 ticket.join(fence, leader, due, ours.then(|| Awaited { fence, claim, opener: self.opener(ask) }));
-                Begun::Join(Joined { fence: ours.then_some(fence), leader, waiting: Waiting::Redis(ticket) })
+                Begun::Join(Joined { fence: ours.then_some(fence), leader, news: ticket })
             }
             BeginReply::Queued { look } => {
                 ticket.queue(Instant::now() + look + self.jitter);
                 let since = terms.queued_since.unwrap_or(asked);
-                Begun::Queued(Queued { since, waiting: Waiting::Redis(ticket) })
-            }
-            BeginReply::Rejected(Rejected::Because(Refusal::AnotherClaim { retry_after })) => {
-                Begun::Rejected(self.another_claim(flight, retry_after))
+                Begun::Queued(Queued { since, news: ticket })
             }
             BeginReply::Rejected(Rejected::Because(refusal)) => {
                 if matches!(refusal, Refusal::Recovering { .. }) {
@@ -280,32 +256,14 @@ impl RedisStore {
         })
     }
 
-    /// Where the policy is to go on alone: without Redis for a whole lease, or where the flight was begun so.
-    fn begin_alone(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Option<Begun> {
-        let alone = self.alone.as_ref()?;
-        let begin = || alone.begin(ask, joined, terms, self.highest_fence.load(Ordering::Relaxed));
-        alone.join(ask, joined, terms).or_else(|| self.outage.after(self.config.lease, begin)?)
-    }
-
-    /// The token was rotated, or may have been, for somebody whose answer is not to be shared.
-    fn another_claim(&self, flight: Hash, retry_after: Duration) -> Refusal {
-        if let Some(alone) = &self.alone {
-            alone.taken_in_fleet(flight, retry_after);
-        }
-        Refusal::AnotherClaim { retry_after }
-    }
-
     pub(crate) async fn renew(&self, lease: &Lease) -> Result<Renewed, StoreError> {
-        if let Some(alone) = self.alone.as_ref().filter(|_| lease.is_alone) {
-            return Ok(alone.renew(lease));
-        }
         let mut call = Call::new(&self.scripts.renew, 8);
         call.key(self.keys.lock(&lease.flight)).key(self.keys.flight(&lease.flight));
         call.key(self.keys.fence()).key(self.keys.recovering());
         rules::budget_keys(&mut call, &self.keys);
         call.key(self.keys.circuit());
         call.arg(owner(&self.pod, lease.fence)).arg(lease.attempt.to_string()).arg(lease.claim.to_string());
-        call.arg(lease.fence).arg(self.highest_fence.load(Ordering::Relaxed));
+        call.arg(lease.fence).arg(self.fences.seen());
         call.arg(ms(self.config.lease)).arg(ms(lease.started.elapsed())).arg(before_word(lease.before));
         call.arg(ms(self.config.memory_of_lost()));
         rules::budget(&mut call, &self.config);
@@ -325,45 +283,14 @@ impl RedisStore {
         completion: &Completion,
     ) -> Result<Standing, StoreError> {
         let landing = self.completer.landing(lease, ask, completion);
-        if let Some(alone) = self.alone.as_ref().filter(|_| lease.is_alone) {
-            return Ok(self.complete_alone(alone, lease, ask, completion, landing).await);
-        }
-        let reply = self.completer.complete(&landing).await;
-        if let Some(alone) = &self.alone {
-            match completion.outcome.token_state() {
-                // Redis does not know it yet: nobody is to present it for as long as it is tried.
-                TokenState::Rotated | TokenState::Unknown if reply.is_err() => {}
-                _ => alone.landed_in_fleet(lease.flight, &completion.outcome, completion.held),
-            }
-        }
-        Ok(self.standing(ask, reply?))
+        Ok(self.standing(ask, self.completer.complete(&landing).await?))
     }
 
-    /// First in Redis where that is back, so that whoever waits here finds it there; else when it is.
-    async fn complete_alone(
-        &self,
-        alone: &Alone,
-        lease: &Lease,
-        ask: &Ask,
-        completion: &Completion,
-        landing: Landing,
-    ) -> Standing {
-        // Before it is asked: whoever subscribes later misses that Redis is back.
-        let gaps = self.gaps();
-        let shared = if self.outage.is_lost() { None } else { self.completer.complete(&landing).await.ok() };
-        let here = alone.complete(lease, ask, completion);
-        match shared.map(|reply| self.standing(ask, reply)) {
-            // Redis has never heard of the flight, and keeps no failure of it; here it stands.
-            Some(Standing::Stale) => here,
-            Some(standing @ (Standing::Ours | Standing::Theirs(_))) => standing,
-            // Nothing that Redis would keep by then.
-            None if !landing.is_worth_waiting() => here,
-            None => {
-                let later = Arc::clone(&self.completer).complete_later(landing, gaps, self.hold());
-                self.later.spawn(self.closed.clone().run_until_cancelled_owned(later));
-                here
-            }
-        }
+    /// What was obtained without Redis, sealed, until Redis has it.
+    pub(crate) fn landing(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> UnsharedLanding<'_> {
+        // Before Redis is asked: who subscribes later misses that it is back.
+        let gaps = self.inbox.gaps.subscribe();
+        UnsharedLanding { store: self, landing: self.completer.landing(lease, ask, completion), gaps }
     }
 
     /// Waits until what was obtained without Redis has landed there, or is not worth it any more. For who closes:
@@ -382,21 +309,11 @@ impl RedisStore {
     }
 
     pub(crate) async fn abandon(&self, lease: &Lease, ask: &Ask) -> Result<(), StoreError> {
-        if let Some(alone) = &self.alone {
-            if lease.is_alone {
-                alone.abandon(lease, ask);
-                return Ok(());
-            }
-            alone.gave_back_to_fleet(&lease.flight);
-        }
         self.give_back(ask, lease.fence).await
     }
 
     /// Makes an attempt arrive as abandoned whose `begin` may still be on its way, or gives its lead back.
-    pub(crate) async fn disown(&self, ask: &Ask, queued_since: Option<Instant>) -> Result<(), StoreError> {
-        if let Some(alone) = &self.alone {
-            alone.leave_queue(ask, queued_since);
-        }
+    pub(crate) async fn disown(&self, ask: &Ask) -> Result<(), StoreError> {
         self.give_back(ask, 0).await
     }
 
@@ -421,12 +338,19 @@ impl RedisStore {
         read_circuit(Reply::new("circuit", self.lanes.run(&call).await?))
     }
 
-    /// Whether a flight could be begun now, alone at least where the policy is to go on.
+    /// Whether all pods still agree on what they agreed on at start.
+    pub(crate) fn agrees(&self) -> Result<(), StoreError> {
+        self.agreement.holds()
+    }
+
+    /// Does this where Redis has been out of reach for so long. The outage does not end meanwhile.
+    pub(crate) fn without_redis<T>(&self, span: Duration, act: impl FnOnce(&Fences) -> T) -> Option<T> {
+        self.outage.after(span, || act(&self.fences))
+    }
+
+    /// Whether a flight could be begun now.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
-        self.agreement.holds()?;
-        if self.alone.is_some() && self.outage.after(self.config.lease, || ()).is_some() {
-            return Ok(());
-        }
+        self.agrees()?;
         self.outage.admits()?;
         self.prober.probe().await?;
         Ok(())
@@ -441,8 +365,8 @@ impl RedisStore {
     }
 
     /// Counts the times the subscription was made again, and the outages: Redis may have forgotten what it held.
-    pub(crate) fn gaps(&self) -> watch::Receiver<u64> {
-        self.inbox.gaps.subscribe()
+    pub(crate) fn gaps(&self) -> Gaps {
+        Gaps::counted(self.inbox.gaps.subscribe())
     }
 
     pub(crate) fn close(&self) {
@@ -454,11 +378,34 @@ impl RedisStore {
     }
 
     fn opener(&self, ask: &Ask) -> Opener {
-        Opener::new(&ask.identity, &self.config, &self.counters, &self.alone)
+        Opener::new(&ask.identity, &self.config, &self.counters)
+    }
+}
+
+/// What was obtained without Redis, until Redis has it.
+pub(crate) struct UnsharedLanding<'a> {
+    store: &'a RedisStore,
+    landing: Landing,
+    gaps: watch::Receiver<u64>,
+}
+
+impl UnsharedLanding<'_> {
+    /// Lands it, if Redis is back. None: it is not.
+    pub(crate) async fn try_now(&self, ask: &Ask) -> Option<Standing> {
+        if self.store.is_out_of_reach() {
+            return None;
+        }
+        let reply = self.store.completer.complete(&self.landing).await.ok()?;
+        Some(self.store.standing(ask, reply))
     }
 
-    fn see(&self, fence: u64) {
-        self.highest_fence.fetch_max(fence, Ordering::Relaxed);
+    /// Lands it when Redis is back, unless Redis would not keep it by then.
+    pub(crate) fn when_redis_is_back(self) {
+        let Self { store, landing, gaps } = self;
+        if landing.is_worth_waiting() {
+            let later = Arc::clone(&store.completer).complete_later(landing, gaps, store.hold());
+            store.later.spawn(store.closed.clone().run_until_cancelled_owned(later));
+        }
     }
 }
 

@@ -14,12 +14,12 @@ use crate::admission::circuit::CircuitState;
 use crate::config::{Config, ConfigError};
 use crate::coordinator::{RefreshCoordinator, Refreshed};
 use crate::error::{ConnectError, RefreshError, Refusal};
+use crate::identity::Identity;
 use crate::outcome::{ProviderFailure, ProviderResponse, TokenResponse};
 use crate::pressure::Pressure;
 use crate::request::Refresh;
 use crate::store::Store;
 use crate::test_redis::RedisServer;
-use crate::token::Identity;
 
 /// A coordinator, and what the script moves beside it.
 pub(super) struct Stage {
@@ -164,11 +164,11 @@ impl Stage {
         let session = Identity::of(Refresh::new("any").session(session), None).expect("valid").session;
         match (&self.coordinator.inner.store, redis) {
             (Store::Memory(memory), _) => memory.holds(session),
-            (Store::Redis(_), Some(redis)) => {
+            (Store::Redis(_) | Store::Local(_), Some(redis)) => {
                 let namespace = &self.coordinator.config().namespace;
                 redis.cli(&["EXISTS", &format!("rc:{{{namespace}}}:attempts:{session}")]).await == "1"
             }
-            (Store::Redis(_), None) => unreachable!("BUG: a stage on redis is played with it"),
+            (Store::Redis(_) | Store::Local(_), None) => unreachable!("BUG: a stage on redis is played with it"),
         }
     }
 }

@@ -12,11 +12,13 @@ use crate::admission::circuit::{Circuit, CircuitState, Passage};
 use crate::admission::{FAIR_PAUSE, Terms};
 use crate::config::Config;
 use crate::error::Refusal;
+use crate::identity::{Hash, Scatter};
 use crate::outcome::Verdict;
-use crate::store::{Ask, Queued, Waiting};
-use crate::token::{Hash, Scatter};
+use crate::store::contract::{self, Ask};
 
-use super::record::Called;
+use super::news::{Called, NewsSource};
+
+type Queued = contract::Queued<NewsSource>;
 
 /// Locked after a flight's record, never before it.
 #[derive(Debug, Default)]
@@ -96,8 +98,8 @@ impl Gates {
         }
         let (ring, called) = oneshot::channel();
         let look_at = self.budget.queue(applicant, Bell { ring, pod }, now, size(config));
-        let waiting = Waiting::Called(Called::new(called, look_at));
-        Some(Admission::Queued(Queued { since: applicant.since, waiting }))
+        let news = NewsSource::Queue(Called::new(called, look_at));
+        Some(Admission::Queued(Queued { since: applicant.since, news }))
     }
 
     /// The admitted flight leads: permit, probe and charge are its own. Answers what it is charged to.

@@ -1,14 +1,15 @@
-//! A flight as the store in memory knows it, and what tells those who wait for it.
+//! A flight as the store in memory knows it.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
+use super::news::{NewsSource, Notice, Told};
+use crate::identity::Hash;
 use crate::outcome::{Class, Outcome};
-use crate::store::{Ask, Begun, Joined, Landed, LeaderSeen, Lease, News, Waiting};
-use crate::token::Hash;
+use crate::store::contract::{Ask, Begun, Joined, Landed, LeaderSeen, Lease};
 
 /// What `lock:<flight>` and `flight:<flight>` are in Redis.
 #[derive(Debug)]
@@ -33,9 +34,6 @@ pub(super) struct Record {
     pub(super) charged: Option<Instant>,
 }
 
-/// What waiting pods are told: whose claim landed, and with what.
-pub(super) type Told = (Hash, Landed);
-
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lock {
     pub(super) fence: u64,
@@ -57,49 +55,6 @@ pub(super) enum State {
         at: Instant,
         fresh_until: Instant,
     },
-}
-
-/// Told when a joined flight ends, or when it is time to see whether its leader still lives.
-#[derive(Debug)]
-pub(crate) struct Notice {
-    claim: Hash,
-    told: watch::Receiver<Option<Told>>,
-    look_at: Instant,
-}
-
-impl Notice {
-    pub(crate) async fn news(&mut self) -> News {
-        tokio::select! {
-            changed = self.told.changed() => match (changed, &*self.told.borrow_and_update()) {
-                // Handed over, not looked up: a newcomer may have led the next flight already.
-                (Ok(()), Some((claim, landed))) if *claim == self.claim => News::Landed(landed.clone()),
-                _ => News::Look,
-            },
-            () = tokio::time::sleep_until(self.look_at) => News::Look,
-        }
-    }
-}
-
-/// Told when a queued flight has a permit, or when it is time to see whether one has come back by itself.
-#[derive(Debug)]
-pub(crate) struct Called {
-    called: oneshot::Receiver<()>,
-    look_at: Instant,
-}
-
-impl Called {
-    pub(super) fn new(called: oneshot::Receiver<()>, look_at: Instant) -> Self {
-        Self { called, look_at }
-    }
-
-    pub(crate) async fn news(&mut self) -> News {
-        tokio::select! {
-            // Called, or whoever calls is gone: to look is right in both.
-            _ = &mut self.called => {}
-            () = tokio::time::sleep_until(self.look_at) => {}
-        }
-        News::Look
-    }
 }
 
 impl Record {
@@ -131,13 +86,13 @@ impl Record {
         look_at: Instant,
         leader: LeaderSeen,
         waits_until: Instant,
-    ) -> Begun {
+    ) -> Begun<NewsSource> {
         self.ends = self.ends.max(waits_until);
         // Under the record's guard: whoever completes needs the guard too, so nothing is missed between.
         let told = self.waiting.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
         let claim = ask.identity.claim;
         let fence = (self.claim == claim).then_some(fence);
-        Begun::Join(Joined { fence, leader, waiting: Waiting::Memory(Notice { claim, told, look_at }) })
+        Begun::Join(Joined { fence, leader, news: NewsSource::Leader(Notice::new(claim, told, look_at)) })
     }
 
     pub(super) fn forgotten(lease: &Lease, now: Instant) -> Self {

@@ -13,7 +13,7 @@ use super::meta::Entrance;
 use super::scripts::Scripts;
 use crate::config::Config;
 use crate::error::ConnectError;
-use crate::store::StoreError;
+use crate::store::contract::StoreError;
 
 /// A pause between two tries while Redis is out of reach.
 const PAUSE: Duration = Duration::from_secs(1);

@@ -16,9 +16,10 @@ use super::records::seal;
 use super::scripts::{CompleteReply, Reply, Scripts, read_complete, verdict_words};
 use super::{ms, owner, rules};
 use crate::config::Config;
+use crate::identity::Hash;
 use crate::outcome::{Outcome, Verdict};
-use crate::store::{Ask, Completion, Lease, StoreError};
-use crate::token::Hash;
+use crate::retention::Retention;
+use crate::store::contract::{Ask, Completion, Lease, StoreError};
 
 pub(super) struct Completer {
     pub(super) pod: String,
@@ -42,9 +43,7 @@ pub(super) struct Landing {
     /// Of the outcome itself, also where it is too large to be shared: what became of the token stays true.
     class: &'static str,
     token: &'static str,
-    fresh: Duration,
-    lives: Option<Duration>,
-    kept: Duration,
+    retention: Retention,
     is_charged: bool,
     verdict: Verdict,
     sealed: Vec<u8>,
@@ -56,7 +55,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 impl Landing {
     /// Whether Redis would still keep it after a pause.
     pub(super) fn is_worth_waiting(&self) -> bool {
-        self.kept > PAUSE
+        self.retention.kept > PAUSE
     }
 }
 
@@ -74,9 +73,7 @@ impl Completer {
             answered: Instant::now() - *held,
             class: outcome.class().word(),
             token: outcome.token_state().word(),
-            fresh: outcome.fresh_for(&self.config),
-            lives: outcome.lives_for(),
-            kept: outcome.kept_for(&self.config),
+            retention: Retention::of(outcome, &self.config),
             is_charged: outcome.is_charged(),
             verdict: *verdict,
             sealed: seal(&ask.identity, &self.config, lease, outcome),
@@ -92,17 +89,22 @@ impl Completer {
         call.arg(landing.flight.to_string()).arg(self.keys.channels()).arg(&landing.sealed);
         call.arg(landing.session.to_string()).arg(if landing.is_charged { "charged" } else { "free" });
         let (verdict, stay_away) = verdict_words(landing.verdict);
-        call.arg(verdict).arg(landing.lives.map_or(String::new(), |lives| ms(lives).to_string()));
+        call.arg(verdict).arg(landing.retention.lives.map_or(String::new(), |lives| ms(lives).to_string()));
         call.arg(stay_away.map_or(String::new(), |pause| ms(pause).to_string()));
         let took = landing.answered.saturating_duration_since(landing.granted);
-        call.arg(rules::packed([ms(landing.answered.elapsed()), ms(took), ms(landing.fresh), ms(landing.kept)]));
+        call.arg(rules::packed([
+            ms(landing.answered.elapsed()),
+            ms(took),
+            ms(landing.retention.fresh),
+            ms(landing.retention.kept),
+        ]));
         call.arg(&self.settings[..]);
         read_complete(Reply::new("complete", self.lanes.run(&call).await?))
     }
 
     /// Tries when Redis is back, for as long as the outcome would have been kept there.
     pub(super) async fn complete_later(self: Arc<Self>, landing: Landing, mut gaps: watch::Receiver<u64>, held: Held) {
-        while landing.answered.elapsed() < landing.kept {
+        while landing.answered.elapsed() < landing.retention.kept {
             tokio::select! {
                 gap = gaps.changed() => if gap.is_err() { return },
                 () = tokio::time::sleep(PAUSE) => {}

@@ -6,7 +6,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
@@ -17,11 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
+use super::fences::Fences;
 use super::lanes::name_connection;
 use super::records::Record;
 use super::waiters::Waiters;
+use crate::identity::Hash;
 use crate::metrics::Counters;
-use crate::token::Hash;
 
 pub(super) struct Inbox {
     pub(super) client: Client,
@@ -34,7 +35,7 @@ pub(super) struct Inbox {
     pub(super) subscribed: AtomicBool,
     /// Counts the times it was made again, and the outages: Redis may have forgotten what it held.
     pub(super) gaps: Arc<watch::Sender<u64>>,
-    pub(super) highest_fence: Arc<AtomicU64>,
+    pub(super) fences: Arc<Fences>,
 }
 
 /// A connection that a NAT or a load balancer has forgotten says nothing for ever: it is asked now and then.
@@ -146,7 +147,7 @@ impl Inbox {
         self.counters.pushes.add_one();
         match read_message(message) {
             Some(Message::Landed { flight, claim, record }) => {
-                self.highest_fence.fetch_max(record.fence, Ordering::Relaxed);
+                self.fences.see(record.fence);
                 self.waiters.tell_landed(&flight, &claim, record);
             }
             Some(Message::Look { flight }) => self.waiters.tell_look(&flight),

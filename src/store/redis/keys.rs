@@ -3,7 +3,7 @@
 //! All keys of a namespace carry one hash tag, so that a script may touch flight, session and fleet keys in one
 //! atomic step on every topology. The price is one slot per namespace: a shard of a cluster carries it alone.
 
-use crate::token::Hash;
+use crate::identity::Hash;
 
 #[derive(Debug)]
 pub(super) struct Keys {

@@ -17,7 +17,7 @@ use tracing::debug;
 
 use super::call::Call;
 use super::outage::Outage;
-use crate::store::StoreError;
+use crate::store::contract::StoreError;
 
 /// Enough that one slow reply does not stop the rest; more would only cost sockets.
 const LANES: usize = 4;

@@ -16,9 +16,9 @@ use super::lanes::Lanes;
 use super::scripts::{Reply, Scripts, read_reap};
 use super::{ms, rules};
 use crate::config::Config;
+use crate::identity::Hash;
 use crate::metrics::Counters;
-use crate::store::StoreError;
-use crate::token::Hash;
+use crate::store::contract::StoreError;
 
 /// How often a pod looks that has no subscription.
 const WITHOUT_SUBSCRIPTION: Duration = Duration::from_secs(1);

@@ -14,9 +14,10 @@ use super::rules;
 use super::scripts::{CheckReply, Reply, Scripts, read_check};
 use crate::config::Config;
 use crate::error::ConnectError;
+use crate::identity::Hash;
 use crate::seal::PROTOCOL;
-use crate::store::StoreError;
-use crate::token::{Hash, Secret};
+use crate::secret::Secret;
+use crate::store::contract::StoreError;
 
 /// Where Redis is, and what to say when it refuses.
 #[derive(Debug)]

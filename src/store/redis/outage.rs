@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-use crate::store::StoreError;
+use crate::store::contract::StoreError;
 
 #[derive(Debug)]
 pub(super) struct Outage {

@@ -1,21 +1,20 @@
 //! Asks a Redis that is out of reach until it answers, so that an outage ends without a caller who waits for it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::alone::Alone;
 use super::call::Call;
+use super::fences::Fences;
 use super::keys::Keys;
 use super::lanes::Lanes;
 use super::ms;
 use super::outage::Outage;
 use super::scripts::{Reply, Scripts};
 use crate::config::Config;
-use crate::store::StoreError;
+use crate::store::contract::StoreError;
 
 /// Between two probes, each of which asks again and again for `store_timeout`.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -25,8 +24,7 @@ pub(super) struct Prober {
     pub(super) lanes: Arc<Lanes>,
     pub(super) scripts: Arc<Scripts>,
     pub(super) keys: Arc<Keys>,
-    pub(super) highest_fence: Arc<AtomicU64>,
-    pub(super) alone: Option<Arc<Alone>>,
+    pub(super) fences: Arc<Fences>,
     pub(super) config: Arc<Config>,
 }
 
@@ -36,20 +34,14 @@ impl Prober {
             tokio::select! {
                 () = closed.cancelled() => return,
                 () = self.outage.began() => {}
-                () = tokio::time::sleep(self.config.cleanup_interval), if self.alone.is_some() => {
-                    if let Some(alone) = &self.alone {
-                        alone.clean_up();
-                    }
-                    continue;
-                }
             }
             loop {
                 match self.probe().await {
                     // Not where this pod led alone while the probe was on its way: Redis would give the same fence.
-                    Ok(told) if self.outage.end(|| self.given() <= told) => {
+                    Ok(told) if self.outage.end(|| self.fences.given() <= told) => {
                         // Redis knows it now, and is noticed when it does not any more. Not before: while it is out of
                         // reach a fence that this pod has seen is one of the fleet.
-                        self.highest_fence.fetch_max(told, Ordering::Relaxed);
+                        self.fences.see(told);
                         break;
                     }
                     Ok(_) => {}
@@ -67,17 +59,12 @@ impl Prober {
         }
     }
 
-    /// The highest fence that this pod gave itself.
-    fn given(&self) -> u64 {
-        self.alone.as_ref().map_or(0, |alone| alone.last_fence())
-    }
-
     /// Tries whether Redis lets in what writes. Answers up to which fence it was told what this pod gave itself.
     pub(super) async fn probe(&self) -> Result<u64, StoreError> {
         let mut call = Call::new(&self.scripts.probe, 2);
         call.key(self.keys.fence()).key(self.keys.recovering());
-        let given = self.given();
-        call.arg(self.highest_fence.load(Ordering::Relaxed)).arg(given).arg(ms(self.config.lease));
+        let given = self.fences.given();
+        call.arg(self.fences.seen()).arg(given).arg(ms(self.config.lease));
         let reply = Reply::new("probe", self.lanes.run(&call).await?);
         match reply.word()? {
             "ready" => Ok(given),

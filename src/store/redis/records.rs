@@ -7,13 +7,12 @@ use std::time::Duration;
 use tracing::warn;
 use uuid::Uuid;
 
-use super::alone::Alone;
 use crate::config::Config;
+use crate::identity::{Hash, Identity};
 use crate::metrics::Counters;
 use crate::outcome::{Outcome, ProviderFailure};
 use crate::seal::{Label, Seal};
-use crate::store::{Landed, Lease};
-use crate::token::{Hash, Identity};
+use crate::store::contract::{Landed, Lease};
 
 /// A larger outcome is not shared: Redis is no place for it, and no token response is that long.
 const LARGEST_SHARED: usize = 64 * 1024;
@@ -32,31 +31,18 @@ pub(super) struct Opener {
     seal: Seal,
     flight: Hash,
     counters: Arc<Counters>,
-    /// Learns what was opened, where the policy is to go on alone.
-    alone: Option<Arc<Alone>>,
 }
 
 impl Opener {
-    pub(super) fn new(
-        identity: &Identity,
-        config: &Config,
-        counters: &Arc<Counters>,
-        alone: &Option<Arc<Alone>>,
-    ) -> Self {
-        let (flight, counters, alone) = (identity.flight, Arc::clone(counters), alone.clone());
-        Self { seal: seal_for(identity, config), flight, counters, alone }
+    pub(super) fn new(identity: &Identity, config: &Config, counters: &Arc<Counters>) -> Self {
+        Self { seal: seal_for(identity, config), flight: identity.flight, counters: Arc::clone(counters) }
     }
 
     /// None when it does not open: it is another's, or Redis was tampered with.
     pub(super) fn open(&self, record: &Record) -> Option<Landed> {
         let label = Label { flight: self.flight, attempt: record.attempt, fence: record.fence };
         match self.seal.open(&label, &record.sealed) {
-            Ok(outcome) => {
-                if let Some(alone) = &self.alone {
-                    alone.landed_in_fleet(self.flight, &outcome, record.age);
-                }
-                Some(Landed { outcome: Arc::new(outcome), fence: record.fence, age: record.age })
-            }
+            Ok(outcome) => Some(Landed { outcome: Arc::new(outcome), fence: record.fence, age: record.age }),
             Err(_) => {
                 self.counters.unopened.add_one();
                 warn!(flight = %self.flight, fence = record.fence, "an outcome in redis does not open");

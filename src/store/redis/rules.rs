@@ -6,7 +6,7 @@ use super::keys::Keys;
 use super::ms;
 use crate::admission::circuit::quiet;
 use crate::config::Config;
-use crate::token::Hash;
+use crate::identity::Hash;
 
 /// `permits`, `budget`, `queue`.
 pub(super) fn budget_keys(call: &mut Call<'_>, keys: &Keys) {

@@ -12,7 +12,7 @@ use super::records::Record;
 use crate::admission::circuit::{CircuitState, Why};
 use crate::error::Refusal;
 use crate::outcome::Verdict;
-use crate::store::{Before, LeaderSeen, StoreError};
+use crate::store::contract::{Before, LeaderSeen, StoreError};
 
 /// A script with the shared parts it needs. Plain ones are refused above maxmemory; what saves an outcome or
 /// frees a lease is not.

@@ -9,9 +9,9 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
 use super::records::{Opener, Record};
+use crate::identity::Hash;
 use crate::outcome::Class;
-use crate::store::{LeaderSeen, News};
-use crate::token::Hash;
+use crate::store::contract::{LeaderSeen, News};
 
 /// All tickets of this pod, by flight. Several claims of one token may wait for the same flight.
 #[derive(Debug, Default)]

@@ -9,7 +9,7 @@ use redis::aio::MultiplexedConnection;
 
 use super::super::super::keys::Keys;
 use super::super::Scripts;
-use crate::store::contract::stage::RedisServer;
+use crate::store::suite::stage::RedisServer;
 
 /// A script as it stands in `lua/`, and what its head says.
 pub(super) struct Text {

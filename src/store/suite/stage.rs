@@ -9,6 +9,7 @@ pub(in crate::store) use uuid::Uuid;
 pub(in crate::store) use crate::admission::Terms;
 pub(in crate::store) use crate::config::{Breaker, Config, Uncertain};
 pub(in crate::store) use crate::error::Refusal;
+pub(in crate::store) use crate::identity::Identity;
 pub(in crate::store) use crate::outcome::{Class, Outcome, ProviderFailure, ProviderResponse, TokenResponse, Verdict};
 pub(in crate::store) use crate::request::Refresh;
 pub(in crate::store) use crate::store::memory::MemoryStore;
@@ -17,7 +18,6 @@ pub(in crate::store) use crate::store::{
     Ask, Before, Begun, Completion, Landed, LeaderSeen, Lease, News, Queued, Renewed, Standing, Store,
 };
 pub(in crate::store) use crate::test_redis::RedisServer;
-pub(in crate::store) use crate::token::Identity;
 
 /// A store with two pods, and the time it lives by.
 pub(in crate::store) struct Stage {

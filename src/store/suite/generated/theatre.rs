@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use super::super::stage::*;
 use super::play::{Play, Seen};
 use super::{History, LATE, MOMENT, Step, TICK, Who};
-use crate::token::Hash;
+use crate::identity::Hash;
 
 /// So many histories share one Redis and the time it takes.
 pub(super) const AT_ONCE: usize = 96;

@@ -19,7 +19,7 @@ both! {
 
         assert!(matches!(complete(&stage.a, &lease, &first, &success("one")).await, Standing::Ours));
 
-        let News::Landed(told) = joined.waiting.news().await else { panic!("told to look") };
+        let News::Landed(told) = joined.news.news().await else { panic!("told to look") };
         assert_eq!((access_token(&told), told.fence), ("one", lease.fence));
         assert_eq!(access_token(&landed(&stage.b, &ask("t"), None).await), "one");
     }
@@ -120,7 +120,7 @@ both! {
 
         stage.a.abandon(&lease, &first).await.expect("an answer");
 
-        assert!(matches!(joined.waiting.news().await, News::Look));
+        assert!(matches!(joined.news.news().await, News::Look));
         assert_eq!(lead(&stage.b, &second).await.before, Before::Nothing);
     }
 
@@ -211,7 +211,7 @@ both! {
 
         complete(&stage.a, &lease, &first, &success("one")).await;
 
-        assert!(matches!(joined.waiting.news().await, News::Look));
+        assert!(matches!(joined.news.news().await, News::Look));
         let Begun::Rejected(Refusal::AnotherClaim { retry_after }) = stage.b.begin(&other, None, &Terms::at_once()).await.expect("an answer")
         else {
             panic!("a rotated token was presented again");
@@ -263,7 +263,7 @@ both! {
 
         complete(&stage.a, &lost, &slow, &success("late")).await;
 
-        let News::Landed(told) = joined.waiting.news().await else { panic!("told to look") };
+        let News::Landed(told) = joined.news.news().await else { panic!("told to look") };
         assert_eq!(access_token(&told), "late");
         assert_eq!(access_token(&landed(&stage.a, &waiter, joined.fence).await), "late");
     }

@@ -8,7 +8,7 @@ use std::task::Poll;
 use super::super::stage::*;
 use super::{End, LATE, Step, TICK, Who};
 use crate::admission::circuit::CircuitState;
-use crate::store::Waiting;
+use crate::store::NewsSource;
 
 /// What a step was answered: words, which are to be the same, and a span, which may differ by what a machine is late.
 #[derive(Clone, Debug, Default)]
@@ -48,7 +48,7 @@ pub(super) struct Flying {
     queued_since: Option<Instant>,
     /// Its function has run: should it lead again, it gives the lead back.
     is_spent: bool,
-    waiting: Option<Waiting>,
+    news: Option<NewsSource>,
 }
 
 pub(super) struct Held {
@@ -113,13 +113,13 @@ impl Play {
     /// A flight that is told its outcome ends with it.
     async fn listen(&mut self, who: Who, expected: Option<&Seen>) -> Option<Seen> {
         let flying = self.flights.get_mut(&who).filter(|flying| flying.queued_since.is_none())?;
-        let waiting = flying.waiting.as_mut()?;
+        let source = flying.news.as_mut()?;
         let told = match expected {
             // Whether it is told or looks because it is time to, when both are so, is a matter of chance.
             None => {
                 let mut told = None;
                 for _ in 0..32 {
-                    if let Some(News::Landed(landed)) = once(waiting.news()).await {
+                    if let Some(News::Landed(landed)) = once(source.news()).await {
                         told = Some(tell("told", &landed));
                         break;
                     }
@@ -128,7 +128,7 @@ impl Play {
             }
             // A pod on Redis hears more than each of its flights waits for; what it must hear is what memory tells.
             Some(seen) if seen.words.starts_with("told") => loop {
-                match tokio::time::timeout(LATE, waiting.news()).await {
+                match tokio::time::timeout(LATE, source.news()).await {
                     Ok(News::Landed(landed)) => break Some(tell("told", &landed)),
                     Ok(News::Look) => {}
                     Err(_) => break Some(Seen { words: "told nothing".to_owned(), span: None }),
@@ -146,7 +146,7 @@ impl Play {
         let flying = self.flights.remove(&who).unwrap_or_else(|| {
             self.attempts += 1;
             let ask = Ask { identity: who.identity(), attempt: Uuid::from_u128(self.attempts) };
-            Flying { ask, joined: None, queued_since: None, is_spent: false, waiting: None }
+            Flying { ask, joined: None, queued_since: None, is_spent: false, news: None }
         });
         let Flying { ask, joined, queued_since, is_spent, .. } = flying;
         let terms = Terms {
@@ -159,14 +159,14 @@ impl Play {
             begun = Some(self.pods[who.pod].begin(&ask, joined, &terms).await.ok()?);
         }
         let mut seen = Seen::default();
-        let fly_on = |ask, joined, queued_since: Option<Instant>, waiting| {
+        let fly_on = |ask, joined, queued_since: Option<Instant>, news| {
             // On Redis nobody waits in the queue, so that no pod takes back permits by itself: when it does is its own
             // affair. In memory, who is not there is not called.
-            let waiting = match waiting {
-                Waiting::Redis(_) if queued_since.is_some() => None,
-                Waiting::Redis(_) | Waiting::Memory(_) | Waiting::Called(_) => Some(waiting),
+            let news = match news {
+                NewsSource::Redis(_) if queued_since.is_some() => None,
+                NewsSource::Redis(_) | NewsSource::Memory(_) | NewsSource::Local(_) => Some(news),
             };
-            Flying { ask, joined, queued_since, is_spent, waiting }
+            Flying { ask, joined, queued_since, is_spent, news }
         };
         match begun? {
             Begun::Landed(landed) => seen = tell("landed", &landed),
@@ -181,11 +181,11 @@ impl Play {
             }
             Begun::Join(with) => {
                 seen.words = format!("join {:?} {:?}", with.fence, with.leader);
-                self.flights.insert(who, fly_on(ask, with.fence.or(joined), None, with.waiting));
+                self.flights.insert(who, fly_on(ask, with.fence.or(joined), None, with.news));
             }
-            Begun::Queued(Queued { since, waiting }) => {
+            Begun::Queued(Queued { since, news }) => {
                 seen.words = "queued".to_owned();
-                self.flights.insert(who, fly_on(ask, joined, Some(since), waiting));
+                self.flights.insert(who, fly_on(ask, joined, Some(since), news));
             }
             Begun::Rejected(refusal) => {
                 let text = format!("{refusal:?}");
@@ -230,7 +230,7 @@ impl Play {
                     // Overtaken: it waits for the other.
                     let ask = Ask { identity: held.who.identity(), attempt: held.ask.attempt };
                     let joined = Some(held.lease.fence);
-                    let flying = Flying { ask, joined, queued_since: None, is_spent: true, waiting: None };
+                    let flying = Flying { ask, joined, queued_since: None, is_spent: true, news: None };
                     self.flights.insert(held.who, flying);
                 }
             }

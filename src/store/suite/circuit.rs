@@ -24,7 +24,7 @@ both! {
         landed(&stage.b, &ask("landed"), None).await;
         let Begun::Join(mut joined) = begin(&stage.b, &ask("joined")).await else { panic!("not joined") };
         complete(&stage.a, &lease, &leading, &success("two")).await;
-        assert!(matches!(joined.waiting.news().await, News::Landed(_)));
+        assert!(matches!(joined.news.news().await, News::Landed(_)));
         // A result from before the opening does not close it.
         assert!(matches!(circuit(&stage).await, CircuitState::Open { .. }));
     }
@@ -226,7 +226,7 @@ both! {
         };
         complete(&stage.a, &lease, &leading, &success("one")).await;
 
-        assert!(matches!(joined.waiting.news().await, News::Landed(_)));
+        assert!(matches!(joined.news.news().await, News::Landed(_)));
         let begun = stage.b.begin(&ask("t"), None, &terms).await.expect("an answer");
         assert!(matches!(begun, Begun::Landed(_)), "{begun:?}");
     }

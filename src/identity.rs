@@ -1,8 +1,7 @@
-//! Words: secrets, and the names a refresh goes by once its secrets are hashed away.
+//! Words: the names a refresh goes by once its secrets are hashed away.
 //!
-//! A [`Secret`] has no way out but `expose`, and is wiped when dropped. [`Request`] is what callers of one process find
-//! each other by, [`Identity`] what the rest of the crate works with: hashes that may stand in Redis and in logs,
-//! beside the [`Entitlement`] that opens outcomes.
+//! [`Request`] is what callers of one process find each other by, [`Identity`] what the rest of the crate works with:
+//! hashes that may stand in Redis and in logs, beside the [`Entitlement`] that opens outcomes.
 
 use std::fmt;
 use std::hash::{BuildHasher, Hasher, RandomState};
@@ -10,58 +9,14 @@ use std::sync::LazyLock;
 
 use hkdf::Hkdf;
 use hmac::{Hmac, KeyInit, Mac};
-use serde::{Deserialize, Deserializer};
 use sha2::{Digest, Sha256, digest};
 use zeroize::Zeroizing;
 
-use crate::error::InvalidRefresh;
-use crate::request::{Client, Refresh, Sharing};
+use crate::request::{Client, InvalidRefresh, Refresh, Sharing};
+use crate::secret::Secret;
 
 /// Longest refresh token that is accepted, in bytes.
 pub(crate) const LONGEST_TOKEN: usize = 8 * 1024;
-
-/// A text that must not leak: no `Display`, an empty `Debug`, wiped when dropped.
-///
-/// ```
-/// use refresh_coordinator::Secret;
-///
-/// let secret = Secret::from("s3cr3t");
-/// assert_eq!(format!("{secret:?}"), "Secret(..)");
-/// assert_eq!(secret.expose(), "s3cr3t");
-/// ```
-#[derive(Clone)]
-pub struct Secret(Zeroizing<String>);
-
-impl Secret {
-    /// The text itself. The one way out: search for callers of this to see where secrets go.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<String> for Secret {
-    fn from(text: String) -> Self {
-        Self(Zeroizing::new(text))
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self::from(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(Self::from)
-    }
-}
 
 /// A SHA-256 or HMAC-SHA-256 that names something without telling it. Prints as lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -1,0 +1,113 @@
+//! What a pod knows of the tokens that the fleet has in hand, or has an outcome of: those it leaves alone while it goes on
+//! without Redis.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio::time::Instant;
+
+use crate::config::{Config, Uncertain};
+use crate::error::Refusal;
+use crate::identity::Hash;
+use crate::outcome::{Outcome, TokenState};
+use crate::retention::Retention;
+use crate::store::contract::{Begun, Completion, Standing, StoreError};
+
+/// Flights, and until when their tokens are not to be presented without Redis.
+#[derive(Debug)]
+pub(crate) struct FleetTokens {
+    until: DashMap<Hash, Instant>,
+    config: Arc<Config>,
+}
+
+impl FleetTokens {
+    pub(super) fn new(config: &Arc<Config>) -> Self {
+        Self { until: DashMap::new(), config: Arc::clone(config) }
+    }
+
+    /// Whether the fleet is known to have this token in hand, or an outcome of it.
+    pub(super) fn has(&self, flight: &Hash) -> bool {
+        let now = Instant::now();
+        self.until.get(flight).is_some_and(|until| *until > now)
+    }
+
+    /// What Redis answered to `begin`.
+    pub(super) fn begun<N>(&self, flight: Hash, begun: &Begun<N>) {
+        match begun {
+            Begun::Landed(landed) => self.landed(flight, &landed.outcome, landed.age),
+            Begun::Lead(_) => _ = self.until.insert(flight, Instant::now() + self.uncertain_for()),
+            // Another pod leads it, or was lost with it.
+            Begun::Join(_) => self.take(
+                flight,
+                match self.config.uncertain {
+                    Uncertain::Never => self.uncertain_for(),
+                    Uncertain::Retry => self.config.retry_lost_after(),
+                },
+            ),
+            // Its answer is for another claim, and this pod cannot open it.
+            Begun::Rejected(Refusal::AnotherClaim { retry_after }) => self.take(flight, *retry_after),
+            Begun::Queued(_) | Begun::Rejected(_) => {}
+        }
+    }
+
+    /// This is known to stand in Redis, or to be on its way there, `age` old. While that is fresh, callers with the same
+    /// token are refused here: the answer is where nobody reaches it, and presenting the token once more would be a reuse,
+    /// or what the policy `never` forbids.
+    pub(super) fn landed(&self, flight: Hash, outcome: &Outcome, age: Duration) {
+        let is_uncertain = matches!(outcome, Outcome::Lost(_)) || outcome.token_state() == TokenState::Unknown;
+        let fresh = match self.config.uncertain {
+            Uncertain::Never if is_uncertain => self.config.uncertain_memory,
+            // It is fresh from its landing on, and of that this pod knows only that it is over.
+            Uncertain::Never | Uncertain::Retry => Retention::of(outcome, &self.config).fresh_at(age),
+        };
+        // By Redis' clock, which may run slower than this one: clocks are slewed by 500 ppm at most. Where that said that
+        // the outcome is fresh still, what is obtained here would not land beside it.
+        self.until.insert(flight, Instant::now() + fresh + fresh / 1000);
+    }
+
+    /// What came of a completion by this pod.
+    pub(super) fn completed(&self, flight: Hash, completion: &Completion, standing: &Result<Standing, StoreError>) {
+        match standing {
+            Ok(Standing::Theirs(landed)) => self.landed(flight, &landed.outcome, landed.age),
+            Ok(Standing::Ours | Standing::Stale) => self.landed(flight, &completion.outcome, completion.held),
+            Err(_) => match completion.outcome.token_state() {
+                // Redis does not know it yet: nobody is to present it for as long as it is tried.
+                TokenState::Rotated | TokenState::Unknown => {}
+                TokenState::Kept | TokenState::Dead | TokenState::Untouched => {
+                    self.landed(flight, &completion.outcome, completion.held);
+                }
+            },
+        }
+    }
+
+    /// The lead was given back.
+    pub(super) fn given_back(&self, flight: &Hash) {
+        self.until.remove(flight);
+    }
+
+    /// Forgets what is over, for as long as anybody holds this.
+    pub(super) fn clean_up_regularly(self: &Arc<Self>) {
+        tokio::spawn(clean_up(Arc::downgrade(self), self.config.cleanup_interval));
+    }
+
+    /// The fleet has it in hand for this long at least.
+    fn take(&self, flight: Hash, span: Duration) {
+        let until = Instant::now() + span;
+        self.until.entry(flight).and_modify(|known| *known = until.max(*known)).or_insert(until);
+    }
+
+    /// How long a lead may be uncertain.
+    fn uncertain_for(&self) -> Duration {
+        self.config.call_limit() + self.config.uncertain_memory
+    }
+}
+
+async fn clean_up(fleet: Weak<FleetTokens>, interval: Duration) {
+    loop {
+        tokio::time::sleep(interval).await;
+        let Some(fleet) = fleet.upgrade() else { return };
+        let now = Instant::now();
+        fleet.until.retain(|_, until| *until > now);
+    }
+}

@@ -1,0 +1,73 @@
+//! What tells a flight that waits in memory: for its leader, or in the queue for a permit.
+
+use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
+
+use crate::identity::Hash;
+use crate::store::contract::{Landed, News};
+
+/// Where a waiting flight's news come from.
+#[derive(Debug)]
+pub(crate) enum NewsSource {
+    Leader(Notice),
+    Queue(Called),
+}
+
+impl NewsSource {
+    pub(crate) async fn news(&mut self) -> News {
+        match self {
+            Self::Leader(notice) => notice.news().await,
+            Self::Queue(called) => called.news().await,
+        }
+    }
+}
+
+/// What waiting pods are told: whose claim landed, and with what.
+pub(super) type Told = (Hash, Landed);
+
+/// Told when a joined flight ends, or when it is time to see whether its leader still lives.
+#[derive(Debug)]
+pub(crate) struct Notice {
+    claim: Hash,
+    told: watch::Receiver<Option<Told>>,
+    look_at: Instant,
+}
+
+impl Notice {
+    pub(super) fn new(claim: Hash, told: watch::Receiver<Option<Told>>, look_at: Instant) -> Self {
+        Self { claim, told, look_at }
+    }
+
+    async fn news(&mut self) -> News {
+        tokio::select! {
+            changed = self.told.changed() => match (changed, &*self.told.borrow_and_update()) {
+                // Handed over, not looked up: a newcomer may have led the next flight already.
+                (Ok(()), Some((claim, landed))) if *claim == self.claim => News::Landed(landed.clone()),
+                _ => News::Look,
+            },
+            () = tokio::time::sleep_until(self.look_at) => News::Look,
+        }
+    }
+}
+
+/// Told when a queued flight has a permit, or when it is time to see whether one has come back by itself.
+#[derive(Debug)]
+pub(crate) struct Called {
+    called: oneshot::Receiver<()>,
+    look_at: Instant,
+}
+
+impl Called {
+    pub(super) fn new(called: oneshot::Receiver<()>, look_at: Instant) -> Self {
+        Self { called, look_at }
+    }
+
+    async fn news(&mut self) -> News {
+        tokio::select! {
+            // Called, or whoever calls is gone: to look is right in both.
+            _ = &mut self.called => {}
+            () = tokio::time::sleep_until(self.look_at) => {}
+        }
+        News::Look
+    }
+}
