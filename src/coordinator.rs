@@ -2,35 +2,34 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::warn;
 use uuid::Uuid;
 
 use crate::admission::circuit::CircuitState;
-use crate::admission::reach::PodReach;
 use crate::config::{Config, ConfigError, OnStoreOutage};
 use crate::error::{ConnectError, RefreshError};
-use crate::flight::pace::Pace;
-use crate::flight::{Flights, Role};
+use crate::flight::ending::Refreshed;
 use crate::leader::Attempt;
 use crate::metrics::{Counters, Metrics};
 use crate::outcome::{ProviderFailure, TokenResponse};
-use crate::pressure::Pressure;
 use crate::request::Refresh;
 use crate::store::Store;
 use crate::store::local::LocalFallback;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
 
+mod caller;
+mod inner;
+mod left_behind;
 #[cfg(test)]
 mod origin;
 mod way;
 
-use way::Caller;
+use self::caller::RefreshFuture;
+use self::inner::Inner;
 
 /// Presents each refresh token once, however many callers ask, and hands the answer to all of them.
 ///
@@ -60,57 +59,6 @@ pub struct RefreshCoordinator {
     inner: Arc<Inner>,
 }
 
-struct Inner {
-    config: Arc<Config>,
-    pod: String,
-    flights: Arc<Flights>,
-    pace: Pace,
-    store: Store,
-    counters: Arc<Counters>,
-    pressure: Pressure,
-    reach: PodReach,
-    tasks: TaskTracker,
-    /// Cancelled when nothing new is admitted.
-    closing: CancellationToken,
-    /// Set before that: every caller asks, and the token takes a lock to be asked.
-    is_closing: AtomicBool,
-    /// Cancelled when what still flies is given up.
-    overdue: CancellationToken,
-}
-
-/// Tokens, and how this caller came to them.
-#[derive(Clone, Debug)]
-pub struct Refreshed {
-    tokens: TokenResponse,
-    fence: u64,
-    role: Role,
-    age: Duration,
-}
-
-impl Refreshed {
-    /// What the provider answered. For a caller who came more than a second after the answer, `expires_in` is less
-    /// by that time.
-    pub fn tokens(&self) -> &TokenResponse {
-        &self.tokens
-    }
-
-    /// The number of the flight's lease; it grows with every lease of the namespace. Write to your session store
-    /// only over a lower one, and a late writer cannot put old tokens over new ones.
-    pub fn fence(&self) -> u64 {
-        self.fence
-    }
-
-    /// How this caller came to the outcome.
-    pub fn role(&self) -> Role {
-        self.role
-    }
-
-    /// How long ago the provider gave the answer.
-    pub fn age(&self) -> Duration {
-        self.age
-    }
-}
-
 impl RefreshCoordinator {
     /// A coordinator for one process, which needs nothing else.
     ///
@@ -131,7 +79,7 @@ impl RefreshCoordinator {
         config.validate()?;
         let config = Arc::new(config);
         let store = Store::Memory(store.pod(Arc::clone(&config)));
-        Ok(Self::with_store(config, new_pod(), store, Arc::default()))
+        Ok(Self { inner: Arc::new(Inner::new(config, new_pod(), store, Arc::default())) })
     }
 
     /// A coordinator that shares flights with all pods of its namespace in this Redis (7.0 or newer, 64-bit), given as
@@ -171,25 +119,7 @@ impl RefreshCoordinator {
             OnStoreOutage::Reject => Store::Redis(store),
             OnStoreOutage::Local => Store::Local(LocalFallback::new(store, &config, &counters)),
         };
-        Ok(Self::with_store(config, pod, store, counters))
-    }
-
-    fn with_store(config: Arc<Config>, pod: String, store: Store, counters: Arc<Counters>) -> Self {
-        let inner = Inner {
-            pressure: Pressure::new(config.memory_pressure),
-            reach: PodReach::default(),
-            config,
-            pod,
-            flights: Arc::default(),
-            pace: Pace::new(),
-            store,
-            counters,
-            tasks: TaskTracker::new(),
-            closing: CancellationToken::new(),
-            is_closing: AtomicBool::new(false),
-            overdue: CancellationToken::new(),
-        };
-        Self { inner: Arc::new(inner) }
+        Ok(Self { inner: Arc::new(Inner::new(config, pod, store, counters)) })
     }
 
     /// Refreshes a token: by `call`, or by whoever in the fleet is asking the provider for the same already.
@@ -218,7 +148,7 @@ impl RefreshCoordinator {
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
     {
-        Caller::new(&self.inner, refresh, call)
+        RefreshFuture::new(&self.inner, refresh, call)
     }
 
     /// The settings this coordinator was built with.

@@ -38,9 +38,9 @@ mod test_redis;
 
 pub use admission::circuit::{CircuitState, Why};
 pub use config::{Breaker, Config, ConfigError, MemoryPressure, OnStoreOutage, Uncertain};
-pub use coordinator::{RefreshCoordinator, Refreshed};
+pub use coordinator::RefreshCoordinator;
 pub use error::{ConnectError, RefreshError, Refusal};
-pub use flight::Role;
+pub use flight::ending::{Refreshed, Role};
 pub use leader::Attempt;
 pub use metrics::Metrics;
 pub use outcome::{InvalidTokenResponse, ProviderFailure, ProviderResponse, TokenResponse};

@@ -1,127 +1,30 @@
-//! The way of a refresh, from the caller to the caller.
+//! The way of a refresh: what a flight does, from the first question to the store to its ending.
+//!
+//! [`Way::run`] is the table of contents: one loop, in which each answer of `begin` has a method of its own.
 
-use std::mem;
-use std::pin::{Pin, pin};
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::task::{Context, Poll, Waker, ready};
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::{debug, warn};
-use uuid::Uuid;
 
-use super::{Inner, Refreshed};
-use crate::admission::Terms;
-use crate::config::Config;
+use super::inner::{Inner, RETRY_AFTER};
+use super::left_behind::{self, LeftBehind};
 use crate::error::{RefreshError, Refusal};
-use crate::flight::{Ending, Entered, Flight, Landing, Role, Waiting};
-use crate::identity::Request;
+use crate::flight::Flight;
+use crate::flight::ending::{Ending, Role};
+use crate::flight::guard::FlightGuard;
 use crate::joiner::{self, Waited};
 use crate::leader::{Attempt, Leader, Led};
-use crate::metrics::Counters;
-use crate::outcome::{Outcome, ProviderFailure, TokenResponse};
-use crate::request::Refresh;
+use crate::outcome::{ProviderFailure, TokenResponse};
 use crate::store::{Ask, Begun, Joined, Landed, LeaderSeen, Lease, Queued, StoreError};
 
-/// A pause that is short for a person and long for a store or a flight that is in trouble.
-const RETRY_AFTER: Duration = Duration::from_secs(1);
-
-/// Nobody waits for a Redis for longer, should the coordinator never be closed.
-const LONGEST_OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// A caller, from its question to its answer.
-///
-/// Why not an async function: that holds its arguments to the end. Here what only the first caller needs is handed over
-/// or dropped before anything is waited for, the token too.
-pub(super) struct Caller<'a, C> {
-    inner: &'a Arc<Inner>,
-    step: Step<'a, C>,
-}
-
-enum Step<'a, C> {
-    Asks { refresh: Refresh, call: C },
-    Waits { waiting: Waiting, is_first: bool, gone: Gone<'a> },
-    Told,
-}
-
-impl<'a, C> Caller<'a, C> {
-    pub(super) fn new(inner: &'a Arc<Inner>, refresh: Refresh, call: C) -> Self {
-        Self { inner, step: Step::Asks { refresh, call } }
-    }
-}
-
-/// Nothing of it is pinned.
-impl<C> Unpin for Caller<'_, C> {}
-
-impl<C, F> Future for Caller<'_, C>
-where
-    C: FnOnce(Attempt) -> F + Send + 'static,
-    F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
-{
-    type Output = Result<Refreshed, RefreshError>;
-
-    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
-        let Self { inner, step } = &mut *self;
-        if let Step::Asks { .. } = step
-            && let Step::Asks { refresh, call } = mem::replace(step, Step::Told)
-        {
-            let (waiting, is_first) = inner.enter(refresh, call, context.waker())?;
-            *step = Step::Waits { waiting, is_first, gone: Gone(Some(&inner.counters)) };
-        }
-        let Step::Waits { waiting, is_first, gone } = step else { panic!("a refresh was polled after its end") };
-        let (arrived, is_first) = (waiting.arrived(), *is_first);
-        let ending = ready!(waiting.poll_ending(context, &inner.config));
-        gone.stayed();
-        let told = match ending {
-            Some(ending) => ending.for_caller(arrived, is_first),
-            None => {
-                inner.counters.timed_out.add_one();
-                Err(RefreshError::TimedOut { retry_after: RETRY_AFTER })
-            }
-        };
-        *step = Step::Told;
-        Poll::Ready(told)
-    }
-}
-
-impl Inner {
-    /// Joins the flight of this pod, or starts it. Answers whether it was started.
-    fn enter<C, F>(self: &Arc<Self>, refresh: Refresh, call: C, waker: &Waker) -> Result<(Waiting, bool), RefreshError>
-    where
-        C: FnOnce(Attempt) -> F + Send + 'static,
-        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
-    {
-        let arrived = Instant::now();
-        self.counters.callers.add_one();
-        let request = Request::checked(refresh).inspect_err(|_| {
-            self.counters.refused_invalid.add_one();
-        })?;
-        if self.is_closing.load(Ordering::SeqCst) {
-            self.counters.refused_closing.add_one();
-            return Err(closing().into());
-        }
-        match self.flights.enter(request.key(), arrived, waker, &self.config) {
-            Entered::New(waiting) => {
-                let landing = Landing::new(Arc::clone(&self.flights), Arc::clone(waiting.flight()));
-                let identity = self.store.identity(request, self.config.pepper.as_ref());
-                let ask = Ask { identity, attempt: Uuid::new_v4() };
-                // Boxed: tokio moves what it spawns several times.
-                self.tasks.spawn(Box::pin(fly(Arc::clone(self), landing, ask, call)));
-                Ok((waiting, true))
-            }
-            Entered::Joined(waiting) => {
-                self.counters.joined_here.add_one();
-                Ok((waiting, false))
-            }
-        }
-    }
-}
-
-/// A refresh, once for all callers of this pod who ask the same: flies, keeps their time meanwhile, and lands.
+/// A refresh, once for all callers of this pod that ask the same: goes its way, keeps the callers' time beside it, and
+/// ends the flight.
 ///
 /// Why a block and not an async function: that would hold the call twice, as its argument and as its own.
-fn fly<C, F>(inner: Arc<Inner>, landing: Landing, ask: Ask, call: C) -> impl Future<Output = ()> + Send
+pub(super) fn fly<C, F>(inner: Arc<Inner>, guard: FlightGuard, ask: Ask, call: C) -> impl Future<Output = ()> + Send
 where
     C: FnOnce(Attempt) -> F + Send + 'static,
     F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
@@ -129,271 +32,217 @@ where
     let mut call = Some(call);
     async move {
         // Here and not where the task is made: that may be on a runtime that has ended, where tokio refuses timers.
-        let Config { refresh_timeout, lease, store_timeout, .. } = &*inner.config;
         let now = Instant::now();
-        inner.pace.keep(now, (*refresh_timeout).min(*lease / 3).min(*store_timeout));
-        let mut left_behind = None;
+        inner.keep_pace(now);
+        let mut way = Way::new(&inner, guard.flight(), &ask, &mut call);
         let ending = {
-            let flight = landing.flight();
-            let flying = pin!(inner.way(flight, &ask, &mut call, &mut left_behind));
-            flight.keep_time(now, &inner.config, flying).await
-        };
-        if let Some(LeftBehind { queued_since }) = left_behind {
-            let tasks = inner.tasks.clone();
-            tasks.spawn(async move { inner.disown(&ask, queued_since).await });
-        }
-        landing.end(ending);
-    }
-}
-
-/// A `begin` that may still arrive, a lead that was not given back, or a place in the queue.
-#[derive(Default)]
-struct LeftBehind {
-    queued_since: Option<Instant>,
-}
-
-impl Inner {
-    /// The way of a refresh. What waits for others is boxed: a flight that is led at once is not to be as large.
-    async fn way<C, F>(
-        &self,
-        flight: &Arc<Flight>,
-        ask: &Ask,
-        call: &mut Option<C>,
-        left_behind: &mut Option<LeftBehind>,
-    ) -> Ending
-    where
-        C: FnOnce(Attempt) -> F + Send + 'static,
-        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
-    {
-        let Self { config, store, counters, reach, overdue, .. } = self;
-        let mut overtaken = None;
-        let mut joined_before = false;
-        let mut fence = None;
-        let mut queued_since = None;
-        let mut may_have_begun = false;
-
-        loop {
-            // Whose call is spent can use no permit: it does not queue for one.
-            let terms = if call.is_some() { self.terms(queued_since) } else { self.terms(None).without_queueing() };
-            let begun = store.begin(ask, fence, &terms).await;
-            may_have_begun = begun.as_ref().is_err_and(|error| may_have_begun || error.may_have_run);
-            match begun {
-                Ok(Begun::Landed(landed)) => break self.landed(landed, joined_before || queued_since.is_some()),
-                // Whoever leads what was joined puts it back at its next renewal, and who queued has waited already.
-                Ok(Begun::Rejected(Refusal::Recovering { retry_after }))
-                    if (joined_before || queued_since.is_some()) && self.may_try_again(flight) =>
-                {
-                    self.pause(retry_after.min(RETRY_AFTER)).await;
-                }
-                Ok(Begun::Rejected(refusal)) => {
-                    break overtaken.unwrap_or_else(|| Ending::failed(self.refused(refusal)));
-                }
-                Ok(Begun::Lead(lease)) => {
-                    queued_since = None;
-                    let leader = Leader { store, config, counters, reach, overdue };
-                    if self.is_closing.load(Ordering::SeqCst) {
-                        *left_behind = self.give_back(&lease, ask).await;
-                        break overtaken.unwrap_or_else(|| Ending::failed(self.refused(closing())));
-                    }
-                    if call.is_none() {
-                        // It has been called, and whoever overtook it is gone: what it brought is all there is.
-                        *left_behind = self.give_back(&lease, ask).await;
-                        break overtaken.expect("BUG: a call that is spent was led or overtaken");
-                    }
-                    match leader.lead(&lease, ask, flight, call).await {
-                        Led::Ended(ending) => break ending,
-                        Led::Untouched(ending) => {
-                            *left_behind = self.give_back(&lease, ask).await;
-                            break ending;
-                        }
-                        Led::Overtaken(ending) => {
-                            overtaken = Some(ending);
-                            fence = Some(lease.fence);
-                        }
-                    }
-                }
-                Ok(Begun::Queued(Queued { since, mut news })) => {
-                    flight.hold_up();
-                    if queued_since.is_none() {
-                        counters.queued.add_one();
-                        debug!(flight = %ask.identity.flight, "queued");
-                    }
-                    queued_since = Some(since);
-                    let patience_until = Some(since + config.budget_wait);
-                    match Box::pin(joiner::wait(&mut news, patience_until, flight, &self.closing)).await {
-                        // Also when nobody called and the patience is over: it may have landed meanwhile.
-                        Waited::Landed(_) | Waited::Look => {}
-                        Waited::Over => {
-                            *left_behind = Some(LeftBehind { queued_since });
-                            break overtaken.unwrap_or_else(|| Ending::failed(self.over()));
-                        }
-                    }
-                }
-                Ok(Begun::Join(Joined { fence: led, leader, mut news })) => {
-                    queued_since = None;
-                    if leader == LeaderSeen::Lost || led.is_none() {
-                        flight.hold_up();
-                    }
-                    if !joined_before {
-                        counters.joined_fleet.add_one();
-                        debug!(flight = %ask.identity.flight, fence = led, "joined");
-                    }
-                    joined_before = true;
-                    fence = led.or(fence);
-                    match Box::pin(joiner::wait(&mut news, None, flight, overdue)).await {
-                        Waited::Landed(landed) => break self.landed(landed, joined_before),
-                        Waited::Look => {}
-                        Waited::Over => break overtaken.unwrap_or_else(|| Ending::failed(self.over())),
-                    }
-                }
-                // Somebody else has the token in hand: waiting loses nothing.
-                Err(error) if joined_before && self.may_try_again(flight) => {
-                    warn!(flight = %ask.identity.flight, %error, "waiting for a flight while the store is out of reach");
-                    self.pause(RETRY_AFTER).await;
-                }
-                Err(error) => {
-                    if may_have_begun || queued_since.is_some() {
-                        *left_behind = Some(LeftBehind { queued_since });
-                    }
-                    break overtaken.unwrap_or_else(|| Ending::failed(self.outage(error)));
-                }
-            }
-        }
-    }
-}
-
-impl Inner {
-    /// Whether somebody waits for long enough still, and may.
-    fn may_try_again(&self, flight: &Flight) -> bool {
-        let has_time = flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline);
-        has_time && !self.overdue.is_cancelled()
-    }
-
-    async fn pause(&self, span: Duration) {
-        _ = self.overdue.run_until_cancelled(tokio::time::sleep(span)).await;
-    }
-
-    /// Gives back a lead that left the token as it was. Answers what is to be disowned where it could not be given back.
-    async fn give_back(&self, lease: &Lease, ask: &Ask) -> Option<LeftBehind> {
-        let error = self.store.abandon(lease, ask).await.err()?;
-        warn!(flight = %lease.flight, fence = lease.fence, %error, "the lead could not be given back yet");
-        Some(LeftBehind::default())
-    }
-
-    /// A `begin` that was given up may still arrive; the attempt is then to find itself abandoned. A place in the queue
-    /// is given up with it.
-    ///
-    /// However long Redis is out of reach, up to a day: one that hangs runs what it was sent when it goes on, and what
-    /// the attempt takes then counts as a lost leader until it is given back.
-    async fn disown(&self, ask: &Ask, queued_since: Option<Instant>) {
-        let mut gaps = self.store.gaps();
-        let patience = self.config.lease.max(self.config.retry_lost_after());
-        let (mut until, last) = (Instant::now() + patience, Instant::now() + LONGEST_OUTAGE);
-        while let Err(error) = self.store.disown(ask, queued_since).await {
-            let is_away = self.store.is_out_of_reach();
-            let end = if is_away { last } else { until };
-            if Instant::now() >= end || self.overdue.is_cancelled() {
-                warn!(flight = %ask.identity.flight, %error, "an attempt could not be taken back; its lease will end");
-                return;
-            }
+            let (mut way, mut clock) = (pin!(way.run()), pin!(guard.flight().keep_time(now, &inner.config)));
             tokio::select! {
-                () = tokio::time::sleep_until(if is_away { last } else { Instant::now() + RETRY_AFTER }) => {}
-                // The store is back.
-                () = gaps.passed() => until = Instant::now() + patience,
-                () = self.overdue.cancelled() => {}
+                biased;
+                ending = &mut way => ending,
+                never = &mut clock => match never {},
             }
+        };
+        if let Some(left_behind) = way.left_behind {
+            let tasks = inner.tasks.clone();
+            tasks.spawn(left_behind::give_back(inner, ask, left_behind));
         }
+        guard.end(ending);
     }
 }
 
-impl Inner {
-    /// What a flight brings along when it begins.
-    fn terms(&self, queued_since: Option<Instant>) -> Terms {
-        let now = Instant::now();
-        let pod_refuses = if self.pressure.is_high(now) {
-            Some(Refusal::MemoryPressure { retry_after: RETRY_AFTER })
-        } else {
-            self.reach.judge(now)
-        };
-        let patience = match queued_since {
-            None => self.config.budget_wait,
-            Some(since) => (since + self.config.budget_wait).saturating_duration_since(now),
-        };
-        Terms { pod_refuses, patience, queued_since }
+/// How far a flight has come.
+struct Way<'a, C> {
+    inner: &'a Inner,
+    flight: &'a Arc<Flight>,
+    ask: &'a Ask,
+    /// The refresh function. None once this flight has led and called it.
+    call: &'a mut Option<C>,
+    /// The fence whose outcome this flight waits for: of the leader that it joined, or of its own lead that was overtaken.
+    fence: Option<u64>,
+    has_joined: bool,
+    queued_since: Option<Instant>,
+    /// The last `begin` brought no answer, and it or one before it may have run.
+    may_have_begun: bool,
+    /// What its own call brought, for its callers in case the leader that overtook it brings nothing.
+    overtaken: Option<Ending>,
+    /// What the store is to have back when the way is over.
+    left_behind: Option<LeftBehind>,
+}
+
+impl<'a, C, F> Way<'a, C>
+where
+    C: FnOnce(Attempt) -> F + Send + 'static,
+    F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+{
+    fn new(inner: &'a Inner, flight: &'a Arc<Flight>, ask: &'a Ask, call: &'a mut Option<C>) -> Self {
+        Self {
+            inner,
+            flight,
+            ask,
+            call,
+            fence: None,
+            has_joined: false,
+            queued_since: None,
+            may_have_begun: false,
+            overtaken: None,
+            left_behind: None,
+        }
     }
 
-    fn landed(&self, landed: Landed, joined_before: bool) -> Ending {
-        let role = if joined_before { Role::JoinedFleet } else { Role::Latecomer };
+    /// Asks the store and does what it says, until there is an ending. What waits for others is boxed: a flight that is
+    /// led at once is not to be as large.
+    async fn run(&mut self) -> Ending {
+        loop {
+            let step = match self.begin().await {
+                Ok(Begun::Landed(landed)) => Break(self.landed(landed)),
+                Ok(Begun::Lead(lease)) => self.lead(&lease).await,
+                Ok(Begun::Join(joined)) => Box::pin(self.join(joined)).await,
+                Ok(Begun::Queued(queued)) => Box::pin(self.queue(queued)).await,
+                Ok(Begun::Rejected(refusal)) => self.rejected(refusal).await,
+                Err(error) => self.unanswered(error).await,
+            };
+            if let Break(ending) = step {
+                return ending;
+            }
+        }
+    }
+
+    async fn begin(&mut self) -> Result<Begun, StoreError> {
+        let inner = self.inner;
+        // A flight that has made its call can use no permit: it does not queue for one.
+        let terms =
+            if self.call.is_some() { inner.terms(self.queued_since) } else { inner.terms(None).without_queueing() };
+        let begun = inner.store.begin(self.ask, self.fence, &terms).await;
+        self.may_have_begun = begun.as_ref().is_err_and(|error| self.may_have_begun || error.may_have_run);
+        begun
+    }
+
+    /// The outcome is known.
+    fn landed(&self, landed: Landed) -> Ending {
+        let role = if self.has_waited() { Role::JoinedFleet } else { Role::Latecomer };
         if role == Role::Latecomer {
-            self.counters.latecomers.add_one();
+            self.inner.counters.latecomers.add_one();
         }
-        Ending { result: Ok(landed.outcome), fence: landed.fence, role, age: landed.age, at: Instant::now() }
+        Ending::with(landed.outcome, landed.fence, role, landed.age)
     }
 
-    fn refused(&self, refusal: Refusal) -> RefreshError {
-        let counter = match &refusal {
-            Refusal::AnotherClaim { .. } => &self.counters.refused_another_claim,
-            Refusal::Recovering { .. } => &self.counters.refused_recovering,
-            Refusal::CoolingDown { .. } => &self.counters.refused_cooling_down,
-            Refusal::Limited { .. } => &self.counters.refused_limited,
-            Refusal::Budget { .. } => &self.counters.refused_budget,
-            Refusal::CircuitOpen { .. } => &self.counters.refused_circuit_open,
-            Refusal::NotReaching { .. } => &self.counters.refused_not_reaching,
-            Refusal::MemoryPressure { .. } => &self.counters.refused_memory_pressure,
-            Refusal::Closing { .. } => &self.counters.refused_closing,
-        };
-        counter.add_one();
-        refusal.into()
-    }
-
-    pub(super) fn outage(&self, error: StoreError) -> RefreshError {
-        self.counters.store_outages.add_one();
-        RefreshError::StoreOutage { reason: error.reason, retry_after: RETRY_AFTER }
-    }
-
-    /// A flight that nobody waits for any more, or that a close has given up.
-    fn over(&self) -> RefreshError {
-        if self.closing.is_cancelled() {
-            self.refused(closing())
-        } else {
-            RefreshError::TimedOut { retry_after: RETRY_AFTER }
+    /// This flight leads.
+    async fn lead(&mut self, lease: &Lease) -> ControlFlow<Ending> {
+        self.queued_since = None;
+        let Inner { store, config, counters, reach, overdue, .. } = self.inner;
+        if self.inner.is_closing() {
+            self.give_back(lease).await;
+            return self.fail(Inner::closed);
         }
-    }
-}
-
-fn closing() -> Refusal {
-    Refusal::Closing { retry_after: RETRY_AFTER }
-}
-
-impl Ending {
-    fn for_caller(&self, arrived: Instant, first: bool) -> Result<Refreshed, RefreshError> {
-        let role = if first { self.role } else { Role::JoinedHere };
-        let age = self.age + arrived.saturating_duration_since(self.at);
-        match self.result.as_ref().map_err(RefreshError::clone)?.as_ref() {
-            Outcome::Success(tokens) => {
-                // Within a second the provider's own bytes are right, and everybody of a flight gets the same.
-                let tokens = if age > Duration::from_secs(1) { tokens.aged(age) } else { tokens.clone() };
-                Ok(Refreshed { tokens, fence: self.fence, role, age })
+        if self.call.is_none() {
+            self.give_back(lease).await;
+            // The leader that overtook this flight is gone. What its own call brought is all there is.
+            return Break(self.overtaken.take().expect("BUG: a flight without its call has led and was overtaken"));
+        }
+        let leader = Leader { store, config, counters, reach, overdue, lease, ask: self.ask, flight: self.flight };
+        match leader.lead(self.call).await {
+            Led::Ended(ending) => Break(ending),
+            Led::Untouched(ending) => {
+                self.give_back(lease).await;
+                Break(ending)
             }
-            Outcome::Failure(failure) => Err(RefreshError::Provider { failure: failure.aged(age), fence: self.fence }),
-            Outcome::Lost(response) => Err(RefreshError::Lost { response: response.clone() }),
+            Led::Overtaken(ending) => {
+                self.overtaken = Some(ending);
+                self.fence = Some(lease.fence);
+                Continue(())
+            }
         }
     }
-}
 
-/// Counts a caller that goes away before its flight ends.
-struct Gone<'a>(Option<&'a Counters>);
-
-impl Gone<'_> {
-    fn stayed(&mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for Gone<'_> {
-    fn drop(&mut self) {
-        if let Some(counters) = self.0 {
-            counters.gone.add_one();
+    /// Another flight leads this token: waits for its outcome, or, where its claim is another, for its end.
+    async fn join(&mut self, joined: Joined) -> ControlFlow<Ending> {
+        let Joined { fence, leader, mut news } = joined;
+        self.queued_since = None;
+        if leader == LeaderSeen::Lost || fence.is_none() {
+            self.flight.hold_up();
         }
+        if !self.has_joined {
+            self.inner.counters.joined_fleet.add_one();
+            debug!(flight = %self.ask.identity.flight, fence, "joined");
+        }
+        self.has_joined = true;
+        self.fence = fence.or(self.fence);
+        match joiner::wait(&mut news, None, self.flight, &self.inner.overdue).await {
+            Waited::Landed(landed) => Break(self.landed(landed)),
+            Waited::Look => Continue(()),
+            Waited::Over => self.fail(Inner::over),
+        }
+    }
+
+    /// All permits are out: waits to be called.
+    async fn queue(&mut self, queued: Queued) -> ControlFlow<Ending> {
+        let Queued { since, mut news } = queued;
+        self.flight.hold_up();
+        if self.queued_since.is_none() {
+            self.inner.counters.queued.add_one();
+            debug!(flight = %self.ask.identity.flight, "queued");
+        }
+        self.queued_since = Some(since);
+        let patience_until = Some(since + self.inner.config.budget_wait);
+        match joiner::wait(&mut news, patience_until, self.flight, &self.inner.closing).await {
+            // Also when it was not called and its patience is over: the outcome may have landed meanwhile.
+            Waited::Landed(_) | Waited::Look => Continue(()),
+            Waited::Over => {
+                self.left_behind = Some(LeftBehind::QueuePlace { since });
+                self.fail(Inner::over)
+            }
+        }
+    }
+
+    async fn rejected(&mut self, refusal: Refusal) -> ControlFlow<Ending> {
+        match refusal {
+            // A leader that this flight joined puts its flight back at its next renewal; and a flight that queued is
+            // not sent away for what Redis has forgotten.
+            Refusal::Recovering { retry_after } if self.has_waited() && self.may_try_again() => {
+                self.inner.pause(retry_after.min(RETRY_AFTER)).await;
+                Continue(())
+            }
+            refusal => self.fail(|inner| inner.refused(refusal)),
+        }
+    }
+
+    /// The store gave no answer.
+    async fn unanswered(&mut self, error: StoreError) -> ControlFlow<Ending> {
+        // Another flight has the token in hand: waiting loses nothing.
+        if self.has_joined && self.may_try_again() {
+            warn!(flight = %self.ask.identity.flight, %error, "waiting for a flight while the store is out of reach");
+            self.inner.pause(RETRY_AFTER).await;
+            return Continue(());
+        }
+        self.left_behind = match self.queued_since {
+            Some(since) => Some(LeftBehind::QueuePlace { since }),
+            None => self.may_have_begun.then_some(LeftBehind::Attempt),
+        };
+        self.fail(|inner| inner.outage(error))
+    }
+
+    /// Ends with what this flight's own call brought, where it was overtaken, else with an error.
+    fn fail(&mut self, error: impl FnOnce(&Inner) -> RefreshError) -> ControlFlow<Ending> {
+        Break(self.overtaken.take().unwrap_or_else(|| Ending::failed(error(self.inner))))
+    }
+
+    /// Gives back a lead that left the token as it was.
+    async fn give_back(&mut self, lease: &Lease) {
+        if let Err(error) = self.inner.store.abandon(lease, self.ask).await {
+            warn!(flight = %lease.flight, fence = lease.fence, %error, "the lead could not be given back yet");
+            self.left_behind = Some(LeftBehind::Lead);
+        }
+    }
+
+    /// Whether it joined another flight or queued: the outcome did not lie there when it came.
+    fn has_waited(&self) -> bool {
+        self.has_joined || self.queued_since.is_some()
+    }
+
+    /// Whether a caller waits for long enough still, and no close has given up what is under way.
+    fn may_try_again(&self) -> bool {
+        let has_time = self.flight.deadline().is_some_and(|deadline| Instant::now() + RETRY_AFTER < deadline);
+        has_time && !self.inner.overdue.is_cancelled()
     }
 }

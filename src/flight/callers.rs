@@ -38,8 +38,18 @@ struct Caller {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Place(u64);
 
+/// What the list knows of a caller that polls.
+#[derive(Debug)]
+pub(super) enum Seen {
+    /// It was told already.
+    Told,
+    Waiting,
+    /// It waits, and has moved from the task of this waker.
+    Moved(Waker),
+}
+
 impl Callers {
-    /// Whoever starts the flight, from `arrived` on, is at the first place.
+    /// The caller that starts the flight waits from `arrived` on, at the first place.
     pub(super) fn new(arrived: Instant, waker: &Waker, config: &Config) -> Self {
         Self {
             waiting: VecDeque::from([Some(Caller { arrived, waker: waker.clone() })]),
@@ -60,11 +70,13 @@ impl Callers {
         Some(Place(self.first + self.waiting.len() as u64 - 1))
     }
 
-    /// None where this caller was told already. It may have moved to another task meanwhile: answers the waker of the
-    /// one where it was.
-    pub(super) fn see(&mut self, place: Place, waker: &Waker) -> Option<Option<Waker>> {
-        let caller = self.at(place)?.as_mut()?;
-        Some((!caller.waker.will_wake(waker)).then(|| mem::replace(&mut caller.waker, waker.clone())))
+    /// A caller polls. It may have moved to another task since it was seen last, and is told there from now on.
+    pub(super) fn see(&mut self, place: Place, waker: &Waker) -> Seen {
+        match self.at(place).and_then(Option::as_mut) {
+            None => Seen::Told,
+            Some(caller) if caller.waker.will_wake(waker) => Seen::Waiting,
+            Some(caller) => Seen::Moved(mem::replace(&mut caller.waker, waker.clone())),
+        }
     }
 
     /// The caller goes away, and has its waker back.
@@ -241,7 +253,7 @@ mod tests {
         stage.callers.leave(places[2]);
 
         assert_eq!(stage.woken(), [0, 0, 0, 1, 1]);
-        assert!(stage.callers.see(last, Waker::noop()).is_none());
+        assert!(matches!(stage.callers.see(last, Waker::noop()), Seen::Told));
     }
 
     #[test]
@@ -249,7 +261,7 @@ mod tests {
         let mut stage = Stage::with(2);
         let there = Arc::<Bell>::default();
 
-        assert!(stage.callers.see(Callers::FIRST, &Arc::clone(&there).into()).is_some_and(|left| left.is_some()));
+        assert!(matches!(stage.callers.see(Callers::FIRST, &Arc::clone(&there).into()), Seen::Moved(_)));
         stage.callers.take_all().for_each(Waker::wake);
 
         assert_eq!((stage.woken(), there.0.load(Ordering::Relaxed)), (vec![0, 1], 1));

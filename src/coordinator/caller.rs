@@ -1,0 +1,132 @@
+//! A caller, from its question to its answer: it joins the flight of this pod or starts it, and waits.
+
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::inner::{Inner, RETRY_AFTER};
+use super::way;
+use crate::error::RefreshError;
+use crate::flight::ending::Refreshed;
+use crate::flight::flights::Entered;
+use crate::flight::guard::FlightGuard;
+use crate::flight::waiting::WaitingCaller;
+use crate::identity::Request;
+use crate::leader::Attempt;
+use crate::metrics::Counters;
+use crate::outcome::{ProviderFailure, TokenResponse};
+use crate::request::Refresh;
+use crate::store::Ask;
+
+/// What `refresh` returns.
+///
+/// Why not an async function: that holds its arguments to the end. Here what only the first caller needs is handed over
+/// or dropped before anything is waited for, the token too.
+pub(super) struct RefreshFuture<'a, C> {
+    inner: &'a Arc<Inner>,
+    step: Step<'a, C>,
+}
+
+enum Step<'a, C> {
+    Asks { refresh: Refresh, call: C },
+    Waits { waiting: WaitingCaller, is_first: bool, gone: Gone<'a> },
+    Told,
+}
+
+impl<'a, C> RefreshFuture<'a, C> {
+    pub(super) fn new(inner: &'a Arc<Inner>, refresh: Refresh, call: C) -> Self {
+        Self { inner, step: Step::Asks { refresh, call } }
+    }
+}
+
+/// Nothing of it is pinned.
+impl<C> Unpin for RefreshFuture<'_, C> {}
+
+impl<C, F> Future for RefreshFuture<'_, C>
+where
+    C: FnOnce(Attempt) -> F + Send + 'static,
+    F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+{
+    type Output = Result<Refreshed, RefreshError>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self { inner, step } = &mut *self;
+        if let Step::Asks { .. } = step
+            && let Step::Asks { refresh, call } = mem::replace(step, Step::Told)
+        {
+            let (waiting, is_first) = inner.enter(refresh, call, context.waker())?;
+            *step = Step::Waits { waiting, is_first, gone: Gone(Some(&inner.counters)) };
+        }
+        let Step::Waits { waiting, is_first, gone } = step else { panic!("a refresh was polled after its end") };
+        let (arrived, is_first) = (waiting.arrived(), *is_first);
+        let ending = ready!(waiting.poll_ending(context, &inner.config));
+        gone.stayed();
+        let told = match ending {
+            Some(ending) => ending.for_caller(arrived, is_first),
+            None => {
+                inner.counters.timed_out.add_one();
+                Err(RefreshError::TimedOut { retry_after: RETRY_AFTER })
+            }
+        };
+        *step = Step::Told;
+        Poll::Ready(told)
+    }
+}
+
+impl Inner {
+    /// Joins the flight of this pod, or starts it. Answers whether it was started.
+    fn enter<C, F>(
+        self: &Arc<Self>,
+        refresh: Refresh,
+        call: C,
+        waker: &Waker,
+    ) -> Result<(WaitingCaller, bool), RefreshError>
+    where
+        C: FnOnce(Attempt) -> F + Send + 'static,
+        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+    {
+        let arrived = Instant::now();
+        self.counters.callers.add_one();
+        let request = Request::checked(refresh).inspect_err(|_| {
+            self.counters.refused_invalid.add_one();
+        })?;
+        if self.is_closing() {
+            return Err(self.closed());
+        }
+        match self.flights.enter(request.key(), arrived, waker, &self.config) {
+            Entered::New(waiting) => {
+                let guard = FlightGuard::new(Arc::clone(&self.flights), Arc::clone(waiting.flight()));
+                let identity = self.store.identity(request, self.config.pepper.as_ref());
+                let ask = Ask { identity, attempt: Uuid::new_v4() };
+                // Boxed: tokio moves what it spawns several times.
+                self.tasks.spawn(Box::pin(way::fly(Arc::clone(self), guard, ask, call)));
+                Ok((waiting, true))
+            }
+            Entered::Joined(waiting) => {
+                self.counters.joined_here.add_one();
+                Ok((waiting, false))
+            }
+        }
+    }
+}
+
+/// Counts a caller that goes away before its flight ends.
+struct Gone<'a>(Option<&'a Counters>);
+
+impl Gone<'_> {
+    fn stayed(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Gone<'_> {
+    fn drop(&mut self) {
+        if let Some(counters) = self.0 {
+            counters.gone.add_one();
+        }
+    }
+}

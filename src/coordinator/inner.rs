@@ -1,0 +1,119 @@
+//! What all flights of a coordinator share, and what they count and answer where they are refused.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::admission::Terms;
+use crate::admission::reach::PodReach;
+use crate::config::Config;
+use crate::error::{RefreshError, Refusal};
+use crate::flight::flights::Flights;
+use crate::flight::pace::Pace;
+use crate::metrics::Counters;
+use crate::pressure::Pressure;
+use crate::store::{Store, StoreError};
+
+/// A pause that is short for a person and long for a store or a flight that is in trouble.
+pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
+
+pub(super) struct Inner {
+    pub(super) config: Arc<Config>,
+    pub(super) pod: String,
+    pub(super) flights: Arc<Flights>,
+    pub(super) pace: Pace,
+    pub(super) store: Store,
+    pub(super) counters: Arc<Counters>,
+    pub(super) pressure: Pressure,
+    pub(super) reach: PodReach,
+    pub(super) tasks: TaskTracker,
+    /// Cancelled when nothing new is admitted.
+    pub(super) closing: CancellationToken,
+    /// Set before `closing` is cancelled. Every caller asks for it, and a token takes a lock to be asked.
+    pub(super) is_closing: AtomicBool,
+    /// Cancelled when a close has waited long enough: refreshes under way are given up.
+    pub(super) overdue: CancellationToken,
+}
+
+impl Inner {
+    pub(super) fn new(config: Arc<Config>, pod: String, store: Store, counters: Arc<Counters>) -> Self {
+        Self {
+            pressure: Pressure::new(config.memory_pressure),
+            reach: PodReach::default(),
+            config,
+            pod,
+            flights: Arc::default(),
+            pace: Pace::new(),
+            store,
+            counters,
+            tasks: TaskTracker::new(),
+            closing: CancellationToken::new(),
+            is_closing: AtomicBool::new(false),
+            overdue: CancellationToken::new(),
+        }
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::SeqCst)
+    }
+
+    /// Keeps one timer registered that is earlier than those of the flight that begins now.
+    pub(super) fn keep_pace(&self, now: Instant) {
+        let Config { refresh_timeout, lease, store_timeout, .. } = &*self.config;
+        self.pace.keep(now, (*refresh_timeout).min(*lease / 3).min(*store_timeout));
+    }
+
+    /// What a flight brings along when it begins.
+    pub(super) fn terms(&self, queued_since: Option<Instant>) -> Terms {
+        let now = Instant::now();
+        let pod_refuses = if self.pressure.is_high(now) {
+            Some(Refusal::MemoryPressure { retry_after: RETRY_AFTER })
+        } else {
+            self.reach.judge(now)
+        };
+        let patience = match queued_since {
+            None => self.config.budget_wait,
+            Some(since) => (since + self.config.budget_wait).saturating_duration_since(now),
+        };
+        Terms { pod_refuses, patience, queued_since }
+    }
+
+    pub(super) fn refused(&self, refusal: Refusal) -> RefreshError {
+        let counter = match &refusal {
+            Refusal::AnotherClaim { .. } => &self.counters.refused_another_claim,
+            Refusal::Recovering { .. } => &self.counters.refused_recovering,
+            Refusal::CoolingDown { .. } => &self.counters.refused_cooling_down,
+            Refusal::Limited { .. } => &self.counters.refused_limited,
+            Refusal::Budget { .. } => &self.counters.refused_budget,
+            Refusal::CircuitOpen { .. } => &self.counters.refused_circuit_open,
+            Refusal::NotReaching { .. } => &self.counters.refused_not_reaching,
+            Refusal::MemoryPressure { .. } => &self.counters.refused_memory_pressure,
+            Refusal::Closing { .. } => &self.counters.refused_closing,
+        };
+        counter.add_one();
+        refusal.into()
+    }
+
+    pub(super) fn closed(&self) -> RefreshError {
+        self.refused(Refusal::Closing { retry_after: RETRY_AFTER })
+    }
+
+    pub(super) fn outage(&self, error: StoreError) -> RefreshError {
+        self.counters.store_outages.add_one();
+        RefreshError::StoreOutage { reason: error.reason, retry_after: RETRY_AFTER }
+    }
+
+    /// Waits, unless a close has waited long enough.
+    pub(super) async fn pause(&self, span: Duration) {
+        _ = self.overdue.run_until_cancelled(tokio::time::sleep(span)).await;
+    }
+
+    /// A flight that no caller waits for any more, or that a close has given up.
+    pub(super) fn over(&self) -> RefreshError {
+        if self.closing.is_cancelled() { self.closed() } else { RefreshError::TimedOut { retry_after: RETRY_AFTER } }
+    }
+}

@@ -1,0 +1,83 @@
+//! All flights of a pod, where a caller finds the one it can share or starts its own.
+//!
+//! The map is the fast path in front of the store: a caller that finds a flight here costs the fleet nothing.
+
+use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Waker;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::time::Instant;
+
+use super::Flight;
+use super::callers::Callers;
+use super::waiting::{TimeKeeper, WaitingCaller};
+use crate::config::Config;
+use crate::flight::intent::Intent;
+use crate::identity::{Hash, Scatter};
+
+/// The flights of this pod, by the key of their requests: token and claim.
+#[derive(Debug, Default)]
+pub(crate) struct Flights(DashMap<Hash, Arc<Flight>, Scatter>);
+
+/// Whether a caller found a flight, or has to see to one.
+pub(crate) enum Entered {
+    New(WaitingCaller),
+    Joined(WaitingCaller),
+}
+
+impl Flights {
+    /// The caller of `waker` waits from now on.
+    pub(crate) fn enter(&self, key: Hash, arrived: Instant, waker: &Waker, config: &Config) -> Entered {
+        let flight = match self.0.entry(key) {
+            Entry::Occupied(mut occupied) => match join(occupied.get(), arrived, waker, config) {
+                Some(waiting) => return Entered::Joined(waiting),
+                None => {
+                    let flight = start(key, arrived, waker, config);
+                    occupied.insert(Arc::clone(&flight));
+                    flight
+                }
+            },
+            Entry::Vacant(vacant) => Arc::clone(&vacant.insert(start(key, arrived, waker, config))),
+        };
+        Entered::New(WaitingCaller::new(flight, arrived, Some(Callers::FIRST), TimeKeeper::Flight))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub(super) fn remove(&self, flight: &Arc<Flight>) {
+        // Another may have taken the place of one that is over.
+        self.0.remove_if(&flight.key, |_, there| Arc::ptr_eq(there, flight));
+    }
+}
+
+fn start(key: Hash, arrived: Instant, waker: &Waker, config: &Config) -> Arc<Flight> {
+    let mut callers = Callers::new(arrived, waker, config);
+    let runtime = Handle::current();
+    if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
+        // A task that blocks the one thread blocks all: the flight's task is as good as polled.
+        callers.set_timekeeper(runtime.id());
+    }
+    Arc::new(Flight { key, ending: OnceLock::new(), callers: Mutex::new(callers), intent: Intent::default() })
+}
+
+/// None where nobody may join any more.
+fn join(flight: &Arc<Flight>, arrived: Instant, waker: &Waker, config: &Config) -> Option<WaitingCaller> {
+    let runtime = Handle::current().id();
+    let (mut place, mut time) = (None, TimeKeeper::Flight);
+    let mut callers = flight.callers();
+    // Under the guard: the ending is told under it too, to every caller that was too early to see it.
+    if flight.ending.get().is_none() {
+        place = Some(callers.join(arrived, waker, config)?);
+        if !callers.is_time_kept(runtime) {
+            time = TimeKeeper::Caller(None);
+        }
+    } else {
+        callers.deadline()?;
+    }
+    drop(callers);
+    Some(WaitingCaller::new(Arc::clone(flight), arrived, place, time))
+}

@@ -1,0 +1,67 @@
+//! Nobody is left hanging: what ends a flight whatever becomes of the task that flies it.
+
+use std::sync::Arc;
+
+use super::Flight;
+use super::flights::Flights;
+use crate::error::RefreshError;
+use crate::flight::ending::Ending;
+use crate::outcome::ProviderFailure;
+
+/// Ends a flight, also after a panic of ours or in a runtime that shuts down.
+///
+/// Made before the flight's task is, so that a task that is never polled ends its flight, too.
+pub(crate) struct FlightGuard {
+    flights: Arc<Flights>,
+    flight: Arc<Flight>,
+}
+
+impl FlightGuard {
+    pub(crate) fn new(flights: Arc<Flights>, flight: Arc<Flight>) -> Self {
+        Self { flights, flight }
+    }
+
+    pub(crate) fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
+    pub(crate) fn end(self, ending: Ending) {
+        self.flight.tell(ending);
+    }
+}
+
+impl Drop for FlightGuard {
+    fn drop(&mut self) {
+        if self.flight.ending.get().is_none() {
+            let failure = ProviderFailure::unknown("the task of this refresh was ended before it was over");
+            self.flight.tell(Ending::failed(RefreshError::Provider { failure, fence: 0 }));
+        }
+        // Last: a caller who enters until here is told the same.
+        self.flights.remove(&self.flight);
+    }
+}
+
+/// What the provider answered, until the store has it. Told as it is where the runtime ends meanwhile: callers may wait
+/// on another one.
+pub(crate) struct InHand<'a> {
+    flight: &'a Flight,
+    ending: Option<Ending>,
+}
+
+impl<'a> InHand<'a> {
+    pub(crate) fn new(flight: &'a Flight, ending: Ending) -> Self {
+        Self { flight, ending: Some(ending) }
+    }
+
+    pub(crate) fn taken(mut self) -> Ending {
+        self.ending.take().expect("BUG: it is taken once")
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        if let Some(ending) = self.ending.take() {
+            self.flight.tell(ending);
+        }
+    }
+}

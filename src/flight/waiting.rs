@@ -1,0 +1,98 @@
+//! A caller that waits for its flight's ending: `refresh_timeout` for the provider's answer, `wait_timeout` where the
+//! flight was held up before it could ask.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use tokio::runtime::Handle;
+use tokio::time::{Instant, Sleep, sleep_until};
+
+use super::Flight;
+use super::callers::{Place, Seen};
+use crate::config::Config;
+use crate::flight::ending::Ending;
+
+#[derive(Debug)]
+pub(crate) struct WaitingCaller {
+    flight: Arc<Flight>,
+    arrived: Instant,
+    /// None: there was an ending when it came.
+    place: Option<Place>,
+    time: TimeKeeper,
+}
+
+/// What tells a caller that its time is over.
+#[derive(Debug)]
+pub(super) enum TimeKeeper {
+    /// The flight's task.
+    Flight,
+    /// A timer of the caller's own, made when it is first polled: the flight's task may not run.
+    Caller(Option<Pin<Box<Sleep>>>),
+}
+
+impl WaitingCaller {
+    pub(super) fn new(flight: Arc<Flight>, arrived: Instant, place: Option<Place>, time: TimeKeeper) -> Self {
+        Self { flight, arrived, place, time }
+    }
+
+    pub(crate) fn flight(&self) -> &Arc<Flight> {
+        &self.flight
+    }
+
+    pub(crate) fn arrived(&self) -> Instant {
+        self.arrived
+    }
+
+    /// None: the caller's time is over.
+    pub(crate) fn poll_ending(&mut self, context: &mut Context<'_>, config: &Config) -> Poll<Option<&Ending>> {
+        if let Some(place) = self.place
+            && self.flight.ending.get().is_none()
+        {
+            // A statement of its own: the waker that it left is dropped after the guard, for it may own a task, and that
+            // another caller of this flight.
+            let seen = self.flight.callers().see(place, context.waker());
+            match seen {
+                Seen::Told => {}
+                Seen::Waiting => ready!(self.poll_time(context, config)),
+                Seen::Moved(left) => {
+                    drop(left);
+                    if Handle::try_current().is_ok() {
+                        // Away from a worker that is blocked, or a runtime that stands still or ends.
+                        self.time = TimeKeeper::Caller(None);
+                    }
+                    ready!(self.poll_time(context, config));
+                }
+            }
+        }
+        // Whether its time is over or not: what counts is whether there is an ending now.
+        Poll::Ready(self.flight.ending.get())
+    }
+
+    /// Ready when the caller's time is over, and nothing but its own timer tells that.
+    fn poll_time(&mut self, context: &mut Context<'_>, config: &Config) -> Poll<()> {
+        let TimeKeeper::Caller(timer) = &mut self.time else { return Poll::Pending };
+        let until = || self.arrived + self.flight.callers().patience(config);
+        let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(until())));
+        loop {
+            ready!(timer.as_mut().poll(context));
+            let until = until();
+            if until <= Instant::now() {
+                return Poll::Ready(());
+            }
+            timer.as_mut().reset(until);
+        }
+    }
+}
+
+impl Drop for WaitingCaller {
+    fn drop(&mut self) {
+        if let Some(place) = self.place
+            && self.flight.ending.get().is_none()
+        {
+            // Dropped after the guard, as in `poll_ending`.
+            let waker = self.flight.callers().leave(place);
+            drop(waker);
+        }
+    }
+}
