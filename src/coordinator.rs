@@ -14,12 +14,13 @@ use crate::error::{ConnectError, RefreshError};
 use crate::flight::ending::Refreshed;
 use crate::leader::Attempt;
 use crate::metrics::{Counters, Metrics};
-use crate::outcome::{ProviderFailure, TokenResponse};
+use crate::outcome::ProviderFailure;
 use crate::request::Refresh;
 use crate::store::Store;
 use crate::store::local::LocalFallback;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
+use crate::token_response::TokenResponse;
 
 mod caller;
 mod inner;

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::config::ConfigError;
-use crate::outcome::{ProviderFailure, ProviderResponse};
+use crate::outcome::ProviderFailure;
 use crate::request::InvalidRefresh;
+use crate::token_response::ProviderResponse;
 
 /// Why a caller got no tokens. One failure goes to many waiters, hence `Clone`.
 #[derive(Clone, Debug, thiserror::Error)]

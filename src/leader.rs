@@ -19,9 +19,10 @@ use crate::flight::Flight;
 use crate::flight::ending::{Ending, Role};
 use crate::flight::guard::InHand;
 use crate::metrics::Counters;
-use crate::outcome::{Class, Outcome, ProviderFailure, TokenResponse, TokenState, Verdict};
+use crate::outcome::{Class, Outcome, ProviderFailure, TokenState, Verdict};
 use crate::retention::Retention;
 use crate::store::{Ask, Before, Completion, Gaps, Landed, Lease, Renewed, Standing, Store, StoreError};
+use crate::token_response::TokenResponse;
 
 /// What the refresh function is told about the call it makes.
 #[derive(Clone, Copy, Debug)]

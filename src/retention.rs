@@ -70,7 +70,7 @@ fn lives_for(outcome: &Outcome) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::TokenResponse;
+    use crate::token_response::TokenResponse;
 
     const S: Duration = Duration::from_secs(1);
 

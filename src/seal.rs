@@ -15,8 +15,9 @@ use uuid::Uuid;
 use zeroize::Zeroizing;
 
 use crate::identity::{Entitlement, Hash};
-use crate::outcome::{Outcome, ProviderFailure, ProviderResponse, TokenResponse};
+use crate::outcome::{Outcome, ProviderFailure};
 use crate::secret::Secret;
+use crate::token_response::{ProviderResponse, TokenResponse};
 
 /// Part of every key: outcomes of another protocol do not open.
 pub(crate) const PROTOCOL: u32 = 1;

@@ -173,54 +173,57 @@ impl Circuit {
         config: &Config,
     ) {
         self.forget(now);
-        let opening = match verdict {
-            Verdict::Failing => Some((config.breaker.open_duration, Why::Failures)),
-            Verdict::FleetLimited(retry_after) => Some((retry_after.min(LONGEST_RETRY_AFTER), Why::RetryAfter)),
-            Verdict::Healthy | Verdict::Neutral | Verdict::SessionLimited(_) => None,
-        };
-        match &mut self.state {
+        let opening = match &mut self.state {
+            State::Closed { .. } if fence <= self.opened_after => None,
             State::Closed { failures } => {
-                if fence <= self.opened_after {
-                    return;
+                match verdict {
+                    Verdict::Healthy => *failures = 0,
+                    Verdict::Failing => *failures += 1,
+                    Verdict::Neutral | Verdict::FleetLimited(_) | Verdict::SessionLimited(_) => {}
                 }
-                let opening = match verdict {
-                    Verdict::Healthy => {
-                        *failures = 0;
-                        None
-                    }
-                    Verdict::Failing => {
-                        *failures += 1;
-                        self.quiet_at = Some(now + quiet(config));
-                        if *failures >= config.breaker.max_failures { opening } else { None }
-                    }
-                    Verdict::FleetLimited(_) => opening,
-                    Verdict::SessionLimited(retry_after) => {
-                        self.limited.retain(|_, at| now < *at + LIMITED_WITHIN);
-                        self.limited.insert(session, now);
-                        self.quiet_at = Some(now + quiet(config).max(LIMITED_WITHIN));
-                        let pause = retry_after.unwrap_or(config.breaker.open_duration).min(LONGEST_RETRY_AFTER);
-                        (self.limited.len() >= LIMITED_SESSIONS).then_some((pause, Why::SessionsLimited))
-                    }
-                    Verdict::Neutral => None,
-                };
-                if let Some((pause, why)) = opening {
-                    self.open(now, pause, why, last_fence, config);
-                }
+                let failures = *failures;
+                self.closed_opens(failures, verdict, session, now, config)
             }
             // Nothing was admitted since it opened.
-            State::Open { .. } => {}
-            State::HalfOpen { probes, .. } => {
-                let is_probe = probes.remove(&fence).is_some_and(|until| until > now);
-                if !is_probe {
-                    return;
-                }
-                if verdict == Verdict::Healthy {
+            State::Open { .. } => None,
+            State::HalfOpen { probes, .. } => match probes.remove(&fence) {
+                Some(until) if until > now && verdict == Verdict::Healthy => {
                     self.state = State::default();
                     self.limited.clear();
                     self.quiet_at = Some(now + quiet(config));
-                } else if let Some((pause, why)) = opening {
-                    self.open(now, pause, why, last_fence, config);
+                    None
                 }
+                Some(until) if until > now => opening_by(verdict, config),
+                Some(_) | None => None,
+            },
+        };
+        if let Some((pause, why)) = opening {
+            self.open(now, pause, why, last_fence, config);
+        }
+    }
+
+    /// For how long a closed circuit opens after this verdict, and why.
+    fn closed_opens(
+        &mut self,
+        failures: u32,
+        verdict: Verdict,
+        session: Hash,
+        now: Instant,
+        config: &Config,
+    ) -> Option<(Duration, Why)> {
+        match verdict {
+            Verdict::Healthy | Verdict::Neutral => None,
+            Verdict::Failing => {
+                self.quiet_at = Some(now + quiet(config));
+                opening_by(verdict, config).filter(|_| failures >= config.breaker.max_failures)
+            }
+            Verdict::FleetLimited(_) => opening_by(verdict, config),
+            Verdict::SessionLimited(retry_after) => {
+                self.limited.retain(|_, at| now < *at + LIMITED_WITHIN);
+                self.limited.insert(session, now);
+                self.quiet_at = Some(now + quiet(config).max(LIMITED_WITHIN));
+                let pause = retry_after.unwrap_or(config.breaker.open_duration).min(LONGEST_RETRY_AFTER);
+                (self.limited.len() >= LIMITED_SESSIONS).then_some((pause, Why::SessionsLimited))
             }
         }
     }
@@ -251,6 +254,15 @@ impl Circuit {
                 CircuitState::HalfOpen { probes: u32::try_from(probes).unwrap_or(u32::MAX), why: *why }
             }
         }
+    }
+}
+
+/// For how long a verdict opens a circuit that is to open by it.
+fn opening_by(verdict: Verdict, config: &Config) -> Option<(Duration, Why)> {
+    match verdict {
+        Verdict::Failing => Some((config.breaker.open_duration, Why::Failures)),
+        Verdict::FleetLimited(retry_after) => Some((retry_after.min(LONGEST_RETRY_AFTER), Why::RetryAfter)),
+        Verdict::Healthy | Verdict::Neutral | Verdict::SessionLimited(_) => None,
     }
 }
 

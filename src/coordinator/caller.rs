@@ -18,9 +18,10 @@ use crate::flight::waiting::WaitingCaller;
 use crate::identity::Request;
 use crate::leader::Attempt;
 use crate::metrics::Counters;
-use crate::outcome::{ProviderFailure, TokenResponse};
+use crate::outcome::ProviderFailure;
 use crate::request::Refresh;
 use crate::store::Ask;
+use crate::token_response::TokenResponse;
 
 /// What `refresh` returns.
 ///

@@ -17,8 +17,9 @@ use crate::flight::ending::{Ending, Role};
 use crate::flight::guard::FlightGuard;
 use crate::joiner::{self, Waited};
 use crate::leader::{Attempt, Leader, Led};
-use crate::outcome::{ProviderFailure, TokenResponse};
+use crate::outcome::ProviderFailure;
 use crate::store::{Ask, Begun, Joined, Landed, LeaderSeen, Lease, Queued, StoreError};
+use crate::token_response::TokenResponse;
 
 /// A refresh, once for all callers of this pod that ask the same: goes its way, keeps the callers' time beside it, and
 /// ends the flight.

@@ -6,7 +6,8 @@ use http::{HeaderMap, Response, StatusCode, header};
 use serde::Deserialize;
 
 use super::{LARGEST_ANSWER, headers};
-use crate::outcome::{ProviderFailure, ProviderResponse, TokenResponse};
+use crate::outcome::ProviderFailure;
+use crate::token_response::{ProviderResponse, TokenResponse};
 
 /// Reads an answer of the token endpoint: tokens, or why there are none and what that says of the refresh token.
 ///

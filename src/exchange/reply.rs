@@ -11,7 +11,8 @@ use http::{Response, StatusCode};
 use super::request::Unreadable;
 use super::{SendError, headers};
 use crate::error::{RefreshError, Refusal};
-use crate::outcome::{ProviderFailure, ProviderResponse};
+use crate::outcome::ProviderFailure;
+use crate::token_response::ProviderResponse;
 use crate::{Refreshed, Role};
 
 /// How an answer came about; an extension of every response of a [`TokenExchange`](super::TokenExchange).

@@ -6,7 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::error::RefreshError;
-use crate::outcome::{Outcome, TokenResponse};
+use crate::outcome::Outcome;
+use crate::token_response::TokenResponse;
 
 /// What all callers of a flight are told.
 #[derive(Clone, Debug)]

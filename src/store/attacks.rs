@@ -11,10 +11,11 @@ use crate::admission::circuit::CircuitState;
 use crate::config::{Breaker, Config};
 use crate::error::{ConnectError, Refusal};
 use crate::identity::Identity;
-use crate::outcome::{Outcome, ProviderFailure, TokenResponse};
+use crate::outcome::{Outcome, ProviderFailure};
 use crate::request::Refresh;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
+use crate::token_response::TokenResponse;
 
 use crate::test_redis::RedisServer;
 

@@ -15,11 +15,12 @@ use crate::config::{Config, ConfigError};
 use crate::coordinator::{RefreshCoordinator, Refreshed};
 use crate::error::{ConnectError, RefreshError, Refusal};
 use crate::identity::Identity;
-use crate::outcome::{ProviderFailure, ProviderResponse, TokenResponse};
+use crate::outcome::ProviderFailure;
 use crate::pressure::Pressure;
 use crate::request::Refresh;
 use crate::store::Store;
 use crate::test_redis::RedisServer;
+use crate::token_response::{ProviderResponse, TokenResponse};
 
 /// A coordinator, and what the script moves beside it.
 pub(super) struct Stage {

@@ -46,9 +46,16 @@ impl Wake for Bell {
 
 /// What the rules say to a flight that would lead.
 pub(super) enum Admission {
-    Admitted(Passage),
+    Admitted(Admitted),
     Queued(Queued),
     Rejected(Refusal),
+}
+
+/// A flight that may lead: nothing is taken yet.
+pub(super) struct Admitted {
+    session: Hash,
+    applicant: Applicant,
+    passage: Passage,
 }
 
 impl Gates {
@@ -62,10 +69,13 @@ impl Gates {
         config: &Config,
     ) -> Admission {
         match self.judge(ask, terms, now, config) {
-            Ok(passage) => match self.seat(pod, ask, terms, now, config) {
-                Some(admission) => admission,
-                None => Admission::Admitted(passage),
-            },
+            Ok(passage) => {
+                let applicant = Applicant { attempt: ask.attempt, since: terms.queued_since.unwrap_or(now) };
+                match self.seat(pod, applicant, terms, now, config) {
+                    Some(admission) => admission,
+                    None => Admission::Admitted(Admitted { session: ask.identity.session, applicant, passage }),
+                }
+            }
             Err(refusal) => {
                 self.leave_queue(ask, terms.queued_since, now, config);
                 Admission::Rejected(refusal)
@@ -88,8 +98,14 @@ impl Gates {
     }
 
     /// None where a permit is there.
-    fn seat(&mut self, pod: PodNumber, ask: &Ask, terms: &Terms, now: Instant, config: &Config) -> Option<Admission> {
-        let applicant = Applicant { attempt: ask.attempt, since: terms.queued_since.unwrap_or(now) };
+    fn seat(
+        &mut self,
+        pod: PodNumber,
+        applicant: Applicant,
+        terms: &Terms,
+        now: Instant,
+        config: &Config,
+    ) -> Option<Admission> {
         if self.budget.has_place(applicant, now, size(config)) {
             return None;
         }
@@ -103,22 +119,14 @@ impl Gates {
     }
 
     /// The admitted flight leads: permit, probe and charge are its own. Answers what it is charged to.
-    pub(super) fn lead(
-        &mut self,
-        ask: &Ask,
-        terms: &Terms,
-        passage: Passage,
-        fence: u64,
-        now: Instant,
-        config: &Config,
-    ) -> Instant {
+    pub(super) fn lead(&mut self, admitted: Admitted, fence: u64, now: Instant, config: &Config) -> Instant {
+        let Admitted { session, applicant, passage } = admitted;
         let until = now + config.lease;
-        let applicant = Applicant { attempt: ask.attempt, since: terms.queued_since.unwrap_or(now) };
         self.budget.take(applicant, fence, until);
         if passage == Passage::Probe {
             self.circuit.probe(fence, now, until, config);
         }
-        self.sessions.entry(ask.identity.session).or_default().charge(now, config)
+        self.sessions.entry(session).or_default().charge(now, config)
     }
 
     pub(super) fn renew(&mut self, fence: u64, now: Instant, config: &Config) {

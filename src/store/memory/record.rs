@@ -7,9 +7,10 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::news::{NewsSource, Notice, Told};
+use crate::config::{Config, Uncertain};
 use crate::identity::Hash;
-use crate::outcome::{Class, Outcome};
-use crate::store::contract::{Ask, Begun, Joined, Landed, LeaderSeen, Lease};
+use crate::outcome::{Class, Outcome, TokenState};
+use crate::store::contract::{Ask, Before, Begun, Joined, Landed, LeaderSeen, Lease};
 
 /// What `lock:<flight>` and `flight:<flight>` are in Redis.
 #[derive(Debug)]
@@ -57,6 +58,28 @@ pub(super) enum State {
     },
 }
 
+/// What a flight that asks has waited for so far.
+pub(super) struct WaitedFor {
+    pub(super) attempt: uuid::Uuid,
+    pub(super) claim: Hash,
+    /// The fence it joined.
+    pub(super) joined: Option<u64>,
+    /// When it began to queue.
+    pub(super) since: Option<Instant>,
+}
+
+/// Whether a token that no leader holds may be presented.
+pub(super) enum NextLead {
+    /// By a leader that is told this of the token.
+    May(Before),
+    /// A lost leader may still come back with the answer.
+    NotBefore(Instant),
+    /// It may have been rotated, and the policy is `never`.
+    Never,
+    /// It was rotated for somebody else, a moment ago.
+    AnotherClaim { retry_after: Duration },
+}
+
 impl Record {
     pub(super) fn is_led_at(&self, now: Instant) -> bool {
         self.lock.as_ref().is_some_and(|lock| lock.until > now)
@@ -64,6 +87,71 @@ impl Record {
 
     pub(super) fn is_over(&self, now: Instant) -> bool {
         self.ends <= now && !self.is_led_at(now)
+    }
+
+    /// The outcome that this flight may be handed, if there is one.
+    pub(super) fn outcome_for(&self, flight: &WaitedFor, now: Instant) -> Option<Landed> {
+        // A flight that queues would have joined, had it come a moment later: what lands meanwhile is for it, too.
+        let landed_while_queued = |at: Instant| flight.since.is_some_and(|since| at > since);
+        if let State::Landed { fresh_until, at, .. } = self.state {
+            // A success of an older fence than the one that was joined came late, after the joining.
+            let waited_for =
+                flight.joined.is_some_and(|fence| self.fence >= fence || self.is_success()) || landed_while_queued(at);
+            if self.claim == flight.claim && (fresh_until > now || waited_for || self.attempt == flight.attempt) {
+                return self.landed(now);
+            }
+        }
+        // A newcomer may lead already, but this is what was waited for.
+        let (claim, last, at) = self.last.as_deref()?;
+        let waited_for = flight.joined.is_some_and(|fence| last.fence >= fence) || landed_while_queued(*at);
+        (*claim == flight.claim && waited_for)
+            .then(|| Landed { age: now.saturating_duration_since(*at), ..last.clone() })
+    }
+
+    /// A flight that is led by nobody who renews its lease has lost its leader.
+    pub(super) fn notice_lost_leader(&mut self, now: Instant, config: &Config) {
+        if matches!(self.state, State::Leading) {
+            self.state = State::Lost { again_at: Some(now + config.grace_of_lost()) };
+            self.lock = None;
+            self.lost += 1;
+        }
+    }
+
+    /// Whether the token may be presented now, where no leader holds it.
+    pub(super) fn next_lead(&self, now: Instant, config: &Config) -> NextLead {
+        match &self.state {
+            State::Leading => unreachable!("BUG: a leading flight without a lock was just marked lost"),
+            State::GivenBack => NextLead::May(Before::Nothing),
+            State::Lost { again_at } => {
+                let again_at = again_at.map(|at| at.max(self.started + config.retry_lost_after()));
+                match again_at {
+                    Some(again_at) if again_at > now => NextLead::NotBefore(again_at),
+                    _ if config.uncertain == Uncertain::Never => NextLead::Never,
+                    _ => NextLead::May(Before::LostLeaders),
+                }
+            }
+            State::Landed { outcome, fresh_until, .. } => match outcome.token_state() {
+                TokenState::Rotated if *fresh_until > now => NextLead::AnotherClaim { retry_after: *fresh_until - now },
+                TokenState::Rotated => NextLead::May(Before::Rotated),
+                TokenState::Unknown if config.uncertain == Uncertain::Never => NextLead::Never,
+                // The leader that took over asked nothing of the token: it is as uncertain as before.
+                TokenState::Untouched if self.lost > 0 => NextLead::May(Before::LostLeaders),
+                TokenState::Kept | TokenState::Dead | TokenState::Untouched | TokenState::Unknown => {
+                    NextLead::May(Before::Nothing)
+                }
+            },
+        }
+    }
+
+    /// Whether what the record says stays, whatever this leader brings.
+    pub(super) fn stands_against(&self, lease: &Lease, outcome: &Outcome) -> bool {
+        let is_success = outcome.class() == Class::Success;
+        match &self.state {
+            // A success replaces a failure whatever the fences; the first success stays.
+            State::Landed { outcome: landed, .. } => !is_success || landed.class() == Class::Success,
+            State::Leading | State::Lost { .. } => !is_success && self.attempt != lease.attempt,
+            State::GivenBack => !is_success && outcome.token_state() != TokenState::Unknown,
+        }
     }
 
     pub(super) fn is_success(&self) -> bool {

@@ -10,7 +10,7 @@ pub(in crate::store) use crate::admission::Terms;
 pub(in crate::store) use crate::config::{Breaker, Config, Uncertain};
 pub(in crate::store) use crate::error::Refusal;
 pub(in crate::store) use crate::identity::Identity;
-pub(in crate::store) use crate::outcome::{Class, Outcome, ProviderFailure, ProviderResponse, TokenResponse, Verdict};
+pub(in crate::store) use crate::outcome::{Class, Outcome, ProviderFailure, Verdict};
 pub(in crate::store) use crate::request::Refresh;
 pub(in crate::store) use crate::store::memory::MemoryStore;
 pub(in crate::store) use crate::store::redis::RedisStore;
@@ -18,6 +18,7 @@ pub(in crate::store) use crate::store::{
     Ask, Before, Begun, Completion, Landed, LeaderSeen, Lease, News, Queued, Renewed, Standing, Store,
 };
 pub(in crate::store) use crate::test_redis::RedisServer;
+pub(in crate::store) use crate::token_response::{ProviderResponse, TokenResponse};
 
 /// A store with two pods, and the time it lives by.
 pub(in crate::store) struct Stage {
