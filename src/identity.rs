@@ -4,7 +4,7 @@
 //! hashes that may stand in Redis and in logs, beside the [`Entitlement`] that opens outcomes.
 
 use std::fmt;
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::Hasher;
 use std::sync::LazyLock;
 
 use hkdf::Hkdf;
@@ -253,55 +253,11 @@ fn normalize(parameters: &mut [(String, Secret)]) {
 }
 
 impl std::hash::Hash for Hash {
-    /// A part of a hash is a hash.
+    /// A part of a hash is a hash. Strangers know the hash of every token they make up where there is no pepper: maps
+    /// are keyed by `foldhash`, so that they cannot choose hashes that meet.
     fn hash<H: Hasher>(&self, state: &mut H) {
         let (part, _) = self.0.split_first_chunk().expect("BUG: 8 bytes are less than 32");
         state.write_u64(u64::from_le_bytes(*part));
-    }
-}
-
-/// Scatters hashes over a map: no work is left to do but to keep strangers from choosing the place. Without a pepper
-/// they know the hash of every token they make up, and would find many that meet.
-#[derive(Clone, Debug)]
-pub(crate) struct Scatter {
-    seed: u64,
-    factor: u64,
-}
-
-impl Default for Scatter {
-    fn default() -> Self {
-        let random = RandomState::new();
-        Self { seed: random.hash_one(0), factor: random.hash_one(1) | 1 }
-    }
-}
-
-impl BuildHasher for Scatter {
-    type Hasher = Scattered;
-
-    fn build_hasher(&self) -> Scattered {
-        Scattered { scatter: self.clone(), place: 0 }
-    }
-}
-
-/// The place of one hash.
-pub(crate) struct Scattered {
-    scatter: Scatter,
-    place: u64,
-}
-
-impl Hasher for Scattered {
-    fn write_u64(&mut self, part: u64) {
-        // Both halves of the product: each of its bits depends on the seed.
-        let product = u128::from(self.place ^ part ^ self.scatter.seed) * u128::from(self.scatter.factor);
-        self.place = product as u64 ^ (product >> 64) as u64;
-    }
-
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("BUG: only hashes are scattered, by 8 of their bytes");
-    }
-
-    fn finish(&self) -> u64 {
-        self.place
     }
 }
 
@@ -386,26 +342,6 @@ mod tests {
             update_field(&mut guess, field);
         }
         assert_ne!(key.as_bytes()[..], guess.finalize()[..]);
-    }
-
-    #[test]
-    fn hashes_that_differ_in_8_bytes_are_scattered_differently_in_each_map() {
-        // Always the same: by a few factors neighbours, which hashes are not, are spread badly.
-        let one = Scatter { seed: 0x9e37_79b9_7f4a_7c15, factor: 0xbf58_476d_1ce4_e5b9 };
-        let hash = |first: u8| {
-            let mut hash = Hash([7; 32]);
-            hash.0[0] = first;
-            hash
-        };
-
-        let places: HashSet<u64> = (0..=255).map(|first| one.hash_one(hash(first))).collect();
-
-        assert_eq!(places.len(), 256);
-        // What meets in the lowest bits of one map is spread in another.
-        let low: HashSet<u64> = (0..=255).map(|first| one.hash_one(hash(first)) & 15).collect();
-        let high: HashSet<u64> = (0..=255).map(|first| one.hash_one(hash(first)) >> 60).collect();
-        assert_eq!((low.len(), high.len()), (16, 16));
-        assert_ne!(Scatter::default().hash_one(hash(0)), Scatter::default().hash_one(hash(0)));
     }
 
     #[test]

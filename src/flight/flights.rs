@@ -7,6 +7,7 @@ use std::task::Waker;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use foldhash::fast::RandomState;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
@@ -15,11 +16,11 @@ use super::callers::Callers;
 use super::waiting::{TimeKeeper, WaitingCaller};
 use crate::config::Config;
 use crate::flight::intent::Intent;
-use crate::identity::{Hash, Scatter};
+use crate::identity::Hash;
 
 /// The flights of this pod, by the key of their requests: token and claim.
 #[derive(Debug, Default)]
-pub(crate) struct Flights(DashMap<Hash, Arc<Flight>, Scatter>);
+pub(crate) struct Flights(DashMap<Hash, Arc<Flight>, RandomState>);
 
 /// Whether a caller found a flight, or has to see to one.
 pub(crate) enum Entered {

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
 mod gates;
@@ -25,7 +26,7 @@ use crate::admission::budget::PodNumber;
 use crate::admission::circuit::CircuitState;
 use crate::config::Config;
 use crate::error::Refusal;
-use crate::identity::{Hash, Scatter};
+use crate::identity::Hash;
 use crate::outcome::Outcome;
 
 type Begun = contract::Begun<NewsSource>;
@@ -61,7 +62,7 @@ pub(crate) struct MemoryPod {
 
 #[derive(Debug, Default)]
 struct Namespace {
-    flights: DashMap<Hash, Record, Scatter>,
+    flights: DashMap<Hash, Record, RandomState>,
     gates: Mutex<Gates>,
     last_fence: AtomicU64,
     last_pod: AtomicU64,

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
@@ -12,7 +13,7 @@ use crate::admission::circuit::{Circuit, CircuitState, Passage};
 use crate::admission::{FAIR_PAUSE, Terms};
 use crate::config::Config;
 use crate::error::Refusal;
-use crate::identity::{Hash, Scatter};
+use crate::identity::Hash;
 use crate::outcome::Verdict;
 use crate::store::contract::{self, Ask};
 
@@ -24,7 +25,7 @@ type Queued = contract::Queued<NewsSource>;
 #[derive(Debug, Default)]
 pub(super) struct Gates {
     circuit: Circuit,
-    sessions: HashMap<Hash, Attempts, Scatter>,
+    sessions: HashMap<Hash, Attempts, RandomState>,
     budget: Budget<Bell>,
 }
 
