@@ -8,6 +8,7 @@
 mod answer;
 mod client;
 mod dpop;
+mod form;
 mod headers;
 mod reply;
 mod request;

@@ -6,7 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use super::ExchangeOptions;
-use super::request::{Form, Unreadable};
+use super::form::{Form, Unreadable};
 use crate::request::Refresh;
 use crate::secret::Secret;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
-use super::request::Unreadable;
+use super::form::Unreadable;
 use super::{SendError, headers};
 use crate::error::{RefreshError, Refusal};
 use crate::outcome::ProviderFailure;
