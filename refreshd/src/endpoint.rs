@@ -11,7 +11,7 @@ use hyper::body::{Body, Incoming};
 use refresh_coordinator::RefreshCoordinator;
 use refresh_coordinator::exchange::{Served, TokenExchange, oauth_error};
 
-use crate::listener::Limits;
+use crate::limits::Limits;
 use crate::metrics::{self, Metrics};
 use crate::upstream::Upstream;
 

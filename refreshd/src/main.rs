@@ -6,6 +6,7 @@
 
 mod coalesced;
 mod endpoint;
+mod limits;
 mod listener;
 mod logs;
 mod metrics;

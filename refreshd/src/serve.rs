@@ -12,7 +12,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::endpoint::Endpoint;
-use crate::listener::{self, Limits};
+use crate::limits::Limits;
+use crate::listener;
 use crate::metrics::Metrics;
 use crate::settings::{BadSetting, Settings, Span};
 use crate::upstream::{Upstream, UpstreamSettings};
