@@ -6,6 +6,7 @@
 pub mod allocations;
 pub mod child;
 pub mod clock;
+pub mod figure;
 pub mod machine;
 pub mod plot;
 pub mod pods;

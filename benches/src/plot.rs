@@ -91,7 +91,7 @@ fn decades(values: impl Iterator<Item = f64>) -> (f64, f64) {
 }
 
 fn tick(value: f64) -> String {
-    if value >= 1.0 { crate::report::short(value) } else { format!("{value}") }
+    if value >= 1.0 { crate::figure::short(value) } else { format!("{value}") }
 }
 
 fn escaped(text: &str) -> String {
