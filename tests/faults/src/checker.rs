@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::history::{ClientResult, Event, Harm, Kind, Run, What, Who};
-use crate::wire::{Answer, BY_DRIVER, Outcome, Reply, Rules, Verdict};
+use crate::history::{Event, Harm, Kind, Run, What, Who};
+use crate::wire::{Answer, Outcome, Rules};
 
 mod index;
 mod presentations;

@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use crate::wire::Stage;
-
-use super::{Answer, ClientResult, Event, Harm, Outcome, Reply, Verdict, What, Who};
+use crate::history::{ClientResult, Event, Harm, What, Who};
+use crate::wire::{Answer, Outcome, Reply, Stage, Verdict};
 
 pub(super) struct Call<'a> {
     pub(super) asked: u64,

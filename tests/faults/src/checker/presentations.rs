@@ -1,8 +1,10 @@
 //! How often a token was presented, and what allowed it.
 
+use crate::wire::{Answer, BY_DRIVER, Outcome, Verdict};
+
 use super::index::Presentation;
 use super::sessions::LANDING_AFTER;
-use super::{Answer, BY_DRIVER, Judge, Outcome, Rule, Verdict};
+use super::{Judge, Rule};
 
 /// Between the pod that says that it leads and the provider that logs what it is sent, and where Redis' clock is read.
 const TOLERANCE: u64 = 300_000;

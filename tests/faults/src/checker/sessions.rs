@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::history::{ClientResult, Who};
 use crate::tokens::Token;
+use crate::wire::{Answer, BY_DRIVER, Outcome, Reply, Verdict};
 
 use super::index::{Call, Client};
-use super::{Answer, BY_DRIVER, ClientResult, Judge, Outcome, Reply, Rule, SLACK, Verdict, Who};
+use super::{Judge, Rule, SLACK};
 
 /// How long a success may take from the call to everybody who asks, in us.
 const LANDING: u64 = 300_000;

@@ -1,7 +1,8 @@
 //! Planted violations: each rule sees what breaks it, and nothing in what keeps it.
 
 use super::*;
-use crate::wire::Stage;
+use crate::history::ClientResult;
+use crate::wire::{Reply, Stage, Verdict};
 
 const MS: u64 = 1000;
 
