@@ -5,10 +5,10 @@
 //! since a secret must not take a way that nobody configured here. TLS is verified against the certificates of the
 //! system, or against `--ca-file` alone.
 
+mod chain;
 mod connections;
 mod tls;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -184,26 +184,6 @@ impl Upstream {
         parts.path_and_query = Some(format!("{path}{separator}{query}").try_into()?);
         Ok(Uri::from_parts(parts)?)
     }
-}
-
-/// An error and its causes in one line, each said once.
-fn chain(error: &dyn Error) -> String {
-    let mut parts = vec![error.to_string()];
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let part = match error.downcast_ref::<h2::Error>() {
-            // It carries what the provider chose to write for debugging, which may be anything.
-            Some(http2) if http2.is_go_away() => {
-                http2.reason().map_or_else(String::new, |reason| format!("the connection was closed: {reason}"))
-            }
-            _ => error.to_string(),
-        };
-        if !parts.iter().any(|said| said.contains(&part)) {
-            parts.push(part);
-        }
-        cause = error.source();
-    }
-    parts.join(": ")
 }
 
 fn longer(flag: &str, value: Duration, other: &str, bound: Duration) -> BadSetting {

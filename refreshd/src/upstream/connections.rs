@@ -24,7 +24,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::chain;
+use super::chain::chain;
 use crate::settings::Span;
 
 /// More than any answer of a token endpoint; larger ones are given up.
