@@ -10,67 +10,23 @@ mod client;
 mod dpop;
 mod form;
 mod headers;
+mod options;
 mod reply;
 mod request;
+mod send_error;
 
 use std::future::Future;
 
-use http::{HeaderName, Request, Response};
+use http::{Request, Response};
 
-pub use answer::read_answer;
+pub use answer::{LARGEST_ANSWER, read_answer};
+pub use options::ExchangeOptions;
 pub use reply::{Served, oauth_error};
+pub use send_error::SendError;
 
 use crate::outcome::ProviderFailure;
 use crate::{Attempt, RefreshCoordinator};
 use request::Asked;
-
-/// The largest body of an answer that is shared. Redis takes outcomes of up to this size sealed, that is with headers and
-/// some hundred bytes more. A token response has 1 to 8 KiB.
-pub const LARGEST_ANSWER: usize = 64 * 1024;
-
-/// What a [`TokenExchange`] does beyond the standard.
-///
-/// ```
-/// use refresh_coordinator::exchange::ExchangeOptions;
-///
-/// let options = ExchangeOptions { only_refresh: true, ..Default::default() };
-/// assert!(!options.trust_callers);
-/// ```
-#[derive(Clone, Debug, Default)]
-pub struct ExchangeOptions {
-    /// Refuses everything that is no refresh, instead of passing it on. Default: false.
-    pub only_refresh: bool,
-    /// Whoever reaches the exchange is entitled: requests that authenticate by `client_assertion`, which differs
-    /// with every request and cannot be compared, share an answer like others. Default: false, they are served one
-    /// after the other, and a rotated token is refused to the second.
-    pub trust_callers: bool,
-    /// The header that names the session that pays for the attempt. Whoever sets it must have authenticated the
-    /// caller, and its value must be stable over rotations. It is not passed on. Default: none, every token is a
-    /// session of its own.
-    pub session_header: Option<HeaderName>,
-}
-
-/// Why the HTTP call brought no answer. The difference decides what is known of the token: when in doubt, say
-/// [`Unknown`](Self::Unknown).
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum SendError {
-    /// Name resolution, connecting or TLS failed: the provider has seen nothing. The reason is for the log and must
-    /// not hold a secret.
-    #[error("nothing was sent: {0}")]
-    NotSent(String),
-    /// The request, or a part of it, may have arrived. The reason is for the log and must not hold a secret.
-    #[error("sent, and no answer came: {0}")]
-    Unknown(String),
-}
-
-impl From<SendError> for ProviderFailure {
-    fn from(error: SendError) -> Self {
-        match error {
-            SendError::NotSent(reason) => Self::not_sent(reason),
-            SendError::Unknown(reason) => Self::unknown(reason),
-        }
-    }
-}
 
 /// Answers token requests: a refresh goes to the provider once per flight, anything else once, as it is.
 ///

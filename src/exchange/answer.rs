@@ -5,9 +5,13 @@ use std::time::{Duration, SystemTime};
 use http::{HeaderMap, Response, StatusCode, header};
 use serde::Deserialize;
 
-use super::{LARGEST_ANSWER, headers};
+use super::headers;
 use crate::outcome::ProviderFailure;
 use crate::token_response::{ProviderResponse, TokenResponse};
+
+/// The largest body of an answer that is shared. Redis takes outcomes of up to this size sealed, that is with headers and
+/// some hundred bytes more. A token response has 1 to 8 KiB.
+pub const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// Reads an answer of the token endpoint: tokens, or why there are none and what that says of the refresh token.
 ///

@@ -5,8 +5,8 @@ use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
-use super::ExchangeOptions;
 use super::form::{Form, Unreadable};
+use super::options::ExchangeOptions;
 use crate::request::Refresh;
 use crate::secret::Secret;
 

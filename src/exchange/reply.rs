@@ -9,7 +9,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
 use super::form::Unreadable;
-use super::{SendError, headers};
+use super::headers;
+use super::send_error::SendError;
 use crate::error::{RefreshError, Refusal};
 use crate::outcome::ProviderFailure;
 use crate::token_response::ProviderResponse;

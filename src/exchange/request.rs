@@ -3,7 +3,8 @@
 use http::{Request, header};
 
 use super::form::{Form, Unreadable};
-use super::{ExchangeOptions, client, dpop};
+use super::options::ExchangeOptions;
+use super::{client, dpop};
 use crate::request::Refresh;
 
 pub(super) enum Asked {
