@@ -19,7 +19,7 @@ use crate::request::Refresh;
 use crate::store::Store;
 use crate::store::local::LocalFallback;
 use crate::store::memory::MemoryStore;
-use crate::store::redis::RedisStore;
+use crate::store::redis::{RedisStore, url};
 use crate::token_response::TokenResponse;
 
 mod caller;
@@ -95,8 +95,7 @@ impl RefreshCoordinator {
     ///
     /// Nothing is left behind but the namespace's `meta`.
     pub async fn connect(redis: &str, config: Config) -> Result<Self, ConnectError> {
-        let client = redis::Client::open(redis).map_err(|error| ConnectError::Url { reason: error.to_string() })?;
-        Self::connect_with_redis_client(client, config).await
+        Self::connect_with_redis_client(url::opened(redis)?, config).await
     }
 
     /// As [`connect`](Self::connect), with a client of the redis crate that is configured already: TLS certificates

@@ -26,6 +26,7 @@ mod prober;
 mod records;
 mod rules;
 mod scripts;
+pub(crate) mod url;
 mod waiters;
 
 use self::agreement::Agreement;
