@@ -1,10 +1,10 @@
-//! The rules of step 2: who may ask the provider now, who queues, who comes again later.
+//! The rules of step 2: which flight may ask the provider now, which queues, which is sent away for a while.
 //!
 //! Asked only when a flight would lead: whatever joins, or takes an outcome that is there, costs the provider nothing
 //! and is served while the circuit is open or the session cools down. The rules are pure: they know no clock and no
 //! network, the time is passed in. `lua/lib/` mirrors them file by file for the fleet.
 //!
-//! The order is that of whom a refusal concerns, and only who passes all of them is charged:
+//! The order is that of whom a refusal concerns. Only a flight that passes all of them is charged:
 //!
 //! 1. the pod: too little memory, or no way to the provider. Another pod may do.
 //! 2. the [`circuit`]: the provider is to be left in peace.
@@ -51,5 +51,5 @@ impl Terms {
     }
 }
 
-/// Nobody knows when a permit or a probe comes back: a pause that is fair to who asks and to who is asked.
+/// Nobody knows when a permit or a probe comes back: a pause that is fair to callers and to the store.
 pub(crate) const FAIR_PAUSE: Duration = Duration::from_secs(1);

@@ -40,11 +40,11 @@ pub struct Config {
     /// How long a leader that is not heard of keeps the token. It is renewed every third of it. Default: 10 s.
     /// At least `store_timeout`, 100 ms to 10 min.
     pub lease: Duration,
-    /// When a token whose leader was lost is presented again, counted from the start of the lost flight. Zero
+    /// When the token of a lost leader is presented again, counted from the start of the lost flight. Zero
     /// means as soon as the lease is over: right for providers with a grace window or without rotation, and for
     /// fleets that prefer speed; later gives a leader that is only cut off from Redis the time to come back with
-    /// its answer. Where it is longer than `lease`, and under `never`, nobody acts on a lost leader within two
-    /// `store_timeout` from when somebody first missed it, either: it may have been Redis that was away. Default: none,
+    /// its answer. Where it is longer than `lease`, and under `never`, no pod acts on a lost leader within two
+    /// `store_timeout` from when a pod first missed it, either: it may have been Redis that was away. Default: none,
     /// which means `refresh_timeout`. At most 1 h.
     pub retry_lost_after: Option<Duration>,
     /// How long a success is handed to newcomers who still hold the old token: other pods, slow tabs. Where the
@@ -70,8 +70,8 @@ pub struct Config {
     /// from them. 32 bytes or more, the same in all pods. Default: none.
     pub pepper: Option<Secret>,
     /// How many flights a session may lead in a window; successes count, too: that is what stops refresh loops. The
-    /// next one starts the cooldown. Flights of which nothing was sent, whose client was refused or that only lacked a
-    /// DPoP nonce are free.
+    /// next one starts the cooldown. A flight is free if nothing of it was sent, if its client was refused, or if it only
+    /// lacked a DPoP nonce.
     /// Default: 5. 1 to 1,000,000.
     pub max_refresh_attempts: u32,
     /// How long a window is. It is fixed, and starts with the session's first attempt. Default: 5 min. 10 ms to
@@ -207,7 +207,7 @@ impl Config {
         self.call_limit.unwrap_or(2 * self.refresh_timeout)
     }
 
-    /// When a token whose leader was lost is presented again.
+    /// When the token of a lost leader is presented again.
     pub fn retry_lost_after(&self) -> Duration {
         self.retry_lost_after.unwrap_or(self.refresh_timeout)
     }
@@ -218,8 +218,8 @@ impl Config {
     }
 
     /// How long a leader may still be heard of from when it is first missed on: where the store was away for everybody,
-    /// it is on its way there with what it holds. Under `retry` no longer than who misses it at its lease's end would wait
-    /// anyway; under `never` always, because to be told too early that a token is lost ends the session.
+    /// it is on its way there with what it holds. Under `retry` no longer than a pod that misses it at its lease's end would
+    /// wait anyway; under `never` always, because to be told too early that a token is lost ends the session.
     pub(crate) fn grace_of_lost(&self) -> Duration {
         let heard = 2 * self.store_timeout;
         match self.uncertain {

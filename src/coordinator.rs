@@ -46,7 +46,7 @@ use self::inner::Inner;
 ///
 /// let refreshed = coordinator
 ///     .refresh(Refresh::new("old-token").client("my-app", "secret"), |_attempt| async {
-///         // Ask the provider here. This runs once, whoever else asks at the same time.
+///         // Ask the provider here. This runs once, however many callers ask at the same time.
 ///         let body = r#"{"access_token":"a","token_type":"Bearer","refresh_token":"new-token"}"#;
 ///         Ok(TokenResponse::from_json(body).expect("a token response"))
 ///     })
@@ -122,10 +122,10 @@ impl RefreshCoordinator {
         Ok(Self { inner: Arc::new(Inner::new(config, pod, store, counters)) })
     }
 
-    /// Refreshes a token: by `call`, or by whoever in the fleet is asking the provider for the same already.
+    /// Refreshes a token: by `call`, or by the flight of the same request that is under way in the fleet already.
     ///
-    /// `call` runs at most once per flight in the fleet, in a task of its own. Whoever must persist the rotated
-    /// token before anybody hears of it does so inside `call`.
+    /// `call` runs at most once per flight in the fleet, in a task of its own. An application that must
+    /// persist the rotated token before any caller hears of it does so inside `call`.
     ///
     /// # Errors
     ///
@@ -137,7 +137,7 @@ impl RefreshCoordinator {
     ///
     /// # Cancellation
     ///
-    /// The refresh goes on for everybody else, and its outcome is there for whoever asks again. A future that was
+    /// The refresh goes on for everybody else, and its outcome is there for the caller that asks again. A future that was
     /// never polled starts nothing.
     pub fn refresh<C, F>(
         &self,
@@ -198,8 +198,9 @@ impl RefreshCoordinator {
         self.inner.store.check().await.map_err(|error| self.inner.outage(error))
     }
 
-    /// Closes the coordinator: admits nothing new, refuses what queues, waits up to `deadline` for what is under way and
-    /// for outcomes, and attempts that were given up, of which Redis was not told yet, then gives up the rest. A call
+    /// Closes the coordinator. First it admits nothing new and refuses what queues. Then it waits up to `deadline` for
+    /// refreshes under way, for outcomes that Redis was not told of yet, and for attempts that are to be given back. Last
+    /// it gives up the rest: a call
     /// that was never polled is taken back; one that was is completed as unknown, for which the store has up to three
     /// more `store_timeout`. Closing twice is fine.
     ///

@@ -23,7 +23,7 @@ pub enum RefreshError {
         /// The fence of the flight that failed; 0 where its task was ended.
         fence: u64,
     },
-    /// The token may have been rotated by a refresh whose answer is lost, and presenting it again has failed or is
+    /// The token may have been rotated by a refresh that lost its answer, and presenting it again has failed or is
     /// forbidden by the policy. The session has to log in again.
     #[error("an earlier refresh of this token was lost, and its successor with it")]
     Lost {
@@ -34,7 +34,7 @@ pub enum RefreshError {
     #[error("not admitted")]
     Refused(#[from] Refusal),
     /// No answer within `refresh_timeout` or `wait_timeout` of this caller's arrival. A refresh that is under way goes
-    /// on, and its outcome is there for whoever asks again; one that only queued is given up with its last caller.
+    /// on, and its outcome is there for the caller that asks again; one that only queued is given up with its last caller.
     #[error("no answer in time; a refresh that is under way goes on")]
     TimedOut {
         /// When asking again makes sense.
@@ -161,7 +161,7 @@ impl Refusal {
         }
     }
 
-    /// The field of [`Config`](crate::Config) that governs it, for whoever has to change it. None where no setting
+    /// The field of [`Config`](crate::Config) that governs it, for the operator who has to change it. None where no setting
     /// does.
     pub fn setting(&self) -> Option<&'static str> {
         match self {
@@ -171,7 +171,7 @@ impl Refusal {
             Self::Budget { .. } => Some("max_concurrent_refreshes"),
             Self::CircuitOpen { .. } | Self::NotReaching { .. } => Some("breaker"),
             Self::MemoryPressure { .. } => Some("memory_pressure"),
-            // The provider decides, or whoever closes.
+            // The provider decides, or the application that closes the coordinator.
             Self::Limited { .. } | Self::Closing { .. } => None,
         }
     }

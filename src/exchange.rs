@@ -1,4 +1,4 @@
-//! Token request in, token response out: the way of a refresh for whoever speaks HTTP (feature `http`).
+//! Token request in, token response out: the way of a refresh over HTTP (feature `http`).
 //!
 //! A [`TokenExchange`] reads what a client would send to a token endpoint, has the coordinator refresh, and answers
 //! what the provider answered, byte for byte, to every caller of the flight. It knows OAuth 2.0 (RFC 6749) and its
@@ -76,7 +76,7 @@ impl TokenExchange {
     ///
     /// # Cancellation
     ///
-    /// A refresh that has begun goes on without its caller, and its outcome is there for whoever asks next. A
+    /// A refresh that has begun goes on without its caller, and its outcome is there for the caller that asks next. A
     /// request that is passed on is dropped with its caller.
     pub async fn exchange<S, F>(&self, request: Request<Vec<u8>>, send: S) -> Response<Vec<u8>>
     where

@@ -45,8 +45,8 @@ impl Flight {
         }
     }
 
-    /// From `now` on tells callers whose time is over, for as long as this is polled: by the flight's own task, for a
-    /// caller may stop to poll its future and still hold it.
+    /// Tells callers when their time is over, from `now` on and for as long as this is polled. The flight's own task polls
+    /// it: a caller may stop to poll its future and still hold it.
     pub(crate) fn keep_time(&self, now: Instant, config: &Config) -> impl Future<Output = Infallible> {
         let look_at = {
             let mut callers = self.callers();
@@ -62,7 +62,7 @@ impl Flight {
         }
     }
 
-    /// Tells those whose time is over. Answers when to do so again.
+    /// Tells callers that their time is over. Answers when to do so again.
     fn tell_late(&self, config: &Config) -> Instant {
         let now = Instant::now();
         let mut callers = self.callers();
@@ -86,7 +86,7 @@ impl Flight {
         self.callers().deadline()
     }
 
-    /// Lets nobody join any more, unless a caller did who still waits.
+    /// Lets no caller join any more, unless one did that still waits.
     pub(crate) fn retire(&self, now: Instant) -> bool {
         self.callers().retire(now)
     }

@@ -128,7 +128,7 @@ impl Request {
         Ok(Self { key: Hash(key.finalize().into()), refresh })
     }
 
-    /// Equal for requests whose answer may be shared, and for no others. It never leaves the process.
+    /// Equal for requests that may share an answer, and for no others. It never leaves the process.
     pub(crate) fn key(&self) -> Hash {
         self.key
     }
@@ -166,7 +166,7 @@ impl Identity {
 }
 
 /// What all keys of this process begin with: one whole block of SHA-256 that nobody else knows, so that a key found in
-/// a dump tells nothing of a weak token, and nobody can choose tokens whose keys meet in a map. Hashed once: a key
+/// a dump tells nothing of a weak token, and nobody can choose tokens so that their keys meet in a map. Hashed once: a key
 /// costs no more for it.
 static KEYS_OF_THIS_PROCESS: LazyLock<Sha256> = LazyLock::new(|| {
     let mut key = Sha256::new();
@@ -193,7 +193,7 @@ fn check_token(token: &str) -> Result<(), InvalidRefresh> {
 /// The MAC of the claim, keyed by HKDF from the token.
 ///
 /// Why not HMAC keyed with the token itself: HMAC hashes a key longer than its block, and the hash of the token
-/// is the flight, which stands in Redis. Whoever reads Redis could then try client secrets against the claim.
+/// is the flight, which stands in Redis. An attacker who reads Redis could then try client secrets against the claim.
 fn claim_key(token: &Secret, pepper: Option<&Secret>) -> Hmac<Sha256> {
     let salt = pepper.map(|pepper| pepper.expose().as_bytes());
     let mut key = Zeroizing::new([0u8; 32]);

@@ -64,7 +64,7 @@ pub(crate) struct Leader<'a> {
     pub(crate) flight: &'a Arc<Flight>,
 }
 
-/// Soon enough to keep a lease whose renewal failed, and no burden for a store that is down.
+/// The pause after a renewal that failed: soon enough to keep the lease, and no burden for a store that is down.
 const RENEWAL_RETRY: Duration = Duration::from_millis(100);
 
 impl Leader<'_> {

@@ -13,7 +13,7 @@ macro_rules! counters {
         }
 
         impl Metrics {
-            /// Every name with its value and its help text, for whoever exports them.
+            /// Every name with its value and its help text, for an exporter.
             pub fn iter(&self) -> impl Iterator<Item = (&'static str, u64, &'static str)> + use<> {
                 [$((stringify!($name), self.$name, concat!($($doc),*).trim_ascii_start()),)*].into_iter()
             }

@@ -9,7 +9,7 @@ use crate::token_response::{ProviderResponse, TokenResponse};
 
 /// Why a refresh brought no tokens, sorted by what is known of the refresh token afterwards.
 ///
-/// The four ways decide who is given the failure, for how long, and whether the token may be presented again:
+/// The four ways decide which callers are given the failure, for how long, and whether the token may be presented again:
 /// choose by what happened to the token, not by the look of the error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -101,7 +101,7 @@ impl ProviderFailure {
         }
     }
 
-    /// The same failure for somebody who comes `age` later: less is left of what the provider asked to wait.
+    /// The same failure for a caller that comes `age` later: less is left of what the provider asked to wait.
     pub(crate) fn aged(&self, age: Duration) -> Self {
         let mut aged = self.clone();
         if let Self::Busy { retry_after: Some(left), .. } = &mut aged {

@@ -5,7 +5,7 @@ use crate::secret::Secret;
 /// One request to refresh: the token, and everything its answer depends on.
 ///
 /// Two requests share one flight when their tokens are equal *and* everything else here but the session is: the
-/// client and its credential, the parameters, the DPoP key. Who differs in any of these waits for the other. It is
+/// client and its credential, the parameters, the DPoP key. A request that differs in any of these waits for the other. It is
 /// then served alone, or, where the token was rotated meanwhile, refused with
 /// [`AnotherClaim`](crate::Refusal::AnotherClaim) until `keep_outcome` is over.
 ///

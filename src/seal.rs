@@ -1,5 +1,5 @@
-//! Seals outcomes, so that they may stand in Redis: only who holds the refresh token and the client's credential
-//! can open one.
+//! Seals outcomes, so that they may stand in Redis: only a holder of the refresh token and the client's credential can
+//! open one.
 //!
 //! The key is HKDF-SHA-256 (RFC 5869) over both, so there is nothing to distribute, and a dump of Redis is
 //! worthless. XChaCha20-Poly1305 with a random nonce, never the fence: fences can repeat when Redis forgets.

@@ -1,4 +1,4 @@
-//! Step 2: where all pods agree who leads a flight, and where its outcome lands.
+//! Step 2: where all pods agree which of them leads a flight, and where its outcome lands.
 //!
 //! Two stores keep one [`contract`]: [`memory`] for one process, [`redis`] for a fleet. The rest of the crate asks
 //! [`Store`] and need not know which of them answers.
@@ -85,7 +85,7 @@ impl Store {
         }
     }
 
-    /// Lands an outcome, frees lease, permit and probe, moves the circuit and tells who waits, in one step.
+    /// Lands an outcome, frees lease, permit and probe, moves the circuit and tells the waiting pods, in one step.
     pub(crate) async fn complete(
         &self,
         lease: &Lease,
@@ -99,7 +99,7 @@ impl Store {
         }
     }
 
-    /// Gives back a lead whose refresh function was never polled, with its permit, its probe and its charge.
+    /// Gives back a lead that left the token as it was, with its permit, its probe and its charge.
     pub(crate) async fn abandon(&self, lease: &Lease, ask: &Ask) -> Result<(), StoreError> {
         match self {
             Self::Memory(memory) => memory.abandon(lease, ask),
@@ -109,8 +109,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes an attempt arrive as abandoned whose `begin` may still be on its way, and gives up its place in the
-    /// queue.
+    /// Gives up an attempt and its place in the queue: a `begin` of it that is still on its way arrives as abandoned.
     pub(crate) async fn disown(&self, ask: &Ask, queued_since: Option<Instant>) -> Result<(), StoreError> {
         match self {
             // A begin in memory is never on its way.

@@ -166,7 +166,7 @@ impl TokenResponse {
         &self.parts.response
     }
 
-    /// The same answer for somebody who comes `age` later: `expires_in` is less by it, in the field and in the
+    /// The same answer for a caller that comes `age` later: `expires_in` is less by it, in the field and in the
     /// bytes, and nothing else is touched.
     pub(crate) fn aged(&self, age: Duration) -> Self {
         let Some(left) = self.expires_in().map(|lifetime| lifetime.saturating_sub(age).as_secs()) else {

@@ -22,7 +22,7 @@ pub(crate) struct Attempts {
 impl Attempts {
     /// Whether the session may lead once more. The first attempt too many starts the cooldown; asking again does
     /// not make it longer.
-    pub(crate) fn judge(&mut self, now: Instant, config: &Config) -> Result<(), Refusal> {
+    pub(crate) fn admit(&mut self, now: Instant, config: &Config) -> Result<(), Refusal> {
         if let Some(retry_after) = left(self.cooldown_until, now) {
             return Err(Refusal::CoolingDown { retry_after });
         }
@@ -99,9 +99,9 @@ mod tests {
         }
     }
 
-    /// Judges, and charges who is admitted.
+    /// Judges, and charges the flight that is admitted.
     fn ask(attempts: &mut Attempts, now: Instant) -> Result<(), Refusal> {
-        attempts.judge(now, &config())?;
+        attempts.admit(now, &config())?;
         attempts.charge(now, &config());
         Ok(())
     }

@@ -1,8 +1,8 @@
-//! How many flights ask the provider at once, and who is next.
+//! How many flights ask the provider at once, and which is next.
 //!
 //! A permit ends with its holder's lease, so whatever becomes of a leader, it comes back. A permit that comes free is
 //! handed to the first of the queue: it is kept for it, as a permit like any other, until it has had the time to
-//! come. Why not let whoever comes first take it: newcomers would overtake those who wait, for ever under load.
+//! come. Why not let the first that asks take it: under load newcomers would overtake waiting flights for ever.
 //!
 //! In Redis: `permits`, `budget` (their number) and `queue`; `lua/lib/budget.lua`.
 
@@ -17,7 +17,7 @@ use uuid::Uuid;
 pub(crate) struct Budget<W> {
     permits: BTreeMap<Holder, Permit>,
     /// No permit ends before: what saves to look through all of them at each step.
-    none_ends_before: Option<Instant>,
+    earliest_end: Option<Instant>,
     /// When all of them are forgotten, called flights and all, unless one more is given: a lease after the last was.
     forgotten_at: Option<Instant>,
     /// By arrival.
@@ -62,19 +62,20 @@ pub(crate) struct Applicant {
 pub(crate) trait Wake {
     /// Wakes a flight; false when nobody is there to be woken.
     fn wake(self) -> bool;
-    /// The pod whose flight it is.
+    /// The pod of the flight.
     fn pod(&self) -> PodNumber;
 }
 
 impl<W> Default for Budget<W> {
     fn default() -> Self {
-        Self { permits: BTreeMap::new(), none_ends_before: None, forgotten_at: None, queue: BTreeMap::new() }
+        Self { permits: BTreeMap::new(), earliest_end: None, forgotten_at: None, queue: BTreeMap::new() }
     }
 }
 
 impl<W: Wake> Budget<W> {
-    /// Whether a permit is there for this flight, once those who came before it have theirs. It is not taken yet.
-    pub(crate) fn has_place(&mut self, applicant: Applicant, now: Instant, size: Size) -> bool {
+    /// Leaves the queue and tells whether a permit is there for this flight, once the flights before it have theirs. The
+    /// permit is not taken yet.
+    pub(crate) fn claim_place(&mut self, applicant: Applicant, now: Instant, size: Size) -> bool {
         self.reap(now);
         self.queue.remove(&(applicant.since, applicant.attempt));
         if self.permits.contains_key(&Holder::Called(applicant.attempt)) {
@@ -84,7 +85,7 @@ impl<W: Wake> Budget<W> {
         self.permits.len() < size.limit
     }
 
-    /// Gives the flight the permit that [`has_place`](Self::has_place) found, until the end of its lease.
+    /// Gives the flight the permit that [`claim_place`](Self::claim_place) found, until the end of its lease.
     pub(crate) fn take(&mut self, applicant: Applicant, fence: u64, until: Instant) {
         self.permits.remove(&Holder::Called(applicant.attempt));
         self.give(Holder::Leader(fence), Permit { until, kept_for: None }, until);
@@ -125,7 +126,7 @@ impl<W: Wake> Budget<W> {
         self.permits.len()
     }
 
-    /// Permits that are out and not over, and who waits for one.
+    /// Permits that are out and not over, and how many flights wait for one.
     #[cfg(test)]
     pub(crate) fn counts(&self, now: Instant) -> (usize, usize) {
         (self.permits.values().filter(|permit| permit.until > now).count(), self.queue.len())
@@ -139,7 +140,7 @@ impl<W: Wake> Budget<W> {
     fn give(&mut self, holder: Holder, permit: Permit, forgotten_at: Instant) {
         self.permits.insert(holder, permit);
         self.forgotten_at = Some(forgotten_at);
-        self.none_ends_before = Some(self.none_ends_before.map_or(permit.until, |first| first.min(permit.until)));
+        self.earliest_end = Some(self.earliest_end.map_or(permit.until, |first| first.min(permit.until)));
     }
 
     fn first_end(&self) -> Option<Instant> {
@@ -147,7 +148,7 @@ impl<W: Wake> Budget<W> {
     }
 
     fn reap(&mut self, now: Instant) {
-        if self.none_ends_before.is_none_or(|first| first > now) {
+        if self.earliest_end.is_none_or(|first| first > now) {
             return;
         }
         let mut silent = BTreeSet::new();
@@ -157,16 +158,16 @@ impl<W: Wake> Budget<W> {
             }
             permit.until > now
         });
-        self.none_ends_before = self.first_end();
-        // As in Redis, where both keys have ended: nobody is left to ask who did not come.
+        self.earliest_end = self.first_end();
+        // As in Redis, where both keys have ended: what was called and did not come is forgotten.
         if self.forgotten_at.is_some_and(|at| at > now) {
             self.give_way(&silent);
         }
     }
 
-    /// Pods whose flights were called and did not come are stopped or cut off. Their other places are given up, or each
-    /// of them would keep a permit from the others for as long. They are woken: who goes on after all comes again, and
-    /// brings its place along.
+    /// A pod of which a flight was called and did not come is stopped or cut off. The other places of that pod are given
+    /// up, or each of them would keep a permit from the others for as long. Their flights are woken: one that goes on
+    /// after all comes again, and brings its place along.
     fn give_way(&mut self, silent: &BTreeSet<PodNumber>) {
         if silent.is_empty() {
             return;
@@ -178,14 +179,14 @@ impl<W: Wake> Budget<W> {
         }
     }
 
-    /// Hands free permits to those who wait, up to whoever came at `before`.
+    /// Hands free permits to the flights that wait, up to those that came at `before`.
     fn hand_over(&mut self, now: Instant, size: Size, before: Option<Instant>) {
         while self.permits.len() < size.limit
             && let Some(first) = self.queue.first_entry()
             && before.is_none_or(|before| first.key().0 < before)
         {
             let ((_, attempt), waker) = first.remove_entry();
-            // Who cannot be woken gets nothing; should it come by itself, it has its place still.
+            // A flight that cannot be woken gets nothing; should it come by itself, it has its place still.
             let pod = waker.pod();
             if waker.wake() {
                 let permit = Permit { until: now + size.called_for, kept_for: Some(pod) };
@@ -205,7 +206,7 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
     const SIZE: Size = Size { limit: 2, lease: Duration::from_secs(10), called_for: S };
 
-    /// Notes who was woken.
+    /// Notes which flights were woken.
     struct Bell {
         name: u128,
         woken: Rc<RefCell<Vec<u128>>>,
@@ -242,13 +243,13 @@ mod tests {
         /// Takes a permit or queues, at second `at`; the fence is the name.
         fn ask(&mut self, name: u64, since: u32, at: u32) -> bool {
             let (now, applicant) = (self.start + at * S, self.applicant(name.into(), since));
-            let has_place = self.budget.has_place(applicant, now, SIZE);
-            if has_place {
+            let claim_place = self.budget.claim_place(applicant, now, SIZE);
+            if claim_place {
                 self.budget.take(applicant, name, now + 10 * S);
             } else {
                 self.queue(name, since, at, true);
             }
-            has_place
+            claim_place
         }
 
         fn queue(&mut self, name: u64, since: u32, at: u32, is_there: bool) {

@@ -2,7 +2,7 @@
 //!
 //! One flight is one success or failure, whatever the number of its callers, and only what speaks of the provider's
 //! health counts: three dead tokens stop nobody. Half-open lets out exactly as many probes as are allowed; only they
-//! decide, and one whose leader is lost comes back with its lease. What was sent before an opening never decides.
+//! decide, and the probe of a lost leader comes back with its lease. What was sent before an opening never decides.
 //!
 //! In Redis: `circuit`, `lua/lib/circuit.lua`.
 
@@ -82,7 +82,7 @@ impl Why {
     }
 }
 
-/// The circuit breaker of a namespace, as somebody sees it who looks.
+/// The circuit breaker of a namespace, as it stands now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CircuitState {
@@ -117,7 +117,7 @@ pub(crate) enum Passage {
 
 impl Circuit {
     /// Whether a flight may be led now.
-    pub(crate) fn judge(&mut self, now: Instant, config: &Config) -> Result<Passage, Refusal> {
+    pub(crate) fn admit(&mut self, now: Instant, config: &Config) -> Result<Passage, Refusal> {
         self.forget(now);
         match &mut self.state {
             State::Closed { .. } => Ok(Passage::Free),
@@ -134,7 +134,7 @@ impl Circuit {
         }
     }
 
-    /// A flight that may pass as a probe is led. Those whose leaders are lost make way.
+    /// A flight that may pass as a probe is led. Probes of lost leaders make way.
     pub(crate) fn probe(&mut self, fence: u64, now: Instant, until: Instant, config: &Config) {
         if let State::Open { why, .. } = self.state {
             self.state = State::HalfOpen { probes: BTreeMap::new(), why };
@@ -242,7 +242,7 @@ impl Circuit {
         }
     }
 
-    /// What somebody sees who looks.
+    /// As it stands now.
     pub(crate) fn state(&mut self, now: Instant) -> CircuitState {
         self.forget(now);
         match &self.state {
@@ -296,7 +296,7 @@ mod tests {
         /// Leads at second `at`, if the circuit lets it.
         fn lead(&mut self, at: u32) -> Result<u64, Duration> {
             let now = self.start + at * S;
-            match self.circuit.judge(now, &self.config) {
+            match self.circuit.admit(now, &self.config) {
                 Ok(passage) => {
                     self.last_fence += 1;
                     if passage == Passage::Probe {

@@ -20,7 +20,7 @@ pub(crate) struct Reach {
 impl Reach {
     /// Why the pod may not lead, if it may not. When the time is over it tries again; one more failure starts the
     /// time anew.
-    pub(crate) fn judge(&self, now: Instant) -> Option<Refusal> {
+    pub(crate) fn refusal(&self, now: Instant) -> Option<Refusal> {
         let retry_after = self.until?.saturating_duration_since(now);
         (!retry_after.is_zero()).then_some(Refusal::NotReaching { retry_after })
     }
@@ -48,9 +48,9 @@ pub(crate) struct PodReach {
 }
 
 impl PodReach {
-    /// As [`Reach::judge`].
-    pub(crate) fn judge(&self, now: Instant) -> Option<Refusal> {
-        if self.has_failed.load(Ordering::Relaxed) { self.lock().judge(now) } else { None }
+    /// As [`Reach::refusal`].
+    pub(crate) fn refusal(&self, now: Instant) -> Option<Refusal> {
+        if self.has_failed.load(Ordering::Relaxed) { self.lock().refusal(now) } else { None }
     }
 
     /// As [`Reach::failed`].
@@ -90,17 +90,17 @@ mod tests {
         reach.succeeded();
         for _ in 0..2 {
             reach.failed(now, &breaker);
-            assert_eq!(reach.judge(now), None);
+            assert_eq!(reach.refusal(now), None);
         }
 
         reach.failed(now, &breaker);
 
-        assert_eq!(reach.judge(now + 10 * s), Some(Refusal::NotReaching { retry_after: 20 * s }));
-        assert_eq!(reach.judge(now + 30 * s), None);
+        assert_eq!(reach.refusal(now + 10 * s), Some(Refusal::NotReaching { retry_after: 20 * s }));
+        assert_eq!(reach.refusal(now + 30 * s), None);
         // One failure is enough now.
         reach.failed(now + 31 * s, &breaker);
-        assert_eq!(reach.judge(now + 31 * s), Some(Refusal::NotReaching { retry_after: 30 * s }));
+        assert_eq!(reach.refusal(now + 31 * s), Some(Refusal::NotReaching { retry_after: 30 * s }));
         reach.succeeded();
-        assert_eq!(reach.judge(now + 31 * s), None);
+        assert_eq!(reach.refusal(now + 31 * s), None);
     }
 }

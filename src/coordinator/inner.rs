@@ -73,7 +73,7 @@ impl Inner {
         let pod_refuses = if self.pressure.is_high(now) {
             Some(Refusal::MemoryPressure { retry_after: RETRY_AFTER })
         } else {
-            self.reach.judge(now)
+            self.reach.refusal(now)
         };
         let patience = match queued_since {
             None => self.config.budget_wait,

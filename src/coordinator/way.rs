@@ -59,7 +59,8 @@ struct Way<'a, C> {
     ask: &'a Ask,
     /// The refresh function. None once this flight has led and called it.
     call: &'a mut Option<C>,
-    /// The fence whose outcome this flight waits for: of the leader that it joined, or of its own lead that was overtaken.
+    /// This flight waits for the outcome of this fence or a later one: of the leader that it joined, or of its own lead
+    /// that was overtaken.
     fence: Option<u64>,
     has_joined: bool,
     queued_since: Option<Instant>,

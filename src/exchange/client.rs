@@ -1,4 +1,4 @@
-//! Who asks: client authentication (RFC 6749 section 2.3, RFC 7523), by whatever method it comes.
+//! Which client asks: client authentication (RFC 6749 section 2.3, RFC 7523), by whatever method it comes.
 
 use base64::Engine;
 use base64::alphabet::STANDARD;
@@ -12,7 +12,7 @@ use crate::secret::Secret;
 
 /// Adds the client and its credential to the refresh, so that it is the same client by Basic as in the body.
 ///
-/// Nothing is checked here: the provider judges the credential of whoever leads, and nobody else gets the answer
+/// Nothing is checked here: the provider judges the credential of the leader, and nobody else gets the answer
 /// without the same one.
 pub(super) fn authenticated(
     refresh: Refresh,

@@ -1,6 +1,6 @@
 //! Which key the tokens will be bound to: the thumbprint (RFC 7638) of the key in a DPoP proof (RFC 9449).
 //!
-//! The proof is not verified: that is the provider's to do for whoever leads. A joiner who only claims another's key
+//! The proof is not verified: that is the provider's to do for the leader. A joiner that only claims another's key
 //! would get a token it cannot use.
 
 use base64::Engine;

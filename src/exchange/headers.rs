@@ -7,7 +7,7 @@ use http::{Request, Response};
 /// caller only.
 const SHARED: [HeaderName; 7] = [
     header::CONTENT_TYPE,
-    // Nobody asked for an encoding. Who sends one all the same must be readable to the caller at least.
+    // Nobody asked for an encoding. A provider that encodes all the same must be readable to the caller at least.
     header::CONTENT_ENCODING,
     header::CACHE_CONTROL,
     header::PRAGMA,

@@ -71,7 +71,7 @@ pub fn oauth_error(
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::PRAGMA, HeaderValue::from_static("no-cache"));
     if let Some(time) = retry_after {
-        // Never early: who comes a second too soon is refused once more.
+        // Never early: a caller that comes a second too soon is refused once more.
         let seconds = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0)).max(1);
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }

@@ -1,4 +1,4 @@
-//! Who waits for a flight, and until when: one list for all, and one timer.
+//! The callers that wait for a flight, and until when: one list for all, and one timer.
 //!
 //! All callers of a pod have the same patience, so their time is over in the order in which they came. Why not a timer
 //! for each: it costs more than all else that a joiner does, and hardly ever goes off.
@@ -96,7 +96,7 @@ impl Callers {
         mem::take(&mut self.waiting).into_iter().flatten().map(|caller| caller.waker)
     }
 
-    /// Takes those off the list whose time is over.
+    /// Takes callers off the list when their time is over.
     pub(super) fn take_late(&mut self, now: Instant, config: &Config) -> Vec<Waker> {
         let mut late = Vec::new();
         let patience = self.patience(config);
@@ -109,7 +109,7 @@ impl Callers {
         late
     }
 
-    /// When to look again for callers whose time is over. Whoever comes later than `now` has time until then.
+    /// When the next caller's time is over. A caller that comes later than `now` has time until then.
     pub(super) fn next_late(&self, now: Instant, config: &Config) -> Instant {
         let first = self.waiting.front().and_then(Option::as_ref).map_or(now, |caller| caller.arrived);
         first + self.patience(config)
@@ -124,7 +124,7 @@ impl Callers {
         self.last_deadline
     }
 
-    /// Lets nobody join any more, unless somebody did who still waits.
+    /// Lets no caller join any more, unless one did that still waits.
     pub(super) fn retire(&mut self, now: Instant) -> bool {
         if self.last_deadline.is_some_and(|last| last > now) {
             return false;
@@ -133,7 +133,7 @@ impl Callers {
         true
     }
 
-    /// From now on callers whose time is over are told, by a task of this runtime.
+    /// From now on a task of this runtime tells callers when their time is over.
     pub(super) fn set_timekeeper(&mut self, timekeeper: runtime::Id) {
         self.timekeeper = Some(timekeeper);
     }
@@ -201,7 +201,7 @@ mod tests {
             self.callers.join(arrived, &bell.into(), &self.config).expect("not retired")
         }
 
-        /// Second `at`: tells those whose time is over. When to look again.
+        /// Second `at`: tells the callers that have waited long enough. When to look again.
         fn look(&mut self, at: u32) -> Duration {
             let now = self.start + at * S;
             for waker in self.callers.take_late(now, &self.config) {

@@ -106,7 +106,7 @@ pub(crate) enum Before {
 /// A flight somebody else leads.
 #[derive(Debug)]
 pub(crate) struct Joined<N> {
-    /// The fence whose outcome is waited for; none when it is another claim's, which is not ours to get.
+    /// The flight waits for the outcome of this fence; none when it is another claim's, which is not for this caller.
     pub(crate) fence: Option<u64>,
     pub(crate) leader: LeaderSeen,
     pub(crate) news: N,

@@ -136,7 +136,7 @@ impl LocalFallback {
         standing
     }
 
-    /// First in Redis where that is back, so that callers who wait here find it there; else when it is.
+    /// First in Redis where that is back, so that callers that wait here find it there; else when it is.
     async fn complete_here(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Standing {
         let later = self.redis.landing(lease, ask, completion);
         let shared = later.try_now(ask).await;

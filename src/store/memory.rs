@@ -256,7 +256,7 @@ impl Cleanup {
 impl Drop for Cleanup {
     fn drop(&mut self) {
         if let Some(namespace) = self.0.upgrade() {
-            // Whoever begins next starts another, on a runtime that lives.
+            // The next `begin` starts another, on a runtime that lives.
             namespace.has_cleanup.store(false, Ordering::Relaxed);
         }
     }

@@ -69,7 +69,7 @@ impl Gates {
         now: Instant,
         config: &Config,
     ) -> Admission {
-        match self.judge(ask, terms, now, config) {
+        match self.ask_rules(ask, terms, now, config) {
             Ok(passage) => {
                 let applicant = Applicant { attempt: ask.attempt, since: terms.queued_since.unwrap_or(now) };
                 match self.seat(pod, applicant, terms, now, config) {
@@ -84,18 +84,18 @@ impl Gates {
         }
     }
 
-    fn judge(&mut self, ask: &Ask, terms: &Terms, now: Instant, config: &Config) -> Result<Passage, Refusal> {
+    fn ask_rules(&mut self, ask: &Ask, terms: &Terms, now: Instant, config: &Config) -> Result<Passage, Refusal> {
         if let Some(refusal) = &terms.pod_refuses {
             return Err(refusal.clone());
         }
-        let passage = self.circuit.judge(now, config)?;
+        let passage = self.circuit.admit(now, config)?;
         let session = ask.identity.session;
         let mut attempts = self.sessions.get(&session).copied().unwrap_or_default();
-        let judged = attempts.judge(now, config);
-        if judged.is_err() {
+        let admitted = attempts.admit(now, config);
+        if admitted.is_err() {
             self.sessions.insert(session, attempts);
         }
-        judged.map(|()| passage)
+        admitted.map(|()| passage)
     }
 
     /// None where a permit is there.
@@ -107,7 +107,7 @@ impl Gates {
         now: Instant,
         config: &Config,
     ) -> Option<Admission> {
-        if self.budget.has_place(applicant, now, size(config)) {
+        if self.budget.claim_place(applicant, now, size(config)) {
             return None;
         }
         if terms.patience.is_zero() {
@@ -183,7 +183,7 @@ impl Gates {
         self.sessions.contains_key(&session)
     }
 
-    /// What can be counted: permits, who queues, and the attempts of a session.
+    /// What can be counted: permits, queued flights, and the attempts of a session.
     #[cfg(test)]
     pub(super) fn counts(&self, session: &Hash, now: Instant, config: &Config) -> [usize; 3] {
         let (permits, queued) = self.budget.counts(now);

@@ -163,7 +163,7 @@ impl MemoryPod {
         record.attempt = uuid::Uuid::nil();
         if record.lost > 0 {
             // This leader never asked, but one before it may have, and its time was over.
-            record.state = State::Lost { again_at: None };
+            record.state = State::Lost { heard_until: None };
         } else {
             record.state = State::GivenBack;
             // Somebody may still come for the success before, and it is not to land again.

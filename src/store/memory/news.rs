@@ -22,7 +22,7 @@ impl NewsSource {
     }
 }
 
-/// What waiting pods are told: whose claim landed, and with what.
+/// What waiting flights are told: which claim landed, and with what.
 pub(super) type Told = (Hash, Landed);
 
 /// Told when a joined flight ends, or when it is time to see whether its leader still lives.
@@ -64,7 +64,7 @@ impl Called {
 
     async fn news(&mut self) -> News {
         tokio::select! {
-            // Called, or whoever calls is gone: to look is right in both.
+            // Called, or the budget that calls is gone: to begin again is right in both.
             _ = &mut self.called => {}
             () = tokio::time::sleep_until(self.look_at) => {}
         }

@@ -29,7 +29,7 @@ pub(super) struct Record {
     /// The success before the flight that is led now, and when the provider gave it: somebody may still come for it.
     /// Boxed, because it is rare, and there are as many records as sessions.
     pub(super) last: Option<Box<(Hash, Landed, Instant)>>,
-    /// The attempt whose success landed last: completed again, it changes nothing.
+    /// The attempt of the success that landed last: completed again, it changes nothing.
     pub(super) success_of: Option<uuid::Uuid>,
     /// Whom the lead was charged to: the window of the session that began it.
     pub(super) charged: Option<Instant>,
@@ -45,11 +45,11 @@ pub(super) struct Lock {
 pub(super) enum State {
     Leading,
     Lost {
-        /// Before this nobody presents the token again, nor before `retry_lost_after`; none where the time was over
-        /// when whoever gave it back was given the lead.
-        again_at: Option<Instant>,
+        /// Until when the lost leader may still be heard of (`again_at` in Redis): before this no pod presents the token
+        /// again, nor before `retry_lost_after`. None: all its time was over when a later leader took over and gave back.
+        heard_until: Option<Instant>,
     },
-    /// Nobody leads, and whoever did asked nobody, or is forgotten.
+    /// Nobody leads, and the last leader asked nobody or is forgotten.
     GivenBack,
     Landed {
         outcome: Arc<Outcome>,
@@ -108,10 +108,10 @@ impl Record {
             .then(|| Landed { age: now.saturating_duration_since(*at), ..last.clone() })
     }
 
-    /// A flight that is led by nobody who renews its lease has lost its leader.
+    /// A leading flight without a lock has lost its leader: the lease was not renewed.
     pub(super) fn notice_lost_leader(&mut self, now: Instant, config: &Config) {
         if matches!(self.state, State::Leading) {
-            self.state = State::Lost { again_at: Some(now + config.grace_of_lost()) };
+            self.state = State::Lost { heard_until: Some(now + config.grace_of_lost()) };
             self.lock = None;
             self.lost += 1;
         }
@@ -122,10 +122,10 @@ impl Record {
         match &self.state {
             State::Leading => unreachable!("BUG: a leading flight without a lock was just marked lost"),
             State::GivenBack => NextLead::May(Before::Nothing),
-            State::Lost { again_at } => {
-                let again_at = again_at.map(|at| at.max(self.started + config.retry_lost_after()));
-                match again_at {
-                    Some(again_at) if again_at > now => NextLead::NotBefore(again_at),
+            State::Lost { heard_until } => {
+                let heard_until = heard_until.map(|at| at.max(self.started + config.retry_lost_after()));
+                match heard_until {
+                    Some(heard_until) if heard_until > now => NextLead::NotBefore(heard_until),
                     _ if config.uncertain == Uncertain::Never => NextLead::Never,
                     _ => NextLead::May(Before::LostLeaders),
                 }
@@ -176,7 +176,7 @@ impl Record {
         waits_until: Instant,
     ) -> Begun<NewsSource> {
         self.ends = self.ends.max(waits_until);
-        // Under the record's guard: whoever completes needs the guard too, so nothing is missed between.
+        // Under the record's guard: `complete` needs the guard too, so nothing is missed between.
         let told = self.waiting.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
         let claim = ask.identity.claim;
         let fence = (self.claim == claim).then_some(fence);
@@ -217,7 +217,7 @@ impl Record {
         }
     }
 
-    /// Whoever waits is told what landed, or to look.
+    /// Waiting flights are told what landed, or to begin again.
     pub(super) fn tell_waiting(&mut self, now: Instant) {
         if let Some(waiting) = self.waiting.take()
             && let Some(landed) = self.landed(now)

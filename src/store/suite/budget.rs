@@ -32,7 +32,7 @@ both! {
 
         stage.budget_holds().await;
         assert!(matches!(queued_first.news.news().await, News::Look));
-        // Neither a newcomer nor who came later overtakes.
+        // Neither a newcomer nor a flight that came later overtakes.
         assert!(matches!(refused(&stage.b, &anybody()).await, Refusal::Budget { .. }));
         let begun = begin_in_queue(&stage.a, &third, Some(queued_third.since)).await;
         assert!(matches!(begun, Begun::Queued(_)), "{begun:?}");
@@ -143,7 +143,7 @@ both! {
 
         let begun = begin_in_queue(&stage.b, &joins, Some(queued_joins.since)).await;
         assert!(matches!(begun, Begun::Join(_)), "{begun:?}");
-        // Nobody else queues, so this permit goes to who is still there.
+        // Nobody else queues, so this permit goes to the flight that is still there.
         complete(&stage.a, &lease, &first, &success("two")).await;
         stage.budget_holds().await;
         let begun = begin_in_queue(&stage.b, &lands, Some(queued_lands.since)).await;

@@ -1,4 +1,4 @@
-//! The circuit, told verb by verb: what opens it, who probes, what decides. And pods that may not lead.
+//! The circuit, told verb by verb: what opens it, what probes, what decides. And pods that may not lead.
 
 use super::stage::*;
 use crate::admission::circuit::{CircuitState, Why};

@@ -1,4 +1,4 @@
-//! Flights, told verb by verb: who leads, who joins, what lands, and what is remembered of a token.
+//! Flights, told verb by verb: what leads, what joins, what lands, and what is remembered of a token.
 
 use super::stage::*;
 
@@ -167,7 +167,7 @@ both! {
         let taken = ask("t");
         let lease = lead(&stage.b, &taken).await;
 
-        // Nor once more, when whoever took over asked nobody and was missed itself.
+        // Nor once more, when the leader that took over asked nobody and was missed itself.
         stage.pass(S).await;
         is_lost(&stage.a, &ask("t")).await;
         stage.b.abandon(&lease, &taken).await.expect("an answer");

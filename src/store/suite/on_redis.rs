@@ -1,4 +1,4 @@
-//! What only a store can get wrong whose answers may be lost on the way, and which may forget.
+//! What only a store can get wrong that may forget, and that may lose its answers on the way.
 
 use super::stage::*;
 
@@ -64,7 +64,7 @@ async fn leaders_put_back_what_redis_has_forgotten_before_anybody_leads_anew() {
     let redis = stage.redis.as_ref().expect("on redis");
     redis.cli(&["FLUSHALL"]).await;
 
-    // Who has seen the last fence is the first to notice.
+    // The pod that has seen the last fence is the first to notice.
     let begun = stage.a.begin(&ask("three"), None, &Terms::at_once()).await.expect("an answer");
     assert!(matches!(begun, Begun::Rejected(Refusal::Recovering { .. })), "{begun:?}");
     assert_eq!(stage.a.renew(&one).await.expect("an answer"), Renewed::Renewed);

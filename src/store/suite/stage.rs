@@ -57,7 +57,7 @@ impl Stage {
         Self { a: pod("a").await, b: pod("b").await, redis: Some(redis), config: config.clone() }
     }
 
-    /// Waits until the lease of whoever leads this token is over.
+    /// Waits until the lease of this token's leader is over.
     pub(in crate::store) async fn lease_over(&self, ask: &Ask) {
         match &self.redis {
             None => tokio::time::advance(self.config.lease + Duration::from_millis(1)).await,

@@ -99,7 +99,7 @@ impl Play {
         }
     }
 
-    /// Mostly one whose leader has not ended it yet.
+    /// Mostly one that its leader has not ended yet.
     fn pick(&self, lease: usize) -> usize {
         let leads = |index: &usize| matches!(self.leases[*index].state, HeldState::Leads);
         let living: Vec<usize> = (0..self.leases.len()).filter(leads).collect();
@@ -161,7 +161,7 @@ impl Play {
         let mut seen = Seen::default();
         let fly_on = |ask, joined, queued_since: Option<Instant>, news| {
             // On Redis nobody waits in the queue, so that no pod takes back permits by itself: when it does is its own
-            // affair. In memory, who is not there is not called.
+            // affair. In memory, a flight that is not there is not called.
             let news = match news {
                 NewsSource::Redis(_) if queued_since.is_some() => None,
                 NewsSource::Redis(_) | NewsSource::Memory(_) | NewsSource::Local(_) => Some(news),
