@@ -7,10 +7,10 @@ use std::alloc::System;
 
 use refresh_coordinator::RefreshCoordinator;
 use refresh_coordinator_benches::allocations::{bare_tasks, joiners, led};
-use refresh_coordinator_benches::is_wanted;
 use refresh_coordinator_benches::pods::{connect, told, wide};
 use refresh_coordinator_benches::redis_server::RedisServer;
 use refresh_coordinator_benches::report::{Report, Row};
+use refresh_coordinator_benches::{is_wanted, one_thread};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -27,8 +27,7 @@ fn main() {
     report.setting(told(&wide()));
     report.setting("one thread; a joiner's bytes are those held while it waits, its task included".to_owned());
 
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-    runtime.block_on(async {
+    one_thread().block_on(async {
         let pod = RefreshCoordinator::in_memory(wide()).expect("possible settings");
         joiners(&pod, 100).await;
         let bare = bare_tasks(10_000).await;

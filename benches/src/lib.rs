@@ -4,6 +4,7 @@
 //! (A B A B), in one process where that is possible, and the median of the rounds counts.
 
 pub mod allocations;
+pub mod callers;
 pub mod child;
 pub mod clock;
 pub mod figure;
@@ -33,4 +34,9 @@ pub fn is_quick() -> bool {
 /// A runtime as a pod has it, on all cores.
 pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime")
+}
+
+/// A runtime whose tasks all run on the thread that waits, in the same order every time: for what counts.
+pub fn one_thread() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime")
 }

@@ -12,6 +12,7 @@ use std::sync::Mutex;
 use redis_support::RedisServer;
 use refresh_coordinator::RefreshCoordinator;
 use refresh_coordinator_benches::allocations::{bare_tasks, joiners, led};
+use refresh_coordinator_benches::one_thread;
 use refresh_coordinator_benches::pods::wide;
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -23,7 +24,7 @@ static ALONE: Mutex<()> = Mutex::new(());
 
 fn alone<T>(measure: impl Future<Output = T>) -> T {
     let _alone = ALONE.lock();
-    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(measure)
+    one_thread().block_on(measure)
 }
 
 #[test]
