@@ -2,9 +2,14 @@
 //!
 //! Figures of one machine say little, so everything here is a ratio to a floor or to a peer: both are measured in turn
 //! (A B A B), in one process where that is possible, and the median of the rounds counts.
+//!
+//! What can be counted is guarded besides: `tests/allocations.rs` and `tests/instructions.rs` fail when a refresh takes
+//! more allocations or instructions than it did.
 
 pub mod allocations;
+pub mod baseline;
 pub mod callers;
+pub mod callgrind;
 pub mod child;
 pub mod clock;
 pub mod figure;

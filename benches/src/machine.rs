@@ -27,7 +27,8 @@ pub fn load() -> String {
     load.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
-fn said(program: &str, arguments: &[&str]) -> String {
+/// What a program says, such as its version.
+pub fn said(program: &str, arguments: &[&str]) -> String {
     match Command::new(program).args(arguments).output() {
         // nginx says its version on stderr.
         Ok(output) => {

@@ -21,6 +21,11 @@ pub fn wide() -> Config {
     }
 }
 
+/// The same in a namespace that is always named alike, for what counts bytes or instructions on a Redis of its own.
+pub fn wide_and_alike() -> Config {
+    Config { namespace: "counted".to_owned(), ..wide() }
+}
+
 /// What of the settings matters here, for the report.
 pub fn told(config: &Config) -> String {
     format!(

@@ -30,17 +30,23 @@ pub struct Calls {
 impl RedisServer {
     /// Starts one without persistence.
     pub async fn start() -> Self {
+        Self::start_by(Command::new("redis-server"), &[]).await
+    }
+
+    /// The same by a command that runs `redis-server`, with these arguments besides.
+    pub async fn start_by(mut command: Command, arguments: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
-        let child = Command::new("redis-server")
+        let child = command
             .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
             .arg(dir.path())
+            .args(arguments)
             .stdout(Stdio::null())
             .spawn()
             .expect("the benches need redis-server (Debian: apt-get install redis-server)");
         let url = format!("redis://127.0.0.1:{port}/");
         let client = redis::Client::open(url.as_str()).expect("a redis URL");
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + Duration::from_secs(30);
         let connection = loop {
             match client.get_multiplexed_async_connection().await {
                 Ok(connection) => break connection,
@@ -49,6 +55,21 @@ impl RedisServer {
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
         Self { url, child, connection, _dir: dir }
+    }
+
+    /// Ends it as an operator would, and waits until it has ended: what runs it may still write what it saw.
+    pub async fn shut_down(mut self) {
+        // It has no reply but a connection that closes, sooner or later than the client is willing to wait.
+        let refused = redis::cmd("SHUTDOWN").arg("NOSAVE").query_async::<()>(&mut self.connection.clone()).await;
+        let deadline = Instant::now() + Duration::from_secs(30);
+        let ended = loop {
+            if let Some(ended) = self.child.try_wait().expect("the process this bench started") {
+                break ended;
+            }
+            assert!(Instant::now() < deadline, "redis-server does not shut down: {refused:?}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        assert!(ended.success(), "redis-server: {ended}");
     }
 
     /// Where it is.
