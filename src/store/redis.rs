@@ -20,7 +20,7 @@ mod inbox;
 mod keys;
 mod lanes;
 mod looker;
-mod meta;
+mod preflight;
 mod outage;
 mod prober;
 mod records;
@@ -37,9 +37,9 @@ use self::inbox::Inbox;
 use self::keys::Keys;
 use self::lanes::Lanes;
 use self::looker::Looker;
-use self::meta::Entrance;
 pub(crate) use self::outage::Held;
 use self::outage::Outage;
+use self::preflight::Preflight;
 use self::prober::Prober;
 use self::records::Opener;
 use self::scripts::{BeginReply, CompleteReply, Rejected, Reply, Scripts, before_word, read_begin, read_circuit};
@@ -91,19 +91,19 @@ impl RedisStore {
         let keys = Arc::new(Keys::new(&config.namespace));
         let scripts = Arc::new(Scripts::default());
         let client_name = format!("refresh-coordinator:{}:{pod}", config.namespace);
-        let entrance = Entrance { keys: Arc::clone(&keys), address: info.addr().to_string() };
+        let preflight = Preflight { keys: Arc::clone(&keys), address: info.addr().to_string() };
 
         let gaps = Arc::new(watch::Sender::new(0));
         let outage = Arc::new(Outage::new(Arc::clone(&gaps), config.store_timeout));
         let lanes = Lanes::connect(info.clone(), client_name.clone(), config.store_timeout, Arc::clone(&outage))
             .await
-            .map_err(|error| entrance.refused(&error))?;
+            .map_err(|error| preflight.refused(&error))?;
         let lanes = Arc::new(lanes);
-        let fences = Arc::new(Fences::new(entrance.check(&lanes, &scripts, pod).await?));
+        let fences = Arc::new(Fences::new(preflight.check(&lanes, &scripts, pod).await?));
 
         let waiters = Arc::new(Waiters::default());
         let inbox = Arc::new(Inbox {
-            client: Inbox::client(info).map_err(|error| entrance.refused(&error))?,
+            client: Inbox::client(info).map_err(|error| preflight.refused(&error))?,
             channel: keys.channel(pod),
             client_name,
             timeout: config.store_timeout,
@@ -113,10 +113,10 @@ impl RedisStore {
             gaps,
             fences: Arc::clone(&fences),
         });
-        let subscription = inbox.subscribe().await.map_err(|error| entrance.refused(&error))?;
+        let subscription = inbox.subscribe().await.map_err(|error| preflight.refused(&error))?;
         // Last, so that a pod which cannot take part leaves no trace of its settings.
-        entrance.agree(&lanes, &scripts, &config).await?;
-        entrance.warn_about_eviction(&lanes).await;
+        preflight.agree(&lanes, &scripts, &config).await?;
+        preflight.warn_about_eviction(&lanes).await;
 
         let closed = CancellationToken::new();
         // Random per pod: 0 to a twentieth of the lease.
@@ -133,7 +133,7 @@ impl RedisStore {
         };
         tokio::spawn(looker.run(closed.clone()));
         let agreement =
-            Arc::new(Agreement::new(entrance, Arc::clone(&lanes), Arc::clone(&scripts), Arc::clone(&config)));
+            Arc::new(Agreement::new(preflight, Arc::clone(&lanes), Arc::clone(&scripts), Arc::clone(&config)));
         tokio::spawn(Arc::clone(&agreement).keep(inbox.gaps.subscribe(), closed.clone()));
         let prober = Arc::new(Prober {
             outage: Arc::clone(&outage),

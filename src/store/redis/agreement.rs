@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
 use super::lanes::Lanes;
-use super::meta::Entrance;
+use super::preflight::Preflight;
 use super::scripts::Scripts;
 use crate::config::Config;
 use crate::error::ConnectError;
@@ -19,7 +19,7 @@ use crate::store::contract::StoreError;
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Agreement {
-    entrance: Entrance,
+    preflight: Preflight,
     lanes: Arc<Lanes>,
     scripts: Arc<Scripts>,
     config: Arc<Config>,
@@ -29,8 +29,8 @@ pub(super) struct Agreement {
 }
 
 impl Agreement {
-    pub(super) fn new(entrance: Entrance, lanes: Arc<Lanes>, scripts: Arc<Scripts>, config: Arc<Config>) -> Self {
-        Self { entrance, lanes, scripts, config, forgotten: Notify::new(), broken: OnceLock::new() }
+    pub(super) fn new(preflight: Preflight, lanes: Arc<Lanes>, scripts: Arc<Scripts>, config: Arc<Config>) -> Self {
+        Self { preflight, lanes, scripts, config, forgotten: Notify::new(), broken: OnceLock::new() }
     }
 
     pub(super) fn holds(&self) -> Result<(), StoreError> {
@@ -53,7 +53,7 @@ impl Agreement {
                 gap = gaps.changed() => if gap.is_err() { return },
                 () = self.forgotten.notified() => {}
             }
-            while let Err(failure) = self.entrance.agree(&self.lanes, &self.scripts, &self.config).await {
+            while let Err(failure) = self.preflight.agree(&self.lanes, &self.scripts, &self.config).await {
                 if matches!(failure, ConnectError::Mismatch { .. }) {
                     error!(%failure, "this pod begins nothing any more");
                     _ = self.broken.set(failure.to_string());

@@ -21,12 +21,12 @@ use crate::store::contract::StoreError;
 
 /// Where Redis is, and what to say when it refuses.
 #[derive(Debug)]
-pub(super) struct Entrance {
+pub(super) struct Preflight {
     pub(super) keys: Arc<Keys>,
     pub(super) address: String,
 }
 
-impl Entrance {
+impl Preflight {
     /// What an error at start means to whoever must mend it.
     pub(super) fn refused(&self, error: &RedisError) -> ConnectError {
         self.refused_because(error.code() == Some("NOPERM"), &error.to_string())
