@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use redis::Client;
-use redis::io::tcp::TcpSettings;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -35,7 +34,7 @@ use self::completer::{Completer, Landing};
 use self::fences::Fences;
 use self::inbox::Inbox;
 use self::keys::Keys;
-use self::lanes::Lanes;
+use self::lanes::{Lanes, with_tcp_settings};
 use self::looker::Looker;
 pub(crate) use self::outage::Held;
 use self::outage::Outage;
@@ -85,9 +84,7 @@ impl RedisStore {
         config: Arc<Config>,
         counters: Arc<Counters>,
     ) -> Result<Self, ConnectError> {
-        let info = client.get_connection_info().clone();
-        let tcp = tcp_settings(info.tcp_settings().clone(), &config);
-        let info = info.set_tcp_settings(tcp);
+        let info = with_tcp_settings(client.get_connection_info().clone(), config.store_timeout);
         let keys = Arc::new(Keys::new(&config.namespace));
         let scripts = Arc::new(Scripts::default());
         let client_name = format!("refresh-coordinator:{}:{pod}", config.namespace);
@@ -422,16 +419,6 @@ impl std::fmt::Debug for RedisStore {
     }
 }
 
-/// What comes behind an unanswered call is sent at once, not after a round trip. What Redis' machine does not acknowledge
-/// within `store_timeout` the kernel gives up (RFC 5482), else a `begin` could arrive minutes after a network has healed,
-/// when the mark that its attempt was given up is no longer kept. The rest is as whoever made the client wants it.
-fn tcp_settings(theirs: TcpSettings, config: &Config) -> TcpSettings {
-    let settings = theirs.set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let settings = settings.set_user_timeout(config.store_timeout);
-    settings
-}
-
 /// Who leads, as it stands in the lock.
 fn owner(pod: &str, fence: u64) -> String {
     format!("{pod}/{fence}")
@@ -440,21 +427,4 @@ fn owner(pod: &str, fence: u64) -> String {
 /// Whole milliseconds, rounded up: a setting of less than one is not none.
 fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_wait_for_no_acknowledgement_and_keep_what_their_client_sets() {
-        let theirs = TcpSettings::default().set_linger_time(Duration::from_secs(7));
-
-        let settings = tcp_settings(theirs, &Config::default());
-
-        assert!(settings.nodelay());
-        #[cfg(target_os = "linux")]
-        assert_eq!(settings.user_timeout(), Some(Config::default().store_timeout));
-        assert!(format!("{settings:?}").contains("linger_time: Some(7s)"), "{settings:?}");
-    }
 }

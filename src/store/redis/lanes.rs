@@ -11,6 +11,7 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, Runtime};
 use redis::aio::MultiplexedConnection;
+use redis::io::tcp::TcpSettings;
 use redis::{AsyncConnectionConfig, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, Script, ServerErrorKind};
 use tokio::time::Instant;
 use tracing::debug;
@@ -219,4 +220,37 @@ fn may_pass(error: &RedisError) -> bool {
         _ => matches!(error.code(), Some("OOM" | "NOREPLICAS" | "BUSY" | "MISCONF")),
     };
     not_ready || error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
+}
+
+/// Where Redis is, reached with the settings that connections are to have.
+pub(super) fn with_tcp_settings(info: ConnectionInfo, store_timeout: Duration) -> ConnectionInfo {
+    let settings = tcp_settings(info.tcp_settings().clone(), store_timeout);
+    info.set_tcp_settings(settings)
+}
+
+/// What comes behind an unanswered call is sent at once, not after a round trip. What Redis' machine does not acknowledge
+/// within `store_timeout` the kernel gives up (RFC 5482), else a `begin` could arrive minutes after a network has healed,
+/// when the mark that its attempt was given up is no longer kept. The rest is as the client's maker wants it.
+fn tcp_settings(theirs: TcpSettings, store_timeout: Duration) -> TcpSettings {
+    let settings = theirs.set_nodelay(true);
+    #[cfg(target_os = "linux")]
+    let settings = settings.set_user_timeout(store_timeout);
+    settings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_wait_for_no_acknowledgement_and_keep_what_their_client_sets() {
+        let theirs = TcpSettings::default().set_linger_time(Duration::from_secs(7));
+
+        let settings = tcp_settings(theirs, Duration::from_secs(1));
+
+        assert!(settings.nodelay());
+        #[cfg(target_os = "linux")]
+        assert_eq!(settings.user_timeout(), Some(Duration::from_secs(1)));
+        assert!(format!("{settings:?}").contains("linger_time: Some(7s)"), "{settings:?}");
+    }
 }
