@@ -1,54 +1,56 @@
-//! The store in Redis: one script per verb, a few lanes to send it over, one subscription for what others land.
+//! The store in Redis: what a pod decides by what the scripts reply.
+//!
+//! One script per verb, called through [`calls`]; a few [`lanes`] to send it over; one subscription, the [`inbox`], for
+//! what other pods land.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use redis::Client;
-use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 use tracing::warn;
-use uuid::Uuid;
 
-mod agreement;
-mod call;
-mod completer;
-mod fences;
-mod inbox;
-mod keys;
-mod lanes;
-mod looker;
+pub(crate) mod url;
+mod connect;
 mod preflight;
+mod agreement;
+
+mod calls;
+mod scripts;
+mod keys;
+mod records;
+
+mod call;
+mod lanes;
 mod outage;
 mod prober;
-mod records;
-mod rules;
-mod scripts;
-pub(crate) mod url;
+
+mod inbox;
 mod waiters;
+mod fences;
+mod looker;
+
+mod completer;
 
 use self::agreement::Agreement;
-use self::call::Call;
-use self::completer::{Completer, Landing};
+use self::calls::Calls;
+use self::calls::begin::{Begin, BeginReply, Join};
+use self::completer::{Completer, SealedCompletion};
 use self::fences::Fences;
 use self::inbox::Inbox;
-use self::keys::Keys;
-use self::lanes::{Lanes, with_tcp_settings};
-use self::looker::Looker;
 pub(crate) use self::outage::Held;
 use self::outage::Outage;
-use self::preflight::Preflight;
 use self::prober::Prober;
-use self::records::Opener;
-use self::scripts::{BeginReply, CompleteReply, Rejected, Reply, Scripts, before_word, read_begin, read_circuit};
+use self::records::{Opener, Record};
 pub(crate) use self::waiters::Ticket;
 use self::waiters::{Awaited, Waiters};
-use super::contract::{self, Ask, Completion, Gaps, Joined, Landed, Lease, Queued, Renewed, Standing, StoreError};
-use crate::admission::circuit::{CircuitState, quiet};
+use super::contract::{
+    self, Ask, Before, Completion, Gaps, Joined, Landed, Lease, Queued, Renewed, Standing, StoreError,
+};
+use crate::admission::circuit::CircuitState;
 use crate::admission::{FAIR_PAUSE, Terms};
-use crate::config::{Config, Uncertain};
-use crate::error::{ConnectError, Refusal};
+use crate::config::Config;
+use crate::error::Refusal;
 use crate::metrics::Counters;
 use crate::outcome::Outcome;
 
@@ -56,12 +58,9 @@ type Begun = contract::Begun<Ticket>;
 
 /// One pod's view of the store.
 pub(crate) struct RedisStore {
-    pod: String,
     config: Arc<Config>,
     counters: Arc<Counters>,
-    keys: Arc<Keys>,
-    scripts: Arc<Scripts>,
-    lanes: Arc<Lanes>,
+    calls: Arc<Calls>,
     inbox: Arc<Inbox>,
     waiters: Arc<Waiters>,
     fences: Arc<Fences>,
@@ -69,209 +68,90 @@ pub(crate) struct RedisStore {
     outage: Arc<Outage>,
     prober: Arc<Prober>,
     completer: Arc<Completer>,
-    /// What was obtained without Redis and has not landed there yet.
-    later: TaskTracker,
-    /// What begin is told of the configuration.
-    settings: Vec<u8>,
     jitter: Duration,
     closed: CancellationToken,
 }
 
 impl RedisStore {
-    pub(crate) async fn connect(
-        client: Client,
-        pod: &str,
-        config: Arc<Config>,
-        counters: Arc<Counters>,
-    ) -> Result<Self, ConnectError> {
-        let info = with_tcp_settings(client.get_connection_info().clone(), config.store_timeout);
-        let keys = Arc::new(Keys::new(&config.namespace));
-        let scripts = Arc::new(Scripts::default());
-        let client_name = format!("refresh-coordinator:{}:{pod}", config.namespace);
-        let preflight = Preflight { keys: Arc::clone(&keys), address: info.addr().to_string() };
-
-        let gaps = Arc::new(watch::Sender::new(0));
-        let outage = Arc::new(Outage::new(Arc::clone(&gaps), config.store_timeout));
-        let lanes = Lanes::connect(info.clone(), client_name.clone(), config.store_timeout, Arc::clone(&outage))
-            .await
-            .map_err(|error| preflight.refused(&error))?;
-        let lanes = Arc::new(lanes);
-        let fences = Arc::new(Fences::new(preflight.check(&lanes, &scripts, pod).await?));
-
-        let waiters = Arc::new(Waiters::default());
-        let inbox = Arc::new(Inbox {
-            client: Inbox::client(info).map_err(|error| preflight.refused(&error))?,
-            channel: keys.channel(pod),
-            client_name,
-            timeout: config.store_timeout,
-            waiters: Arc::clone(&waiters),
-            counters: Arc::clone(&counters),
-            subscribed: false.into(),
-            gaps,
-            fences: Arc::clone(&fences),
-        });
-        let subscription = inbox.subscribe().await.map_err(|error| preflight.refused(&error))?;
-        // Last, so that a pod which cannot take part leaves no trace of its settings.
-        preflight.agree(&lanes, &scripts, &config).await?;
-        preflight.warn_about_eviction(&lanes).await;
-
-        let closed = CancellationToken::new();
-        // Random per pod: 0 to a twentieth of the lease.
-        let jitter = config.lease.mul_f64(f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0 / 20.0);
-        tokio::spawn(Arc::clone(&inbox).run(subscription, closed.clone()));
-        let looker = Looker {
-            inbox: Arc::clone(&inbox),
-            lanes: Arc::clone(&lanes),
-            scripts: Arc::clone(&scripts),
-            keys: Arc::clone(&keys),
-            counters: Arc::clone(&counters),
-            config: Arc::clone(&config),
-            jitter,
-        };
-        tokio::spawn(looker.run(closed.clone()));
-        let agreement =
-            Arc::new(Agreement::new(preflight, Arc::clone(&lanes), Arc::clone(&scripts), Arc::clone(&config)));
-        tokio::spawn(Arc::clone(&agreement).keep(inbox.gaps.subscribe(), closed.clone()));
-        let prober = Arc::new(Prober {
-            outage: Arc::clone(&outage),
-            lanes: Arc::clone(&lanes),
-            scripts: Arc::clone(&scripts),
-            keys: Arc::clone(&keys),
-            fences: Arc::clone(&fences),
-            config: Arc::clone(&config),
-        });
-        let completer = Arc::new(Completer {
-            pod: pod.to_owned(),
-            config: Arc::clone(&config),
-            settings: rules::complete_settings(&config),
-            keys: Arc::clone(&keys),
-            scripts: Arc::clone(&scripts),
-            lanes: Arc::clone(&lanes),
-        });
-        tokio::spawn(Arc::clone(&prober).run(closed.clone()));
-        Ok(Self {
-            pod: pod.to_owned(),
-            settings: rules::begin_settings(&config),
-            config,
-            counters,
-            keys,
-            scripts,
-            lanes,
-            inbox,
-            waiters,
-            fences,
-            agreement,
-            outage,
-            prober,
-            completer,
-            later: TaskTracker::new(),
-            jitter,
-            closed,
-        })
-    }
-
     pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
         self.agrees()?;
         self.outage.admits()?;
-        let flight = ask.identity.flight;
         let claim = ask.identity.claim.to_string();
         // First the ticket, then the question: an outcome that lands between the two finds somebody waiting.
-        let mut ticket = self.waiters.ticket(flight);
+        let ticket = self.waiters.ticket(ask.identity.flight);
         let asked = Instant::now();
-
-        let mut call = Call::new(&self.scripts.begin, 9);
-        call.key(self.keys.lock(&flight)).key(self.keys.flight(&flight));
-        call.key(self.keys.fence()).key(self.keys.recovering());
-        rules::all_keys(&mut call, &self.keys, &ask.identity.session);
-        call.arg(&self.pod).arg(ask.attempt.to_string()).arg(&claim);
-        call.arg(flight.to_string()).arg(self.keys.channels());
-        call.arg(joined.unwrap_or(0)).arg(self.fences.seen());
-        call.arg(match self.config.uncertain {
-            Uncertain::Retry => "retry",
-            Uncertain::Never => "never",
-        });
-        call.arg(if terms.pod_refuses.is_none() { "yes" } else { "no" });
-        call.arg(terms.queued_since.map_or(String::new(), |since| since.elapsed().as_micros().to_string()));
-        call.arg(if terms.patience.is_zero() { "none" } else { "queue" });
-        call.arg(&self.settings[..]);
-        let reply = read_begin(Reply::new("begin", self.lanes.run(&call).await?))?;
-
-        Ok(match reply {
-            BeginReply::Landed(record) => {
-                self.fences.see(record.fence);
-                match self.opener(ask).open(&record) {
-                    Some(landed) => Begun::Landed(landed),
-                    // It has our claim, so it should open: somebody wrote into Redis. Nobody is handed it, and the
-                    // token is not presented while the record says that it was rotated.
-                    None => Begun::Rejected(Refusal::AnotherClaim { retry_after: self.config.keep_outcome }),
-                }
-            }
-            BeginReply::Lost { fence } => {
-                let outcome = Arc::new(Outcome::Lost(None));
-                Begun::Landed(Landed { outcome, fence, age: Duration::ZERO })
-            }
-            BeginReply::Lead { fence, before } => {
-                self.fences.see(fence);
-                let Ask { identity, attempt } = ask;
-                let claim = identity.claim;
-                Begun::Lead(Lease {
-                    flight,
-                    claim,
-                    attempt: *attempt,
-                    fence,
-                    started: asked,
-                    granted: Instant::now(),
-                    before,
-                    is_local: false,
-                })
-            }
-            BeginReply::Join { fence, claim: theirs, leader, look } => {
-                self.fences.see(fence);
-                let due = Instant::now() + look + self.jitter;
-                let ours = theirs == claim;
-                ticket.join(fence, leader, due, ours.then(|| Awaited { fence, claim, opener: self.opener(ask) }));
-                Begun::Join(Joined { fence: ours.then_some(fence), leader, news: ticket })
-            }
-            BeginReply::Queued { look } => {
-                ticket.queue(Instant::now() + look + self.jitter);
-                let since = terms.queued_since.unwrap_or(asked);
-                Begun::Queued(Queued { since, news: ticket })
-            }
-            BeginReply::Rejected(Rejected::Because(refusal)) => {
-                if matches!(refusal, Refusal::Recovering { .. }) {
-                    self.agreement.may_be_forgotten();
-                }
-                Begun::Rejected(refusal)
-            }
-            BeginReply::Rejected(Rejected::ByPod) => {
-                // The script says so only where the terms did.
-                let refusal = terms.pod_refuses.clone();
-                Begun::Rejected(refusal.unwrap_or(Refusal::MemoryPressure { retry_after: FAIR_PAUSE }))
-            }
+        let begin = Begin {
+            ask,
+            claim: &claim,
+            joined,
+            seen: self.fences.seen(),
+            may_lead: terms.pod_refuses.is_none(),
+            queued: terms.queued_since.map(|since| since.elapsed()),
+            may_queue: !terms.patience.is_zero(),
+        };
+        Ok(match self.calls.begin(&begin).await? {
+            BeginReply::Landed(record) => self.landed(ask, &record),
+            BeginReply::Lost { fence } => lost(fence),
+            BeginReply::Lead { fence, before } => self.lead(ask, asked, fence, before),
+            BeginReply::Join(join) => self.join(ask, claim, join, ticket),
+            BeginReply::Queued { look } => self.queue(terms, asked, look, ticket),
+            BeginReply::Rejected(refusal) => self.rejected(refusal),
+            BeginReply::RejectedByPod => rejected_by_pod(terms),
             BeginReply::Abandoned => {
                 return Err(StoreError::not_asked("the attempt was given up before redis answered".to_owned()));
             }
         })
     }
 
-    pub(crate) async fn renew(&self, lease: &Lease) -> Result<Renewed, StoreError> {
-        let mut call = Call::new(&self.scripts.renew, 8);
-        call.key(self.keys.lock(&lease.flight)).key(self.keys.flight(&lease.flight));
-        call.key(self.keys.fence()).key(self.keys.recovering());
-        rules::budget_keys(&mut call, &self.keys);
-        call.key(self.keys.circuit());
-        call.arg(owner(&self.pod, lease.fence)).arg(lease.attempt.to_string()).arg(lease.claim.to_string());
-        call.arg(lease.fence).arg(self.fences.seen());
-        call.arg(ms(self.config.lease)).arg(ms(lease.started.elapsed())).arg(before_word(lease.before));
-        call.arg(ms(self.config.memory_of_lost()));
-        rules::budget(&mut call, &self.config);
-        call.arg(ms(quiet(&self.config))).arg(self.keys.channels());
-        let reply = Reply::new("renew", self.lanes.run(&call).await?);
-        match reply.word()? {
-            "renewed" => Ok(Renewed::Renewed),
-            "lost" => Ok(Renewed::Lost),
-            _ => Err(reply.unknown()),
+    fn landed(&self, ask: &Ask, record: &Record) -> Begun {
+        self.fences.see(record.fence);
+        match self.opener(ask).open(record) {
+            Some(landed) => Begun::Landed(landed),
+            // It has our claim, so it should open: somebody wrote into Redis. Nobody is handed it, and the token is not
+            // presented while the record says that it was rotated.
+            None => Begun::Rejected(Refusal::AnotherClaim { retry_after: self.config.keep_outcome }),
         }
+    }
+
+    fn lead(&self, ask: &Ask, asked: Instant, fence: u64, before: Before) -> Begun {
+        self.fences.see(fence);
+        let Ask { identity, attempt } = ask;
+        Begun::Lead(Lease {
+            flight: identity.flight,
+            claim: identity.claim,
+            attempt: *attempt,
+            fence,
+            started: asked,
+            granted: Instant::now(),
+            before,
+            is_local: false,
+        })
+    }
+
+    fn join(&self, ask: &Ask, ours: String, theirs: Join, mut ticket: Ticket) -> Begun {
+        let Join { fence, claim, leader, look } = theirs;
+        self.fences.see(fence);
+        let due = Instant::now() + look + self.jitter;
+        let is_ours = claim == ours;
+        let awaited = is_ours.then(|| Awaited { fence, claim: ours, opener: self.opener(ask) });
+        ticket.join(fence, leader, due, awaited);
+        Begun::Join(Joined { fence: is_ours.then_some(fence), leader, news: ticket })
+    }
+
+    fn queue(&self, terms: &Terms, asked: Instant, look: Duration, mut ticket: Ticket) -> Begun {
+        ticket.queue(Instant::now() + look + self.jitter);
+        Begun::Queued(Queued { since: terms.queued_since.unwrap_or(asked), news: ticket })
+    }
+
+    fn rejected(&self, refusal: Refusal) -> Begun {
+        if matches!(refusal, Refusal::Recovering { .. }) {
+            self.agreement.may_be_forgotten();
+        }
+        Begun::Rejected(refusal)
+    }
+
+    pub(crate) async fn renew(&self, lease: &Lease) -> Result<Renewed, StoreError> {
+        self.calls.renew(lease, self.fences.seen()).await
     }
 
     pub(crate) async fn complete(
@@ -280,60 +160,32 @@ impl RedisStore {
         ask: &Ask,
         completion: &Completion,
     ) -> Result<Standing, StoreError> {
-        let landing = self.completer.landing(lease, ask, completion);
-        Ok(self.standing(ask, self.completer.complete(&landing).await?))
+        self.completer.complete(lease, ask, completion).await
     }
 
     /// What was obtained without Redis, sealed, until Redis has it.
-    pub(crate) fn landing(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> UnsharedLanding<'_> {
-        // Before Redis is asked: who subscribes later misses that it is back.
-        let gaps = self.inbox.gaps.subscribe();
-        UnsharedLanding { store: self, landing: self.completer.landing(lease, ask, completion), gaps }
+    pub(crate) fn landing(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> SealedCompletion {
+        self.completer.seal(lease, ask, completion)
     }
 
-    /// Waits until what was obtained without Redis has landed there, or is not worth it any more. For who closes:
-    /// nothing is obtained meanwhile.
+    /// Waits until what was obtained without Redis has landed there, or is not worth it any more. For a close: nothing is
+    /// obtained meanwhile.
     pub(crate) async fn drained(&self) {
-        self.later.close();
-        self.later.wait().await;
-    }
-
-    fn standing(&self, ask: &Ask, reply: CompleteReply) -> Standing {
-        match reply {
-            CompleteReply::Landed => Standing::Ours,
-            CompleteReply::Stale => Standing::Stale,
-            CompleteReply::Stands(record) => self.opener(ask).open(&record).map_or(Standing::Stale, Standing::Theirs),
-        }
+        self.completer.later.close();
+        self.completer.later.wait().await;
     }
 
     pub(crate) async fn abandon(&self, lease: &Lease, ask: &Ask) -> Result<(), StoreError> {
-        self.give_back(ask, lease.fence).await
+        self.calls.abandon(ask, lease.fence).await
     }
 
-    /// Makes an attempt arrive as abandoned whose `begin` may still be on its way, or gives its lead back.
+    /// Of an attempt that may still be on its way: makes it arrive as abandoned, or gives its lead back.
     pub(crate) async fn disown(&self, ask: &Ask) -> Result<(), StoreError> {
-        self.give_back(ask, 0).await
-    }
-
-    async fn give_back(&self, ask: &Ask, fence: u64) -> Result<(), StoreError> {
-        let Ask { identity, attempt } = ask;
-        let mut call = Call::new(&self.scripts.abandon, 7);
-        call.key(self.keys.lock(&identity.flight)).key(self.keys.flight(&identity.flight));
-        rules::all_keys(&mut call, &self.keys, &identity.session);
-        call.arg(attempt.to_string()).arg(fence).arg(ms(self.config.lease));
-        call.arg(identity.flight.to_string()).arg(self.keys.channels()).arg(&self.pod);
-        rules::budget(&mut call, &self.config);
-        let reply = Reply::new("abandon", self.lanes.run(&call).await?);
-        match reply.word()? {
-            "abandoned" | "marked" | "stale" => Ok(()),
-            _ => Err(reply.unknown()),
-        }
+        self.calls.abandon(ask, 0).await
     }
 
     pub(crate) async fn circuit_state(&self) -> Result<CircuitState, StoreError> {
-        let mut call = Call::new(&self.scripts.circuit, 1);
-        call.key(self.keys.circuit()).arg(ms(self.config.lease));
-        read_circuit(Reply::new("circuit", self.lanes.run(&call).await?))
+        self.calls.circuit().await
     }
 
     /// Whether all pods still agree on what they agreed on at start.
@@ -368,8 +220,8 @@ impl RedisStore {
     }
 
     pub(crate) fn close(&self) {
-        if !self.later.is_empty() {
-            warn!(outcomes = self.later.len(), "closing with outcomes that redis was not told of");
+        if !self.completer.later.is_empty() {
+            warn!(outcomes = self.completer.later.len(), "closing with outcomes that redis was not told of");
         }
         self.closed.cancel();
         self.waiters.tell_all_to_look();
@@ -380,31 +232,16 @@ impl RedisStore {
     }
 }
 
-/// What was obtained without Redis, until Redis has it.
-pub(crate) struct UnsharedLanding<'a> {
-    store: &'a RedisStore,
-    landing: Landing,
-    gaps: watch::Receiver<u64>,
+/// Leaders of this token were lost, and it is not presented again.
+fn lost(fence: u64) -> Begun {
+    let outcome = Arc::new(Outcome::Lost(None));
+    Begun::Landed(Landed { outcome, fence, age: Duration::ZERO })
 }
 
-impl UnsharedLanding<'_> {
-    /// Lands it, if Redis is back. None: it is not.
-    pub(crate) async fn try_now(&self, ask: &Ask) -> Option<Standing> {
-        if self.store.is_out_of_reach() {
-            return None;
-        }
-        let reply = self.store.completer.complete(&self.landing).await.ok()?;
-        Some(self.store.standing(ask, reply))
-    }
-
-    /// Lands it when Redis is back, unless Redis would not keep it by then.
-    pub(crate) fn when_redis_is_back(self) {
-        let Self { store, landing, gaps } = self;
-        if landing.is_worth_waiting() {
-            let later = Arc::clone(&store.completer).complete_later(landing, gaps, store.hold());
-            store.later.spawn(store.closed.clone().run_until_cancelled_owned(later));
-        }
-    }
+/// The script says so only where the terms did.
+fn rejected_by_pod(terms: &Terms) -> Begun {
+    let refusal = terms.pod_refuses.clone();
+    Begun::Rejected(refusal.unwrap_or(Refusal::MemoryPressure { retry_after: FAIR_PAUSE }))
 }
 
 impl Drop for RedisStore {
@@ -415,16 +252,6 @@ impl Drop for RedisStore {
 
 impl std::fmt::Debug for RedisStore {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RedisStore").field("pod", &self.pod).finish_non_exhaustive()
+        f.debug_struct("RedisStore").field("pod", &self.calls.pod()).finish_non_exhaustive()
     }
-}
-
-/// Who leads, as it stands in the lock.
-fn owner(pod: &str, fence: u64) -> String {
-    format!("{pod}/{fence}")
-}
-
-/// Whole milliseconds, rounded up: a setting of less than one is not none.
-fn ms(span: Duration) -> u64 {
-    u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }

@@ -8,10 +8,8 @@ use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, warn};
 
-use super::lanes::Lanes;
+use super::calls::Calls;
 use super::preflight::Preflight;
-use super::scripts::Scripts;
-use crate::config::Config;
 use crate::error::ConnectError;
 use crate::store::contract::StoreError;
 
@@ -20,17 +18,15 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 pub(super) struct Agreement {
     preflight: Preflight,
-    lanes: Arc<Lanes>,
-    scripts: Arc<Scripts>,
-    config: Arc<Config>,
+    calls: Arc<Calls>,
     forgotten: Notify,
     /// Set when somebody else's agreement stands; this pod then begins nothing any more.
     broken: OnceLock<String>,
 }
 
 impl Agreement {
-    pub(super) fn new(preflight: Preflight, lanes: Arc<Lanes>, scripts: Arc<Scripts>, config: Arc<Config>) -> Self {
-        Self { preflight, lanes, scripts, config, forgotten: Notify::new(), broken: OnceLock::new() }
+    pub(super) fn new(preflight: Preflight, calls: Arc<Calls>) -> Self {
+        Self { preflight, calls, forgotten: Notify::new(), broken: OnceLock::new() }
     }
 
     pub(super) fn holds(&self) -> Result<(), StoreError> {
@@ -53,7 +49,7 @@ impl Agreement {
                 gap = gaps.changed() => if gap.is_err() { return },
                 () = self.forgotten.notified() => {}
             }
-            while let Err(failure) = self.preflight.agree(&self.lanes, &self.scripts, &self.config).await {
+            while let Err(failure) = self.preflight.agree(&self.calls).await {
                 if matches!(failure, ConnectError::Mismatch { .. }) {
                     error!(%failure, "this pod begins nothing any more");
                     _ = self.broken.set(failure.to_string());

@@ -5,65 +5,56 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tracing::{debug, warn};
-use uuid::Uuid;
 
-use super::call::Call;
-use super::keys::Keys;
-use super::lanes::Lanes;
-use super::outage::Held;
-use super::records::seal;
-use super::scripts::{CompleteReply, Reply, Scripts, read_complete, verdict_words};
-use super::{ms, owner, rules};
+use super::calls::Calls;
+use super::calls::complete::{Complete, CompleteReply};
+use super::outage::{Held, Outage};
+use super::records::{Opener, seal};
 use crate::config::Config;
-use crate::identity::Hash;
-use crate::outcome::{Outcome, Verdict};
+use crate::metrics::Counters;
+use crate::outcome::Outcome;
 use crate::retention::Retention;
-use crate::store::contract::{Ask, Completion, Lease, StoreError};
-
-pub(super) struct Completer {
-    pub(super) pod: String,
-    pub(super) config: Arc<Config>,
-    /// What complete is told of the configuration.
-    pub(super) settings: Vec<u8>,
-    pub(super) keys: Arc<Keys>,
-    pub(super) scripts: Arc<Scripts>,
-    pub(super) lanes: Arc<Lanes>,
-}
-
-/// All that `complete.lua` is told of a flight; the outcome is sealed already.
-pub(super) struct Landing {
-    flight: Hash,
-    session: Hash,
-    claim: Hash,
-    attempt: Uuid,
-    fence: u64,
-    granted: Instant,
-    answered: Instant,
-    /// Of the outcome itself, also where it is too large to be shared: what became of the token stays true.
-    class: &'static str,
-    token: &'static str,
-    retention: Retention,
-    is_charged: bool,
-    verdict: Verdict,
-    sealed: Vec<u8>,
-}
+use crate::store::contract::{Ask, Completion, Lease, Standing, StoreError};
 
 /// A pause between two tries, should nobody say that Redis is back.
 const PAUSE: Duration = Duration::from_secs(1);
 
-impl Landing {
-    /// Whether Redis would still keep it after a pause.
-    pub(super) fn is_worth_waiting(&self) -> bool {
-        self.retention.kept > PAUSE
-    }
+pub(super) struct Completer {
+    pub(super) calls: Arc<Calls>,
+    pub(super) config: Arc<Config>,
+    pub(super) counters: Arc<Counters>,
+    pub(super) outage: Arc<Outage>,
+    pub(super) gaps: Arc<watch::Sender<u64>>,
+    /// What was obtained without Redis and has not landed there yet.
+    pub(super) later: TaskTracker,
+    pub(super) closed: CancellationToken,
 }
 
 impl Completer {
-    pub(super) fn landing(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Landing {
+    pub(super) async fn complete(
+        &self,
+        lease: &Lease,
+        ask: &Ask,
+        completion: &Completion,
+    ) -> Result<Standing, StoreError> {
+        let complete = self.arguments(lease, ask, completion);
+        Ok(self.standing(ask, self.calls.complete(&complete).await?))
+    }
+
+    /// What was obtained without Redis, sealed, until Redis has it.
+    pub(super) fn seal(self: &Arc<Self>, lease: &Lease, ask: &Ask, completion: &Completion) -> SealedCompletion {
+        // Before Redis is asked: a task that subscribes later misses that it is back.
+        let gaps = self.gaps.subscribe();
+        SealedCompletion { completer: Arc::clone(self), complete: self.arguments(lease, ask, completion), gaps }
+    }
+
+    fn arguments(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Complete {
         let Completion { outcome, verdict, held } = completion;
         let outcome: &Outcome = outcome;
-        Landing {
+        Complete {
             flight: lease.flight,
             session: ask.identity.session,
             claim: lease.claim,
@@ -71,8 +62,8 @@ impl Completer {
             fence: lease.fence,
             granted: lease.granted,
             answered: Instant::now() - *held,
-            class: outcome.class().word(),
-            token: outcome.token_state().word(),
+            class: outcome.class(),
+            token: outcome.token_state(),
             retention: Retention::of(outcome, &self.config),
             is_charged: outcome.is_charged(),
             verdict: *verdict,
@@ -80,31 +71,48 @@ impl Completer {
         }
     }
 
-    pub(super) async fn complete(&self, landing: &Landing) -> Result<CompleteReply, StoreError> {
-        let mut call = Call::with_payload(&self.scripts.complete, 8, landing.sealed.len());
-        call.key(self.keys.lock(&landing.flight)).key(self.keys.flight(&landing.flight)).key(self.keys.fence());
-        rules::all_keys(&mut call, &self.keys, &landing.session);
-        call.arg(owner(&self.pod, landing.fence)).arg(landing.attempt.to_string());
-        call.arg(landing.claim.to_string()).arg(landing.fence).arg(landing.class).arg(landing.token);
-        call.arg(landing.flight.to_string()).arg(self.keys.channels()).arg(&landing.sealed);
-        call.arg(landing.session.to_string()).arg(if landing.is_charged { "charged" } else { "free" });
-        let (verdict, stay_away) = verdict_words(landing.verdict);
-        call.arg(verdict).arg(landing.retention.lives.map_or(String::new(), |lives| ms(lives).to_string()));
-        call.arg(stay_away.map_or(String::new(), |pause| ms(pause).to_string()));
-        let took = landing.answered.saturating_duration_since(landing.granted);
-        call.arg(rules::packed([
-            ms(landing.answered.elapsed()),
-            ms(took),
-            ms(landing.retention.fresh),
-            ms(landing.retention.kept),
-        ]));
-        call.arg(&self.settings[..]);
-        read_complete(Reply::new("complete", self.lanes.run(&call).await?))
+    fn standing(&self, ask: &Ask, reply: CompleteReply) -> Standing {
+        match reply {
+            CompleteReply::Landed => Standing::Ours,
+            CompleteReply::Stale => Standing::Stale,
+            CompleteReply::Stands(record) => Opener::new(&ask.identity, &self.config, &self.counters)
+                .open(&record)
+                .map_or(Standing::Stale, Standing::Theirs),
+        }
+    }
+}
+
+/// What was obtained without Redis, until Redis has it.
+pub(crate) struct SealedCompletion {
+    completer: Arc<Completer>,
+    complete: Complete,
+    gaps: watch::Receiver<u64>,
+}
+
+impl SealedCompletion {
+    /// Lands it, if Redis is back. None: it is not.
+    pub(crate) async fn try_now(&self, ask: &Ask) -> Option<Standing> {
+        if self.completer.outage.is_lost() {
+            return None;
+        }
+        let reply = self.completer.calls.complete(&self.complete).await.ok()?;
+        Some(self.completer.standing(ask, reply))
+    }
+
+    /// Lands it when Redis is back, unless Redis would not keep it by then.
+    pub(crate) fn when_redis_is_back(self) {
+        // The first try is after a pause.
+        if self.complete.retention.kept > PAUSE {
+            let completer = Arc::clone(&self.completer);
+            let later = self.land_later(completer.outage.hold());
+            completer.later.spawn(completer.closed.clone().run_until_cancelled_owned(later));
+        }
     }
 
     /// Tries when Redis is back, for as long as the outcome would have been kept there.
-    pub(super) async fn complete_later(self: Arc<Self>, landing: Landing, mut gaps: watch::Receiver<u64>, held: Held) {
-        while landing.answered.elapsed() < landing.retention.kept {
+    async fn land_later(self, held: Held) {
+        let Self { completer, complete, mut gaps } = self;
+        while complete.answered.elapsed() < complete.retention.kept {
             tokio::select! {
                 gap = gaps.changed() => if gap.is_err() { return },
                 () = tokio::time::sleep(PAUSE) => {}
@@ -114,14 +122,14 @@ impl Completer {
             if held.outage().is_lost() {
                 continue;
             }
-            match self.complete(&landing).await {
+            match completer.calls.complete(&complete).await {
                 Ok(_) => {
-                    debug!(flight = %landing.flight, fence = landing.fence, "what was obtained without redis is there now");
+                    debug!(flight = %complete.flight, fence = complete.fence, "what was obtained without redis is there now");
                     return;
                 }
-                Err(error) => debug!(flight = %landing.flight, %error, "an outcome still waits for redis"),
+                Err(error) => debug!(flight = %complete.flight, %error, "an outcome still waits for redis"),
             }
         }
-        warn!(flight = %landing.flight, fence = landing.fence, "what was obtained without redis is not fresh any more");
+        warn!(flight = %complete.flight, fence = complete.fence, "what was obtained without redis is not fresh any more");
     }
 }

@@ -9,12 +9,9 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::call::Call;
+use super::calls::Calls;
+use super::calls::look::Seen;
 use super::inbox::Inbox;
-use super::keys::Keys;
-use super::lanes::Lanes;
-use super::scripts::{Reply, Scripts, read_reap};
-use super::{ms, rules};
 use crate::config::Config;
 use crate::identity::Hash;
 use crate::metrics::Counters;
@@ -27,9 +24,7 @@ const AT_ONCE: usize = 1000;
 
 pub(super) struct Looker {
     pub(super) inbox: Arc<Inbox>,
-    pub(super) lanes: Arc<Lanes>,
-    pub(super) scripts: Arc<Scripts>,
-    pub(super) keys: Arc<Keys>,
+    pub(super) calls: Arc<Calls>,
     pub(super) counters: Arc<Counters>,
     pub(super) config: Arc<Config>,
     /// Between 0 and a twentieth of the lease, the same for all of this pod's looks: pods that began together
@@ -80,16 +75,7 @@ impl Looker {
     }
 
     async fn reap(&self) {
-        let mut call = Call::new(&self.scripts.reap, 3);
-        rules::budget_keys(&mut call, &self.keys);
-        call.arg(ms(self.config.lease));
-        rules::budget(&mut call, &self.config);
-        call.arg(self.keys.channels());
-        let reply = match self.lanes.run(&call).await {
-            Ok(reply) => read_reap(Reply::new("reap", reply)),
-            Err(error) => Err(error),
-        };
-        let pause = match reply {
+        let pause = match self.calls.reap().await {
             // None is out, or one that has just ended.
             Ok(Duration::ZERO) => self.config.lease,
             Ok(next) => next,
@@ -103,26 +89,17 @@ impl Looker {
 
     async fn look(&self, leaders: &[(Hash, u64)]) -> Result<(), StoreError> {
         self.counters.looks.add_one();
-        let mut call = Call::new(&self.scripts.look, leaders.len());
-        for (flight, _) in leaders {
-            call.key(self.keys.lock(flight));
-        }
-        for (_, fence) in leaders {
-            call.arg(*fence);
-        }
-        let reply = Reply::new("look", self.lanes.run(&call).await?);
+        let seen = self.calls.look(leaders).await?;
 
         let now = Instant::now();
-        for (index, (flight, fence)) in leaders.iter().enumerate() {
-            let word: String = reply.field(index)?;
-            match word.parse() {
-                Ok(left_ms) => {
-                    // At the end of what is left of the lease: that is when a dead leader is lost. One that lives has
-                    // two thirds of a lease and more, so this is a look per lease, or a little more.
-                    let left = Duration::from_millis(left_ms);
+        for ((flight, fence), seen) in leaders.iter().zip(seen) {
+            match seen? {
+                // At the end of what is left of the lease: that is when a dead leader is lost. One that lives has two
+                // thirds of a lease and more, so this is a look per lease, or a little more.
+                Seen::Leading { left } => {
                     self.inbox.waiters.look_later(flight, *fence, now + left + self.jitter);
                 }
-                Err(_) => self.inbox.waiters.leader_changed(flight),
+                Seen::Changed => self.inbox.waiters.leader_changed(flight),
             }
         }
         Ok(())

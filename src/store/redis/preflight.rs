@@ -4,30 +4,25 @@
 use std::sync::Arc;
 
 use redis::RedisError;
-use sha2::{Digest, Sha256};
 use tracing::warn;
 
-use super::call::Call;
+use super::calls::Calls;
+use super::calls::check::CheckReply;
+use super::calls::meta::{Differing, MetaReply};
 use super::keys::Keys;
 use super::lanes::Lanes;
-use super::rules;
-use super::scripts::{CheckReply, Reply, Scripts, read_check};
-use crate::config::Config;
 use crate::error::ConnectError;
-use crate::identity::Hash;
-use crate::seal::PROTOCOL;
-use crate::secret::Secret;
-use crate::store::contract::StoreError;
 
 /// Where Redis is, and what to say when it refuses.
 #[derive(Debug)]
 pub(super) struct Preflight {
+    pub(super) namespace: String,
     pub(super) keys: Arc<Keys>,
     pub(super) address: String,
 }
 
 impl Preflight {
-    /// What an error at start means to whoever must mend it.
+    /// What an error at start means to the operator that must mend it.
     pub(super) fn refused(&self, error: &RedisError) -> ConnectError {
         self.refused_because(error.code() == Some("NOPERM"), &error.to_string())
     }
@@ -50,19 +45,10 @@ impl Preflight {
 
     /// Tries every command of the scripts and loads them. Answers the last fence given: a pod that has seen none
     /// could not notice that Redis forgot.
-    pub(super) async fn check(&self, lanes: &Lanes, scripts: &Scripts, pod: &str) -> Result<u64, ConnectError> {
-        // A flight that no token has: its name is no hash of one.
-        let probe = Hash::of_probe(pod);
-        let mut call = Call::new(&scripts.check, 11);
-        call.key(self.keys.lock(&probe)).key(self.keys.flight(&probe)).key(self.keys.fence());
-        call.key(self.keys.recovering()).key(self.keys.meta()).key(self.keys.probe_queue(&probe));
-        rules::all_keys(&mut call, &self.keys, &probe);
-        call.arg(self.keys.channel(pod));
-        let reply = lanes.run(&call).await.map_err(|error| self.failed(&error.reason))?;
-        match read_check(Reply::new("check", reply)).map_err(|error| self.failed(&error.reason))? {
+    pub(super) async fn check(&self, calls: &Calls) -> Result<u64, ConnectError> {
+        match calls.check().await.map_err(|error| self.failed(&error.reason))? {
             CheckReply::Ready { fence } => {
-                // All of them, and not when they are first needed: another pod may have loaded what this one may not.
-                lanes.load(&scripts.all()).await.map_err(|error| self.refused(&error))?;
+                calls.load_all().await.map_err(|error| self.refused(&error))?;
                 Ok(fence)
             }
             CheckReply::Old { version } => Err(ConnectError::Version { address: self.address.clone(), version }),
@@ -78,30 +64,21 @@ impl Preflight {
     }
 
     /// Writes or compares what all pods must agree on.
-    pub(super) async fn agree(&self, lanes: &Lanes, scripts: &Scripts, config: &Config) -> Result<(), ConnectError> {
-        let protocol = PROTOCOL.to_string();
-        let pepper = config.pepper.as_ref().map_or("none".to_owned(), check_value);
-        let upstream = config.upstream.as_deref().map_or(String::new(), fingerprint);
-        let mut call = Call::new(&scripts.meta, 1);
-        call.key(self.keys.meta()).arg(&protocol).arg(&pepper).arg(&upstream);
-        let reply = Reply::new("meta", lanes.run(&call).await.map_err(|error| self.failed(&error.reason))?);
-        let failed = |error: StoreError| self.failed(&error.reason);
-        let (name, theirs): (String, String) = match reply.word().map_err(failed)? {
-            "agreed" => return Ok(()),
-            "differs" => (reply.field(1).map_err(failed)?, reply.field(2).map_err(failed)?),
-            _ => return Err(failed(reply.unknown())),
+    pub(super) async fn agree(&self, calls: &Calls) -> Result<(), ConnectError> {
+        let (what, theirs, ours) = match calls.meta().await.map_err(|error| self.failed(&error.reason))? {
+            MetaReply::Agreed => return Ok(()),
+            MetaReply::Differs { what, theirs, ours } => (what, theirs, ours),
         };
-        let (what, ours, remedy) = match name.as_str() {
-            "protocol" => ("protocol", protocol, "run releases of one protocol, or use another namespace"),
-            "pepper" => (
+        let (what, remedy) = match what {
+            Differing::Protocol => ("protocol", "run releases of one protocol, or use another namespace"),
+            Differing::Pepper => (
                 "pepper",
-                pepper,
                 "give all pods the same pepper, or use another namespace: with two peppers every token would be \
                  presented twice",
             ),
-            _ => ("upstream", upstream, "give each upstream a namespace of its own"),
+            Differing::Upstream => ("upstream", "give each upstream a namespace of its own"),
         };
-        Err(ConnectError::Mismatch { namespace: config.namespace.clone(), what, theirs, ours, remedy })
+        Err(ConnectError::Mismatch { namespace: self.namespace.clone(), what, theirs, ours, remedy })
     }
 
     /// Warns about a server that forgets keys when its memory is full: a lock that is evicted is a second leader.
@@ -117,13 +94,4 @@ impl Preflight {
         let is_right = reason.contains("permission") || reason.contains("user executing the script");
         self.refused_because(is_right, reason)
     }
-}
-
-/// Tells two peppers apart and tells nothing of either.
-fn check_value(pepper: &Secret) -> String {
-    Hash::keyed(pepper, "refresh-coordinator/1 pepper").to_string()
-}
-
-fn fingerprint(upstream: &str) -> String {
-    Sha256::digest(upstream.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,4 +1,4 @@
-//! Asks a Redis that is out of reach until it answers, so that an outage ends without a caller who waits for it.
+//! Asks a Redis that is out of reach until it answers, so that an outage ends without a caller that waits for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,14 +6,10 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use super::call::Call;
+use super::calls::Calls;
+use super::calls::probe::Probe;
 use super::fences::Fences;
-use super::keys::Keys;
-use super::lanes::Lanes;
-use super::ms;
 use super::outage::Outage;
-use super::scripts::{Reply, Scripts};
-use crate::config::Config;
 use crate::store::contract::StoreError;
 
 /// Between two probes, each of which asks again and again for `store_timeout`.
@@ -21,11 +17,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 pub(super) struct Prober {
     pub(super) outage: Arc<Outage>,
-    pub(super) lanes: Arc<Lanes>,
-    pub(super) scripts: Arc<Scripts>,
-    pub(super) keys: Arc<Keys>,
+    pub(super) calls: Arc<Calls>,
     pub(super) fences: Arc<Fences>,
-    pub(super) config: Arc<Config>,
 }
 
 impl Prober {
@@ -61,14 +54,8 @@ impl Prober {
 
     /// Tries whether Redis lets in what writes. Answers up to which fence it was told what this pod gave itself.
     pub(super) async fn probe(&self) -> Result<u64, StoreError> {
-        let mut call = Call::new(&self.scripts.probe, 2);
-        call.key(self.keys.fence()).key(self.keys.recovering());
         let given = self.fences.given();
-        call.arg(self.fences.seen()).arg(given).arg(ms(self.config.lease));
-        let reply = Reply::new("probe", self.lanes.run(&call).await?);
-        match reply.word()? {
-            "ready" => Ok(given),
-            _ => Err(reply.unknown()),
-        }
+        self.calls.probe(Probe { seen: self.fences.seen(), given }).await?;
+        Ok(given)
     }
 }

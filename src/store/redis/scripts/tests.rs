@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use self::alone::{Alone, NAME, ONE, OTHER, TEXTS, THREE, TWO, Text, With, ms_in, of_other, plural};
-use super::super::rules;
+use super::super::calls::rules;
 use crate::admission::circuit::quiet;
 use crate::config::Config;
 

@@ -1,12 +1,12 @@
 //! What the scripts are told of the rules of admission: the keys they go by, and the settings, in the order that
 //! every script has them in.
 
-use super::call::Call;
-use super::keys::Keys;
-use super::ms;
+use super::words::{ms, packed};
 use crate::admission::circuit::quiet;
 use crate::config::Config;
 use crate::identity::Hash;
+use crate::store::redis::call::Call;
+use crate::store::redis::keys::Keys;
 
 /// `permits`, `budget`, `queue`.
 pub(super) fn budget_keys(call: &mut Call<'_>, keys: &Keys) {
@@ -26,7 +26,7 @@ pub(super) fn budget(call: &mut Call<'_>, config: &Config) {
 }
 
 /// The SETTINGs of `begin.lua`, in their order.
-pub(super) fn begin_settings(config: &Config) -> Vec<u8> {
+pub(crate) fn begin_settings(config: &Config) -> Vec<u8> {
     packed([
         ms(config.lease),
         ms(config.retry_lost_after()),
@@ -45,7 +45,7 @@ pub(super) fn begin_settings(config: &Config) -> Vec<u8> {
 }
 
 /// The SETTINGs of `complete.lua`, in their order.
-pub(super) fn complete_settings(config: &Config) -> Vec<u8> {
+pub(crate) fn complete_settings(config: &Config) -> Vec<u8> {
     packed([
         ms(config.store_timeout),
         ms(config.wait_timeout),
@@ -57,9 +57,4 @@ pub(super) fn complete_settings(config: &Config) -> Vec<u8> {
         config.max_concurrent_refreshes.into(),
         ms(config.called_for()),
     ])
-}
-
-/// Numbers in one argument, as the scripts unpack them.
-pub(super) fn packed<const COUNT: usize>(numbers: [u64; COUNT]) -> Vec<u8> {
-    numbers.map(u64::to_be_bytes).concat()
 }

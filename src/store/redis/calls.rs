@@ -1,0 +1,71 @@
+//! One typed function per script: its arguments go in by name, its reply comes out decoded.
+//!
+//! Each file here is a script of `lua/` and has its name. It holds the one function that puts the arguments in the order of
+//! the script's head, and the one that reads the reply: where a script changes, one file here does, and nobody outside
+//! builds a call or knows a word of a reply.
+
+use std::sync::Arc;
+
+use self::reply::Reply;
+use super::call::Call;
+use super::keys::Keys;
+use super::lanes::Lanes;
+use super::scripts::Scripts;
+use crate::config::Config;
+use crate::store::contract::StoreError;
+
+// What a flight asks, then what is asked beside the flights, then at start.
+pub(super) mod begin;
+mod renew;
+pub(super) mod complete;
+mod abandon;
+pub(super) mod look;
+mod reap;
+mod circuit;
+pub(super) mod probe;
+pub(super) mod check;
+pub(super) mod meta;
+
+mod reply;
+pub(super) mod rules;
+mod words;
+
+/// The scripts as one pod calls them.
+pub(super) struct Calls {
+    pod: String,
+    lanes: Arc<Lanes>,
+    scripts: Scripts,
+    keys: Arc<Keys>,
+    config: Arc<Config>,
+    /// What `begin` and `complete` are told of the configuration. Packed once, not for every flight.
+    begin_settings: Vec<u8>,
+    complete_settings: Vec<u8>,
+}
+
+impl Calls {
+    pub(super) fn new(pod: &str, lanes: Arc<Lanes>, keys: Arc<Keys>, config: Arc<Config>) -> Self {
+        Self {
+            pod: pod.to_owned(),
+            lanes,
+            scripts: Scripts::default(),
+            keys,
+            begin_settings: rules::begin_settings(&config),
+            complete_settings: rules::complete_settings(&config),
+            config,
+        }
+    }
+
+    pub(super) fn pod(&self) -> &str {
+        &self.pod
+    }
+
+    /// Sends a call until it is answered. The script's name is told where its reply is not understood.
+    async fn run(&self, script: &'static str, call: &Call<'_>) -> Result<Reply, StoreError> {
+        Ok(Reply::new(script, self.lanes.run(call).await?))
+    }
+
+    /// A leader of this pod, as it stands in the lock.
+    fn owner(&self, fence: u64) -> String {
+        format!("{}/{fence}", self.pod)
+    }
+}

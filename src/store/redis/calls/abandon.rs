@@ -1,0 +1,24 @@
+//! `abandon.lua`: gives back a lead that left the token as it was, or an attempt that may still be on its way.
+
+use super::words::ms;
+use super::{Calls, rules};
+use crate::store::contract::{Ask, StoreError};
+use crate::store::redis::call::Call;
+
+impl Calls {
+    /// `led` is the fence of the lead, 0 where the caller never learned whether it leads.
+    pub(crate) async fn abandon(&self, ask: &Ask, led: u64) -> Result<(), StoreError> {
+        let Ask { identity, attempt } = ask;
+        let mut call = Call::new(&self.scripts.abandon, 7);
+        call.key(self.keys.lock(&identity.flight)).key(self.keys.flight(&identity.flight));
+        rules::all_keys(&mut call, &self.keys, &identity.session);
+        call.arg(attempt.to_string()).arg(led).arg(ms(self.config.lease));
+        call.arg(identity.flight.to_string()).arg(self.keys.channels()).arg(&self.pod);
+        rules::budget(&mut call, &self.config);
+        let reply = self.run("abandon", &call).await?;
+        match reply.word()? {
+            "abandoned" | "marked" | "stale" => Ok(()),
+            _ => Err(reply.unknown()),
+        }
+    }
+}

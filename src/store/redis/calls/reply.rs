@@ -1,0 +1,58 @@
+//! What a script replies: a word, and what belongs to it.
+//!
+//! An unknown word is an error of this crate or of a fleet that mixes protocols, and is told as an outage rather than
+//! guessed at.
+
+use std::time::Duration;
+
+use redis::{FromRedisValue, Value, from_redis_value};
+use uuid::Uuid;
+
+use crate::store::contract::StoreError;
+use crate::store::redis::records::Record;
+
+pub(super) struct Reply {
+    script: &'static str,
+    values: Vec<Value>,
+}
+
+impl Reply {
+    pub(super) fn new(script: &'static str, values: Vec<Value>) -> Self {
+        Self { script, values }
+    }
+
+    pub(super) fn word(&self) -> Result<&str, StoreError> {
+        match self.values.first() {
+            Some(Value::BulkString(word)) => std::str::from_utf8(word).map_err(|_| self.unknown()),
+            _ => Err(self.unknown()),
+        }
+    }
+
+    pub(super) fn field<T: FromRedisValue>(&self, index: usize) -> Result<T, StoreError> {
+        let value = self.values.get(index).cloned().ok_or_else(|| self.unknown())?;
+        from_redis_value(value).map_err(|_| self.unknown())
+    }
+
+    /// A number of ms. Below 0 is what Redis says of a key that has just ended.
+    pub(super) fn span(&self, index: usize) -> Result<Duration, StoreError> {
+        let ms: i64 = self.field(index)?;
+        Ok(Duration::from_millis(u64::try_from(ms).unwrap_or(0)))
+    }
+
+    /// An outcome that landed, behind the word.
+    pub(super) fn record(&self) -> Result<Record, StoreError> {
+        let attempt: String = self.field(2)?;
+        Ok(Record {
+            fence: self.field(1)?,
+            attempt: Uuid::parse_str(&attempt).map_err(|_| self.unknown())?,
+            age: self.span(3)?,
+            sealed: self.field::<Vec<u8>>(4)?.into(),
+        })
+    }
+
+    /// Without the values: they may hold an outcome.
+    pub(super) fn unknown(&self) -> StoreError {
+        let script = self.script;
+        StoreError::unanswered(format!("the script {script} gave a reply that this release does not know"))
+    }
+}
