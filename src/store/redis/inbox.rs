@@ -58,7 +58,7 @@ impl Inbox {
     pub(super) async fn subscribe(self: &Arc<Self>) -> Result<Subscription, RedisError> {
         let over = Arc::new(Notify::new());
         let (inbox, ends) = (Arc::clone(self), Arc::clone(&over));
-        // Where the connection is read, not in a task of its own: that would be one more hop for everybody who waits.
+        // Where the connection is read, not in a task of its own: that would be one more hop for every waiting flight.
         let on_push = move |push: PushInfo| {
             match push.kind {
                 PushKind::Message => {

@@ -36,7 +36,7 @@ impl Keys {
         }
     }
 
-    /// String, the owner: who leads the flight. Ends with the lease.
+    /// String, the owner: the pod and the fence that lead the flight. Ends with the lease.
     pub(super) fn lock(&self, flight: &Hash) -> String {
         format!("{}lock:{flight}", self.tag)
     }
@@ -61,7 +61,7 @@ impl Keys {
         format!("{}attempts:{session}", self.tag)
     }
 
-    /// Sorted set, who asks the provider now and until when at the latest.
+    /// Sorted set, the leaders that ask the provider now, and until when at the latest.
     pub(super) fn permits(&self) -> &str {
         &self.permits
     }

@@ -202,11 +202,11 @@ async fn checked_out(pool: &Pool) -> Result<Connection, RedisError> {
     })
 }
 
-/// Shows in CLIENT LIST whose connection it is.
+/// Shows in CLIENT LIST which pod's connection it is.
 pub(super) async fn name_connection(connection: &mut MultiplexedConnection, name: &str) -> Result<(), RedisError> {
     let named = redis::cmd("CLIENT").arg("SETNAME").arg(name).query_async::<()>(connection).await;
     match named {
-        // A convenience for whoever looks: a user that may not set names coordinates as well.
+        // A convenience for the operator: a user that may not set names coordinates as well.
         Err(error) if error.code() == Some("NOPERM") => Ok(()),
         other => other,
     }

@@ -1,4 +1,4 @@
-//! Outcomes as they stand in Redis and in messages: sealed, and opened by whoever is entitled.
+//! Outcomes as they stand in Redis and in messages: sealed, and opened by the callers that are entitled.
 
 use std::fmt;
 use std::sync::Arc;

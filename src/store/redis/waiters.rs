@@ -1,4 +1,4 @@
-//! The flights of this pod that wait for another pod: who is to be told what, and when to look.
+//! The flights of this pod that wait for another pod: what each is to be told, and when to look.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,7 +90,7 @@ impl Waiters {
     fn tell(&self, flight: &Hash, told: impl Fn() -> Told) {
         if let Some(waiters) = self.flights.get(flight) {
             for waiter in waiters.values() {
-                // Whoever has just stopped waiting needs nothing.
+                // A flight that has just stopped waiting needs nothing.
                 _ = waiter.tell.send(told());
             }
         }
@@ -108,7 +108,7 @@ impl Waiters {
     /// Waits until the first of the waiting wants to look.
     pub(super) async fn due(&self, soonest: Instant) {
         loop {
-            // First nothing is planned, so that whoever joins from here on is heard; then the count.
+            // First nothing is planned, so that a flight that joins from here on is heard; then the count.
             *self.planned.lock().expect("BUG: nothing panics with this lock held") = None;
             let first = self.first_due().map(|due| due.max(soonest));
             *self.planned.lock().expect("BUG: nothing panics with this lock held") = first;
@@ -141,7 +141,7 @@ impl Waiters {
         }
     }
 
-    /// Whether it is time to take back permits whose holders are lost, for flights of this pod that queue.
+    /// Whether it is time to take back the permits of lost holders, for flights of this pod that queue.
     pub(super) fn is_reap_due(&self, now: Instant) -> bool {
         let mut due = self.reap_due.lock().expect("BUG: nothing panics with this lock held");
         if due.is_none_or(|due| due > now) {
@@ -160,7 +160,7 @@ impl Waiters {
         self.want_look_at(due);
     }
 
-    /// Tells those to begin again whose time has come.
+    /// Tells the flights that are due to begin again.
     pub(super) fn tell_due(&self, now: Instant) {
         for mut waiters in self.flights.iter_mut() {
             for waiter in waiters.values_mut() {
@@ -173,7 +173,7 @@ impl Waiters {
         }
     }
 
-    /// Tells all to begin again who wait for a lost leader or in the queue, when no message can.
+    /// Tells all flights that wait for a lost leader or in the queue to begin again, when no message can.
     pub(super) fn tell_all_without_leader(&self) {
         for mut waiters in self.flights.iter_mut() {
             for waiter in waiters.values_mut() {
@@ -232,7 +232,7 @@ impl Waiter {
     /// Nothing is planned any more: the flight begins again with another ticket.
     fn look_again_now(&mut self) {
         self.look = Look::Never;
-        // Whoever has just stopped waiting needs nothing.
+        // A flight that has just stopped waiting needs nothing.
         _ = self.tell.send(Told::Look);
     }
 }
