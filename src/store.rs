@@ -70,7 +70,7 @@ impl Store {
     /// Asks, in one atomic step, what a flight is to do. `joined` is the fence it joined before, if it did.
     pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
         match self {
-            Self::Memory(memory) => Ok(memory.begin(ask, joined, terms).map_news(NewsSource::Memory)),
+            Self::Memory(memory) => Ok(memory.begin(ask, joined, terms, NewsSource::Memory)),
             Self::Redis(redis) => Ok(Box::pin(redis.begin(ask, joined, terms)).await?.map_news(NewsSource::Redis)),
             Self::Local(local) => Ok(Box::pin(local.begin(ask, joined, terms)).await?.map_news(NewsSource::Local)),
         }

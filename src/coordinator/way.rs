@@ -2,9 +2,11 @@
 //!
 //! [`Way::run`] is the table of contents: one loop, in which each answer of `begin` has a method of its own.
 
+use std::future::poll_fn;
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 
 use tokio::time::Instant;
 use tracing::{debug, warn};
@@ -38,11 +40,11 @@ where
         let mut way = Way::new(&inner, guard.flight(), &ask, &mut call);
         let ending = {
             let (mut way, mut clock) = (pin!(way.run()), pin!(guard.flight().keep_time(now, &inner.config)));
-            tokio::select! {
-                biased;
-                ending = &mut way => ending,
-                never = &mut clock => match never {},
-            }
+            poll_fn(|context| match way.as_mut().poll(context) {
+                Poll::Pending => clock.as_mut().poll(context).map(|never| match never {}),
+                ended => ended,
+            })
+            .await
         };
         if let Some(left_behind) = way.left_behind {
             let tasks = inner.tasks.clone();

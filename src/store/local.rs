@@ -75,7 +75,7 @@ impl LocalFallback {
     pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
         self.redis.agrees()?;
         if let Some(begun) = self.join_here(ask, joined, terms).or_else(|| self.begin_here(ask, joined, terms)) {
-            return Ok(begun.map_news(NewsSource::Memory));
+            return Ok(begun);
         }
         let begun = self.redis.begin(ask, joined, terms).await?;
         let flight = ask.identity.flight;
@@ -84,13 +84,13 @@ impl LocalFallback {
     }
 
     /// A flight of this token that was begun here and is still led is joined here, whatever Redis says.
-    fn join_here(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Option<contract::Begun<memory::NewsSource>> {
+    fn join_here(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Option<Begun> {
         if !self.memory.is_led(&ask.identity.flight) {
             return None;
         }
-        match self.memory.begin(ask, joined, &terms.without_leading()) {
+        match self.memory.begin(ask, joined, &terms.without_leading(), NewsSource::Memory) {
             // It is led no longer. Redis decides who leads next, or `begin_here`.
-            contract::Begun::Rejected(refusal) if !matches!(refusal, Refusal::AnotherClaim { .. }) => None,
+            Begun::Rejected(refusal) if !matches!(refusal, Refusal::AnotherClaim { .. }) => None,
             begun => Some(begun),
         }
     }
@@ -99,7 +99,7 @@ impl LocalFallback {
     ///
     /// None where the fleet is known to have the token in hand, or its outcome: `joined` is a fence of Redis, or this pod
     /// leads it for the fleet or was told what became of it.
-    fn begin_here(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Option<contract::Begun<memory::NewsSource>> {
+    fn begin_here(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Option<Begun> {
         self.redis.without_redis(self.config.lease, |fences| {
             let flight = &ask.identity.flight;
             let seen = fences.seen();
@@ -107,8 +107,8 @@ impl LocalFallback {
                 return None;
             }
             self.memory.raise_fence(seen);
-            let mut begun = self.memory.begin(ask, joined, terms);
-            if let contract::Begun::Lead(lease) = &mut begun {
+            let mut begun = self.memory.begin(ask, joined, terms, NewsSource::Memory);
+            if let Begun::Lead(lease) = &mut begun {
                 lease.is_local = true;
                 fences.give(lease.fence);
                 self.counters.led_alone.add_one();

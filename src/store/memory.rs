@@ -77,31 +77,43 @@ impl Namespace {
 }
 
 impl MemoryPod {
-    pub(crate) fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Begun {
+    /// `wrap` makes of this store's source of news the asking store's. Not done to the answer as a whole, which would be
+    /// moved once more with the lease in it.
+    pub(crate) fn begin<N>(
+        &self,
+        ask: &Ask,
+        joined: Option<u64>,
+        terms: &Terms,
+        wrap: impl FnOnce(NewsSource) -> N,
+    ) -> contract::Begun<N> {
         self.start_cleanup();
         let now = Instant::now();
         let begun = match self.namespace.flights.entry(ask.identity.flight) {
             Entry::Vacant(vacant) => match self.lead(ask, terms, now, 0, Before::Nothing) {
                 Ok((record, lease)) => {
                     vacant.insert(record);
-                    Begun::Lead(lease)
+                    contract::Begun::Lead(lease)
                 }
-                Err(begun) => *begun,
+                Err(begun) => begun.map_news(wrap),
             },
             Entry::Occupied(mut over) if over.get().is_over(now) => {
                 match self.lead(ask, terms, now, 0, Before::Nothing) {
                     Ok((record, lease)) => {
                         over.insert(record);
-                        Begun::Lead(lease)
+                        contract::Begun::Lead(lease)
                     }
-                    Err(begun) => *begun,
+                    Err(begun) => begun.map_news(wrap),
                 }
             }
-            Entry::Occupied(mut occupied) => self.begin_known(ask, joined, terms, now, occupied.get_mut()),
+            Entry::Occupied(mut occupied) => {
+                self.begin_known(ask, joined, terms, now, occupied.get_mut()).map_news(wrap)
+            }
         };
         match begun {
-            Begun::Landed(_) | Begun::Join(_) => self.gates().leave_queue(ask, terms.queued_since, now, &self.config),
-            Begun::Lead(_) | Begun::Queued(_) | Begun::Rejected(_) => {}
+            contract::Begun::Landed(_) | contract::Begun::Join(_) => {
+                self.gates().leave_queue(ask, terms.queued_since, now, &self.config)
+            }
+            contract::Begun::Lead(_) | contract::Begun::Queued(_) | contract::Begun::Rejected(_) => {}
         }
         begun
     }
