@@ -2,11 +2,10 @@
 
 use std::io::IsTerminal;
 
-use tracing::Level;
 use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt};
 
-use crate::settings::BadSetting;
+use crate::settings::{BadSetting, is_discreet};
 
 // No doc comment: clap would take it for the command's own text.
 #[derive(Clone, Debug, clap::Args)]
@@ -27,11 +26,6 @@ enum Format {
     Json,
 }
 
-/// They carry headers, bodies and keys. What they write at debug and trace is not ours to vouch for, and who asks for
-/// `trace` does not ask for tokens: nothing below info is taken from them.
-const TALKATIVE: [&str; 9] =
-    ["h2", "hyper", "hyper_util", "reqwest", "rustls", "redis", "deadpool_redis", "tower", "mio"];
-
 impl LogSettings {
     /// Logs from now on.
     pub(crate) fn start(&self) -> Result<(), BadSetting> {
@@ -50,25 +44,5 @@ impl LogSettings {
         tracing::subscriber::set_global_default(Registry::default().with(lines))
             .expect("BUG: logs are started once, first of all");
         Ok(())
-    }
-}
-
-/// Whether something may be written down at all, whatever was asked for.
-fn is_discreet(target: &str, level: Level) -> bool {
-    let part = target.split("::").next().unwrap_or_default();
-    level <= Level::INFO || !TALKATIVE.contains(&part)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_carries_secrets_is_not_heard_below_info() {
-        assert!(!is_discreet("h2::codec::framed_write", Level::TRACE));
-        assert!(!is_discreet("hyper", Level::DEBUG));
-        assert!(is_discreet("h2::codec", Level::WARN));
-        assert!(is_discreet("refreshd::endpoint", Level::TRACE));
-        assert!(is_discreet("refresh_coordinator::leader", Level::DEBUG));
     }
 }

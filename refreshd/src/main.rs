@@ -11,16 +11,16 @@ mod listener;
 mod logs;
 mod metrics;
 mod serve;
-mod settings;
 mod size;
 mod storm;
 mod upstream;
-mod usage;
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+// What the programs of this repository share, by the name it has here.
+use refresh_coordinator_cli as settings;
 
 use settings::BadSetting;
 
@@ -59,7 +59,7 @@ impl Command {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return usage::explain(&error),
+        Err(error) => return settings::explain("refreshd", &error),
     };
     start(cli).unwrap_or_else(|bad_setting| {
         eprintln!("refreshd: {bad_setting}");

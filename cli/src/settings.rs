@@ -1,22 +1,21 @@
 //! The coordinator's settings as flags and environment: one for one with the fields of [`Config`].
 //!
-//! Flattened into every subcommand that coordinates. What a user gets wrong comes back as one line that names the
+//! Flattened into every command that coordinates. What a user gets wrong comes back as one line that names the
 //! flag, not the field. Secrets come from files or the environment: what stands in argv, `ps` shows to everybody.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
-use std::str::FromStr;
-use std::time::Duration;
+use std::path::PathBuf;
 
-use clap::builder::ValueParser;
-use refresh_coordinator::{
-    Breaker, Config, ConfigError, ConnectError, MemoryPressure, OnStoreOutage, Secret, Uncertain,
-};
+use refresh_coordinator::{Breaker, Config, OnStoreOutage, Secret, Uncertain};
 
-// Where a fleet agrees, and by which rules. No doc comment: clap would take it for the subcommand's own text.
+use crate::bad_setting::BadSetting;
+use crate::secrets::{has_password, read_secret, secret};
+use crate::values::{MemoryLimit, Span};
+
+// Where a fleet agrees, and by which rules.
+#[allow(missing_docs, reason = "clap would take it for the command's own text")]
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Coordination")]
-pub(crate) struct Settings {
+pub struct Settings {
     // Not a doc comment, which rustdoc would read for links.
     #[arg(long, value_name = "URL", env = "REFRESHD_REDIS", hide_env_values = true, value_parser = secret(),
         help = "The Redis that all pods share: redis://[user:password@]host[:port][/db]. A URL with a password is \
@@ -133,8 +132,12 @@ enum Outage {
 }
 
 impl Settings {
-    /// The settings as the library takes them, validated; `upstream` is left to whoever knows it.
-    pub(crate) fn config(&self) -> Result<Config, BadSetting> {
+    /// The settings as the library takes them, validated; `upstream` is left to the program that knows it.
+    ///
+    /// # Errors
+    ///
+    /// [`BadSetting`] for a value that the library refuses, and for a pepper that cannot be read.
+    pub fn config(&self) -> Result<Config, BadSetting> {
         // Every field is named, so that a new setting does not compile until it has a flag.
         let config = Config {
             namespace: self.namespace.clone(),
@@ -175,7 +178,11 @@ impl Settings {
     }
 
     /// The URL of Redis; none means the embedded store.
-    pub(crate) fn redis(&self) -> Result<Option<Secret>, BadSetting> {
+    ///
+    /// # Errors
+    ///
+    /// [`BadSetting`] for a file that cannot be read, and for a password that the list of processes shows.
+    pub fn redis(&self) -> Result<Option<Secret>, BadSetting> {
         if let Some(file) = &self.redis_file {
             return read_secret("--redis-file", file).map(Some);
         }
@@ -205,117 +212,12 @@ impl Settings {
     }
 }
 
-/// The first line of a file that must have one line, without its line end.
-pub(crate) fn read_secret(flag: &str, file: &Path) -> Result<Secret, BadSetting> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| BadSetting::new(format!("{flag} {} cannot be read: {error}", file.display())))?;
-    let text = Secret::from(text);
-    let line = text.expose().trim_end_matches(['\r', '\n']);
-    if line.is_empty() || line.contains('\n') {
-        return Err(BadSetting::new(format!("{flag} {} must hold one line", file.display())));
-    }
-    Ok(Secret::from(line))
-}
-
-/// Whether a URL has a password before its host. Taken from the text: a URL that does not parse may hold one, too.
-fn has_password(url: &str) -> bool {
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
-}
-
-/// A flag's text that nobody prints.
-fn secret() -> ValueParser {
-    ValueParser::new(|text: &str| Ok::<_, std::convert::Infallible>(Secret::from(text)))
-}
-
-/// A duration as people write it: `30s`, `1m 30s`, `100ms`, `0`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span(pub(crate) Duration);
-
-impl FromStr for Span {
-    type Err = humantime::DurationError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        humantime::parse_duration(text).map(Self)
-    }
-}
-
-impl fmt::Display for Span {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_duration(self.0).fmt(f)
-    }
-}
-
-/// What a pod takes for a shortage of memory: `off`, `cgroup`, or MiB.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct MemoryLimit(pub(crate) MemoryPressure);
-
-impl FromStr for MemoryLimit {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(match text {
-            "off" => MemoryPressure::Off,
-            "cgroup" => MemoryPressure::Cgroup,
-            mib => MemoryPressure::ResidentMib(
-                mib.parse().map_err(|_| "expected off, cgroup, or a whole number of MiB".to_owned())?,
-            ),
-        }))
-    }
-}
-
-/// Why nothing was started: one line that names the setting and the remedy. Ends the process with code 2.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct BadSetting(String);
-
-impl BadSetting {
-    /// The line; line breaks that an operating system or a library put into its message are taken out.
-    pub(crate) fn new(line: impl Into<String>) -> Self {
-        Self(line.into().split_whitespace().collect::<Vec<_>>().join(" "))
-    }
-}
-
-/// Fields whose flag cannot be had by replacing `_`.
-const OTHER_NAMES: [(&str, &str); 1] = [("pepper", "the pepper (--pepper-file or REFRESHD_PEPPER)")];
-
-/// What the user calls a field of [`Config`].
-fn flag(field: &str) -> String {
-    match OTHER_NAMES.iter().find(|(name, _)| *name == field) {
-        Some((_, flag)) => (*flag).to_owned(),
-        None => format!("--{}", field.replace(['_', '.'], "-")),
-    }
-}
-
-impl From<ConfigError> for BadSetting {
-    fn from(error: ConfigError) -> Self {
-        let ConfigError { setting, value, allowed } = error;
-        // Other settings that the text compares with are words with an underscore.
-        let allowed: Vec<String> = allowed
-            .split(' ')
-            .map(|word| if word.contains('_') && word.len() > 1 { flag(word) } else { word.to_owned() })
-            .collect();
-        Self::new(format!("{} is {value}: it must {}", flag(setting), allowed.join(" ")))
-    }
-}
-
-impl From<ConnectError> for BadSetting {
-    fn from(error: ConnectError) -> Self {
-        match error {
-            ConnectError::Config(error) => error.into(),
-            ConnectError::Unreachable { .. } => {
-                Self::new(format!("--redis: {error}; start it, correct the URL, or leave --redis out to run alone"))
-            }
-            ConnectError::Mismatch { .. } => Self::new(format!("--namespace: {error}")),
-            // The other ways name their remedy themselves.
-            error => Self::new(format!("--redis: {error}")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use clap::Parser;
+    use refresh_coordinator::MemoryPressure;
 
     use super::*;
 
@@ -387,15 +289,5 @@ mod tests {
         let settings = settings(&["--redis", "redis://:hush@localhost"]);
 
         assert!(!format!("{settings:?}").contains("hush"));
-    }
-
-    #[test]
-    fn password_in_a_url_is_seen() {
-        for url in ["redis://:pw@h", "rediss://u:pw@h:1/0", "u:pw@h"] {
-            assert!(has_password(url), "{url}");
-        }
-        for url in ["redis://h:6379/0", "redis://u@h:6379", "unix:///run/redis.sock"] {
-            assert!(!has_password(url), "{url}");
-        }
     }
 }

@@ -4,14 +4,14 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
-/// Prints help and version as asked for, everything else as one line on stderr.
-pub(crate) fn explain(error: &clap::Error) -> ExitCode {
+/// Prints help and version as asked for, everything else as one line on stderr that begins with the program's name.
+pub fn explain(program: &str, error: &clap::Error) -> ExitCode {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             error.exit()
         }
         _ => {
-            eprintln!("refreshd: {}", one_line(&error.render().to_string()));
+            eprintln!("{program}: {}", one_line(&error.render().to_string()));
             ExitCode::from(2)
         }
     }

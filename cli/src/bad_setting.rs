@@ -1,0 +1,52 @@
+//! What a user gets wrong, in the user's words: flags, not fields.
+
+use refresh_coordinator::{ConfigError, ConnectError};
+
+/// Why nothing was started: one line that names the setting and the remedy. Ends the process with code 2.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct BadSetting(String);
+
+impl BadSetting {
+    /// The line; line breaks that an operating system or a library put into its message are taken out.
+    pub fn new(line: impl Into<String>) -> Self {
+        Self(line.into().split_whitespace().collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// Fields whose flag cannot be had by replacing `_`.
+const OTHER_NAMES: [(&str, &str); 1] = [("pepper", "the pepper (--pepper-file or REFRESHD_PEPPER)")];
+
+/// What the user calls a field of [`Config`].
+fn flag(field: &str) -> String {
+    match OTHER_NAMES.iter().find(|(name, _)| *name == field) {
+        Some((_, flag)) => (*flag).to_owned(),
+        None => format!("--{}", field.replace(['_', '.'], "-")),
+    }
+}
+
+impl From<ConfigError> for BadSetting {
+    fn from(error: ConfigError) -> Self {
+        let ConfigError { setting, value, allowed } = error;
+        // Other settings that the text compares with are words with an underscore.
+        let allowed: Vec<String> = allowed
+            .split(' ')
+            .map(|word| if word.contains('_') && word.len() > 1 { flag(word) } else { word.to_owned() })
+            .collect();
+        Self::new(format!("{} is {value}: it must {}", flag(setting), allowed.join(" ")))
+    }
+}
+
+impl From<ConnectError> for BadSetting {
+    fn from(error: ConnectError) -> Self {
+        match error {
+            ConnectError::Config(error) => error.into(),
+            ConnectError::Unreachable { .. } => {
+                Self::new(format!("--redis: {error}; start it, correct the URL, or leave --redis out to run alone"))
+            }
+            ConnectError::Mismatch { .. } => Self::new(format!("--namespace: {error}")),
+            // The other ways name their remedy themselves.
+            error => Self::new(format!("--redis: {error}")),
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! How secrets come into a program: from a file, or from the environment, never printed.
+
+use std::path::Path;
+
+use clap::builder::ValueParser;
+use refresh_coordinator::Secret;
+
+use crate::bad_setting::BadSetting;
+
+/// The first line of a file that must have one line, without its line end.
+///
+/// # Errors
+///
+/// [`BadSetting`] that names the flag, for a file that cannot be read or has not one line.
+pub fn read_secret(flag: &str, file: &Path) -> Result<Secret, BadSetting> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| BadSetting::new(format!("{flag} {} cannot be read: {error}", file.display())))?;
+    let text = Secret::from(text);
+    let line = text.expose().trim_end_matches(['\r', '\n']);
+    if line.is_empty() || line.contains('\n') {
+        return Err(BadSetting::new(format!("{flag} {} must hold one line", file.display())));
+    }
+    Ok(Secret::from(line))
+}
+
+/// Whether a URL has a password before its host. Taken from the text: a URL that does not parse may hold one, too.
+pub(crate) fn has_password(url: &str) -> bool {
+    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
+    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+}
+
+/// A flag's text that nobody prints.
+pub(crate) fn secret() -> ValueParser {
+    ValueParser::new(|text: &str| Ok::<_, std::convert::Infallible>(Secret::from(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn password_in_a_url_is_seen() {
+        for url in ["redis://:pw@h", "rediss://u:pw@h:1/0", "u:pw@h"] {
+            assert!(has_password(url), "{url}");
+        }
+        for url in ["redis://h:6379/0", "redis://u@h:6379", "unix:///run/redis.sock"] {
+            assert!(!has_password(url), "{url}");
+        }
+    }
+}

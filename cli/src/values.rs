@@ -1,0 +1,43 @@
+//! Values of flags as people write them.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use refresh_coordinator::MemoryPressure;
+
+/// A duration as people write it: `30s`, `1m 30s`, `100ms`, `0`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl FromStr for Span {
+    type Err = humantime::DurationError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        humantime::parse_duration(text).map(Self)
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        humantime::format_duration(self.0).fmt(f)
+    }
+}
+
+/// What a pod takes for a shortage of memory: `off`, `cgroup`, or MiB.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct MemoryLimit(pub(crate) MemoryPressure);
+
+impl FromStr for MemoryLimit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(match text {
+            "off" => MemoryPressure::Off,
+            "cgroup" => MemoryPressure::Cgroup,
+            mib => MemoryPressure::ResidentMib(
+                mib.parse().map_err(|_| "expected off, cgroup, or a whole number of MiB".to_owned())?,
+            ),
+        }))
+    }
+}
