@@ -12,9 +12,9 @@ mod logs;
 mod metrics;
 mod serve;
 mod size;
-mod storm;
 mod upstream;
 
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -37,21 +37,23 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
-    Storm(Box<storm::Arguments>),
-    /// One pod of a storm, led over stdin and stdout
-    #[command(hide = true)]
-    StormPod,
-    #[command(hide = true)]
-    StormProvider(storm::ProviderArguments),
+    /// Moved to a program of its own
+    #[command(hide = true, disable_help_flag = true)]
+    Storm {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        _arguments: Vec<OsString>,
+    },
 }
 
 impl Command {
     async fn run(self) -> Result<ExitCode, BadSetting> {
         match self {
             Self::Serve(serve) => serve.run().await,
-            Self::Storm(arguments) => Ok(storm::run(*arguments).await),
-            Self::StormPod => Ok(storm::run_pod().await),
-            Self::StormProvider(arguments) => Ok(storm::run_provider(arguments).await),
+            // The arguments are not repeated: they may hold a password.
+            Self::Storm { .. } => Err(BadSetting::new(
+                "storm is a program of its own now: refresh-storm, with the same arguments (from the sources: cargo run \
+                 --bin refresh-storm -- ARGUMENTS)",
+            )),
         }
     }
 }

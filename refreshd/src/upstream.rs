@@ -17,7 +17,7 @@ use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use refresh_coordinator::Config;
 use refresh_coordinator::exchange::SendError;
-use reqwest::Url;
+use url::Url;
 
 use crate::settings::{BadSetting, Span};
 use connections::{Connections, Times};

@@ -141,3 +141,13 @@ async fn help_and_version_are_no_errors() {
         assert_eq!(output.status.code(), Some(0), "{arguments:?}");
     }
 }
+
+#[tokio::test]
+async fn storm_is_told_to_be_a_program_of_its_own() {
+    let redis = ["storm", "--json", "--redis", "redis://:hush@127.0.0.1:1"];
+    for arguments in [&["storm"][..], &["storm", "--help"], &redis, &["--log", "warn", "storm", "--pods", "3"]] {
+        let line = refused(&mut refreshd(arguments)).await;
+
+        assert!(line.contains("refresh-storm") && !line.contains("hush"), "{line}");
+    }
+}

@@ -7,37 +7,37 @@ use serde::{Deserialize, Serialize};
 
 /// [`Config`] without its secret, durations in milliseconds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(super) struct Rules {
-    pub(super) namespace: String,
-    pub(super) upstream: Option<String>,
-    pub(super) refresh_timeout_ms: u64,
-    pub(super) wait_timeout_ms: u64,
-    pub(super) call_limit_ms: u64,
-    pub(super) lease_ms: u64,
-    pub(super) retry_lost_after_ms: u64,
-    pub(super) keep_outcome_ms: u64,
-    pub(super) keep_failure_ms: u64,
-    pub(super) uncertain: Policy,
-    pub(super) uncertain_memory_ms: u64,
-    pub(super) store_timeout_ms: u64,
-    pub(super) goes_on_alone: bool,
-    pub(super) pepper: bool,
-    pub(super) max_refresh_attempts: u32,
-    pub(super) refresh_attempt_window_ms: u64,
-    pub(super) refresh_cooldown_period_ms: u64,
-    pub(super) max_concurrent_refreshes: u32,
-    pub(super) budget_wait_ms: u64,
-    pub(super) breaker_max_failures: u32,
-    pub(super) breaker_open_duration_ms: u64,
-    pub(super) breaker_half_open_requests: u32,
-    pub(super) memory_pressure: Memory,
-    pub(super) cleanup_interval_ms: u64,
+pub(crate) struct Rules {
+    pub(crate) namespace: String,
+    pub(crate) upstream: Option<String>,
+    pub(crate) refresh_timeout_ms: u64,
+    pub(crate) wait_timeout_ms: u64,
+    pub(crate) call_limit_ms: u64,
+    pub(crate) lease_ms: u64,
+    pub(crate) retry_lost_after_ms: u64,
+    pub(crate) keep_outcome_ms: u64,
+    pub(crate) keep_failure_ms: u64,
+    pub(crate) uncertain: Policy,
+    pub(crate) uncertain_memory_ms: u64,
+    pub(crate) store_timeout_ms: u64,
+    pub(crate) goes_on_alone: bool,
+    pub(crate) pepper: bool,
+    pub(crate) max_refresh_attempts: u32,
+    pub(crate) refresh_attempt_window_ms: u64,
+    pub(crate) refresh_cooldown_period_ms: u64,
+    pub(crate) max_concurrent_refreshes: u32,
+    pub(crate) budget_wait_ms: u64,
+    pub(crate) breaker_max_failures: u32,
+    pub(crate) breaker_open_duration_ms: u64,
+    pub(crate) breaker_half_open_requests: u32,
+    pub(crate) memory_pressure: Memory,
+    pub(crate) cleanup_interval_ms: u64,
 }
 
 /// [`Uncertain`] as a word.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Policy {
+pub(crate) enum Policy {
     Retry,
     Never,
 }
@@ -45,14 +45,14 @@ pub(super) enum Policy {
 /// [`MemoryPressure`] as a word, or as MiB.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Memory {
+pub(crate) enum Memory {
     Off,
     Cgroup,
     ResidentMib(u64),
 }
 
 impl Rules {
-    pub(super) fn of(config: &Config) -> Self {
+    pub(crate) fn of(config: &Config) -> Self {
         // Every field is named: a new setting does not compile until pods get it, too.
         let Config {
             namespace,
@@ -116,7 +116,7 @@ impl Rules {
     }
 
     /// The settings again, on the other side of a pipe.
-    pub(super) fn config(&self, pepper: Option<Secret>) -> Config {
+    pub(crate) fn config(&self, pepper: Option<Secret>) -> Config {
         Config {
             namespace: self.namespace.clone(),
             upstream: self.upstream.clone(),
@@ -155,7 +155,7 @@ impl Rules {
     }
 
     /// Every rule with its value, as a reader wants it: `lease 10s`.
-    pub(super) fn lines(&self) -> Vec<String> {
+    pub(crate) fn lines(&self) -> Vec<String> {
         let Ok(serde_json::Value::Object(rules)) = serde_json::to_value(self) else {
             unreachable!("BUG: a struct of words and numbers is a JSON object");
         };

@@ -1,15 +1,16 @@
-//! What the user asked for, and the plan it makes: everything that can be wrong is found here, before anything runs.
+//! What the user asked for, and the plan it makes: everything that can be wrong in it is found here, before anything
+//! runs.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use refresh_coordinator::Secret;
+use refresh_coordinator_cli::{BadSetting, Settings, Span, read_secret};
 
-use super::rules::Rules;
-use super::tokens::TokenFile;
-use crate::settings::{BadSetting, Settings, Span, read_secret};
+use crate::client;
+use crate::plan::{FleetKind, Mode, Namespace, Plan, ProviderKind, RealProvider};
+use crate::rules::Rules;
+use crate::tokens::TokenFile;
 
-/// Many pods, many callers, the same tokens. Without arguments it needs nothing and takes some ten seconds
+// No doc comment: clap would take it for the program's own text.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
     /// Pods: with --redis a process each, otherwise coordinators of this process that share one store
@@ -80,64 +81,6 @@ enum Modes {
     Both,
 }
 
-/// Whether callers are coordinated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Mode {
-    Without,
-    With,
-}
-
-/// What will be done. Holds nothing that contradicts itself.
-pub(super) struct Plan {
-    pub(super) pods: usize,
-    pub(super) callers: usize,
-    /// Families in each mode.
-    pub(super) tokens: usize,
-    pub(super) at_once: usize,
-    pub(super) chain: usize,
-    pub(super) modes: Vec<Mode>,
-    pub(super) connections: usize,
-    pub(super) time_limit: Duration,
-    pub(super) json: bool,
-    pub(super) fleet: FleetKind,
-    pub(super) provider: ProviderKind,
-    pub(super) rules: Rules,
-    pub(super) pepper: Option<Secret>,
-}
-
-/// Who coordinates in the mode with coordination, and where pods live.
-pub(super) enum FleetKind {
-    /// Coordinators of this process that share a store in memory.
-    Embedded,
-    /// Processes that share Redis. `namespace` says whether anybody else can be in it.
-    Redis { url: Secret, namespace: Namespace },
-    /// These refreshd; the pods are clients in this process.
-    Refreshds { token_urls: Vec<String> },
-    /// Coordinators that share nothing.
-    Sabotaged { in_processes: bool },
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Namespace {
-    /// Made up for this storm, and removed after it.
-    Own,
-    /// The user's.
-    Given,
-}
-
-pub(super) enum ProviderKind {
-    BuiltIn { delay: Duration },
-    Real(Box<RealProvider>),
-}
-
-pub(super) struct RealProvider {
-    /// Its own token endpoint; none where only refreshd are asked.
-    pub(super) url: Option<String>,
-    pub(super) client_id: String,
-    pub(super) client_secret: Option<Secret>,
-    pub(super) tokens: TokenFile,
-}
-
 /// More callers at once than this need more memory than a bystander's machine should be asked for.
 const MOST_AT_ONCE: usize = 200_000;
 /// Every caller's wait is kept for the percentiles.
@@ -147,7 +90,7 @@ impl Arguments {
     /// # Errors
     ///
     /// [`BadSetting`] in one line, naming the flag and the remedy. Nothing was started.
-    pub(super) fn plan(self) -> Result<Plan, BadSetting> {
+    pub(crate) fn plan(self) -> Result<Plan, BadSetting> {
         let config = self.settings.config()?;
         let redis = self.settings.redis()?;
         let mut rules = Rules::of(&config);
@@ -252,7 +195,7 @@ impl Arguments {
         }
         let (Some(client_id), Some(file)) = (&self.client_id, &self.refresh_tokens) else {
             return Err(BadSetting::new(
-                "a real provider needs --client-id and --refresh-tokens: whose tokens, and which",
+                "a real provider needs --client-id and --refresh-tokens: the tokens, and the client that they were given to",
             ));
         };
         if modes.contains(&Mode::Without) && self.provider_url.is_none() {
@@ -280,8 +223,5 @@ impl Arguments {
 }
 
 fn check_url(flag: &str, url: &str) -> Result<(), BadSetting> {
-    match reqwest::Url::parse(url) {
-        Ok(parsed) if matches!(parsed.scheme(), "http" | "https") && parsed.has_host() => Ok(()),
-        _ => Err(BadSetting::new(format!("{flag} {url:?} is no URL of HTTP: expected https://host/path"))),
-    }
+    client::check(url).map_err(|wrong| BadSetting::new(format!("{flag} {wrong}")))
 }

@@ -6,32 +6,35 @@
 use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use refresh_coordinator::{MemoryStore, RefreshCoordinator, Role, Secret};
+use refresh_coordinator_cli::BadSetting;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Barrier, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use super::caller::{Answer, Caller, Coordination};
-use super::exchange::{self, Exchange};
-use super::wire::{self, Heard, Next, Order, Presented, Receiver, Report, Start, Way};
-use crate::settings::BadSetting;
+use crate::caller::{Answer, Caller, Coordination};
+use crate::client::{self, Client};
+use crate::clock::unix_us;
+use crate::exchange::Exchange;
+use crate::limits;
+use crate::wire::{self, Heard, Next, Order, Presented, Receiver, Report, Start, Way};
 
-/// `refreshd storm-pod`: a pod that is a process and shares nothing but Redis.
+/// `refresh-storm pod`: a pod that is a process and shares nothing but Redis.
 pub(crate) async fn run_pod() -> ExitCode {
-    super::limits::raise_open_files();
+    limits::raise_open_files();
     match serve(tokio::io::stdin(), tokio::io::stdout(), MemoryStore::new()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("refreshd: a pod of the storm stopped: {error}");
+            eprintln!("refresh-storm: a pod of the storm stopped: {error}");
             ExitCode::FAILURE
         }
     }
 }
 
 /// Obeys until the orders end.
-pub(super) async fn serve(
+pub(crate) async fn serve(
     orders: impl AsyncRead + Unpin,
     mut reports: impl AsyncWrite + Unpin,
     store: MemoryStore,
@@ -83,8 +86,9 @@ impl Pod {
     async fn start(start: Start, store: &MemoryStore) -> Result<Self, BadSetting> {
         let Start { callers, connections, way, token_urls, client_id, client_secret, rules, pepper } = start;
         let config = rules.config(pepper.map(Secret::from));
-        let http = exchange::client(&token_urls, connections, config.call_limit())
-            .map_err(|error| BadSetting::new(format!("the HTTP client cannot be built: {error}")))?;
+        let unusable = |why: String| BadSetting::new(format!("the HTTP client cannot be built: {why}"));
+        let http =
+            Client::new(&token_urls, connections, config.call_limit()).map_err(|error| unusable(error.reason()))?;
         let coordination = match way {
             Way::Directly => Coordination::None,
             Way::Memory => Coordination::By(RefreshCoordinator::in_memory_shared(store, config)?),
@@ -92,10 +96,11 @@ impl Pod {
             Way::Alone => Coordination::By(RefreshCoordinator::in_memory(config)?),
         };
         let client_secret = client_secret.map(Secret::from);
-        let exchanges = token_urls
-            .iter()
-            .map(|url| Arc::new(Exchange::new(http.clone(), url, &client_id, client_secret.as_ref())))
-            .collect();
+        let exchange = |url: &String| {
+            let url = client::target(url).map_err(|wrong| unusable(format!("{url}: {wrong}")))?;
+            Ok(Arc::new(Exchange::new(http.clone(), url, &client_id, client_secret.as_ref())))
+        };
+        let exchanges = token_urls.iter().map(exchange).collect::<Result<_, BadSetting>>()?;
         let connections = Arc::new(Semaphore::new(connections));
         let caller = Arc::new(Caller { exchanges, coordination, connections, client_id, client_secret });
         Ok(Self { caller, callers })
@@ -115,8 +120,8 @@ impl Pod {
                     ready.wait().await;
                     // An error is as good: then the wave was dropped, and this task with it.
                     _ = going.changed().await;
-                    let started_us = unix_us();
-                    (family, started_us, caller.present(number, &token).await)
+                    let asked_us = unix_us();
+                    (family, asked_us, caller.present(number, &token).await)
                 });
             }
         }
@@ -149,9 +154,9 @@ impl Wave {
         families.resize_with(self.families, Heard::default);
         let mut presented = Presented { first_unix_us: u64::MAX, last_unix_us: 0, families };
         while let Some(ended) = self.callers.join_next().await {
-            let (family, started_us, answer) = ended.expect("BUG: callers neither panic nor are aborted");
-            presented.first_unix_us = presented.first_unix_us.min(started_us);
-            presented.last_unix_us = presented.last_unix_us.max(started_us);
+            let (family, asked_us, answer) = ended.expect("BUG: callers neither panic nor are aborted");
+            presented.first_unix_us = presented.first_unix_us.min(asked_us);
+            presented.last_unix_us = presented.last_unix_us.max(asked_us);
             presented.families[family].add(answer);
         }
         presented
@@ -184,10 +189,4 @@ impl Heard {
             }
         }
     }
-}
-
-/// Wall clock: the one clock that processes of one machine agree on. Only the release goes by it, no wait does.
-pub(super) fn unix_us() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(now.as_micros()).unwrap_or(u64::MAX)
 }

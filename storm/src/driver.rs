@@ -1,26 +1,23 @@
 //! Drives one mode after the other: logs users in, starts the pods, and lets them present the tokens in waves.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use refresh_coordinator::RefreshCoordinator;
-
-use super::Stopped;
-use super::arguments::{FleetKind, Mode, Namespace, Plan, ProviderKind};
-use super::builtin::BuiltIn;
-use super::exchange;
-use super::fleet::Fleet;
-use super::redis_load::RedisLoad;
-use super::tally::{Circumstances, Figures, Link, Tally};
-use super::wire::{Start, Way};
-use crate::settings::BadSetting;
+use crate::builtin::BuiltIn;
+use crate::checks;
+use crate::fleet::Fleet;
+use crate::plan::{FleetKind, Mode, Namespace, Plan, ProviderKind};
+use crate::progress::Progress;
+use crate::redis_load::RedisLoad;
+use crate::storm::Stopped;
+use crate::tally::{Circumstances, Figures, Link, Tally};
+use crate::wire::{Start, Way};
 
 /// A storm under way.
-pub(super) struct Driver<'a> {
+pub(crate) struct Driver<'a> {
     plan: &'a mut Plan,
     /// None where the provider is a real one.
     provider: Option<BuiltIn>,
-    progress: ProgressBar,
+    progress: Progress,
     /// How many logins of a real provider are used up.
     used: usize,
 }
@@ -33,32 +30,27 @@ struct Login {
 }
 
 impl<'a> Driver<'a> {
-    pub(super) async fn new(plan: &'a mut Plan) -> Result<Self, Stopped> {
-        check_redis(plan).await?;
-        check_endpoints(plan).await?;
+    pub(crate) async fn new(plan: &'a mut Plan) -> Result<Self, Stopped> {
+        checks::check_redis(plan).await?;
+        checks::check_endpoints(plan).await?;
         let provider = match &plan.provider {
             ProviderKind::BuiltIn { delay } => Some(BuiltIn::start(*delay).await?),
             ProviderKind::Real(_) => None,
         };
         let links = plan.modes.len() * plan.tokens * plan.chain;
-        // Hidden unless stderr is a terminal.
-        let progress = ProgressBar::with_draw_target(Some(links as u64), ProgressDrawTarget::stderr());
-        if let Ok(style) = ProgressStyle::with_template("{msg} {bar:40} {pos} of {len} refreshes, {elapsed}") {
-            progress.set_style(style);
-        }
-        Ok(Self { plan, provider, progress, used: 0 })
+        Ok(Self { plan, provider, progress: Progress::new(links), used: 0 })
     }
 
-    pub(super) fn provider_pid(&self) -> Option<u32> {
+    pub(crate) fn provider_pid(&self) -> Option<u32> {
         self.provider.as_ref().and_then(BuiltIn::pid)
     }
 
-    pub(super) fn modes(&self) -> Vec<Mode> {
+    pub(crate) fn modes(&self) -> Vec<Mode> {
         self.plan.modes.clone()
     }
 
     /// Runs one mode, from new logins to the provider's verdict on them.
-    pub(super) async fn run(&mut self, mode: Mode) -> Result<Figures, Stopped> {
+    pub(crate) async fn run(&mut self, mode: Mode) -> Result<Figures, Stopped> {
         let (batch, tokens) = self.log_in().await?;
         let start = self.start(mode);
         let has_roles = !matches!(start.way, Way::Directly);
@@ -75,7 +67,7 @@ impl<'a> Driver<'a> {
             Way::Redis { url } => RedisLoad::watch(&url.as_str().into()).await,
             Way::Directly | Way::Memory | Way::Alone => None,
         };
-        self.progress.set_message(match mode {
+        self.progress.begin(match mode {
             Mode::Without => "without coordination",
             Mode::With => "with coordination   ",
         });
@@ -97,9 +89,6 @@ impl<'a> Driver<'a> {
         fleet.finish().await?;
         if let (Some(mut redis), FleetKind::Redis { namespace: Namespace::Own, .. }) = (redis, &self.plan.fleet) {
             redis.forget(&self.plan.rules.namespace).await;
-        }
-        if mode == *self.plan.modes.last().expect("BUG: a plan has a mode") {
-            self.progress.finish_and_clear();
         }
         let verdict = match (&self.provider, batch) {
             (Some(provider), Some(batch)) => Some(provider.verdict(batch).await?),
@@ -173,7 +162,7 @@ impl<'a> Driver<'a> {
                 let numbers: Vec<usize> = alive.iter().map(|login| login.number).collect();
                 self.keep(&numbers, links)?;
             }
-            self.progress.inc(group.len() as u64);
+            self.progress.add(group.len());
         }
         Ok(())
     }
@@ -193,43 +182,4 @@ impl<'a> Driver<'a> {
         }
         real.tokens.keep()
     }
-}
-
-/// Whatever is wrong with Redis is said before anything runs, not after the mode that does not need it.
-async fn check_redis(plan: &Plan) -> Result<(), Stopped> {
-    let FleetKind::Redis { url, .. } = &plan.fleet else {
-        return Ok(());
-    };
-    let connected = RefreshCoordinator::connect(url.expose(), plan.rules.config(plan.pepper.clone())).await;
-    connected.map_err(|error| Stopped::Setting(error.into()))?.close(Duration::ZERO).await;
-    Ok(())
-}
-
-/// Whether somebody answers where tokens will be presented. A GET is no token request: any answer will do.
-async fn check_endpoints(plan: &Plan) -> Result<(), Stopped> {
-    let ProviderKind::Real(real) = &plan.provider else {
-        return Ok(());
-    };
-    let refreshds = match &plan.fleet {
-        FleetKind::Refreshds { token_urls } => &token_urls[..],
-        FleetKind::Embedded | FleetKind::Redis { .. } | FleetKind::Sabotaged { .. } => &[],
-    };
-    let endpoints =
-        refreshds.iter().map(|url| ("--token-url", url)).chain(real.url.iter().map(|url| ("--provider-url", url)));
-    for (flag, url) in endpoints {
-        let unreachable = |error: &dyn std::error::Error| {
-            // The innermost cause says what happened; the outer ones say that something did.
-            let mut cause = error;
-            while let Some(inner) = cause.source() {
-                cause = inner;
-            }
-            Stopped::Setting(BadSetting::new(format!(
-                "{flag} {url} cannot be reached: {cause}; start it or correct the URL"
-            )))
-        };
-        let http = exchange::client(std::slice::from_ref(url), 1, Duration::from_secs(10))
-            .map_err(|error| unreachable(&error))?;
-        http.get(url).send().await.map_err(|error| unreachable(&error))?;
-    }
-    Ok(())
 }

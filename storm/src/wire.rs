@@ -10,12 +10,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
 
-use super::rules::Rules;
+use crate::rules::Rules;
 
 /// What a pod is told. The order of a storm: start, then arm and release over and over, last finish.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Order {
+pub(crate) enum Order {
     Start(Box<Start>),
     /// Make every caller ready to present these tokens, one token per family.
     Arm {
@@ -29,26 +29,26 @@ pub(super) enum Order {
     Finish,
 }
 
-/// What a pod is, and whom it asks.
+/// What a pod is, and which endpoints it asks.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Start {
+pub(crate) struct Start {
     /// Callers per family.
-    pub(super) callers: usize,
+    pub(crate) callers: usize,
     /// HTTP connections at once.
-    pub(super) connections: usize,
-    pub(super) way: Way,
+    pub(crate) connections: usize,
+    pub(crate) way: Way,
     /// Token endpoints; the callers are spread over them.
-    pub(super) token_urls: Vec<String>,
-    pub(super) client_id: String,
-    pub(super) client_secret: Option<String>,
-    pub(super) rules: Rules,
-    pub(super) pepper: Option<String>,
+    pub(crate) token_urls: Vec<String>,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: Option<String>,
+    pub(crate) rules: Rules,
+    pub(crate) pepper: Option<String>,
 }
 
 /// The one thing in which a storm without coordination differs from one with it.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Way {
+pub(crate) enum Way {
     /// Callers ask the token endpoint themselves.
     Directly,
     /// Callers ask a coordinator that agrees with the others in the store in memory that the pod was given.
@@ -62,7 +62,7 @@ pub(super) enum Way {
 /// What a pod answers.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Report {
+pub(crate) enum Report {
     Started {
         pid: u32,
     },
@@ -77,55 +77,55 @@ pub(super) enum Report {
 
 /// What became of one release.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Presented {
+pub(crate) struct Presented {
     /// When the first and the last caller started.
-    pub(super) first_unix_us: u64,
-    pub(super) last_unix_us: u64,
+    pub(crate) first_unix_us: u64,
+    pub(crate) last_unix_us: u64,
     /// In the order of the tokens that were armed.
-    pub(super) families: Vec<Heard>,
+    pub(crate) families: Vec<Heard>,
 }
 
 /// What the callers of one pod heard about one family's token.
 #[derive(Default, Serialize, Deserialize)]
-pub(super) struct Heard {
-    pub(super) access_tokens: BTreeSet<String>,
+pub(crate) struct Heard {
+    pub(crate) access_tokens: BTreeSet<String>,
     /// The next refresh token, from the answer with the highest fence.
-    pub(super) next: Option<Next>,
-    pub(super) roles: Roles,
+    pub(crate) next: Option<Next>,
+    pub(crate) roles: Roles,
     /// Callers without tokens, by what they were told.
-    pub(super) errors: BTreeMap<String, u64>,
+    pub(crate) errors: BTreeMap<String, u64>,
     /// Callers who were told `invalid_grant`.
-    pub(super) refused: u64,
+    pub(crate) refused: u64,
     /// Microseconds every caller waited beyond the provider's own time.
-    pub(super) waits_us: Vec<u64>,
+    pub(crate) waits_us: Vec<u64>,
 }
 
 /// The refresh token to present next.
 #[derive(Clone, Serialize, Deserialize)]
-pub(super) struct Next {
-    pub(super) fence: u64,
-    pub(super) token: String,
+pub(crate) struct Next {
+    pub(crate) fence: u64,
+    pub(crate) token: String,
 }
 
 /// How callers came by their tokens. Known only where the pod coordinates.
 #[derive(Clone, Copy, Default, Serialize, Deserialize)]
-pub(super) struct Roles {
-    pub(super) led: u64,
-    pub(super) joined_here: u64,
-    pub(super) joined_fleet: u64,
-    pub(super) latecomer: u64,
+pub(crate) struct Roles {
+    pub(crate) led: u64,
+    pub(crate) joined_here: u64,
+    pub(crate) joined_fleet: u64,
+    pub(crate) latecomer: u64,
 }
 
 /// Reads one message a line.
-pub(super) struct Receiver<R>(Lines<BufReader<R>>);
+pub(crate) struct Receiver<R>(Lines<BufReader<R>>);
 
 impl<R: AsyncRead + Unpin> Receiver<R> {
-    pub(super) fn new(reader: R) -> Self {
+    pub(crate) fn new(reader: R) -> Self {
         Self(BufReader::new(reader).lines())
     }
 
     /// The next message; none when the other side is gone.
-    pub(super) async fn next<M: DeserializeOwned>(&mut self) -> io::Result<Option<M>> {
+    pub(crate) async fn next<M: DeserializeOwned>(&mut self) -> io::Result<Option<M>> {
         match self.0.next_line().await? {
             None => Ok(None),
             // The text of a serde error can quote the line, which may hold tokens.
@@ -137,7 +137,7 @@ impl<R: AsyncRead + Unpin> Receiver<R> {
 }
 
 /// Writes one message as one line.
-pub(super) async fn send<M: Serialize>(writer: &mut (impl AsyncWrite + Unpin), message: &M) -> io::Result<()> {
+pub(crate) async fn send<M: Serialize>(writer: &mut (impl AsyncWrite + Unpin), message: &M) -> io::Result<()> {
     let mut line = serde_json::to_vec(message)?;
     line.push(b'\n');
     writer.write_all(&line).await?;

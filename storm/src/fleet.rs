@@ -5,17 +5,17 @@ use std::process::Stdio;
 
 use futures_util::future::{join_all, try_join_all};
 use refresh_coordinator::MemoryStore;
+use refresh_coordinator_cli::BadSetting;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use super::Stopped;
-use super::pod;
-use super::wire::{self, Order, Presented, Receiver, Report, Start};
-use crate::settings::BadSetting;
+use crate::storm::Stopped;
+use crate::wire::{self, Order, Presented, Receiver, Report, Start};
+use crate::{clock, pod};
 
 /// Pods that obey.
-pub(super) struct Fleet {
+pub(crate) struct Fleet {
     pods: Vec<Pod>,
 }
 
@@ -48,7 +48,7 @@ const RUN_UP_US: u64 = 5_000;
 
 impl Fleet {
     /// Starts pods as tasks of this process that share one store in memory.
-    pub(super) async fn here(start: &Start, pods: usize) -> Result<Self, Stopped> {
+    pub(crate) async fn here(start: &Start, pods: usize) -> Result<Self, Stopped> {
         let store = MemoryStore::new();
         let pods = (0..pods).map(|_| {
             // Room for the report of a big wave, so that pods need not wait for their driver.
@@ -62,7 +62,7 @@ impl Fleet {
     }
 
     /// Starts pods as processes that share nothing but what their way makes them share.
-    pub(super) async fn processes(start: &Start, pods: usize) -> Result<Self, Stopped> {
+    pub(crate) async fn processes(start: &Start, pods: usize) -> Result<Self, Stopped> {
         let pods: io::Result<Vec<Pod>> = (0..pods).map(|_| spawn()).collect();
         let pods = pods.map_err(|error| Stopped::broken(format!("a pod cannot be started: {error}")))?;
         Self { pods }.start(start).await
@@ -80,7 +80,7 @@ impl Fleet {
     }
 
     /// The process ids, one per pod that is a process.
-    pub(super) fn pids(&self) -> Vec<u32> {
+    pub(crate) fn pids(&self) -> Vec<u32> {
         let pid = |pod: &Pod| match &pod.life {
             Life::Process(child) => child.id(),
             Life::Task(_) => None,
@@ -89,13 +89,13 @@ impl Fleet {
     }
 
     /// Lets all callers of all pods present the tokens together; what each pod heard.
-    pub(super) async fn present(&mut self, tokens: Vec<String>) -> Result<Vec<Presented>, Stopped> {
+    pub(crate) async fn present(&mut self, tokens: Vec<String>) -> Result<Vec<Presented>, Stopped> {
         for report in self.order(&Order::Arm { tokens }).await? {
             let Report::Armed = report else {
                 return Err(Stopped::broken("a pod did not get ready"));
             };
         }
-        let release = Order::Release { at_unix_us: pod::unix_us() + RUN_UP_US };
+        let release = Order::Release { at_unix_us: clock::unix_us() + RUN_UP_US };
         let reports = self.order(&release).await?.into_iter().map(|report| match report {
             Report::Presented(presented) => Ok(*presented),
             _ => Err(Stopped::broken("a pod did not tell what it heard")),
@@ -104,7 +104,7 @@ impl Fleet {
     }
 
     /// Lets every pod close its coordinator, and sees it go.
-    pub(super) async fn finish(mut self) -> Result<(), Stopped> {
+    pub(crate) async fn finish(mut self) -> Result<(), Stopped> {
         self.order(&Order::Finish).await?;
         let ends = self.pods.iter_mut().map(async |pod| match &mut pod.life {
             Life::Process(child) => child.wait().await.map(|_| ()),
@@ -126,15 +126,15 @@ fn lost(error: io::Error) -> Stopped {
 }
 
 fn spawn() -> io::Result<Pod> {
-    let mut child = myself()?.arg("storm-pod").spawn()?;
+    let mut child = myself()?.arg("pod").spawn()?;
     let (Some(orders), Some(reports)) = (child.stdin.take(), child.stdout.take()) else {
         unreachable!("BUG: both are piped");
     };
     Ok(Pod { orders: Box::new(orders), reports: Receiver::new(Box::new(reports)), life: Life::Process(child) })
 }
 
-/// This program again, to be led over its standard streams and to die with whoever leads it.
-pub(super) fn myself() -> io::Result<Command> {
+/// This program again, to be led over its standard streams and to die with the driver.
+pub(crate) fn myself() -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     // Ctrl-C is for the driver, which then ends its children: they must not be gone before it can tell why.

@@ -1,20 +1,21 @@
 //! The refresh tokens of real logins: read from a file, and never lost.
 //!
-//! After every wave the file is replaced, atomically, by what is to be presented next, so that whoever stops a
+//! After every wave the file is replaced, atomically, by what is to be presented next, so that a user who stops a
 //! storm half-way keeps all logins it did not destroy.
 
 use std::collections::HashSet;
 use std::ffi::OsString;
+use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use refresh_coordinator_cli::BadSetting;
 use zeroize::Zeroizing;
 
-use super::Stopped;
-use crate::settings::BadSetting;
+use crate::storm::Stopped;
 
 /// A file of refresh tokens, one a line.
-pub(super) struct TokenFile {
+pub(crate) struct TokenFile {
     path: PathBuf,
     tokens: Vec<State>,
 }
@@ -27,7 +28,7 @@ enum State {
 }
 
 impl TokenFile {
-    pub(super) fn read(path: &Path) -> Result<Self, BadSetting> {
+    pub(crate) fn read(path: &Path) -> Result<Self, BadSetting> {
         let bad = |what: &dyn std::fmt::Display| {
             BadSetting::new(format!("--refresh-tokens {} cannot be used: {what}", path.display()))
         };
@@ -46,30 +47,30 @@ impl TokenFile {
         Ok(file)
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.tokens.len()
     }
 
     /// The tokens of so many logins.
-    pub(super) fn slice(&self, from: usize, count: usize) -> Vec<String> {
+    pub(crate) fn slice(&self, from: usize, count: usize) -> Vec<String> {
         let text = |state: &State| match state {
             State::Alive(token) | State::Refused(token) => token.to_string(),
         };
         self.tokens[from..from + count].iter().map(text).collect()
     }
 
-    pub(super) fn succeeded(&mut self, login: usize, next: &str) {
+    pub(crate) fn succeeded(&mut self, login: usize, next: &str) {
         self.tokens[login] = State::Alive(Zeroizing::new(next.to_owned()));
     }
 
     /// The provider refused a token of this login; `next` is what it gave to others before.
-    pub(super) fn refused(&mut self, login: usize, next: Option<String>) {
+    pub(crate) fn refused(&mut self, login: usize, next: Option<String>) {
         let (State::Alive(token) | State::Refused(token)) = &self.tokens[login];
         self.tokens[login] = State::Refused(next.map_or_else(|| token.clone(), Zeroizing::new));
     }
 
     /// Replaces the file, and beside it that of the refused tokens if there are any.
-    pub(super) fn keep(&self) -> Result<(), Stopped> {
+    pub(crate) fn keep(&self) -> Result<(), Stopped> {
         self.save().map_err(|error| {
             Stopped::broken(format!("--refresh-tokens {} cannot be replaced: {error}", self.path.display()))
         })
@@ -102,11 +103,23 @@ fn replace(path: &Path, text: &str) -> io::Result<()> {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
+    let beside = folder.join(format!(".refresh-storm-{}", uuid::Uuid::new_v4().simple()));
+    let replaced = write(&beside, text).and_then(|()| std::fs::rename(&beside, path));
+    if replaced.is_err() {
+        // The error that counts is told already.
+        _ = std::fs::remove_file(&beside);
+    }
+    replaced
+}
+
+fn write(new: &Path, text: &str) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut file = options.open(new)?;
     file.write_all(text.as_bytes())?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
+    file.sync_all()
 }
 
 #[cfg(test)]

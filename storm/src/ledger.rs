@@ -11,17 +11,17 @@ use uuid::Uuid;
 
 /// All families ever made, and everything that was presented.
 #[derive(Default)]
-pub(super) struct Ledger {
+pub(crate) struct Ledger {
     families: Vec<Family>,
     /// Every refresh token ever given, used ones too: a reuse must be known when it comes.
     tokens: HashMap<String, Given>,
-    log: Vec<Presentation>,
+    log: Vec<Entry>,
     batches: usize,
 }
 
 struct Family {
     batch: usize,
-    /// The generation whose token works.
+    /// The generation of the token that works.
     latest: u32,
     state: FamilyState,
 }
@@ -38,14 +38,14 @@ struct Given {
     generation: u32,
 }
 
-struct Presentation {
+struct Entry {
     family: Option<usize>,
     judgement: Judgement,
 }
 
 /// What a presentation did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Judgement {
+pub(crate) enum Judgement {
     /// The token was the latest of its family and is used up now; this is the next one.
     Rotated(String),
     /// The token had been used before: its family was alive until now.
@@ -58,26 +58,26 @@ pub(super) enum Judgement {
 
 /// What the log says about the families of one batch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Verdict {
+pub(crate) struct Verdict {
     /// Requests that carried a token of these families.
-    pub(super) presentations: u64,
+    pub(crate) presentations: u64,
     /// Presentations that brought new tokens.
-    pub(super) rotations: u64,
+    pub(crate) rotations: u64,
     /// Families in which a used token came again.
-    pub(super) families_revoked: u64,
+    pub(crate) families_revoked: u64,
 }
 
-/// New families, as whoever asked for them is told.
+/// New families, as the driver is told of them.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Batch {
-    pub(super) batch: usize,
+pub(crate) struct Batch {
+    pub(crate) batch: usize,
     /// The first refresh token of each.
-    pub(super) tokens: Vec<String>,
+    pub(crate) tokens: Vec<String>,
 }
 
 impl Ledger {
     /// Logs that many users in.
-    pub(super) fn open(&mut self, families: usize) -> Batch {
+    pub(crate) fn open(&mut self, families: usize) -> Batch {
         self.batches += 1;
         let batch = self.batches;
         let mut tokens = Vec::with_capacity(families);
@@ -89,13 +89,14 @@ impl Ledger {
     }
 
     /// Judges one presentation and writes it down.
-    pub(super) fn present(&mut self, token: &str) -> Judgement {
+    pub(crate) fn present(&mut self, token: &str) -> Judgement {
         let given = self.tokens.get(token).copied();
         let judgement = match given {
             None => Judgement::Unknown,
             Some(given) => self.judge(given),
         };
-        self.log.push(Presentation { family: given.map(|given| given.family), judgement: judgement.clone() });
+        let family = given.map(|given| given.family);
+        self.log.push(Entry { family, judgement: judgement.clone() });
         judgement
     }
 
@@ -116,15 +117,15 @@ impl Ledger {
     }
 
     /// Reads from the log what became of a batch.
-    pub(super) fn verdict(&self, batch: usize) -> Verdict {
+    pub(crate) fn verdict(&self, batch: usize) -> Verdict {
         let mut verdict = Verdict::default();
         let mut revoked = HashSet::new();
-        for presentation in &self.log {
-            let Some(family) = presentation.family.filter(|family| self.families[*family].batch == batch) else {
+        for entry in &self.log {
+            let Some(family) = entry.family.filter(|family| self.families[*family].batch == batch) else {
                 continue;
             };
             verdict.presentations += 1;
-            match presentation.judgement {
+            match entry.judgement {
                 Judgement::Rotated(_) => verdict.rotations += 1,
                 Judgement::Reused => _ = revoked.insert(family),
                 Judgement::Revoked | Judgement::Unknown => {}

@@ -1,4 +1,5 @@
 //! The binary, and its built-in provider on its own.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -6,24 +7,27 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-/// The binary, without settings of whoever runs the tests.
-pub(crate) fn refreshd() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_refreshd"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("REFRESHD_")) {
-        command.env_remove(name);
+/// The binary, without settings of the user who runs the tests.
+pub(crate) fn refresh_storm() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_refresh-storm"));
+    for (name, _) in std::env::vars_os() {
+        let lower = name.to_string_lossy().to_lowercase();
+        if lower.starts_with("refreshd_") || lower == "rust_log" || lower.ends_with("_proxy") {
+            command.env_remove(name);
+        }
     }
     command
 }
 
 /// Runs a storm; its exit code and its JSON document.
 pub(crate) fn storm(arguments: &[&str]) -> (i32, Value) {
-    let ran = refreshd().args(["storm", "--json"]).args(arguments).output().expect("refreshd runs");
+    let ran = refresh_storm().arg("--json").args(arguments).output().expect("refresh-storm runs");
     let said = String::from_utf8_lossy(&ran.stderr);
     let document = serde_json::from_slice(&ran.stdout).unwrap_or_else(|error| panic!("{error}: {said}"));
     (ran.status.code().expect("no signal"), document)
 }
 
-/// `refreshd storm-provider`; ends when dropped.
+/// `refresh-storm provider`; ends when dropped.
 pub(crate) struct Provider {
     child: Child,
     address: String,
@@ -37,16 +41,20 @@ pub(crate) struct Logins {
 
 impl Provider {
     pub(crate) fn start() -> Self {
-        let mut child = refreshd()
-            .args(["storm-provider", "--delay", "5ms"])
+        let mut child = refresh_storm()
+            .args(["provider", "--delay", "5ms"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("refreshd runs");
+            .expect("refresh-storm runs");
         let mut url = String::new();
         BufReader::new(child.stdout.take().expect("piped")).read_line(&mut url).expect("its URL");
         let address = url.trim_end().strip_prefix("http://").expect("an URL").to_owned();
         Self { child, address }
+    }
+
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     pub(crate) fn token_url(&self) -> String {

@@ -7,58 +7,58 @@ use std::time::{Duration, Instant};
 use refresh_coordinator::{ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Role, Secret, TokenResponse};
 use tokio::sync::Semaphore;
 
-use super::exchange::Exchange;
+use crate::exchange::Exchange;
 
 /// What all callers of a pod share.
-pub(super) struct Caller {
+pub(crate) struct Caller {
     /// One per token endpoint.
-    pub(super) exchanges: Vec<Arc<Exchange>>,
-    pub(super) coordination: Coordination,
+    pub(crate) exchanges: Vec<Arc<Exchange>>,
+    pub(crate) coordination: Coordination,
     /// Connections that are free.
-    pub(super) connections: Arc<Semaphore>,
-    pub(super) client_id: String,
-    pub(super) client_secret: Option<Secret>,
+    pub(crate) connections: Arc<Semaphore>,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: Option<Secret>,
 }
 
 /// Who is asked.
-pub(super) enum Coordination {
+pub(crate) enum Coordination {
     None,
     By(RefreshCoordinator),
 }
 
 /// What one caller heard.
-pub(super) struct Answer {
-    pub(super) tokens: Result<Tokens, Refused>,
+pub(crate) struct Answer {
+    pub(crate) tokens: Result<Tokens, Refused>,
     /// How long the caller waited, less the time that the provider says it took for the answer; never below zero.
     /// Without coordination it includes the wait for a free connection, of which there are `--connections`.
     /// A caller that came late into a flight has waited for a part of the provider's time only, and shows as zero.
     /// Providers other than the built-in one do not say how long they took: then it is the whole wait.
-    pub(super) wait: Duration,
+    pub(crate) wait: Duration,
 }
 
 /// A success.
-pub(super) struct Tokens {
-    pub(super) access_token: String,
-    pub(super) refresh_token: Option<String>,
-    pub(super) fence: u64,
+pub(crate) struct Tokens {
+    pub(crate) access_token: String,
+    pub(crate) refresh_token: Option<String>,
+    pub(crate) fence: u64,
     /// None where nobody coordinates in this process.
-    pub(super) role: Option<Role>,
+    pub(crate) role: Option<Role>,
 }
 
 /// A caller without tokens.
-pub(super) struct Refused {
-    pub(super) why: String,
+pub(crate) struct Refused {
+    pub(crate) why: String,
     /// Whether it was `invalid_grant`: the session is over.
-    pub(super) invalid_grant: bool,
+    pub(crate) invalid_grant: bool,
 }
 
 impl Caller {
     /// Presents the token. Both ways share everything but the one step that coordinates.
-    pub(super) async fn present(&self, caller: usize, token: &str) -> Answer {
+    pub(crate) async fn present(&self, caller: usize, token: &str) -> Answer {
         let exchange = Arc::clone(&self.exchanges[caller % self.exchanges.len()]);
         let connections = Arc::clone(&self.connections);
         let presented = Secret::from(token);
-        // A future does nothing until it is polled: whoever leads polls it.
+        // A future does nothing until it is polled: the leader polls it.
         let call = async move {
             let _connection = connections.acquire().await.expect("BUG: nobody closes the semaphore");
             exchange.present(&presented).await

@@ -2,7 +2,7 @@
 
 /// Lifts the soft limit on open files to the hard one: many systems allow 1024 or 256 to start with, and a storm
 /// without coordination has a connection per caller. Children inherit it. Where it cannot be lifted, it stays.
-pub(super) fn raise_open_files() {
+pub(crate) fn raise_open_files() {
     #[cfg(unix)]
     {
         use nix::sys::resource::{Resource, getrlimit, setrlimit};
@@ -18,7 +18,7 @@ pub(super) fn raise_open_files() {
 }
 
 /// How many connections there can be at once: what was asked for, less where open files are fewer.
-pub(super) fn connections(wanted: usize) -> usize {
+pub(crate) fn connections(wanted: usize) -> usize {
     // For the pipes to the pods, the standard streams, the runtime, Redis.
     const OTHERS: usize = 128;
     wanted.min(open_files().saturating_sub(OTHERS)).max(16)

@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::ledger::Verdict;
-use super::redis_load::Commands;
-use super::wire::{Heard, Presented, Roles};
+use crate::ledger::Verdict;
+use crate::redis_load::Commands;
+use crate::wire::{Heard, Presented, Roles};
 
 /// Counts one mode.
 #[derive(Default)]
-pub(super) struct Tally {
+pub(crate) struct Tally {
     links: u64,
     callers: u64,
     callers_in_error: u64,
@@ -24,7 +24,7 @@ pub(super) struct Tally {
 }
 
 /// What became of one family in one wave, from all pods.
-pub(super) enum Link {
+pub(crate) enum Link {
     /// The refresh token to present next.
     Next(String),
     /// The access token is new, the refresh token stays.
@@ -37,66 +37,66 @@ pub(super) enum Link {
 
 /// What one mode came to. The names are for scripts, and stay.
 #[derive(Serialize)]
-pub(super) struct Figures {
+pub(crate) struct Figures {
     /// Rotations asked for: tokens times chain, fewer where families died on the way.
-    pub(super) links: u64,
+    pub(crate) links: u64,
     /// Calls for these.
-    pub(super) callers: u64,
+    pub(crate) callers: u64,
     /// Requests that reached the provider. Null where its log cannot be seen.
-    pub(super) presentations: Option<u64>,
+    pub(crate) presentations: Option<u64>,
     /// Families that the provider revoked. Null where its log cannot be seen.
-    pub(super) families_revoked: Option<u64>,
+    pub(crate) families_revoked: Option<u64>,
     /// Families of which a caller was told `invalid_grant`.
-    pub(super) families_refused: u64,
-    pub(super) callers_in_error: u64,
-    pub(super) errors: BTreeMap<String, u64>,
-    pub(super) access_tokens: AccessTokens,
-    pub(super) wait: Waits,
+    pub(crate) families_refused: u64,
+    pub(crate) callers_in_error: u64,
+    pub(crate) errors: BTreeMap<String, u64>,
+    pub(crate) access_tokens: AccessTokens,
+    pub(crate) wait: Waits,
     /// Null where the pods do not coordinate.
-    pub(super) roles: Option<Roles>,
+    pub(crate) roles: Option<Roles>,
     /// Null without Redis, or where it does not tell.
-    pub(super) redis: Option<RedisCost>,
+    pub(crate) redis: Option<RedisCost>,
     /// Between the first and the last caller that was let go.
-    pub(super) release_spread: Waits,
+    pub(crate) release_spread: Waits,
     /// The processes that the pods were. Empty where they were parts of this one.
-    pub(super) pids: Vec<u32>,
-    pub(super) seconds: f64,
+    pub(crate) pids: Vec<u32>,
+    pub(crate) seconds: f64,
 }
 
 /// Distinct access tokens that the callers of one family got for one rotation: fewest and most.
 #[derive(Clone, Copy, Default, Serialize)]
-pub(super) struct AccessTokens {
-    pub(super) fewest: u64,
-    pub(super) most: u64,
+pub(crate) struct AccessTokens {
+    pub(crate) fewest: u64,
+    pub(crate) most: u64,
 }
 
 /// Percentiles, in microseconds.
 #[derive(Clone, Copy, Default, Serialize)]
-pub(super) struct Waits {
-    pub(super) p50_us: u64,
-    pub(super) p99_us: u64,
-    pub(super) max_us: u64,
+pub(crate) struct Waits {
+    pub(crate) p50_us: u64,
+    pub(crate) p99_us: u64,
+    pub(crate) max_us: u64,
 }
 
 #[derive(Serialize)]
-pub(super) struct RedisCost {
-    pub(super) commands_per_refresh: f64,
+pub(crate) struct RedisCost {
+    pub(crate) commands_per_refresh: f64,
     #[serde(flatten)]
-    pub(super) commands: Commands,
+    pub(crate) commands: Commands,
 }
 
 /// What the driver knows beside what callers heard.
-pub(super) struct Circumstances {
-    pub(super) verdict: Option<Verdict>,
-    pub(super) redis: Option<Commands>,
-    pub(super) has_roles: bool,
-    pub(super) pids: Vec<u32>,
-    pub(super) took: Duration,
+pub(crate) struct Circumstances {
+    pub(crate) verdict: Option<Verdict>,
+    pub(crate) redis: Option<Commands>,
+    pub(crate) has_roles: bool,
+    pub(crate) pids: Vec<u32>,
+    pub(crate) took: Duration,
 }
 
 impl Tally {
     /// Adds what all pods heard of one wave; one link for each of its families.
-    pub(super) fn add(&mut self, pods: Vec<Presented>) -> Vec<Link> {
+    pub(crate) fn add(&mut self, pods: Vec<Presented>) -> Vec<Link> {
         let first = pods.iter().map(|pod| pod.first_unix_us).min().unwrap_or_default();
         let last = pods.iter().map(|pod| pod.last_unix_us).max().unwrap_or_default();
         self.spreads_us.push(last.saturating_sub(first));
@@ -133,7 +133,7 @@ impl Tally {
         }
     }
 
-    pub(super) fn figures(self, circumstances: Circumstances) -> Figures {
+    pub(crate) fn figures(self, circumstances: Circumstances) -> Figures {
         let Circumstances { verdict, redis, has_roles, pids, took } = circumstances;
         let links = self.links;
         Figures {

@@ -4,13 +4,13 @@ use std::fmt::Write;
 
 use serde_json::json;
 
-use super::Outcome;
-use super::arguments::{FleetKind, Plan, ProviderKind};
-use super::tally::Figures;
-use super::verdict::Verdict;
+use crate::plan::{FleetKind, Plan, ProviderKind};
+use crate::storm::Outcome;
+use crate::tally::Figures;
+use crate::verdict::Verdict;
 
 /// One JSON document. Its names are for scripts, and stay.
-pub(super) fn json(plan: &Plan, outcome: &Outcome, verdict: &Verdict) -> String {
+pub(crate) fn json(plan: &Plan, outcome: &Outcome, verdict: &Verdict) -> String {
     let (passed, failures) = match verdict {
         Verdict::Passed { .. } => (true, &[][..]),
         Verdict::Failed { failures, .. } => (false, &failures[..]),
@@ -58,7 +58,7 @@ pub(super) fn json(plan: &Plan, outcome: &Outcome, verdict: &Verdict) -> String 
 }
 
 /// The table, what it means, and the verdict.
-pub(super) fn table(plan: &Plan, outcome: &Outcome, verdict: &Verdict) -> String {
+pub(crate) fn table(plan: &Plan, outcome: &Outcome, verdict: &Verdict) -> String {
     let mut text = String::new();
     let columns: Vec<(&str, &Figures)> = [("without", &outcome.without), ("with", &outcome.with)]
         .into_iter()
@@ -172,6 +172,9 @@ fn write_notes(text: &mut String, plan: &Plan, columns: &[(&str, &Figures)]) -> 
                 "Wait: a caller's whole time, the provider's in it: this one does not say how long it takes."
             )?;
         }
+    }
+    if cfg!(debug_assertions) {
+        writeln!(text, "Built without --release: what a caller waits for is mostly the storm itself.")?;
     }
     if let Some(redis) = columns.iter().find_map(|(_, figures)| figures.redis.as_ref()) {
         let by_name: Vec<String> =

@@ -1,38 +1,16 @@
-//! `refreshd storm`: what happens when a fleet presents the same refresh tokens at once, without and with
-//! coordination.
-//!
-//! It is read top to bottom: arguments make a plan; a provider is started or taken as given; for each mode a fleet
-//! of pods presents the tokens in waves while a tally is kept; then verdict and report.
-
-mod arguments;
-mod builtin;
-mod caller;
-mod driver;
-mod exchange;
-mod fleet;
-mod ledger;
-mod limits;
-mod pod;
-mod provider;
-mod redis_load;
-mod report;
-mod rules;
-mod tally;
-mod tokens;
-mod verdict;
-mod wire;
+//! A storm from its first check to its report: arguments make a plan; a provider is started or taken as given; for each
+//! mode a fleet of pods presents the tokens in waves while a tally is kept; then verdict and report.
 
 use std::process::ExitCode;
 
-pub(crate) use arguments::Arguments;
-pub(crate) use pod::run_pod;
-pub(crate) use provider::{ProviderArguments, run_provider};
+use refresh_coordinator_cli::BadSetting;
 
-use crate::settings::BadSetting;
-use arguments::{Mode, Plan};
-use driver::Driver;
-use tally::Figures;
-use verdict::Verdict;
+use crate::arguments::Arguments;
+use crate::driver::Driver;
+use crate::plan::{Mode, Plan};
+use crate::tally::Figures;
+use crate::verdict::Verdict;
+use crate::{limits, report};
 
 /// Runs a storm. 0: coordination did what it promises, or was not asked for; 1: it did not, or the storm broke off;
 /// 2: a setting is wrong.
@@ -49,11 +27,11 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
         Ok(Verdict::Passed { .. }) => ExitCode::SUCCESS,
         Ok(Verdict::Failed { .. }) => ExitCode::FAILURE,
         Err(Stopped::Setting(setting)) => {
-            eprintln!("refreshd: {setting}");
+            eprintln!("refresh-storm: {setting}");
             ExitCode::from(2)
         }
         Err(Stopped::Broken(reason)) => {
-            eprintln!("refreshd: the storm broke off: {reason}");
+            eprintln!("refresh-storm: the storm broke off: {reason}");
             ExitCode::FAILURE
         }
     }
@@ -61,7 +39,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
 
 /// Why there is no result.
 #[derive(Debug)]
-enum Stopped {
+pub(crate) enum Stopped {
     /// The user can set it right.
     Setting(BadSetting),
     /// Something went away, or time ran out.
@@ -69,17 +47,17 @@ enum Stopped {
 }
 
 impl Stopped {
-    fn broken(reason: impl Into<String>) -> Self {
+    pub(crate) fn broken(reason: impl Into<String>) -> Self {
         Self::Broken(reason.into())
     }
 }
 
 /// What became of the modes that were run.
-struct Outcome {
-    without: Option<Figures>,
-    with: Option<Figures>,
+pub(crate) struct Outcome {
+    pub(crate) without: Option<Figures>,
+    pub(crate) with: Option<Figures>,
     /// The built-in provider's process.
-    provider_pid: Option<u32>,
+    pub(crate) provider_pid: Option<u32>,
 }
 
 async fn storm(mut plan: Plan) -> Result<Verdict, Stopped> {
@@ -110,7 +88,7 @@ async fn storm(mut plan: Plan) -> Result<Verdict, Stopped> {
     Ok(verdict)
 }
 
-/// First without coordination, then with it: whoever watches sees the damage before the cure.
+/// First without coordination, then with it: the damage is seen before the cure.
 async fn both(plan: &mut Plan) -> Result<Outcome, Stopped> {
     let mut driver = Driver::new(plan).await?;
     let mut outcome = Outcome { without: None, with: None, provider_pid: driver.provider_pid() };

@@ -1,4 +1,4 @@
-//! `refreshd storm` as a stranger runs it: the real binary, judged by what it prints and by its exit code.
+//! `refresh-storm` as a stranger runs it: the real binary, judged by what it prints and by its exit code.
 
 #[path = "../../tests/support/redis.rs"]
 mod redis;
@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use redis::RedisServer;
 use serde_json::{Value, json};
-use support::storm::{Provider, refreshd, storm};
+use support::storm::{Provider, refresh_storm, storm};
 
 const SMALL: [&str; 8] = ["--pods", "3", "--callers", "5", "--tokens", "6", "--at-once", "3"];
 
@@ -79,7 +79,7 @@ async fn pods_on_redis_fail_when_coordination_is_switched_off() {
 
 #[test]
 fn table_says_in_words_what_happened() {
-    let ran = refreshd().arg("storm").args(SMALL).output().expect("refreshd runs");
+    let ran = refresh_storm().args(SMALL).output().expect("refresh-storm runs");
     let table = String::from_utf8(ran.stdout).expect("UTF-8");
 
     assert!(ran.status.success(), "{table}");
@@ -92,14 +92,14 @@ fn table_says_in_words_what_happened() {
 
 #[test]
 fn time_limit_ends_the_storm() {
-    let ran = refreshd()
-        .args(["storm", "--mode", "with", "--provider-delay", "1h", "--time-limit", "300ms"])
+    let ran = refresh_storm()
+        .args(["--mode", "with", "--provider-delay", "1h", "--time-limit", "300ms"])
         .output()
-        .expect("refreshd runs");
+        .expect("refresh-storm runs");
 
     assert_eq!(ran.status.code(), Some(1));
     let said = String::from_utf8_lossy(&ran.stderr);
-    assert_eq!(said.trim_end(), "refreshd: the storm broke off: it took longer than --time-limit 300ms");
+    assert_eq!(said.trim_end(), "refresh-storm: the storm broke off: it took longer than --time-limit 300ms");
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn what_is_wrong_is_said_in_one_line() {
     let file = file.to_str().expect("UTF-8");
     let url = "http://127.0.0.1:1/token";
     let real = ["--provider-url", url, "--client-id", "c", "--refresh-tokens", file];
-    let cases: [(&[&str], &str); 9] = [
+    let cases: [(&[&str], &str); 10] = [
         (&real, "--provider-url"),
         (&["--redis", "redis://127.0.0.1:1"], "--redis"),
         (&["--namespace", "a b"], "--namespace"),
@@ -120,15 +120,16 @@ fn what_is_wrong_is_said_in_one_line() {
         (&[&real[..], &["--mode", "without"]].concat(), "--revoke-families"),
         (&[&real[..], &["--tokens", "3"]].concat(), "--refresh-tokens"),
         (&["--pods", "256", "--callers", "10000"], "--callers"),
+        (&["--provider-url", "http://u:hush@x/", "--client-id", "c", "--refresh-tokens", file], "--provider-url"),
     ];
 
     for (arguments, named) in cases {
-        let ran = refreshd().arg("storm").args(arguments).output().expect("refreshd runs");
+        let ran = refresh_storm().args(arguments).output().expect("refresh-storm runs");
 
         let said = String::from_utf8_lossy(&ran.stderr);
         assert_eq!(ran.status.code(), Some(2), "{arguments:?}: {said}");
         assert_eq!(said.trim_end().lines().count(), 1, "{said}");
-        assert!(said.contains(named), "{arguments:?}: {said}");
+        assert!(said.contains(named) && !said.contains("hush"), "{arguments:?}: {said}");
         assert!(ran.stdout.is_empty(), "nothing is half-started: {arguments:?}");
     }
     assert_eq!(std::fs::read_to_string(file).expect("kept"), "one\ntwo\n");
@@ -204,11 +205,11 @@ fn provider_rotates_and_revokes_the_family_of_a_token_that_comes_twice() {
 #[tokio::test]
 async fn pods_end_with_a_storm_that_is_killed() {
     let redis = RedisServer::start_own(&[]).await;
-    let mut storm = refreshd()
-        .args(["storm", "--mode", "with", "--pods", "2", "--callers", "1", "--tokens", "1"])
+    let mut storm = refresh_storm()
+        .args(["--mode", "with", "--pods", "2", "--callers", "1", "--tokens", "1"])
         .args(["--provider-delay", "1h", "--redis", redis.url()])
         .spawn()
-        .expect("refreshd runs");
+        .expect("refresh-storm runs");
     // Keys other than what a pod writes at its start: a flight is on, and both pods are in it.
     redis.until_so(&["KEYS", "*:lock:*"], |locks| !locks.is_empty()).await;
 

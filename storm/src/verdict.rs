@@ -1,11 +1,11 @@
 //! Whether coordination did what it promises, judged by the provider's log where there is one.
 
-use super::Outcome;
-use super::arguments::{FleetKind, Plan};
-use super::tally::Figures;
+use crate::plan::{FleetKind, Plan};
+use crate::storm::Outcome;
+use crate::tally::Figures;
 
 /// How the storm ended, in words for a stranger.
-pub(super) enum Verdict {
+pub(crate) enum Verdict {
     /// Coordination kept its promises, or was not asked for.
     Passed {
         words: String,
@@ -17,7 +17,7 @@ pub(super) enum Verdict {
 }
 
 impl Verdict {
-    pub(super) fn on(plan: &Plan, outcome: &Outcome) -> Self {
+    pub(crate) fn on(plan: &Plan, outcome: &Outcome) -> Self {
         let failures = outcome.with.as_ref().map(|with| failures(plan, with)).unwrap_or_default();
         let mut sentences = Vec::new();
         if let Some(without) = &outcome.without {
@@ -46,7 +46,7 @@ impl Verdict {
         if failures.is_empty() { Self::Passed { words } } else { Self::Failed { words, failures } }
     }
 
-    pub(super) fn words(&self) -> &str {
+    pub(crate) fn words(&self) -> &str {
         match self {
             Self::Passed { words } | Self::Failed { words, .. } => words,
         }

@@ -8,7 +8,7 @@ use refresh_coordinator::Secret;
 use serde::Serialize;
 
 /// A connection that watches the server.
-pub(super) struct RedisLoad {
+pub(crate) struct RedisLoad {
     connection: MultiplexedConnection,
     before: BTreeMap<String, u64>,
 }
@@ -16,12 +16,12 @@ pub(super) struct RedisLoad {
 /// What clients sent between two looks at `INFO commandstats`. Somebody else's commands are among them if the
 /// server is not the storm's alone.
 #[derive(Clone, Serialize)]
-pub(super) struct Commands {
+pub(crate) struct Commands {
     /// Commands as clients send them: a script is one command, whatever it calls.
-    pub(super) sent: u64,
-    pub(super) by_name: BTreeMap<String, u64>,
+    pub(crate) sent: u64,
+    pub(crate) by_name: BTreeMap<String, u64>,
     /// What scripts called inside of Redis.
-    pub(super) called_by_scripts: u64,
+    pub(crate) called_by_scripts: u64,
 }
 
 /// `INFO` counts what scripts call like what clients send. These are sent by clients only: the coordinator's
@@ -53,7 +53,7 @@ const SENT: [&str; 22] = [
 
 impl RedisLoad {
     /// Starts to watch. None where the server or its rights do not let us: then the load is unknown.
-    pub(super) async fn watch(url: &Secret) -> Option<Self> {
+    pub(crate) async fn watch(url: &Secret) -> Option<Self> {
         let client = redis::Client::open(url.expose()).ok()?;
         let connection = client.get_multiplexed_async_connection().await.ok()?;
         let mut load = Self { connection, before: BTreeMap::new() };
@@ -62,7 +62,7 @@ impl RedisLoad {
     }
 
     /// What has been sent since it was watched.
-    pub(super) async fn commands(&mut self) -> Option<Commands> {
+    pub(crate) async fn commands(&mut self) -> Option<Commands> {
         let now = self.calls().await?;
         let mut commands = Commands { sent: 0, by_name: BTreeMap::new(), called_by_scripts: 0 };
         for (name, calls) in now {
@@ -93,7 +93,7 @@ impl RedisLoad {
 
     /// Removes what a namespace that was made up for the storm leaves behind: its fence and its meta never end by
     /// themselves. In time or not at all; what stays is some 200 bytes.
-    pub(super) async fn forget(&mut self, namespace: &str) {
+    pub(crate) async fn forget(&mut self, namespace: &str) {
         const ENOUGH: Duration = Duration::from_secs(5);
         _ = tokio::time::timeout(ENOUGH, self.unlink(&format!("rc:{{{namespace}}}:*"))).await;
     }

@@ -1,0 +1,69 @@
+//! The built-in provider as the driver sees it: a child process with a URL, batches of logins and a verdict.
+
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::Child;
+
+use http::{Method, Request};
+
+use crate::client::{Client, Unanswered};
+use crate::fleet;
+use crate::ledger::{Batch, Verdict};
+use crate::storm::Stopped;
+
+/// A running provider; killed when dropped.
+pub(crate) struct BuiltIn {
+    child: Child,
+    url: String,
+    http: Client,
+}
+
+impl BuiltIn {
+    /// Starts the provider and waits until it listens.
+    pub(crate) async fn start(delay: Duration) -> Result<Self, Stopped> {
+        let failed = |error| Stopped::broken(format!("the built-in provider cannot be started: {error}"));
+        let mut command = fleet::myself().map_err(failed)?;
+        let delay = humantime::format_duration(delay).to_string();
+        let mut child = command.args(["provider", "--delay", &delay]).spawn().map_err(failed)?;
+        let Some(stdout) = child.stdout.take() else {
+            unreachable!("BUG: stdout is piped");
+        };
+        let url = BufReader::new(stdout).lines().next_line().await.map_err(failed)?;
+        let url = url.ok_or_else(|| Stopped::broken("the built-in provider went away"))?;
+        let http =
+            Client::new(std::slice::from_ref(&url), 1, Duration::from_secs(10)).map_err(|error| unanswered(&error))?;
+        Ok(Self { child, url, http })
+    }
+
+    pub(crate) fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    pub(crate) fn token_url(&self) -> String {
+        format!("{}/token", self.url)
+    }
+
+    /// Logs that many users in.
+    pub(crate) async fn open(&self, families: usize) -> Result<Batch, Stopped> {
+        self.ask(Method::POST, &format!("/storm/batches/{families}")).await
+    }
+
+    /// What the provider's log says of a batch.
+    pub(crate) async fn verdict(&self, batch: usize) -> Result<Verdict, Stopped> {
+        self.ask(Method::GET, &format!("/storm/batches/{batch}")).await
+    }
+
+    async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Stopped> {
+        let not_understood = || Stopped::broken("the built-in provider's answer is not understood");
+        let request = Request::builder().method(method).uri(format!("{}{path}", self.url)).body(Vec::new());
+        let request = request.map_err(|_| not_understood())?;
+        let answer = self.http.ask(request).await.map_err(|error| unanswered(&error))?;
+        serde_json::from_slice(answer.body()).map_err(|_| not_understood())
+    }
+}
+
+fn unanswered(error: &Unanswered) -> Stopped {
+    Stopped::broken(format!("the built-in provider does not answer: {}", error.reason()))
+}

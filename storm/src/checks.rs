@@ -1,0 +1,50 @@
+//! Whether Redis and the token endpoints answer, before the first token is presented.
+
+use std::time::Duration;
+
+use http::Request;
+use refresh_coordinator::RefreshCoordinator;
+use refresh_coordinator_cli::BadSetting;
+
+use crate::client::{self, Client};
+use crate::plan::{FleetKind, Plan, ProviderKind};
+use crate::storm::Stopped;
+
+/// Whatever is wrong with Redis is said before anything runs, not after the mode that does not need it.
+pub(crate) async fn check_redis(plan: &Plan) -> Result<(), Stopped> {
+    let FleetKind::Redis { url, .. } = &plan.fleet else {
+        return Ok(());
+    };
+    let connected = RefreshCoordinator::connect(url.expose(), plan.rules.config(plan.pepper.clone())).await;
+    connected.map_err(|error| Stopped::Setting(error.into()))?.close(Duration::ZERO).await;
+    Ok(())
+}
+
+/// Whether somebody answers where tokens will be presented. A GET is no token request: any answer will do.
+pub(crate) async fn check_endpoints(plan: &Plan) -> Result<(), Stopped> {
+    let ProviderKind::Real(real) = &plan.provider else {
+        return Ok(());
+    };
+    let refreshds = match &plan.fleet {
+        FleetKind::Refreshds { token_urls } => &token_urls[..],
+        FleetKind::Embedded | FleetKind::Redis { .. } | FleetKind::Sabotaged { .. } => &[],
+    };
+    let endpoints =
+        refreshds.iter().map(|url| ("--token-url", url)).chain(real.url.iter().map(|url| ("--provider-url", url)));
+    for (flag, url) in endpoints {
+        let unreachable = |cause: &str| {
+            Stopped::Setting(BadSetting::new(format!(
+                "{flag} {url} cannot be reached: {cause}; start it or correct the URL"
+            )))
+        };
+        let mut request = Request::new(Vec::new());
+        *request.uri_mut() = client::target(url).map_err(|wrong| unreachable(&wrong))?;
+        let http = Client::new(std::slice::from_ref(url), 1, Duration::from_secs(10));
+        let asked = match http {
+            Ok(http) => http.ask(request).await,
+            Err(unusable) => Err(unusable),
+        };
+        asked.map_err(|error| unreachable(error.cause()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,44 @@
+//! Plain HTTP/1.1, straight to where the URL points.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Bytes;
+use hyper_util::client::legacy;
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::TokioExecutor;
+
+use super::{CONNECT, Unanswered};
+
+#[derive(Clone)]
+pub(crate) struct Plain {
+    http: Arc<legacy::Client<HttpConnector, Full<Bytes>>>,
+    limit: Duration,
+}
+
+impl Plain {
+    pub(super) fn new(connections: usize, limit: Duration) -> Self {
+        let mut connector = HttpConnector::new();
+        connector.set_nodelay(true);
+        connector.set_connect_timeout(Some(CONNECT));
+        let http = legacy::Client::builder(TokioExecutor::new())
+            .pool_max_idle_per_host(connections)
+            // A token is presented once, also where the connection was closed before anything was sent.
+            .retry_canceled_requests(false)
+            .build(connector);
+        Self { http: Arc::new(http), limit }
+    }
+
+    pub(super) async fn ask(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Unanswered> {
+        let answer = async {
+            let answer = self.http.request(request.map(Full::from)).await;
+            let (parts, body) = answer.map_err(|error| Unanswered::new(!error.is_connect(), &error))?.into_parts();
+            let body = body.collect().await.map_err(|error| Unanswered::new(true, &error))?;
+            Ok(Response::from_parts(parts, body.to_bytes().into()))
+        };
+        let in_time = tokio::time::timeout(self.limit, answer).await;
+        in_time.unwrap_or_else(|late| Err(Unanswered::new(true, &late)))
+    }
+}

@@ -1,0 +1,66 @@
+//! What a storm will do.
+
+use std::time::Duration;
+
+use refresh_coordinator::Secret;
+
+use crate::rules::Rules;
+use crate::tokens::TokenFile;
+
+/// Whether callers are coordinated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Without,
+    With,
+}
+
+/// What will be done. Holds nothing that contradicts itself.
+pub(crate) struct Plan {
+    pub(crate) pods: usize,
+    pub(crate) callers: usize,
+    /// Families in each mode.
+    pub(crate) tokens: usize,
+    pub(crate) at_once: usize,
+    pub(crate) chain: usize,
+    pub(crate) modes: Vec<Mode>,
+    pub(crate) connections: usize,
+    pub(crate) time_limit: Duration,
+    pub(crate) json: bool,
+    pub(crate) fleet: FleetKind,
+    pub(crate) provider: ProviderKind,
+    pub(crate) rules: Rules,
+    pub(crate) pepper: Option<Secret>,
+}
+
+/// Who coordinates in the mode with coordination, and where pods live.
+pub(crate) enum FleetKind {
+    /// Coordinators of this process that share a store in memory.
+    Embedded,
+    /// Processes that share Redis. `namespace` says whether anybody else can be in it.
+    Redis { url: Secret, namespace: Namespace },
+    /// These refreshd; the pods are clients in this process.
+    Refreshds { token_urls: Vec<String> },
+    /// Coordinators that share nothing.
+    Sabotaged { in_processes: bool },
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Namespace {
+    /// Made up for this storm, and removed after it.
+    Own,
+    /// The user's.
+    Given,
+}
+
+pub(crate) enum ProviderKind {
+    BuiltIn { delay: Duration },
+    Real(Box<RealProvider>),
+}
+
+pub(crate) struct RealProvider {
+    /// Its own token endpoint; none where only refreshd are asked.
+    pub(crate) url: Option<String>,
+    pub(crate) client_id: String,
+    pub(crate) client_secret: Option<Secret>,
+    pub(crate) tokens: TokenFile,
+}
