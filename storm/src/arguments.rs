@@ -44,6 +44,9 @@ pub(crate) struct Arguments {
     /// Print one JSON document instead of the table
     #[arg(long)]
     json: bool,
+    /// Draw the first logins over time, callers and presentations and what was revoked, as SVG
+    #[arg(long, value_name = "FILE")]
+    picture: Option<PathBuf>,
     /// Let `with` coordinate nothing, to see that it is noticed
     #[arg(long, hide = true)]
     sabotage: bool,
@@ -102,6 +105,9 @@ impl Arguments {
             Namespace::Given
         };
 
+        if let Some(file) = &self.picture {
+            check_picture(file)?;
+        }
         let modes = self.modes()?;
         let provider = self.provider(&modes)?;
         let fleet = match (redis, self.token_url.is_empty()) {
@@ -157,6 +163,7 @@ impl Arguments {
             connections: size(self.connections),
             time_limit: self.time_limit.0,
             json: self.json,
+            picture: self.picture,
             fleet,
             provider,
             rules,
@@ -220,6 +227,18 @@ impl Arguments {
             || self.client_secret_file.is_some()
             || self.refresh_tokens.is_some()
     }
+}
+
+/// Better now than after the storm.
+fn check_picture(file: &Path) -> Result<(), BadSetting> {
+    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if file.is_dir() || folder.is_some_and(|folder| !folder.is_dir()) {
+        return Err(BadSetting::new(format!(
+            "--picture {} cannot be written: name a file in a folder that exists",
+            file.display()
+        )));
+    }
+    Ok(())
 }
 
 fn check_url(flag: &str, url: &str) -> Result<(), BadSetting> {

@@ -12,6 +12,7 @@ use crate::client::{Client, Unanswered};
 use crate::fleet;
 use crate::ledger::{Batch, Verdict};
 use crate::storm::Stopped;
+use crate::timeline::Presentation;
 
 /// A running provider; killed when dropped.
 pub(crate) struct BuiltIn {
@@ -53,6 +54,11 @@ impl BuiltIn {
     /// What the provider's log says of a batch.
     pub(crate) async fn verdict(&self, batch: usize) -> Result<Verdict, Stopped> {
         self.ask(Method::GET, &format!("/storm/batches/{batch}")).await
+    }
+
+    /// What its log says of the first logins of a batch, one by one.
+    pub(crate) async fn presentations(&self, batch: usize, logins: usize) -> Result<Vec<Presentation>, Stopped> {
+        self.ask(Method::GET, &format!("/storm/batches/{batch}/presentations/{logins}")).await
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str) -> Result<T, Stopped> {

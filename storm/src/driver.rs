@@ -5,11 +5,13 @@ use std::time::Instant;
 use crate::builtin::BuiltIn;
 use crate::checks;
 use crate::fleet::Fleet;
+use crate::picture;
 use crate::plan::{FleetKind, Mode, Namespace, Plan, ProviderKind};
 use crate::progress::Progress;
 use crate::redis_load::RedisLoad;
 use crate::storm::Stopped;
 use crate::tally::{Circumstances, Figures, Link, Tally};
+use crate::timeline::Timeline;
 use crate::wire::{Start, Way};
 
 /// A storm under way.
@@ -49,8 +51,9 @@ impl<'a> Driver<'a> {
         self.plan.modes.clone()
     }
 
-    /// Runs one mode, from new logins to the provider's verdict on them.
-    pub(crate) async fn run(&mut self, mode: Mode) -> Result<Figures, Stopped> {
+    /// Runs one mode, from new logins to the provider's verdict on them. The timeline is empty where no picture is
+    /// wanted.
+    pub(crate) async fn run(&mut self, mode: Mode) -> Result<(Figures, Timeline), Stopped> {
         let (batch, tokens) = self.log_in().await?;
         let start = self.start(mode);
         let has_roles = !matches!(start.way, Way::Directly);
@@ -74,10 +77,12 @@ impl<'a> Driver<'a> {
 
         let began = Instant::now();
         let mut tally = Tally::default();
+        let shown = if self.plan.picture.is_some() { picture::LOGINS.min(self.plan.tokens) } else { 0 };
+        let mut timeline = Timeline::new(shown);
         let logins = tokens.into_iter().enumerate();
         let mut logins: Vec<Login> = logins.map(|(number, token)| Login { number, token: Some(token) }).collect();
         for group in logins.chunks_mut(self.plan.at_once) {
-            self.present(&mut fleet, group, &mut tally).await?;
+            self.present(&mut fleet, group, &mut tally, &mut timeline).await?;
         }
         let took = began.elapsed();
 
@@ -91,10 +96,15 @@ impl<'a> Driver<'a> {
             redis.forget(&self.plan.rules.namespace).await;
         }
         let verdict = match (&self.provider, batch) {
-            (Some(provider), Some(batch)) => Some(provider.verdict(batch).await?),
+            (Some(provider), Some(batch)) => {
+                if shown > 0 {
+                    timeline.log(provider.presentations(batch, shown).await?);
+                }
+                Some(provider.verdict(batch).await?)
+            }
             _ => None,
         };
-        Ok(tally.figures(Circumstances { verdict, redis: commands, has_roles, pids, took }))
+        Ok((tally.figures(Circumstances { verdict, redis: commands, has_roles, pids, took }), timeline))
     }
 
     /// Logins for one mode: new ones, or the next of those that were given.
@@ -145,12 +155,25 @@ impl<'a> Driver<'a> {
     }
 
     /// Some logins along the whole chain: each wave presents what the wave before brought.
-    async fn present(&mut self, fleet: &mut Fleet, group: &mut [Login], tally: &mut Tally) -> Result<(), Stopped> {
+    async fn present(
+        &mut self,
+        fleet: &mut Fleet,
+        group: &mut [Login],
+        tally: &mut Tally,
+        timeline: &mut Timeline,
+    ) -> Result<(), Stopped> {
         for _ in 0..self.plan.chain {
             let mut alive: Vec<&mut Login> = group.iter_mut().filter(|login| login.token.is_some()).collect();
             if !alive.is_empty() {
                 let tokens = alive.iter().filter_map(|login| login.token.clone()).collect();
-                let heard = fleet.present(tokens).await?;
+                // Logins are presented in their order: those that are watched come first.
+                let watched = alive.iter().filter(|login| login.number < timeline.logins.len()).count();
+                let mut heard = fleet.present(tokens, watched).await?;
+                for pod in &mut heard {
+                    for (login, heard) in alive.iter().zip(&mut pod.families).take(watched) {
+                        timeline.logins[login.number].calls.append(&mut heard.calls);
+                    }
+                }
                 let links = tally.add(heard);
                 for (login, link) in alive.iter_mut().zip(&links) {
                     match link {

@@ -88,9 +88,10 @@ impl Fleet {
         self.pods.iter().filter_map(pid).collect()
     }
 
-    /// Lets all callers of all pods present the tokens together; what each pod heard.
-    pub(crate) async fn present(&mut self, tokens: Vec<String>) -> Result<Vec<Presented>, Stopped> {
-        for report in self.order(&Order::Arm { tokens }).await? {
+    /// Lets all callers of all pods present the tokens together; what each pod heard. Those of the first so many
+    /// tokens are watched.
+    pub(crate) async fn present(&mut self, tokens: Vec<String>, watched: usize) -> Result<Vec<Presented>, Stopped> {
+        for report in self.order(&Order::Arm { tokens, watched }).await? {
             let Report::Armed = report else {
                 return Err(Stopped::broken("a pod did not get ready"));
             };

@@ -9,6 +9,8 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::timeline::{Ended, Presentation};
+
 /// All families ever made, and everything that was presented.
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -39,6 +41,7 @@ struct Given {
 }
 
 struct Entry {
+    at_us: u64,
     family: Option<usize>,
     judgement: Judgement,
 }
@@ -88,15 +91,15 @@ impl Ledger {
         Batch { batch, tokens }
     }
 
-    /// Judges one presentation and writes it down.
-    pub(crate) fn present(&mut self, token: &str) -> Judgement {
+    /// Judges one presentation and writes it down, with its time.
+    pub(crate) fn present(&mut self, token: &str, at_us: u64) -> Judgement {
         let given = self.tokens.get(token).copied();
         let judgement = match given {
             None => Judgement::Unknown,
             Some(given) => self.judge(given),
         };
         let family = given.map(|given| given.family);
-        self.log.push(Entry { family, judgement: judgement.clone() });
+        self.log.push(Entry { at_us, family, judgement: judgement.clone() });
         judgement
     }
 
@@ -135,6 +138,23 @@ impl Ledger {
         verdict
     }
 
+    /// Every presentation for the first so many families of a batch, in the order of the log.
+    pub(crate) fn presentations(&self, batch: usize, families: usize) -> Vec<Presentation> {
+        let Some(first) = self.families.iter().position(|family| family.batch == batch) else {
+            return Vec::new();
+        };
+        let presentation = |entry: &Entry| {
+            let login = entry.family?.checked_sub(first).filter(|login| *login < families)?;
+            let ended = match entry.judgement {
+                Judgement::Rotated(_) => Ended::Rotated,
+                Judgement::Reused => Ended::Revoked,
+                Judgement::Revoked | Judgement::Unknown => Ended::TooLate,
+            };
+            (self.families[first + login].batch == batch).then_some(Presentation { login, at_us: entry.at_us, ended })
+        };
+        self.log.iter().filter_map(presentation).collect()
+    }
+
     /// A new refresh token: 244 random bits.
     fn give(&mut self, given: Given) -> String {
         let token = format!("rt{}{}", Uuid::new_v4().simple(), Uuid::new_v4().simple());
@@ -159,8 +179,8 @@ mod tests {
         let mut ledger = Ledger::default();
         let batch = ledger.open(1);
 
-        let second = rotated(ledger.present(&batch.tokens[0]));
-        rotated(ledger.present(&second));
+        let second = rotated(ledger.present(&batch.tokens[0], 1));
+        rotated(ledger.present(&second, 2));
 
         let expected = Verdict { presentations: 2, rotations: 2, families_revoked: 0 };
         assert_eq!(ledger.verdict(batch.batch), expected);
@@ -171,11 +191,11 @@ mod tests {
         let mut ledger = Ledger::default();
         let batch = ledger.open(2);
 
-        let next = rotated(ledger.present(&batch.tokens[0]));
+        let next = rotated(ledger.present(&batch.tokens[0], 1));
 
-        assert_eq!(ledger.present(&batch.tokens[0]), Judgement::Reused);
-        assert_eq!(ledger.present(&next), Judgement::Revoked);
-        rotated(ledger.present(&batch.tokens[1]));
+        assert_eq!(ledger.present(&batch.tokens[0], 1), Judgement::Reused);
+        assert_eq!(ledger.present(&next, 3), Judgement::Revoked);
+        rotated(ledger.present(&batch.tokens[1], 4));
         let expected = Verdict { presentations: 4, rotations: 2, families_revoked: 1 };
         assert_eq!(ledger.verdict(batch.batch), expected);
     }
@@ -185,10 +205,28 @@ mod tests {
         let mut ledger = Ledger::default();
         let (one, two) = (ledger.open(1), ledger.open(1));
 
-        ledger.present(&one.tokens[0]);
-        assert_eq!(ledger.present("never given"), Judgement::Unknown);
+        ledger.present(&one.tokens[0], 5);
+        assert_eq!(ledger.present("never given", 6), Judgement::Unknown);
 
         assert_eq!(ledger.verdict(one.batch).presentations, 1);
         assert_eq!(ledger.verdict(two.batch), Verdict::default());
+    }
+
+    #[test]
+    fn presentations_are_told_by_login_with_their_times() {
+        let mut ledger = Ledger::default();
+        ledger.open(2);
+        let batch = ledger.open(3);
+        for (login, at_us) in [(1, 7), (0, 8), (1, 9), (1, 10), (2, 11)] {
+            ledger.present(&batch.tokens[login], at_us);
+        }
+
+        let told = ledger.presentations(batch.batch, 2);
+
+        let told: Vec<_> = told.iter().map(|told| (told.login, told.at_us, told.ended)).collect();
+        assert_eq!(
+            told,
+            [(1, 7, Ended::Rotated), (0, 8, Ended::Rotated), (1, 9, Ended::Revoked), (1, 10, Ended::TooLate)]
+        );
     }
 }

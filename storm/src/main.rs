@@ -31,6 +31,8 @@ mod ledger;
 mod tally;
 mod verdict;
 mod report;
+mod timeline;
+mod picture;
 
 use std::process::ExitCode;
 use std::time::Duration;

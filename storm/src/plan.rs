@@ -1,5 +1,6 @@
 //! What a storm will do.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use refresh_coordinator::Secret;
@@ -26,6 +27,7 @@ pub(crate) struct Plan {
     pub(crate) connections: usize,
     pub(crate) time_limit: Duration,
     pub(crate) json: bool,
+    pub(crate) picture: Option<PathBuf>,
     pub(crate) fleet: FleetKind,
     pub(crate) provider: ProviderKind,
     pub(crate) rules: Rules,

@@ -19,6 +19,7 @@ use crate::client::{self, Client};
 use crate::clock::unix_us;
 use crate::exchange::Exchange;
 use crate::limits;
+use crate::timeline::Call;
 use crate::wire::{self, Heard, Next, Order, Presented, Receiver, Report, Start, Way};
 
 /// `refresh-storm pod`: a pod that is a process and shares nothing but Redis.
@@ -53,8 +54,8 @@ pub(crate) async fn serve(
     while let Some(order) = orders.next().await? {
         let report = match order {
             Order::Start(_) => return Err(io::Error::other("it was started twice")),
-            Order::Arm { tokens } => {
-                armed = Some(pod.arm(&tokens).await);
+            Order::Arm { tokens, watched } => {
+                armed = Some(pod.arm(&tokens, watched).await);
                 Report::Armed
             }
             Order::Release { at_unix_us } => {
@@ -107,7 +108,7 @@ impl Pod {
     }
 
     /// Makes every caller ready: all are running and wait for one signal.
-    async fn arm(&self, tokens: &[String]) -> Wave {
+    async fn arm(&self, tokens: &[String], watched: usize) -> Wave {
         let ready = Arc::new(Barrier::new(tokens.len() * self.callers + 1));
         let (go, going) = watch::channel(());
         let mut callers = JoinSet::new();
@@ -121,12 +122,14 @@ impl Pod {
                     // An error is as good: then the wave was dropped, and this task with it.
                     _ = going.changed().await;
                     let asked_us = unix_us();
-                    (family, asked_us, caller.present(number, &token).await)
+                    let answer = caller.present(number, &token).await;
+                    let call = Call { asked_us, refused_us: answer.is_refused().then(unix_us) };
+                    (family, call, answer)
                 });
             }
         }
         ready.wait().await;
-        Wave { families: tokens.len(), callers, go }
+        Wave { families: tokens.len(), watched, callers, go }
     }
 
     async fn close(&self) {
@@ -140,7 +143,9 @@ impl Pod {
 /// Callers at the starting line.
 struct Wave {
     families: usize,
-    callers: JoinSet<(usize, u64, Answer)>,
+    /// The callers of so many of them tell their times.
+    watched: usize,
+    callers: JoinSet<(usize, Call, Answer)>,
     go: watch::Sender<()>,
 }
 
@@ -154,12 +159,22 @@ impl Wave {
         families.resize_with(self.families, Heard::default);
         let mut presented = Presented { first_unix_us: u64::MAX, last_unix_us: 0, families };
         while let Some(ended) = self.callers.join_next().await {
-            let (family, asked_us, answer) = ended.expect("BUG: callers neither panic nor are aborted");
-            presented.first_unix_us = presented.first_unix_us.min(asked_us);
-            presented.last_unix_us = presented.last_unix_us.max(asked_us);
+            let (family, call, answer) = ended.expect("BUG: callers neither panic nor are aborted");
+            presented.first_unix_us = presented.first_unix_us.min(call.asked_us);
+            presented.last_unix_us = presented.last_unix_us.max(call.asked_us);
+            if family < self.watched {
+                presented.families[family].calls.push(call);
+            }
             presented.families[family].add(answer);
         }
         presented
+    }
+}
+
+impl Answer {
+    /// Whether the caller was told `invalid_grant`.
+    fn is_refused(&self) -> bool {
+        self.tokens.as_ref().is_err_and(|refused| refused.invalid_grant)
     }
 }
 

@@ -6,6 +6,8 @@
 //! * `POST /token`: `grant_type=refresh_token` (RFC 6749 section 6)
 //! * `POST /storm/batches/<families>`: new logins, see [`Batch`](crate::ledger::Batch)
 //! * `GET /storm/batches/<batch>`: what the log says of them, see [`Verdict`](crate::ledger::Verdict)
+//! * `GET /storm/batches/<batch>/presentations/<families>`: every [`Presentation`](crate::timeline::Presentation) for
+//!   the first of them
 
 use std::convert::Infallible;
 use std::io::Write;
@@ -27,7 +29,7 @@ use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
 
 use crate::ledger::{Judgement, Ledger};
-use crate::limits;
+use crate::{clock, limits};
 
 /// Where the built-in provider listens, and how slow it is.
 #[derive(Debug, clap::Args)]
@@ -136,6 +138,14 @@ async fn answer_to(provider: &Provider, request: Request<Incoming>) -> Result<An
             Ok(batch) => answer(StatusCode::OK, &json!(provider.ledger().verdict(batch))),
             Err(_) => refused("invalid_request"),
         },
+        (&Method::GET, ["storm", "batches", batch, "presentations", families]) => {
+            match (batch.parse(), families.parse()) {
+                (Ok(batch), Ok(families)) => {
+                    answer(StatusCode::OK, &json!(provider.ledger().presentations(batch, families)))
+                }
+                _ => refused("invalid_request"),
+            }
+        }
         _ => answer(StatusCode::NOT_FOUND, &json!({ "error": "not_found" })),
     };
     Ok(answer)
@@ -163,7 +173,7 @@ async fn token(provider: &Provider, body: &[u8]) -> Answer {
         return refused("invalid_request");
     };
 
-    let judgement = provider.ledger().present(&token);
+    let judgement = provider.ledger().present(&token, clock::unix_us());
     tokio::time::sleep_until(arrived + provider.delay).await;
 
     // Every answer tells how long the provider took for it, so that storm can tell its own wait from that.

@@ -9,8 +9,9 @@ use crate::arguments::Arguments;
 use crate::driver::Driver;
 use crate::plan::{Mode, Plan};
 use crate::tally::Figures;
+use crate::timeline::Timeline;
 use crate::verdict::Verdict;
-use crate::{limits, report};
+use crate::{limits, picture, report};
 
 /// Runs a storm. 0: coordination did what it promises, or was not asked for; 1: it did not, or the storm broke off;
 /// 2: a setting is wrong.
@@ -56,6 +57,8 @@ impl Stopped {
 pub(crate) struct Outcome {
     pub(crate) without: Option<Figures>,
     pub(crate) with: Option<Figures>,
+    /// What happened when in the modes that were run, for the picture.
+    pub(crate) timelines: Vec<(Mode, Timeline)>,
     /// The built-in provider's process.
     pub(crate) provider_pid: Option<u32>,
 }
@@ -85,15 +88,21 @@ async fn storm(mut plan: Plan) -> Result<Verdict, Stopped> {
     let text =
         if plan.json { report::json(&plan, &outcome, &verdict) } else { report::table(&plan, &outcome, &verdict) };
     print(&text)?;
+    if let Some(file) = &plan.picture {
+        std::fs::write(file, picture::draw(&plan, &outcome))
+            .map_err(|error| BadSetting::new(format!("--picture {} cannot be written: {error}", file.display())))
+            .map_err(Stopped::Setting)?;
+    }
     Ok(verdict)
 }
 
 /// First without coordination, then with it: the damage is seen before the cure.
 async fn both(plan: &mut Plan) -> Result<Outcome, Stopped> {
     let mut driver = Driver::new(plan).await?;
-    let mut outcome = Outcome { without: None, with: None, provider_pid: driver.provider_pid() };
+    let mut outcome = Outcome { without: None, with: None, timelines: Vec::new(), provider_pid: driver.provider_pid() };
     for mode in driver.modes() {
-        let figures = driver.run(mode).await?;
+        let (figures, timeline) = driver.run(mode).await?;
+        outcome.timelines.push((mode, timeline));
         match mode {
             Mode::Without => outcome.without = Some(figures),
             Mode::With => outcome.with = Some(figures),

@@ -11,15 +11,18 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
 
 use crate::rules::Rules;
+use crate::timeline::Call;
 
 /// What a pod is told. The order of a storm: start, then arm and release over and over, last finish.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Order {
     Start(Box<Start>),
-    /// Make every caller ready to present these tokens, one token per family.
+    /// Make every caller ready to present these tokens, one token per family. The callers of the first so many
+    /// families are watched: they tell when they asked, and when they were refused.
     Arm {
         tokens: Vec<String>,
+        watched: usize,
     },
     /// Let all callers go at this time. Wall clock: pods of a storm share a machine, and nothing else they have in
     /// common can be said in a line.
@@ -98,6 +101,8 @@ pub(crate) struct Heard {
     pub(crate) refused: u64,
     /// Microseconds every caller waited beyond the provider's own time.
     pub(crate) waits_us: Vec<u64>,
+    /// Every caller's times, where they are watched.
+    pub(crate) calls: Vec<Call>,
 }
 
 /// The refresh token to present next.

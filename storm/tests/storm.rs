@@ -110,7 +110,7 @@ fn what_is_wrong_is_said_in_one_line() {
     let file = file.to_str().expect("UTF-8");
     let url = "http://127.0.0.1:1/token";
     let real = ["--provider-url", url, "--client-id", "c", "--refresh-tokens", file];
-    let cases: [(&[&str], &str); 10] = [
+    let cases: [(&[&str], &str); 11] = [
         (&real, "--provider-url"),
         (&["--redis", "redis://127.0.0.1:1"], "--redis"),
         (&["--namespace", "a b"], "--namespace"),
@@ -120,6 +120,7 @@ fn what_is_wrong_is_said_in_one_line() {
         (&[&real[..], &["--mode", "without"]].concat(), "--revoke-families"),
         (&[&real[..], &["--tokens", "3"]].concat(), "--refresh-tokens"),
         (&["--pods", "256", "--callers", "10000"], "--callers"),
+        (&["--picture", "/nowhere/storm.svg"], "--picture"),
         (&["--provider-url", "http://u:hush@x/", "--client-id", "c", "--refresh-tokens", file], "--provider-url"),
     ];
 
@@ -218,4 +219,39 @@ async fn pods_end_with_a_storm_that_is_killed() {
 
     // One connection is the test's own.
     redis.until_so(&["CLIENT", "LIST"], |clients| clients.lines().count() == 1).await;
+}
+
+/// What is drawn is counted from the marks' own data, which no report has passed through.
+#[test]
+fn picture_has_the_counts_of_the_report() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("storm.svg");
+    let path = file.to_str().expect("UTF-8");
+
+    let (code, storm) = storm(&[&SMALL[..], &["--picture", path]].concat());
+
+    assert_eq!(code, 0, "{storm:#}");
+    let picture = std::fs::read_to_string(&file).expect("drawn");
+    assert!(picture.len() < 100_000, "{}", picture.len());
+    let (without, with) = picture.split_once(">With coordination<").expect("two panels");
+    assert!(without.contains(">Without coordination<"));
+    for (mode, panel, rows) in [("without", without, 6), ("with", with, 6)] {
+        let figures = &storm[mode];
+        let sum = |name: &str| -> u64 {
+            let data = format!("data-{name}=\"");
+            let counts = panel.split(&data).skip(1);
+            let counts: Vec<u64> = counts.map(|rest| rest.split('"').next().unwrap().parse().unwrap()).collect();
+            assert_eq!(counts.len(), rows, "{panel}");
+            counts.iter().sum()
+        };
+        assert_eq!(sum("callers"), figures["callers"], "{mode}: {storm:#}");
+        assert_eq!(sum("presentations"), figures["presentations"], "{mode}: {storm:#}");
+        assert_eq!(sum("repeated"), figures["presentations"].as_u64().unwrap() - 6, "{mode}: {storm:#}");
+        assert_eq!(sum("revoked"), figures["families_revoked"], "{mode}: {storm:#}");
+        let words = format!(
+            "{} presentations, {} of 6 logins revoked, {} of 90 callers in error",
+            figures["presentations"], figures["families_revoked"], figures["callers_in_error"]
+        );
+        assert!(panel.contains(&words), "{words}: {panel}");
+    }
 }
