@@ -1,15 +1,15 @@
 -- Gives back a lead that left the token as it was, with its permit, its probe and its charge; or an attempt that may
 -- still be on its way, with its place in the queue.
 --
--- KEYS[1] lock      string, the owner: who leads
+-- KEYS[1] lock      string, the owner: the leader
 -- KEYS[2] flight    hash, the record
 -- KEYS[3] attempts  hash, how often the session led
--- KEYS[4] permits   sorted set, who asks the provider now
+-- KEYS[4] permits   sorted set, the flights that ask the provider now
 -- KEYS[5] budget    string, how many do
--- KEYS[6] queue     sorted set, who waits for a permit
+-- KEYS[6] queue     sorted set, the flights that wait for a permit
 -- KEYS[7] circuit   hash, whether the provider is left in peace
 -- ARGV[1] attempt   the caller's local flight
--- ARGV[2] led       its fence, 0 when the caller never learned whether it leads
+-- ARGV[2] own_fence its fence, 0 when the pod never learned whether it leads
 -- ARGV[3] lease_ms  how long an attempt that has not arrived is expected
 -- ARGV[4] name      the flight's, for the message
 -- ARGV[5] channels  the channels of the pods, without the pod
@@ -23,7 +23,7 @@
 --   {'stale'}       somebody else has the flight; nothing was changed
 assert(#KEYS == 7 and #ARGV == 8, 'abandon: 7 keys, 8 arguments')
 local lock, flight, attempts, circuit = KEYS[1], KEYS[2], KEYS[3], KEYS[7]
-local attempt, led, lease_ms, name, channels = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
+local attempt, own_fence, lease_ms, name, channels = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
 local now = read_clock()
 local budget = {permits = KEYS[4], counter = KEYS[5], queue = KEYS[6], limit = tonumber(ARGV[7]), lease_ms = lease_ms,
@@ -32,7 +32,7 @@ local record = read_hash(flight)
 local leads = record.attempt == attempt and (record.state == 'leading' or record.state == 'lost')
 
 if not leads then
-  if led > 0 then
+  if own_fence > 0 then
     return {'stale'}
   end
   -- Older marks than one lease make way: on a token that is asked for all the time they would pile up, and every begin

@@ -1,13 +1,13 @@
--- Asks what a flight is to do: take the outcome, join whoever leads, lead, queue, or come again later.
+-- Asks what a flight is to do: take the outcome, join the leader, lead, queue, or come again later.
 --
--- KEYS[1] lock        string, the owner: who leads
+-- KEYS[1] lock        string, the owner: the leader
 -- KEYS[2] flight      hash, the record
 -- KEYS[3] fence       string, the last fence given
 -- KEYS[4] recovering  string, stands for one lease after Redis was found to have forgotten
 -- KEYS[5] attempts    hash, how often the session led
--- KEYS[6] permits     sorted set, who asks the provider now
+-- KEYS[6] permits     sorted set, the flights that ask the provider now
 -- KEYS[7] budget      string, how many do
--- KEYS[8] queue       sorted set, who waits for a permit
+-- KEYS[8] queue       sorted set, the flights that wait for a permit
 -- KEYS[9] circuit     hash, whether the provider is left in peace
 -- ARGV[1] pod         the caller's pod
 -- ARGV[2] attempt     the caller's local flight; the same attempt gets the same answer
@@ -22,7 +22,7 @@
 -- ARGV[11] patience   'queue', or 'none' when it waits for a permit no longer
 -- ARGV[12] settings   numbers, 8 bytes each, big-endian: in one argument, because each costs as much as a small call
 -- SETTING[1] lease_ms      how long a lead lasts unless it is renewed
--- SETTING[2] retry_ms      when a token whose leader was lost is presented again, from the start of the lost flight
+-- SETTING[2] retry_ms      when the token of a lost leader is presented again, from the start of the lost flight
 -- SETTING[3] memory_ms     how long it is remembered that a leader was lost, at least retry_ms
 -- SETTING[4] wait_ms       how long a caller waits at most
 -- SETTING[5] max_attempts, SETTING[6] window_ms, SETTING[7] cooldown_ms   the limits of the session
@@ -31,12 +31,12 @@
 -- SETTING[10] budget_wait_ms   how long a flight queues
 -- SETTING[11] half_open    how many probes may be out
 -- SETTING[12] quiet_ms     how long a circuit that does not move is remembered
--- SETTING[13] grace_ms     how long a leader may still be heard of from when it is first missed on
+-- SETTING[13] grace_ms     how long a lost leader may still be heard of, from when a pod first missed it
 --
 -- Replies
 --   {'landed', fence, attempt, age_ms, sealed}    the outcome is there
 --   {'lost', fence}                               the token may have been rotated, and is not presented again
---   {'join', fence, claim, leader, look_ms}       somebody leads ('living'), or was lost and may still come back
+--   {'join', fence, claim, leader, look_ms}       a leader lives ('living'), or was lost and may still come back
 --                                                 ('lost'); the pod is registered; look again after look_ms
 --   {'lead', fence, before}                       the caller leads; before: 'nothing', 'lost_leaders', 'rotated'
 --   {'queued', look_ms}                           the caller waits for a permit; look again after look_ms
@@ -61,8 +61,8 @@ local budget = {permits = permits, counter = in_use_key, queue = queue, limit = 
 -- The caller's place in the queue.
 local place = pod .. ' ' .. attempt .. ' ' .. name
 
--- Whoever queues would have joined, had it come a moment later: what lands meanwhile is for it, however short that is
--- fresh. To present the token once more would be a reuse.
+-- A flight that queues would have joined, had it come a moment later: what lands meanwhile is for it, however short
+-- that is fresh. To present the token once more would be a reuse.
 local function landed_while_queued(landed_at)
   return queued_us ~= nil and passed_ms(landed_at, now) * 1000 < queued_us
 end
@@ -102,10 +102,11 @@ if record.attempt == attempt then
 end
 local state = record.state
 
--- First an outcome for me: it costs nobody anything.
+-- First an outcome for this flight: it costs nobody anything.
 local is_fresh = state == 'landed' and left_of(flight, record, 'fresh_until', now, tonumber(record.fresh_ms)) > 0
 if state == 'landed' and record.claim == claim then
-  -- A success of an older fence than the one that was joined came late, after the joining: it is for who waits, too.
+  -- A success of an older fence than the one that was joined came late, after the joining: it is for the waiting
+  -- flights, too.
   if is_fresh or (joined > 0 and (tonumber(record.fence) >= joined or record.class == 'success'))
     or landed_while_queued(record.landed_at) then
     return done({'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed})
@@ -118,7 +119,7 @@ if record.last_claim == claim and ((joined > 0 and tonumber(record.last_fence) >
     record.last_sealed})
 end
 
--- Then whoever leads, with whatever claim: one presentation at a time. Registered in the same step, so there is no
+-- Then the leader, with whatever claim: one presentation at a time. Registered in the same step, so there is no
 -- gap between looking and waiting.
 if owner then
   redis.call('HSET', flight, 'waits:' .. pod, attempt)
@@ -135,7 +136,7 @@ end
 if state == 'leading' then
   state = 'lost'
   record.lost = (record.lost or 0) + 1
-  -- Where Redis was away for everybody the leader may be on its way here, with what it holds.
+  -- Where Redis was away for all pods, the leader may be on its way here with its outcome.
   record.again_at = whole(now + grace_ms)
   redis.call('HSET', flight, 'state', state, 'lost', record.lost, 'again_at', record.again_at)
 end
@@ -165,7 +166,7 @@ elseif state == 'landed' then
   elseif record.token == 'unknown' and uncertain == 'never' then
     return done({'lost', record.fence})
   elseif record.token == 'untouched' and tonumber(record.lost or '0') > 0 then
-    -- Whoever took over asked nothing of the token: what became of it is as uncertain as before.
+    -- The leader that took over asked nothing of the token: what became of it is as uncertain as before.
     before = 'lost_leaders'
   end
 end
@@ -183,12 +184,12 @@ end
 -- Mostly none of them is there: one look instead of three.
 local is_quiet = redis.call('EXISTS', circuit_key, attempts, queue) == 0
 local circuit = is_quiet and {} or read_hash(circuit_key)
-local passage, open_ms = judge_circuit(circuit_key, circuit, now, circuit_rules)
+local passage, open_ms = admit_by_circuit(circuit_key, circuit, now, circuit_rules)
 if not passage then
   return done({'rejected', 'circuit_open', open_ms})
 end
 local session = is_quiet and {} or read_hash(attempts)
-local refusal, refused_ms = judge_attempts(attempts, session, now, session_rules)
+local refusal, refused_ms = admit_by_attempts(attempts, session, now, session_rules)
 if refusal then
   return done({'rejected', refusal, refused_ms})
 end
@@ -196,7 +197,7 @@ local came_us = time[1] * 1000000 + time[2] - (queued_us or 0)
 if queued_us then
   came_us = came_at(budget, place, came_us)
 end
-local is_free, in_use, is_called = has_place(budget, in_use_there, place, came_us, queued_us, is_quiet)
+local is_free, in_use, is_called = claim_place(budget, in_use_there, place, came_us, queued_us, is_quiet)
 if not is_free then
   if patience == 'none' then
     return done({'rejected', 'budget', fair_pause_ms})
@@ -204,28 +205,28 @@ if not is_free then
   return {'queued', queue_for_permit(budget, place, came_us)}
 end
 
--- Every lock is taken with NX: where the reasoning above were wrong, two leaders still could not be.
-local led, lease_text, started = whole(last + 1), whole(lease_ms), whole(now)
-local own = pod .. '/' .. led
+-- The lock is taken with NX: were the reasoning above wrong, there still could not be two leaders.
+local own_fence, lease_text, started = whole(last + 1), whole(lease_ms), whole(now)
+local own = pod .. '/' .. own_fence
 if not redis.call('SET', lock, own, 'NX', 'PX', lease_text) then
   return redis.error_reply('BUG begin: the lock was free a moment ago')
 end
-redis.call('SET', fence, led)
+redis.call('SET', fence, own_fence)
 take_permit(budget, own, place, in_use, is_called)
 if passage == 'probe' then
-  take_probe(circuit_key, circuit, led, now, circuit_rules)
+  take_probe(circuit_key, circuit, own_fence, now, circuit_rules)
 end
 local charged = charge_attempt(attempts, session, now, session_rules)
 if state == 'landed' then
   if record.class == 'success' and passed_ms(record.landed_at, now) < wait_ms then
-    -- Somebody whose message was lost may still come for it.
+    -- A waiting flight that missed the message may still come for it.
     redis.call('HSET', flight, 'last_claim', record.claim, 'last_fence', record.fence, 'last_attempt', record.attempt,
       'last_landed_at', record.landed_at, 'last_sealed', record.sealed)
   end
   redis.call('HDEL', flight, 'class', 'token', 'sealed', 'landed_at', 'fresh_until', 'fresh_ms')
 end
-redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'attempt', attempt, 'claim', claim, 'fence', led,
+redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'attempt', attempt, 'claim', claim, 'fence', own_fence,
   'started', started, 'lease_ms', lease_text, 'before', before,
   'lost', before == 'lost_leaders' and record.lost or '0', 'charged', charged)
 redis.call('PEXPIRE', flight, whole(lease_ms + memory_ms))
-return {'lead', led, before}
+return {'lead', own_fence, before}

@@ -6,10 +6,10 @@
 -- KEYS[4] recovering string, stands for one lease after Redis was found to have forgotten
 -- KEYS[5] meta       hash, what all pods must agree on
 -- KEYS[6] queue      a queue in which nobody waits
--- KEYS[7] attempts   of no session; this and the following are not touched, but whoever may not is told so
--- KEYS[8] permits    sorted set, who asks the provider now
+-- KEYS[7] attempts   of no session; this and the following are not touched, but a user without the right is told so
+-- KEYS[8] permits    sorted set, the flights that ask the provider now
 -- KEYS[9] budget     string, how many do
--- KEYS[10] waiting   sorted set, who waits for a permit
+-- KEYS[10] waiting   sorted set, the flights that wait for a permit
 -- KEYS[11] circuit   hash, whether the provider is left in peace
 -- ARGV[1] channel    the pod's channel
 --

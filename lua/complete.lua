@@ -4,18 +4,18 @@
 -- Judged by the fence of the flight, not by the lock: a success replaces a failure whatever the fences; a failure
 -- lands only under the flight's own fence and when nothing has landed; the first success stays.
 --
--- KEYS[1] lock      string, the owner: who leads
+-- KEYS[1] lock      string, the owner: the leader
 -- KEYS[2] flight    hash, the record
 -- KEYS[3] fence     string, the last fence given
 -- KEYS[4] attempts  hash, how often the session led
--- KEYS[5] permits   sorted set, who asks the provider now
+-- KEYS[5] permits   sorted set, the flights that ask the provider now
 -- KEYS[6] budget    string, how many do
--- KEYS[7] queue     sorted set, who waits for a permit
+-- KEYS[7] queue     sorted set, the flights that wait for a permit
 -- KEYS[8] circuit   hash, whether the provider is left in peace
 -- ARGV[1] owner     the caller, <pod>/<fence>
 -- ARGV[2] attempt   the caller's local flight; completing it again changes nothing
 -- ARGV[3] claim     what must be equal for an answer to be shared
--- ARGV[4] led       the caller's fence
+-- ARGV[4] own_fence the caller's fence
 -- ARGV[5] class     success, denied, busy, not_sent, unknown, lost: for redis-cli; callers act on the sealed one
 -- ARGV[6] token     what became of the token: rotated, kept, dead, untouched, unknown
 -- ARGV[7] name      the flight's, for the message
@@ -23,7 +23,7 @@
 -- ARGV[9] sealed    the outcome
 -- ARGV[10] session  the session's name, the flight's where the token is the session
 -- ARGV[11] charge   'charged', or 'free' where the session does not pay for it
--- ARGV[12] verdict  what it says of the provider: healthy, failing, neutral, session_limited, fleet_limited
+-- ARGV[12] health   what it says of the provider: healthy, failing, neutral, session_limited, fleet_limited
 -- ARGV[13] lives_ms how long after the answer it is worth anything, '' for ever
 -- ARGV[14] stay_away_ms   how long the provider asks to stay away, '' when it does not say
 -- ARGV[15] times    numbers, packed as the settings are
@@ -48,7 +48,7 @@
 -- Message to pods: 'landed <flight> <claim> <fence> <attempt> <held_ms>\n<sealed>' or 'look <flight>'
 assert(#KEYS == 8 and #ARGV == 16, 'complete: 8 keys, 16 arguments')
 local lock, flight, fence, attempts, permits, in_use_key, queue, circuit = unpack(KEYS)
-local owner, attempt, claim, led, class, token, name, channels, sealed, session, charge, verdict, lives_ms,
+local owner, attempt, claim, own_fence, class, token, name, channels, sealed, session, charge, health, lives_ms,
   stay_away_ms, times, settings = unpack(ARGV)
 lives_ms, stay_away_ms = tonumber(lives_ms), tonumber(stay_away_ms)
 local held_ms, took_ms, fresh_ms, keep_ms = struct.unpack('>I8I8I8I8', times)
@@ -59,8 +59,8 @@ local now = read_clock()
 local budget = {permits = permits, counter = in_use_key, queue = queue, limit = limit, lease_ms = lease_ms,
   called_ms = called_ms, channels = channels, now = now}
 local record = read_hash(flight)
--- Whoever takes or renews a lock of another owner writes the record anew: where that says that the owner leads, the lock
--- is the owner's, or nobody's.
+-- A leader that takes or renews the lock of another owner writes the record anew: where the record says that this owner
+-- leads, the lock is this owner's, or nobody's.
 local holder = record.state == 'leading' and record.owner == owner and owner or redis.call('GET', lock)
 -- Mostly none of them is there: one look instead of two.
 local is_quiet = redis.call('EXISTS', circuit, queue) == 0
@@ -73,11 +73,11 @@ if holder == owner then
   redis.call('DEL', lock)
 end
 
--- Last: what has come free goes to whoever is next.
+-- Last: what has come free goes to the next of the queue.
 local function done(reply)
-  if circuit_now['probe:' .. led] then
+  if circuit_now['probe:' .. own_fence] then
     -- A leader is done, and its outcome said nothing.
-    redis.call('HDEL', circuit, 'probe:' .. led)
+    redis.call('HDEL', circuit, 'probe:' .. own_fence)
   end
   if not is_quiet then
     settle(budget)
@@ -105,7 +105,7 @@ local lands
 if class == 'success' then
   lands = not (state == 'landed' and record.class == 'success')
 else
-  lands = (state == 'leading' or state == 'lost') and record.attempt == attempt and record.fence == led
+  lands = (state == 'leading' or state == 'lost') and record.attempt == attempt and record.fence == own_fence
   if not state and not holder and token == 'unknown' then
     -- Redis has forgotten the flight; that the token is uncertain must not be forgotten with it.
     lands = true
@@ -129,9 +129,9 @@ if lives_ms then
   fresh_ms = math.max(0, math.min(fresh_ms, landed_at + lives_ms - now))
 end
 
-if record.attempt ~= attempt or record.fence ~= led then
+if record.attempt ~= attempt or record.fence ~= own_fence then
   -- Else they are there from the lead on.
-  redis.call('HSET', flight, 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', led)
+  redis.call('HSET', flight, 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', own_fence)
 end
 redis.call('HSET', flight, 'state', 'landed', 'class', class, 'token', token, 'landed_at', whole(landed_at),
   'fresh_until', whole(now + fresh_ms), 'fresh_ms', whole(fresh_ms), 'sealed', sealed,
@@ -150,14 +150,14 @@ redis.call('PEXPIRE', flight, whole(math.max(1, keep_ms)))
 -- Once per flight, because a flight lands once: what it says of the provider, and what the session pays. Of one that is
 -- not known any more nobody can say whether it was counted: this may be a repeat.
 if state then
-  learn(circuit, circuit_now, fence, {owner = owner, fence = led, session = session, verdict = verdict,
+  learn(circuit, circuit_now, fence, {owner = owner, fence = own_fence, session = session, health = health,
     retry_ms = stay_away_ms}, now, {max_failures = max_failures, open_ms = open_ms, quiet_ms = quiet_ms,
     lease_ms = lease_ms})
 end
 if charge == 'free' then
   uncharge_attempt(attempts, record.charged)
 end
-if verdict == 'session_limited' and stay_away_ms then
+if health == 'session_limited' and stay_away_ms then
   hold_session(attempts, now, stay_away_ms)
 end
 if token == 'dead' and session == name then
@@ -165,10 +165,10 @@ if token == 'dead' and session == name then
 end
 
 if waits then
-  -- Over 8 KiB it costs less to let those look who still wait than to send it to all.
+  -- Over 8 KiB it costs less to let the pods look that still wait than to send it to all.
   local message = 'look ' .. name
   if #sealed <= 8192 then
-    message = table.concat({'landed', name, claim, led, attempt, held_ms}, ' ') .. '\n' .. sealed
+    message = table.concat({'landed', name, claim, own_fence, attempt, held_ms}, ' ') .. '\n' .. sealed
   end
   tell_waiting(flight, waits, channels, message)
 end

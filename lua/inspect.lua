@@ -6,14 +6,14 @@
 --
 --   redis-cli --raw --eval lua/inspect.lua <KEYS> [, shown]
 --
--- KEYS[1] lock        string, the owner: who leads
+-- KEYS[1] lock        string, the owner: the leader
 -- KEYS[2] flight      hash, the record
 -- KEYS[3] fence       string, the last fence given
 -- KEYS[4] recovering  string, stands for one lease after Redis was found to have forgotten
 -- KEYS[5] attempts    hash, how often the session led; attempts:<flight> where the caller named no session
--- KEYS[6] permits     sorted set, who asks the provider now
+-- KEYS[6] permits     sorted set, the flights that ask the provider now
 -- KEYS[7] budget      string, how many do
--- KEYS[8] queue       sorted set, who waits for a permit
+-- KEYS[8] queue       sorted set, the flights that wait for a permit
 -- KEYS[9] circuit     hash, whether the provider is left in peace
 -- KEYS[10] meta       hash, what all pods must agree on
 -- ARGV[1] shown       how many lines of each list are shown, 10 if it is not given
@@ -24,7 +24,7 @@ assert(#KEYS == 10 and #ARGV <= 1, 'inspect: 10 keys, at most 1 argument')
 local shown = tonumber(ARGV[1] or '10')
 assert(shown, 'inspect: the argument is how many lines of each list are shown')
 
--- Whoever types the keys would otherwise read a wrong answer that looks right.
+-- An operator who mistypes a key would otherwise read a wrong answer that looks right.
 local names = {'lock:', 'flight:', 'fence', 'recovering', 'attempts:', 'permits', 'budget', 'queue', 'circuit', 'meta'}
 local tag = string.match(KEYS[1], '^rc:{[^}]+}:') or ''
 local after_tag = {}
@@ -103,7 +103,7 @@ local function ends(left, over)
   return left > 0 and 'ends in ' .. span(left) .. ' unless it is renewed' or over
 end
 
--- The flight: who leads, who waits, what became of it.
+-- The flight: its leader, the pods that wait, what became of it.
 
 local function tell_what_was_known(record)
   if record.before == 'lost_leaders' then
@@ -246,7 +246,7 @@ local function tell_circuit()
   end)
 end
 
--- The budget: how many permits are out, whose and until when; who queues, and since when.
+-- The budget: how many permits are out, who has them and until when; which flights queue, and since when.
 
 local function tell_permits()
   local all = redis.call('ZCARD', permits)

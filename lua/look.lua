@@ -1,7 +1,7 @@
--- Looks whether the flights a pod waits for are still led by whom it joined. One call for all of them.
+-- Looks whether the flights a pod waits for still have the leaders that it joined. One call for all of them.
 --
--- KEYS[i] lock     string, the owner: who leads
--- ARGV[i] led      the fence that was joined there
+-- KEYS[i] lock     string, the owner: the leader
+-- ARGV[i] joined   the fence that was joined there
 --
 -- Replies an array, for each flight
 --   remaining ms of the lease      the same leader, alive

@@ -1,10 +1,10 @@
--- Takes back the permits whose holders are lost, and calls whoever is next. Sent by pods whose flights queue, when the
--- first permit should have ended, or a called flight should have come: everybody else who changes permits does the same
--- on the way.
+-- Takes back the permits of lost holders, and calls the next of the queue. Sent by pods with queued flights, when the
+-- first permit should have ended, or a called flight should have come: every other script that changes permits does the
+-- same on the way.
 --
--- KEYS[1] permits    sorted set, who asks the provider now
+-- KEYS[1] permits    sorted set, the flights that ask the provider now
 -- KEYS[2] budget     string, how many do
--- KEYS[3] queue      sorted set, who waits for a permit
+-- KEYS[3] queue      sorted set, the flights that wait for a permit
 -- ARGV[1] lease_ms   how long a permit lasts unless it is renewed
 -- ARGV[2] limit      how many permits there are
 -- ARGV[3] called_ms  how long a permit is kept for a flight that was called from the queue

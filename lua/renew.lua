@@ -1,17 +1,17 @@
 -- Moves lease, permit and probe on, unless a newer leader has the flight; puts back what Redis has forgotten.
 --
--- KEYS[1] lock        string, the owner: who leads
+-- KEYS[1] lock        string, the owner: the leader
 -- KEYS[2] flight      hash, the record
 -- KEYS[3] fence       string, the last fence given
 -- KEYS[4] recovering  string, stands for one lease after Redis was found to have forgotten
--- KEYS[5] permits     sorted set, who asks the provider now
+-- KEYS[5] permits     sorted set, the flights that ask the provider now
 -- KEYS[6] budget      string, how many do
--- KEYS[7] queue       sorted set, who waits for a permit
+-- KEYS[7] queue       sorted set, the flights that wait for a permit
 -- KEYS[8] circuit     hash, whether the provider is left in peace
 -- ARGV[1] owner       the caller, <pod>/<fence>
 -- ARGV[2] attempt     the caller's local flight
 -- ARGV[3] claim       what must be equal for an answer to be shared
--- ARGV[4] led         the caller's fence
+-- ARGV[4] own_fence   the caller's fence
 -- ARGV[5] seen        the highest fence the pod has seen
 -- ARGV[6] lease_ms    how long the renewed lease lasts
 -- ARGV[7] flying_ms   how long ago the flight began
@@ -27,7 +27,7 @@
 --   {'lost'}      a newer fence has the flight, or the flight is over; nothing was changed
 assert(#KEYS == 8 and #ARGV == 13, 'renew: 8 keys, 13 arguments')
 local lock, flight, fence, recovering = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local owner, attempt, claim, led, seen = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local owner, attempt, claim, own_fence, seen = ARGV[1], ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
 local lease_ms, flying_ms, before, memory_ms = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], tonumber(ARGV[9])
 
 local circuit, quiet_ms = KEYS[8], tonumber(ARGV[12])
@@ -42,10 +42,10 @@ local state, attempt_there, fence_there, lost, is_gone =
 fence_there = tonumber(fence_there or '0')
 
 -- An older holder stands there only when Redis came back with older data.
-if holder and holder ~= owner and tonumber(fence_of(holder)) >= led then
+if holder and holder ~= owner and tonumber(fence_of(holder)) >= own_fence then
   return {'lost'}
 end
-if fence_there > led or (fence_there == led and attempt_there ~= attempt) then
+if fence_there > own_fence or (fence_there == own_fence and attempt_there ~= attempt) then
   return {'lost'}
 end
 if state == 'landed' and (attempt_there == attempt or holder ~= owner) then

@@ -14,7 +14,7 @@ end
 
 -- Whether the session may lead once more; if not, why and for how long. The first attempt too many starts the
 -- cooldown; asking again does not make it longer.
-local function judge_attempts(key, session, now, rules)
+local function admit_by_attempts(key, session, now, rules)
   local left = left_of(key, session, 'cooldown_until', now, tonumber(session.cooldown_ms or rules.cooldown_ms))
   if left > 0 then
     return 'cooling_down', left

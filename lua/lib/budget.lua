@@ -1,9 +1,9 @@
--- How many flights ask the provider at once, and who is next. Mirrors src/admission/budget.rs.
+-- How many flights ask the provider at once, and which is next. Mirrors src/admission/budget.rs.
 --
--- permits  sorted set: who holds one -> when it ends. A leader holds it by its owner, until the end of its lease; a
+-- permits  sorted set: holder -> when its permit ends. A leader holds it by its owner, until the end of its lease; a
 --          flight that was called from the queue by its place there, until it has had the time to come
--- budget   string: how many permits are out. Compared with the limit and set by whoever changes permits, so that the
---          two are equal at every moment; they end together, too
+-- budget   string: how many permits are out. Compared with the limit and set by every script that changes permits, so
+--          that the two are equal at every moment; they end together, too
 -- queue    sorted set: '<pod> <attempt> <flight>' -> when it came, in us
 --
 -- budget: permits, counter, queue (keys), limit, lease_ms, called_ms, channels, now; wait_ms where flights queue
@@ -40,7 +40,7 @@ local function give_way(budget, ended)
   end
 end
 
--- Permits that are out, without those whose time is over. counter: what stands in the key.
+-- Permits that are out and not over. counter: what stands in the key.
 local function permits_in_use(budget, counter)
   local in_use = tonumber(counter or '0')
   if in_use == 0 then
@@ -61,10 +61,10 @@ local function permits_in_use(budget, counter)
   return in_use
 end
 
--- Hands free permits to those who wait, up to whoever came at before_us, and to nobody behind own_place, which leaves
--- the queue: it asks by itself. Returns how many are out then.
+-- Hands free permits to the flights that wait, up to those that came at before_us, and to none behind own_place, which
+-- leaves the queue: it asks by itself. Returns how many are out then.
 --
--- Who is next is told by a message, and has the permit at once, so that nobody overtakes it. A pod that nobody
+-- The next flight is told by a message, and has the permit at once, so that nobody overtakes it. A pod that nobody
 -- listens for is dead or has lost its subscription: it gets nothing, and should its flight come by itself, it brings
 -- its place along.
 local function hand_over(budget, in_use, before_us, own_place)
@@ -120,7 +120,7 @@ local function renew_permit(budget, owner)
   set_in_use(budget, in_use)
 end
 
--- What has come free is handed on. Where nobody queues there is nothing to ask: whoever comes next takes back what
+-- What has come free is handed on. Where no flight queues there is nothing to ask: the next that comes takes back what
 -- has ended.
 local function settle(budget)
   if #redis.call('ZRANGE', budget.queue, '0', '0') > 0 then

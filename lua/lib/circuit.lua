@@ -5,18 +5,18 @@
 --   failures          failed flights in a row
 --   open_until        when the first probe may go; open_ms is the span that ends then
 --   why               failures, retry_after, sessions_limited
---   opened_by         the owner whose outcome opened it
+--   opened_by         the owner of the outcome that opened it
 --   opened_after      the last fence given before: what was sent until then does not decide
 --   probe:<fence>     a probe that is out -> the end of its lease
 --   limited:<session> a session that the provider limited lately -> when
 --
--- rules: half_open, quiet_ms, lease_ms; verdict.lua has what opens it
+-- rules: half_open, quiet_ms, lease_ms; health.lua has what opens it
 
 -- Nobody knows when a probe comes back: a pause that is fair to all.
 local fair_pause_ms = 1000
 
 -- 'free', 'probe', or nil and for how long nobody is led.
-local function judge_circuit(key, circuit, now, rules)
+local function admit_by_circuit(key, circuit, now, rules)
   if circuit.state == 'open' then
     local left = left_of(key, circuit, 'open_until', now, tonumber(circuit.open_ms))
     if left > 0 then
@@ -39,7 +39,7 @@ local function judge_circuit(key, circuit, now, rules)
   return 'free'
 end
 
--- A flight that may pass as a probe is led. Those whose leaders are lost make way.
+-- A flight that may pass as a probe is led. Probes of lost leaders make way.
 local function take_probe(key, circuit, fence, now, rules)
   for probe, ends in pairs(fields_after(circuit, 'probe:')) do
     if left_ms(ends, now, rules.lease_ms) == 0 then

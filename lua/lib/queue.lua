@@ -13,9 +13,9 @@ local function came_at(budget, place, said_us)
   return tonumber(redis.call('ZSCORE', budget.queue, place) or said_us)
 end
 
--- Whether a permit is there for a flight, once those who came before it have theirs. It is not taken yet. Returns
+-- Whether a permit is there for a flight, once those that came before it have theirs. It is not taken yet. Returns
 -- how many are out, and whether one of them is kept for this flight.
-local function has_place(budget, counter, place, came_us, is_queued, nobody_queues)
+local function claim_place(budget, counter, place, came_us, is_queued, nobody_queues)
   local in_use = permits_in_use(budget, counter)
   if is_queued then
     redis.call('ZREM', budget.queue, place)
@@ -34,7 +34,7 @@ local function has_place(budget, counter, place, came_us, is_queued, nobody_queu
   return false, in_use, false
 end
 
--- Gives the owner the permit that has_place found.
+-- Gives the owner the permit that claim_place found.
 local function take_permit(budget, owner, place, in_use, is_called)
   if is_called then
     redis.call('ZREM', budget.permits, place)
@@ -45,7 +45,7 @@ local function take_permit(budget, owner, place, in_use, is_called)
   set_in_use(budget, in_use)
 end
 
--- In how many ms those who wait look, should nobody call: when the first permit ends, of those that are out or of those
+-- In how many ms waiting flights look, should nobody call: when the first permit ends, of those that are out or of those
 -- that are handed over until then.
 local function look_ms(budget)
   local first = redis.call('ZRANGE', budget.permits, 0, 0, 'WITHSCORES')

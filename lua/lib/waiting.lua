@@ -1,4 +1,4 @@
--- Who waits for a flight.
+-- The pods that wait for a flight.
 
 -- The fields by which pods wait, nil where none does; and whether an attempt was marked as gone.
 local function waits_and_marks(record)
@@ -17,10 +17,10 @@ local function waits_and_marks(record)
   return waits, is_marked
 end
 
--- Tells every pod that waits for a flight, once, and forgets who waited.
+-- Tells every pod that waits for a flight, once, and forgets them.
 --
 -- Last of all that is written, and by pcall: a channel that the ACL forbids must not undo what was decided.
--- The channels are in the slot of the keys, but not among them: who waits is known only here.
+-- The channels are in the slot of the keys, but not among them: the waiting pods are known only here.
 local function tell_waiting(flight, waits, channels, message)
   if not waits then
     return

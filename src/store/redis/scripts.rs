@@ -33,7 +33,7 @@ impl Default for Scripts {
         Self {
             begin: script!("#!lua", clock hash flight fence charge attempts budget queue circuit => begin),
             renew: script!("#!lua flags=allow-oom", clock hash flight fence budget circuit => renew),
-            complete: script!("#!lua flags=allow-oom", clock hash waiting charge budget verdict => complete),
+            complete: script!("#!lua flags=allow-oom", clock hash waiting charge budget health => complete),
             abandon: script!("#!lua flags=allow-oom", clock hash flight waiting charge budget queue => abandon),
             look: script!("#!lua flags=no-writes,allow-oom", => look),
             reap: script!("#!lua flags=allow-oom", clock hash budget queue => reap),

@@ -104,19 +104,20 @@ async fn every_reply_that_a_head_names_is_given_and_no_other() {
     because(&of_other(&[("limit", "1")]), "budget").await;
     alone.call("begin", &of_other(&[("limit", "1"), ("patience", "queue")])).await;
     alone.call("reap", &[]).await;
-    alone.call("abandon", &of_other(&[("led", "0")])).await;
+    alone.call("abandon", &of_other(&[("own_fence", "0")])).await;
     alone.call("begin", &of_other(&[])).await;
     because(&of_other(&[("attempt", THREE), ("max_attempts", "1")]), "cooling_down").await;
     alone.call("complete", &[]).await;
     alone.call("renew", &[]).await;
     alone.call("begin", &[("attempt", TWO)]).await;
     because(&[("attempt", TWO), ("claim", "another")], "another_claim").await;
-    alone.call("complete", &[("attempt", TWO), ("owner", "b/2"), ("led", "2")]).await;
-    alone.call("complete", &[("attempt", TWO), ("claim", "another"), ("owner", "b/2"), ("led", "2")]).await;
+    alone.call("complete", &[("attempt", TWO), ("owner", "b/2"), ("own_fence", "2")]).await;
+    alone.call("complete", &[("attempt", TWO), ("claim", "another"), ("owner", "b/2"), ("own_fence", "2")]).await;
     alone.call("abandon", &[]).await;
 
     // A session of its own each, from here on.
-    let unknown = [("attempts", "u"), ("class", "unknown"), ("token", "unknown"), ("verdict", "failing"), ("led", "2")];
+    let unknown =
+        [("attempts", "u"), ("class", "unknown"), ("token", "unknown"), ("health", "failing"), ("own_fence", "2")];
     let mut reset = of_other(&[("attempts", "u"), ("attempt", THREE)]);
     alone.call("begin", &reset).await;
     reset.splice(0..0, unknown);
@@ -142,7 +143,7 @@ async fn every_reply_that_a_head_names_is_given_and_no_other() {
     because(&of_other(&[("attempt", "x"), ("attempts", "held")]), "limited").await;
     let lead = alone.call("begin", &of_other(&[("attempt", "x"), ("attempts", "y")])).await;
     assert_eq!(lead[0], "lead", "{lead:?}");
-    alone.call("abandon", &of_other(&[("attempt", "x"), ("led", "3")])).await;
+    alone.call("abandon", &of_other(&[("attempt", "x"), ("own_fence", "3")])).await;
     because(&of_other(&[("attempt", "z"), ("seen", "9")]), "recovering").await;
 
     let said = alone.said.borrow();
@@ -178,13 +179,13 @@ async fn same_call_again_gets_the_same_answer_and_changes_nothing() {
     assert_eq!(alone.same_twice("begin", &queues).await[0], "queued");
     assert_eq!(alone.same_twice("reap", &[]).await[0], "reaped");
     assert_eq!(alone.same_twice("circuit", &[]).await[0], "closed");
-    assert_eq!(alone.same_twice("abandon", &of_other(&[("led", "0")])).await[0], "marked");
+    assert_eq!(alone.same_twice("abandon", &of_other(&[("own_fence", "0")])).await[0], "marked");
     assert_eq!(alone.same_twice("begin", &of_other(&[])).await[0], "abandoned");
     let third = of_other(&[("attempt", "3"), ("max_attempts", "1")]);
     assert_eq!(alone.same_twice("begin", &third).await[..2], ["rejected", "cooling_down"]);
-    assert_eq!(alone.same_twice("complete", &[("verdict", "failing")]).await[0], "landed");
+    assert_eq!(alone.same_twice("complete", &[("health", "failing")]).await[0], "landed");
     assert_eq!(alone.same_twice("begin", &[("attempt", TWO)]).await[0], "landed");
-    let second = [("attempt", TWO), ("owner", "b/2"), ("led", "2")];
+    let second = [("attempt", TWO), ("owner", "b/2"), ("own_fence", "2")];
     assert_eq!(alone.same_twice("complete", &second).await[0], "stands");
     assert_eq!(alone.same_twice("renew", &[]).await[0], "lost");
     assert_eq!(alone.same_twice("abandon", &[]).await[0], "stale");
@@ -192,11 +193,11 @@ async fn same_call_again_gets_the_same_answer_and_changes_nothing() {
     // Given back, a lead is somebody else's to give back: 'stale', and for a pod that never learned of it, marked.
     let given_back = of_other(&[("attempt", "4"), ("attempts", "s")]);
     assert_eq!(alone.call("begin", &given_back).await[0], "lead");
-    let [first, second] = alone.twice("abandon", &of_other(&[("attempt", "4"), ("led", "2")])).await;
+    let [first, second] = alone.twice("abandon", &of_other(&[("attempt", "4"), ("own_fence", "2")])).await;
     assert_eq!([&first[0], &second[0]], ["abandoned", "stale"]);
     let unknown = of_other(&[("attempt", "5"), ("attempts", "s")]);
     assert_eq!(alone.call("begin", &unknown).await[0], "lead");
-    let [first, second] = alone.twice("abandon", &of_other(&[("attempt", "5"), ("led", "0")])).await;
+    let [first, second] = alone.twice("abandon", &of_other(&[("attempt", "5"), ("own_fence", "0")])).await;
     assert_eq!([&first[0], &second[0]], ["abandoned", "marked"]);
 }
 
@@ -236,9 +237,9 @@ async fn above_maxmemory_nothing_is_begun_and_everything_is_ended() {
     alone.invoke(Text::of("look"), &keys, &[b"1".to_vec()]).await.expect("a reply");
     assert_eq!(alone.call("reap", &[("limit", "2")]).await[0], "reaped");
     assert_eq!(alone.call("renew", &[]).await[0], "renewed");
-    assert_eq!(alone.call("complete", &[("stay_away_ms", "500"), ("verdict", "session_limited")]).await[0], "landed");
-    assert_eq!(alone.call("abandon", &of_other(&[("led", "2")])).await[0], "abandoned");
-    assert_eq!(alone.call("abandon", &of_other(&[("led", "0"), ("attempt", "late")])).await[0], "marked");
+    assert_eq!(alone.call("complete", &[("stay_away_ms", "500"), ("health", "session_limited")]).await[0], "landed");
+    assert_eq!(alone.call("abandon", &of_other(&[("own_fence", "2")])).await[0], "abandoned");
+    assert_eq!(alone.call("abandon", &of_other(&[("own_fence", "0"), ("attempt", "late")])).await[0], "marked");
 }
 
 /// A clock that was set back by an hour leaves stamps that are an hour ahead. Whatever they end, it is over after the

@@ -16,7 +16,7 @@ local function open_circuit(key, circuit, now, rules, opening)
   redis.call('PEXPIRE', key, opening.pause_ms + rules.quiet_ms)
 end
 
--- Learns from a flight that landed. flown: owner, fence, session, verdict (healthy, failing, neutral,
+-- Learns from a flight that landed. flown: owner, fence, session, health (healthy, failing, neutral,
 -- session_limited, fleet_limited), retry_ms (nil when the provider named none).
 local function learn(key, circuit, fence_key, flown, now, rules)
   local was_probe = circuit['probe:' .. flown.fence]
@@ -26,9 +26,9 @@ local function learn(key, circuit, fence_key, flown, now, rules)
   end
 
   local opening
-  if flown.verdict == 'failing' then
+  if flown.health == 'failing' then
     opening = {why = 'failures', pause_ms = rules.open_ms}
-  elseif flown.verdict == 'fleet_limited' then
+  elseif flown.health == 'fleet_limited' then
     opening = {why = 'retry_after', pause_ms = math.min(flown.retry_ms, 5 * 60 * 1000)}
   end
 
@@ -39,7 +39,7 @@ local function learn(key, circuit, fence_key, flown, now, rules)
     if not was_probe or left_ms(was_probe, now, rules.lease_ms) == 0 then
       return
     end
-    if flown.verdict == 'healthy' then
+    if flown.health == 'healthy' then
       for probe in pairs(fields_after(circuit, 'probe:')) do
         redis.call('HDEL', key, 'probe:' .. probe)
       end
@@ -51,18 +51,18 @@ local function learn(key, circuit, fence_key, flown, now, rules)
     if tonumber(flown.fence) <= tonumber(circuit.opened_after or '0') then
       return
     end
-    if flown.verdict == 'healthy' then
+    if flown.health == 'healthy' then
       if circuit.failures then
         redis.call('HDEL', key, 'failures')
       end
       return
-    elseif flown.verdict == 'failing' then
+    elseif flown.health == 'failing' then
       local failures = redis.call('HINCRBY', key, 'failures', 1)
       redis.call('PEXPIRE', key, rules.quiet_ms)
       if failures < rules.max_failures then
         return
       end
-    elseif flown.verdict == 'session_limited' then
+    elseif flown.health == 'session_limited' then
       redis.call('HSET', key, 'limited:' .. flown.session, now)
       redis.call('PEXPIRE', key, math.max(rules.quiet_ms, limited_within_ms))
       circuit['limited:' .. flown.session] = now
