@@ -24,7 +24,7 @@ pub(crate) mod reach;
 
 /// What a flight brings along when it begins.
 #[derive(Clone, Debug)]
-pub(crate) struct Terms {
+pub(crate) struct AdmissionTerms {
     /// Why its pod may lead nothing at present.
     pub(crate) pod_refuses: Option<Refusal>,
     /// How much longer it queues for a permit; zero refuses at once.
@@ -33,7 +33,7 @@ pub(crate) struct Terms {
     pub(crate) queued_since: Option<Instant>,
 }
 
-impl Terms {
+impl AdmissionTerms {
     /// Refused at once where it would queue.
     pub(crate) fn without_queueing(self) -> Self {
         Self { patience: Duration::ZERO, ..self }

@@ -23,8 +23,9 @@ use crate::store::redis::{RedisStore, url};
 use crate::token_response::TokenResponse;
 
 mod caller;
+mod give_back;
 mod inner;
-mod left_behind;
+
 #[cfg(test)]
 mod origin;
 mod way;

@@ -77,8 +77,8 @@ impl Flight {
     }
 
     /// The flight queues, or waits for a lost leader: from now on its callers wait for `wait_timeout`.
-    pub(crate) fn hold_up(&self) {
-        self.callers().hold_up();
+    pub(crate) fn allow_wait_timeout(&self) {
+        self.callers().allow_wait_timeout();
     }
 
     /// When the last caller stops waiting. None once that was and nobody may join any more.

@@ -4,13 +4,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::flight::Flight;
-use crate::store::{Landed, News, NewsSource};
+use crate::store::{News, NewsSource, StoredOutcome};
 
 /// How waiting ends.
 pub(crate) enum Waited {
-    Landed(Landed),
+    Landed(StoredOutcome),
     /// Something may have changed: begin again.
-    Look,
+    BeginAgain,
     /// Nobody waits for this flight any more.
     Over,
 }
@@ -29,10 +29,10 @@ pub(crate) async fn wait(
             news = source.news() => {
                 return match news {
                     News::Landed(landed) => Waited::Landed(landed),
-                    News::Look => Waited::Look,
+                    News::BeginAgain => Waited::BeginAgain,
                 };
             }
-            () = sleep_until(patience_until) => return Waited::Look,
+            () = sleep_until(patience_until) => return Waited::BeginAgain,
             () = tokio::time::sleep_until(deadline) => {
                 // A caller who came meanwhile has moved it.
                 if flight.retire(deadline) {

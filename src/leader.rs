@@ -19,9 +19,9 @@ use crate::flight::Flight;
 use crate::flight::ending::{Ending, Role};
 use crate::flight::guard::InHand;
 use crate::metrics::Counters;
-use crate::outcome::{Class, Outcome, ProviderFailure, TokenState, Verdict};
+use crate::outcome::{Class, Outcome, ProviderFailure, ProviderHealth, TokenState};
 use crate::retention::Retention;
-use crate::store::{Ask, Before, Completion, Gaps, Landed, Lease, Renewed, Standing, Store, StoreError};
+use crate::store::{Ask, Completion, Gaps, Lease, Renewed, Standing, Store, StoreError, StoredOutcome, TokenHistory};
 use crate::token_response::TokenResponse;
 
 /// What the refresh function is told about the call it makes.
@@ -38,7 +38,7 @@ pub struct Attempt {
 type Answer = Result<TokenResponse, ProviderFailure>;
 
 /// How leading ends.
-pub(crate) enum Led {
+pub(crate) enum LeadEnd {
     Ended(Ending),
     /// The token is as it was, and the store was not told: the lead is to be given back.
     Untouched(Ending),
@@ -69,7 +69,7 @@ const RENEWAL_RETRY: Duration = Duration::from_millis(100);
 
 impl Leader<'_> {
     /// Calls the refresh function, which must not have been called before, and lands what comes of it.
-    pub(crate) async fn lead<C, F>(&self, call: &mut Option<C>) -> Led
+    pub(crate) async fn lead<C, F>(&self, call: &mut Option<C>) -> LeadEnd
     where
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Answer> + Send + 'static,
@@ -79,7 +79,7 @@ impl Leader<'_> {
             Ok(completion) => completion,
             Err(Withdrawn(why)) => {
                 let outcome = Arc::new(Outcome::Failure(ProviderFailure::not_sent(why)));
-                return Led::Untouched(Ending::led(outcome, self.lease.fence));
+                return LeadEnd::Untouched(Ending::led(outcome, self.lease.fence));
             }
         };
         self.count(&completion.outcome);
@@ -111,11 +111,11 @@ impl Leader<'_> {
                 joined = &mut task => return self.called(joined),
                 () = tokio::time::sleep_until(deadline.min(next_renewal)) => {
                     if deadline <= Instant::now() {
-                        return self.give_up("the refresh function ran longer than call_limit", Verdict::Failing);
+                        return self.give_up("the refresh function ran longer than call_limit", ProviderHealth::Failing);
                     }
                 }
                 () = self.overdue.cancelled() => {
-                    return self.give_up("the coordinator was closed meanwhile", Verdict::Neutral);
+                    return self.give_up("the coordinator was closed meanwhile", ProviderHealth::Neutral);
                 }
                 // The store may have forgotten the lease.
                 () = gaps.passed() => {}
@@ -129,31 +129,31 @@ impl Leader<'_> {
     fn called(&self, joined: Result<Answer, JoinError>) -> Result<Completion, Withdrawn> {
         match joined {
             Ok(answer) => {
-                let outcome = judge(self.lease, answer);
+                let outcome = outcome_of(self.lease, answer);
                 self.see_reach(&outcome);
                 self.see_lifetime(&outcome);
-                let verdict = outcome.verdict();
-                Ok(Completion { outcome: Arc::new(outcome), verdict, held: Duration::ZERO })
+                let health = outcome.health();
+                Ok(Completion { outcome: Arc::new(outcome), health, age: Duration::ZERO })
             }
             Err(error) if error.is_panic() => {
                 self.counters.panics.add_one();
                 // Its message may quote a token, so it is not repeated here.
                 error!(flight = %self.lease.flight, fence = self.lease.fence, "the refresh function panicked");
-                self.give_up("the refresh function panicked", Verdict::Neutral)
+                self.give_up("the refresh function panicked", ProviderHealth::Neutral)
             }
-            Err(_) => self.give_up("the runtime is shutting down", Verdict::Neutral),
+            Err(_) => self.give_up("the runtime is shutting down", ProviderHealth::Neutral),
         }
     }
 
     /// Ends the call without an answer: nobody knows what the provider did, unless the function was never called. The
-    /// verdict is what that says of the provider.
-    fn give_up(&self, why: &'static str, verdict: Verdict) -> Result<Completion, Withdrawn> {
+    /// health is what that says of the provider.
+    fn give_up(&self, why: &'static str, health: ProviderHealth) -> Result<Completion, Withdrawn> {
         // Taking the lead declared the intent; it is taken back only where the function was never called.
         match self.flight.intent().withdraw() {
             Ok(()) => Err(Withdrawn(why)),
             Err(_started) => {
                 let outcome = Arc::new(Outcome::Failure(ProviderFailure::unknown(why)));
-                Ok(Completion { outcome, verdict, held: Duration::ZERO })
+                Ok(Completion { outcome, health, age: Duration::ZERO })
             }
         }
     }
@@ -163,7 +163,7 @@ impl Leader<'_> {
         let Lease { flight, fence, .. } = self.lease;
         match self.store.renew(self.lease).await {
             Ok(Renewed::Renewed) => None,
-            Ok(Renewed::Lost) => {
+            Ok(Renewed::Superseded) => {
                 self.counters.leases_lost.add_one();
                 warn!(%flight, fence, "the lease was lost; a success will still land");
                 // Nothing to renew any more, but the call goes on: it may have rotated the token.
@@ -177,7 +177,7 @@ impl Leader<'_> {
     }
 
     /// Lands the outcome, and says what this leader's own callers are told.
-    async fn land(&self, completion: Completion) -> Led {
+    async fn land(&self, completion: Completion) -> LeadEnd {
         let gaps = self.store.gaps();
         let in_hand = InHand::new(self.flight, Ending::led(Arc::clone(&completion.outcome), self.lease.fence));
         let completed = self.store.complete(self.lease, self.ask, &completion).await;
@@ -190,19 +190,19 @@ impl Leader<'_> {
     }
 
     /// Repeats `complete` until it is acknowledged: a rotated token that nobody hears of is a lost session.
-    async fn land_later(&self, ours: Ending, mut completion: Completion, mut gaps: Gaps, error: StoreError) -> Led {
+    async fn land_later(&self, ours: Ending, mut completion: Completion, mut gaps: Gaps, error: StoreError) -> LeadEnd {
         let outcome = Arc::clone(&completion.outcome);
-        let hold = self.hold_for(&outcome);
+        let patience = self.try_to_land_for(&outcome);
         let answered = ours.at();
         let mut renewed = answered;
         let mut error = error;
-        let _held = self.store.hold();
+        let _unshared = self.store.note_unshared();
         let mut pauses = pauses();
         loop {
             // The callers of this pod need not wait for the store. The flight stays: callers that come here meanwhile
             // get the outcome too, instead of asking a store that does not know it yet.
             self.flight.tell(ours.clone());
-            if answered.elapsed() >= hold || self.overdue.is_cancelled() {
+            if answered.elapsed() >= patience || self.overdue.is_cancelled() {
                 return self.never_landed(ours, &outcome, &error);
             }
             warn!(flight = %self.lease.flight, fence = self.lease.fence, %error, "the outcome could not be shared yet");
@@ -216,7 +216,7 @@ impl Leader<'_> {
                 () = gaps.passed() => {}
                 () = self.overdue.cancelled() => {}
             }
-            completion.held = answered.elapsed();
+            completion.age = answered.elapsed();
             error = match self.store.complete(self.lease, self.ask, &completion).await {
                 Ok(standing) => return self.stands(standing, ours, &outcome),
                 Err(error) => error,
@@ -225,7 +225,7 @@ impl Leader<'_> {
     }
 
     /// For how long it is tried to land an outcome.
-    fn hold_for(&self, outcome: &Outcome) -> Duration {
+    fn try_to_land_for(&self, outcome: &Outcome) -> Duration {
         match outcome.class() {
             Class::Success if outcome.token_state() == TokenState::Rotated => self.config.uncertain_memory,
             // The old refresh token still works: nobody is to be given an access token that has expired.
@@ -235,32 +235,32 @@ impl Leader<'_> {
             // Others are to stay away for as long as the provider asks.
             Class::Busy => self.config.lease.max(Retention::of(outcome, self.config).fresh),
             // Once the lease is over, others have found out that this leader is lost.
-            Class::Denied | Class::NotSent | Class::Unknown | Class::Lost => self.config.lease,
+            Class::Denied | Class::NotSent | Class::Unknown | Class::TokenLost => self.config.lease,
         }
     }
 
-    fn never_landed(&self, ours: Ending, outcome: &Outcome, error: &StoreError) -> Led {
+    fn never_landed(&self, ours: Ending, outcome: &Outcome, error: &StoreError) -> LeadEnd {
         error!(flight = %self.lease.flight, fence = self.lease.fence, class = outcome.class().word(), %error,
             "the outcome could not be shared: unless the lead is given back, other pods will find a lost leader");
         match outcome.token_state() {
-            TokenState::Untouched | TokenState::Kept => Led::Untouched(ours),
-            TokenState::Rotated | TokenState::Dead | TokenState::Unknown => Led::Ended(ours),
+            TokenState::Untouched | TokenState::Kept => LeadEnd::Untouched(ours),
+            TokenState::Rotated | TokenState::Dead | TokenState::Unknown => LeadEnd::Ended(ours),
         }
     }
 
     /// The store has answered what stands.
-    fn stands(&self, standing: Standing, ours: Ending, outcome: &Outcome) -> Led {
+    fn stands(&self, standing: Standing, ours: Ending, outcome: &Outcome) -> LeadEnd {
         match standing {
-            Standing::Ours => Led::Ended(ours),
-            Standing::Stale if outcome.class() == Class::Success => Led::Ended(ours),
-            Standing::Stale => Led::Overtaken(ours),
+            Standing::Ours => LeadEnd::Ended(ours),
+            Standing::Stale if outcome.class() == Class::Success => LeadEnd::Ended(ours),
+            Standing::Stale => LeadEnd::Overtaken(ours),
             Standing::Theirs(landed) => {
                 if outcome.class() == Class::Success && landed.outcome.class() == Class::Success {
                     self.counters.second_successes.add_one();
                     warn!(flight = %self.lease.flight, fence = self.lease.fence, first = landed.fence, "a second success");
                 }
-                let Landed { outcome, fence, age } = landed;
-                Led::Ended(Ending::with(outcome, fence, Role::Led, age))
+                let StoredOutcome { outcome, fence, age } = landed;
+                LeadEnd::Ended(Ending::with(outcome, fence, Role::Led, age))
             }
         }
     }
@@ -269,14 +269,14 @@ impl Leader<'_> {
         let Lease { flight, fence, .. } = self.lease;
         self.counters.led.add_one();
         debug!(%flight, session = %self.ask.identity.session, fence, "led");
-        match self.lease.before {
-            Before::Nothing => {}
-            Before::LostLeaders => {
-                self.flight.hold_up();
+        match self.lease.history {
+            TokenHistory::Unremarkable => {}
+            TokenHistory::LostLeaders => {
+                self.flight.allow_wait_timeout();
                 self.counters.taken_over.add_one();
                 warn!(%flight, fence, "taking over from a lost leader");
             }
-            Before::Rotated => {
+            TokenHistory::Rotated => {
                 self.counters.reused.add_one();
                 warn!(%flight, fence, "a rotated token comes again; the provider judges");
             }
@@ -286,7 +286,7 @@ impl Leader<'_> {
     fn see_reach(&self, outcome: &Outcome) {
         match outcome.class() {
             Class::NotSent => self.reach.failed(Instant::now(), &self.config.breaker),
-            Class::Success | Class::Denied | Class::Busy | Class::Unknown | Class::Lost => self.reach.succeeded(),
+            Class::Success | Class::Denied | Class::Busy | Class::Unknown | Class::TokenLost => self.reach.succeeded(),
         }
     }
 
@@ -313,7 +313,7 @@ impl Leader<'_> {
             Class::Busy => &self.counters.busy,
             Class::NotSent => &self.counters.not_sent,
             Class::Unknown => &self.counters.unknown,
-            Class::Lost => &self.counters.lost,
+            Class::TokenLost => &self.counters.lost,
         };
         counter.add_one();
     }
@@ -346,13 +346,13 @@ where
 }
 
 /// A refusal after a lost leader most likely speaks of the lost answer, not of a token that was always bad.
-fn judge(lease: &Lease, answer: Answer) -> Outcome {
+fn outcome_of(lease: &Lease, answer: Answer) -> Outcome {
     match answer {
         Ok(tokens) => Outcome::Success(tokens),
         Err(ProviderFailure::Denied { error, response })
-            if error == "invalid_grant" && lease.before == Before::LostLeaders =>
+            if error == "invalid_grant" && lease.history == TokenHistory::LostLeaders =>
         {
-            Outcome::Lost(response)
+            Outcome::TokenLost(response)
         }
         Err(failure) => Outcome::Failure(failure),
     }

@@ -37,7 +37,7 @@ mod pressure;
 #[path = "../tests/support/redis.rs"]
 mod test_redis;
 
-pub use admission::circuit::{CircuitState, Why};
+pub use admission::circuit::{CircuitState, TripReason};
 pub use config::{Breaker, Config, ConfigError, MemoryPressure, OnStoreOutage, Uncertain};
 pub use coordinator::RefreshCoordinator;
 pub use error::{ConnectError, RefreshError, Refusal};

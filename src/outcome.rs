@@ -123,7 +123,7 @@ pub(crate) enum Outcome {
     Failure(ProviderFailure),
     /// An earlier leader was lost with its answer, or the policy forbids to ask again: the token may have been
     /// rotated and the successor is gone. Holds the provider's refusal where there was one.
-    Lost(Option<ProviderResponse>),
+    TokenLost(Option<ProviderResponse>),
 }
 
 /// The clear word for an outcome, for redis-cli, metrics and logs. Nobody acts on it but the scripts.
@@ -134,7 +134,7 @@ pub(crate) enum Class {
     Busy,
     NotSent,
     Unknown,
-    Lost,
+    TokenLost,
 }
 
 impl Class {
@@ -145,7 +145,7 @@ impl Class {
             Self::Busy => "busy",
             Self::NotSent => "not_sent",
             Self::Unknown => "unknown",
-            Self::Lost => "lost",
+            Self::TokenLost => "lost",
         }
     }
 }
@@ -179,7 +179,7 @@ impl TokenState {
 
 /// What an outcome says of the provider, for the circuit and the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Verdict {
+pub(crate) enum ProviderHealth {
     Healthy,
     Failing,
     /// Nothing of the provider's health.
@@ -200,20 +200,22 @@ impl Outcome {
             Self::Failure(ProviderFailure::Busy { .. }) => Class::Busy,
             Self::Failure(ProviderFailure::NotSent { .. }) => Class::NotSent,
             Self::Failure(ProviderFailure::Unknown { .. }) => Class::Unknown,
-            Self::Lost(_) => Class::Lost,
+            Self::TokenLost(_) => Class::TokenLost,
         }
     }
 
-    pub(crate) fn verdict(&self) -> Verdict {
+    pub(crate) fn health(&self) -> ProviderHealth {
         match self {
-            Self::Success(_) => Verdict::Healthy,
-            Self::Failure(ProviderFailure::Unknown { .. }) => Verdict::Failing,
+            Self::Success(_) => ProviderHealth::Healthy,
+            Self::Failure(ProviderFailure::Unknown { .. }) => ProviderHealth::Failing,
             Self::Failure(ProviderFailure::Busy { retry_after, response }) => match (retry_after, response) {
-                (Some(retry_after), Some(response)) if response.status() == 503 => Verdict::FleetLimited(*retry_after),
-                (retry_after, _) => Verdict::SessionLimited(*retry_after),
+                (Some(retry_after), Some(response)) if response.status() == 503 => {
+                    ProviderHealth::FleetLimited(*retry_after)
+                }
+                (retry_after, _) => ProviderHealth::SessionLimited(*retry_after),
             },
-            Self::Failure(ProviderFailure::Denied { .. } | ProviderFailure::NotSent { .. }) | Self::Lost(_) => {
-                Verdict::Neutral
+            Self::Failure(ProviderFailure::Denied { .. } | ProviderFailure::NotSent { .. }) | Self::TokenLost(_) => {
+                ProviderHealth::Neutral
             }
         }
     }
@@ -227,7 +229,7 @@ impl Outcome {
                 error.as_str(),
                 "invalid_client" | "unauthorized_client" | "unsupported_grant_type" | "use_dpop_nonce"
             ),
-            Self::Success(_) | Self::Failure(_) | Self::Lost(_) => true,
+            Self::Success(_) | Self::Failure(_) | Self::TokenLost(_) => true,
         }
     }
 
@@ -240,7 +242,7 @@ impl Outcome {
                 ProviderFailure::Denied { .. } | ProviderFailure::Busy { .. } | ProviderFailure::NotSent { .. },
             ) => TokenState::Untouched,
             Self::Failure(ProviderFailure::Unknown { .. }) => TokenState::Unknown,
-            Self::Lost(_) => TokenState::Dead,
+            Self::TokenLost(_) => TokenState::Dead,
         }
     }
 }

@@ -56,14 +56,14 @@ fn fresh_for(outcome: &Outcome, config: &Config) -> Duration {
             retry_after.unwrap_or_default().clamp(config.keep_failure, LONGEST_RETRY_AFTER)
         }
         Outcome::Failure(ProviderFailure::NotSent { .. } | ProviderFailure::Unknown { .. }) => config.keep_failure,
-        Outcome::Lost(_) => DEAD_TOKEN_FRESH,
+        Outcome::TokenLost(_) => DEAD_TOKEN_FRESH,
     }
 }
 
 fn lives_for(outcome: &Outcome) -> Option<Duration> {
     match outcome {
         Outcome::Success(tokens) if tokens.refresh_token().is_none() => tokens.expires_in(),
-        Outcome::Success(_) | Outcome::Failure(_) | Outcome::Lost(_) => None,
+        Outcome::Success(_) | Outcome::Failure(_) | Outcome::TokenLost(_) => None,
     }
 }
 

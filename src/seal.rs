@@ -135,7 +135,7 @@ struct ResponseHead {
 fn written(outcome: &Outcome) -> Vec<u8> {
     let (ending, response) = match outcome {
         Outcome::Success(tokens) => (Written::Success, Some(tokens.response())),
-        Outcome::Lost(response) => (Written::Lost, response.as_ref()),
+        Outcome::TokenLost(response) => (Written::Lost, response.as_ref()),
         Outcome::Failure(failure) => {
             let written = match failure {
                 ProviderFailure::NotSent { reason } => Written::NotSent { reason: reason.clone() },
@@ -175,7 +175,7 @@ fn read(text: &[u8]) -> Option<Outcome> {
     });
     Some(match ending {
         Written::Success => Outcome::Success(TokenResponse::from_response(response?).ok()?),
-        Written::Lost => Outcome::Lost(response),
+        Written::Lost => Outcome::TokenLost(response),
         Written::NotSent { reason } => Outcome::Failure(ProviderFailure::NotSent { reason }),
         Written::Denied { error } => Outcome::Failure(ProviderFailure::Denied { error, response }),
         Written::Busy { retry_after_ms } => {
@@ -203,8 +203,8 @@ mod tests {
         let tokens = TokenResponse::from_json(r#"{"access_token":"hush"}"#).expect("tokens");
         vec![
             Outcome::Success(tokens),
-            Outcome::Lost(None),
-            Outcome::Lost(Some(response.clone())),
+            Outcome::TokenLost(None),
+            Outcome::TokenLost(Some(response.clone())),
             Outcome::Failure(ProviderFailure::not_sent("dns")),
             Outcome::Failure(ProviderFailure::denied("invalid_scope").with_response(response.clone())),
             Outcome::Failure(ProviderFailure::busy(Some(Duration::from_secs(3))).with_response(response.clone())),

@@ -6,9 +6,9 @@
 use tokio::time::Instant;
 
 pub(crate) use self::contract::{
-    Ask, Before, Completion, Gaps, Landed, LeaderSeen, Lease, News, Renewed, Standing, StoreError,
+    Ask, Completion, Gaps, LeaderSeen, Lease, News, Renewed, Standing, StoreError, StoredOutcome, TokenHistory,
 };
-use crate::admission::Terms;
+use crate::admission::AdmissionTerms;
 use crate::admission::circuit::CircuitState;
 use crate::identity::{Identity, Request};
 use crate::secret::Secret;
@@ -68,7 +68,12 @@ impl Store {
     }
 
     /// Asks, in one atomic step, what a flight is to do. `joined` is the fence it joined before, if it did.
-    pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
+    pub(crate) async fn begin(
+        &self,
+        ask: &Ask,
+        joined: Option<u64>,
+        terms: &AdmissionTerms,
+    ) -> Result<Begun, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.begin(ask, joined, terms, NewsSource::Memory)),
             Self::Redis(redis) => Ok(Box::pin(redis.begin(ask, joined, terms)).await?.map_news(NewsSource::Redis)),
@@ -140,11 +145,11 @@ impl Store {
 
     /// Notes an outcome that could not be shared yet: it goes first when the store is back. Until the guard is
     /// dropped.
-    pub(crate) fn hold(&self) -> Option<redis::Held> {
+    pub(crate) fn note_unshared(&self) -> Option<redis::UnsharedOutcome> {
         match self {
             Self::Memory(_) => None,
-            Self::Redis(redis) => Some(redis.hold()),
-            Self::Local(local) => Some(local.hold()),
+            Self::Redis(redis) => Some(redis.note_unshared()),
+            Self::Local(local) => Some(local.note_unshared()),
         }
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use refresh_coordinator::{
     Breaker, CircuitState, Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refreshed, Refusal,
-    Role, Why,
+    Role, TripReason,
 };
 use support::fleet::{Fleet, connect, quick};
 use support::monitor::Monitor;
@@ -121,7 +121,7 @@ async fn circuit_opens_once_for_all_pods_and_late_failures_do_not_move_it() {
     let failed_late = late_callers.join_all().await;
 
     assert!(failed.iter().chain(&failed_late).all(|told| matches!(told, Err(RefreshError::Provider { .. }))));
-    assert!(matches!(opened, CircuitState::Open { why: Why::Failures, .. }), "{opened:?}");
+    assert!(matches!(opened, CircuitState::Open { reason: TripReason::Failures, .. }), "{opened:?}");
     for told in &refused {
         let Some(Refusal::CircuitOpen { retry_after }) = refusal(told) else { panic!("{told:?}") };
         assert!(*retry_after <= config.breaker.open_duration, "{retry_after:?}");

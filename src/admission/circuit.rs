@@ -15,7 +15,7 @@ use super::FAIR_PAUSE;
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::identity::Hash;
-use crate::outcome::{LONGEST_RETRY_AFTER, Verdict};
+use crate::outcome::{LONGEST_RETRY_AFTER, ProviderHealth};
 
 /// So many different sessions that are limited within [`LIMITED_WITHIN`] are a limit of everybody.
 const LIMITED_SESSIONS: usize = 3;
@@ -40,12 +40,12 @@ enum State {
     },
     Open {
         until: Instant,
-        why: Why,
+        reason: TripReason,
     },
     HalfOpen {
         /// By fence, the end of the lease.
         probes: BTreeMap<u64, Instant>,
-        why: Why,
+        reason: TripReason,
     },
 }
 
@@ -58,7 +58,7 @@ impl Default for State {
 /// Why a circuit opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Why {
+pub enum TripReason {
     /// `breaker.max_failures` flights failed in a row, or a probe failed.
     Failures,
     /// The provider answered 503 with Retry-After.
@@ -67,7 +67,7 @@ pub enum Why {
     SessionsLimited,
 }
 
-impl Why {
+impl TripReason {
     /// The word for it, as it stands in Redis.
     pub fn word(self) -> &'static str {
         match self {
@@ -78,7 +78,7 @@ impl Why {
     }
 
     pub(crate) fn from_word(word: &str) -> Option<Self> {
-        [Self::Failures, Self::RetryAfter, Self::SessionsLimited].into_iter().find(|why| why.word() == word)
+        [Self::Failures, Self::RetryAfter, Self::SessionsLimited].into_iter().find(|reason| reason.word() == word)
     }
 }
 
@@ -96,14 +96,14 @@ pub enum CircuitState {
         /// When the first probe may go.
         retry_after: Duration,
         /// Why it opened.
-        why: Why,
+        reason: TripReason,
     },
     /// `breaker.half_open_requests` flights may be led, and decide.
     HalfOpen {
         /// How many are.
         probes: u32,
         /// Why it opened.
-        why: Why,
+        reason: TripReason,
     },
 }
 
@@ -136,8 +136,8 @@ impl Circuit {
 
     /// A flight that may pass as a probe is led. Probes of lost leaders make way.
     pub(crate) fn probe(&mut self, fence: u64, now: Instant, until: Instant, config: &Config) {
-        if let State::Open { why, .. } = self.state {
-            self.state = State::HalfOpen { probes: BTreeMap::new(), why };
+        if let State::Open { reason, .. } = self.state {
+            self.state = State::HalfOpen { probes: BTreeMap::new(), reason };
         }
         if let State::HalfOpen { probes, .. } = &mut self.state {
             probes.retain(|_, until| *until > now);
@@ -167,7 +167,7 @@ impl Circuit {
     pub(crate) fn learn(
         &mut self,
         (fence, last_fence): (u64, u64),
-        verdict: Verdict,
+        health: ProviderHealth,
         session: Hash,
         now: Instant,
         config: &Config,
@@ -176,61 +176,61 @@ impl Circuit {
         let opening = match &mut self.state {
             State::Closed { .. } if fence <= self.opened_after => None,
             State::Closed { failures } => {
-                match verdict {
-                    Verdict::Healthy => *failures = 0,
-                    Verdict::Failing => *failures += 1,
-                    Verdict::Neutral | Verdict::FleetLimited(_) | Verdict::SessionLimited(_) => {}
+                match health {
+                    ProviderHealth::Healthy => *failures = 0,
+                    ProviderHealth::Failing => *failures += 1,
+                    ProviderHealth::Neutral | ProviderHealth::FleetLimited(_) | ProviderHealth::SessionLimited(_) => {}
                 }
                 let failures = *failures;
-                self.closed_opens(failures, verdict, session, now, config)
+                self.closed_opens(failures, health, session, now, config)
             }
             // Nothing was admitted since it opened.
             State::Open { .. } => None,
             State::HalfOpen { probes, .. } => match probes.remove(&fence) {
-                Some(until) if until > now && verdict == Verdict::Healthy => {
+                Some(until) if until > now && health == ProviderHealth::Healthy => {
                     self.state = State::default();
                     self.limited.clear();
                     self.quiet_at = Some(now + quiet(config));
                     None
                 }
-                Some(until) if until > now => opening_by(verdict, config),
+                Some(until) if until > now => opening_by(health, config),
                 Some(_) | None => None,
             },
         };
-        if let Some((pause, why)) = opening {
-            self.open(now, pause, why, last_fence, config);
+        if let Some((pause, reason)) = opening {
+            self.open(now, pause, reason, last_fence, config);
         }
     }
 
-    /// For how long a closed circuit opens after this verdict, and why.
+    /// For how long a closed circuit opens after this health, and why.
     fn closed_opens(
         &mut self,
         failures: u32,
-        verdict: Verdict,
+        health: ProviderHealth,
         session: Hash,
         now: Instant,
         config: &Config,
-    ) -> Option<(Duration, Why)> {
-        match verdict {
-            Verdict::Healthy | Verdict::Neutral => None,
-            Verdict::Failing => {
+    ) -> Option<(Duration, TripReason)> {
+        match health {
+            ProviderHealth::Healthy | ProviderHealth::Neutral => None,
+            ProviderHealth::Failing => {
                 self.quiet_at = Some(now + quiet(config));
-                opening_by(verdict, config).filter(|_| failures >= config.breaker.max_failures)
+                opening_by(health, config).filter(|_| failures >= config.breaker.max_failures)
             }
-            Verdict::FleetLimited(_) => opening_by(verdict, config),
-            Verdict::SessionLimited(retry_after) => {
+            ProviderHealth::FleetLimited(_) => opening_by(health, config),
+            ProviderHealth::SessionLimited(retry_after) => {
                 self.limited.retain(|_, at| now < *at + LIMITED_WITHIN);
                 self.limited.insert(session, now);
                 self.quiet_at = Some(now + quiet(config).max(LIMITED_WITHIN));
                 let pause = retry_after.unwrap_or(config.breaker.open_duration).min(LONGEST_RETRY_AFTER);
-                (self.limited.len() >= LIMITED_SESSIONS).then_some((pause, Why::SessionsLimited))
+                (self.limited.len() >= LIMITED_SESSIONS).then_some((pause, TripReason::SessionsLimited))
             }
         }
     }
 
-    fn open(&mut self, now: Instant, pause: Duration, why: Why, last_fence: u64, config: &Config) {
+    fn open(&mut self, now: Instant, pause: Duration, reason: TripReason, last_fence: u64, config: &Config) {
         let until = now + pause;
-        self.state = State::Open { until, why };
+        self.state = State::Open { until, reason };
         self.opened_after = last_fence;
         self.limited.clear();
         self.quiet_at = Some(until + quiet(config));
@@ -247,22 +247,26 @@ impl Circuit {
         self.forget(now);
         match &self.state {
             State::Closed { failures } => CircuitState::Closed { failures: *failures },
-            State::Open { until, why } if *until > now => CircuitState::Open { retry_after: *until - now, why: *why },
-            State::Open { why, .. } => CircuitState::HalfOpen { probes: 0, why: *why },
-            State::HalfOpen { probes, why } => {
+            State::Open { until, reason } if *until > now => {
+                CircuitState::Open { retry_after: *until - now, reason: *reason }
+            }
+            State::Open { reason, .. } => CircuitState::HalfOpen { probes: 0, reason: *reason },
+            State::HalfOpen { probes, reason } => {
                 let probes = probes.values().filter(|until| **until > now).count();
-                CircuitState::HalfOpen { probes: u32::try_from(probes).unwrap_or(u32::MAX), why: *why }
+                CircuitState::HalfOpen { probes: u32::try_from(probes).unwrap_or(u32::MAX), reason: *reason }
             }
         }
     }
 }
 
-/// For how long a verdict opens a circuit that is to open by it.
-fn opening_by(verdict: Verdict, config: &Config) -> Option<(Duration, Why)> {
-    match verdict {
-        Verdict::Failing => Some((config.breaker.open_duration, Why::Failures)),
-        Verdict::FleetLimited(retry_after) => Some((retry_after.min(LONGEST_RETRY_AFTER), Why::RetryAfter)),
-        Verdict::Healthy | Verdict::Neutral | Verdict::SessionLimited(_) => None,
+/// For how long a health opens a circuit that is to open by it.
+fn opening_by(health: ProviderHealth, config: &Config) -> Option<(Duration, TripReason)> {
+    match health {
+        ProviderHealth::Failing => Some((config.breaker.open_duration, TripReason::Failures)),
+        ProviderHealth::FleetLimited(retry_after) => {
+            Some((retry_after.min(LONGEST_RETRY_AFTER), TripReason::RetryAfter))
+        }
+        ProviderHealth::Healthy | ProviderHealth::Neutral | ProviderHealth::SessionLimited(_) => None,
     }
 }
 
@@ -308,19 +312,19 @@ mod tests {
             }
         }
 
-        fn learn(&mut self, fence: u64, verdict: Verdict, at: u32) {
+        fn learn(&mut self, fence: u64, health: ProviderHealth, at: u32) {
             let session = Hash::of_probe(&fence.to_string());
-            self.learn_of(session, fence, verdict, at);
+            self.learn_of(session, fence, health, at);
         }
 
-        fn learn_of(&mut self, session: Hash, fence: u64, verdict: Verdict, at: u32) {
-            self.circuit.learn((fence, self.last_fence), verdict, session, self.start + at * S, &self.config);
+        fn learn_of(&mut self, session: Hash, fence: u64, health: ProviderHealth, at: u32) {
+            self.circuit.learn((fence, self.last_fence), health, session, self.start + at * S, &self.config);
         }
 
         fn fail(&mut self, times: u32, at: u32) {
             for _ in 0..times {
                 let fence = self.lead(at).expect("closed");
-                self.learn(fence, Verdict::Failing, at);
+                self.learn(fence, ProviderHealth::Failing, at);
             }
         }
 
@@ -334,17 +338,17 @@ mod tests {
         let mut stage = Stage::new(1);
         stage.fail(2, 0);
         let fence = stage.lead(0).expect("closed");
-        stage.learn(fence, Verdict::Healthy, 0);
+        stage.learn(fence, ProviderHealth::Healthy, 0);
         stage.fail(2, 1);
         assert_eq!(stage.state(1), CircuitState::Closed { failures: 2 });
         stage.fail(1, 2);
-        assert_eq!(stage.state(2), CircuitState::Open { retry_after: 30 * S, why: Why::Failures });
+        assert_eq!(stage.state(2), CircuitState::Open { retry_after: 30 * S, reason: TripReason::Failures });
         assert_eq!(stage.lead(12), Err(20 * S));
 
-        assert_eq!(stage.state(32), CircuitState::HalfOpen { probes: 0, why: Why::Failures });
+        assert_eq!(stage.state(32), CircuitState::HalfOpen { probes: 0, reason: TripReason::Failures });
         let probe = stage.lead(32).expect("a probe");
         assert_eq!(stage.lead(32), Err(FAIR_PAUSE));
-        stage.learn(probe, Verdict::Healthy, 33);
+        stage.learn(probe, ProviderHealth::Healthy, 33);
 
         assert_eq!(stage.state(33), CircuitState::Closed { failures: 0 });
     }
@@ -355,7 +359,7 @@ mod tests {
         stage.fail(3, 0);
         let probe = stage.lead(30).expect("a probe");
 
-        stage.learn(probe, Verdict::Failing, 35);
+        stage.learn(probe, ProviderHealth::Failing, 35);
 
         assert_eq!(stage.lead(40), Err(25 * S));
         stage.lead(65).expect("the next probe");
@@ -378,9 +382,9 @@ mod tests {
     fn probe_that_tells_nothing_makes_way_for_the_next() {
         let mut stage = Stage::new(1);
         stage.fail(3, 0);
-        for verdict in [Verdict::Neutral, Verdict::SessionLimited(None)] {
+        for health in [ProviderHealth::Neutral, ProviderHealth::SessionLimited(None)] {
             let probe = stage.lead(30).expect("a probe");
-            stage.learn(probe, verdict, 30);
+            stage.learn(probe, health, 30);
         }
         let probe = stage.lead(30).expect("a probe");
         stage.circuit.give_back(probe);
@@ -397,9 +401,9 @@ mod tests {
         assert!(stage.lead(45).is_err());
 
         let next = stage.lead(50).expect("the first is lost");
-        stage.learn(probe, Verdict::Failing, 51);
-        assert_eq!(stage.state(51), CircuitState::HalfOpen { probes: 1, why: Why::Failures });
-        stage.learn(next, Verdict::Healthy, 52);
+        stage.learn(probe, ProviderHealth::Failing, 51);
+        assert_eq!(stage.state(51), CircuitState::HalfOpen { probes: 1, reason: TripReason::Failures });
+        stage.learn(next, ProviderHealth::Healthy, 52);
 
         assert_eq!(stage.state(52), CircuitState::Closed { failures: 0 });
     }
@@ -410,15 +414,15 @@ mod tests {
         let late: Vec<u64> = (0..5).map(|_| stage.lead(0).expect("closed")).collect();
         stage.fail(3, 1);
 
-        stage.learn(late[0], Verdict::Healthy, 2);
-        stage.learn(late[1], Verdict::Failing, 20);
-        assert_eq!(stage.state(21), CircuitState::Open { retry_after: 10 * S, why: Why::Failures });
+        stage.learn(late[0], ProviderHealth::Healthy, 2);
+        stage.learn(late[1], ProviderHealth::Failing, 20);
+        assert_eq!(stage.state(21), CircuitState::Open { retry_after: 10 * S, reason: TripReason::Failures });
         let probe = stage.lead(31).expect("a probe");
-        stage.learn(late[2], Verdict::Healthy, 32);
-        assert_eq!(stage.state(32), CircuitState::HalfOpen { probes: 1, why: Why::Failures });
-        stage.learn(probe, Verdict::Healthy, 33);
-        stage.learn(late[3], Verdict::Failing, 34);
-        stage.learn(late[4], Verdict::FleetLimited(S), 34);
+        stage.learn(late[2], ProviderHealth::Healthy, 32);
+        assert_eq!(stage.state(32), CircuitState::HalfOpen { probes: 1, reason: TripReason::Failures });
+        stage.learn(probe, ProviderHealth::Healthy, 33);
+        stage.learn(late[3], ProviderHealth::Failing, 34);
+        stage.learn(late[4], ProviderHealth::FleetLimited(S), 34);
 
         assert_eq!(stage.state(34), CircuitState::Closed { failures: 0 });
     }
@@ -429,7 +433,7 @@ mod tests {
         stage.fail(2, 0);
         let fence = stage.lead(0).expect("closed");
 
-        stage.learn(fence, Verdict::Neutral, 0);
+        stage.learn(fence, ProviderHealth::Neutral, 0);
 
         assert_eq!(stage.state(0), CircuitState::Closed { failures: 2 });
     }
@@ -438,13 +442,13 @@ mod tests {
     fn provider_that_asks_everybody_to_stay_away_is_obeyed_for_five_minutes_at_most() {
         let mut stage = Stage::new(1);
         let fence = stage.lead(0).expect("closed");
-        stage.learn(fence, Verdict::FleetLimited(3600 * S), 0);
+        stage.learn(fence, ProviderHealth::FleetLimited(3600 * S), 0);
 
         assert_eq!(stage.lead(1), Err(299 * S));
         let probe = stage.lead(300).expect("one probe goes first");
         assert!(stage.lead(300).is_err());
-        stage.learn(probe, Verdict::FleetLimited(7 * S), 300);
-        assert_eq!(stage.state(300), CircuitState::Open { retry_after: 7 * S, why: Why::RetryAfter });
+        stage.learn(probe, ProviderHealth::FleetLimited(7 * S), 300);
+        assert_eq!(stage.state(300), CircuitState::Open { retry_after: 7 * S, reason: TripReason::RetryAfter });
     }
 
     #[test]
@@ -453,16 +457,16 @@ mod tests {
         let one = Hash::of_probe("one");
         for at in 0..5 {
             let fence = stage.lead(at).expect("closed");
-            stage.learn_of(one, fence, Verdict::SessionLimited(Some(60 * S)), at);
+            stage.learn_of(one, fence, ProviderHealth::SessionLimited(Some(60 * S)), at);
         }
         // The first is forgotten by now.
         for at in [14, 20, 21] {
             let fence = stage.lead(at).expect("closed");
-            stage.learn(fence, Verdict::SessionLimited(Some(60 * S)), at);
+            stage.learn(fence, ProviderHealth::SessionLimited(Some(60 * S)), at);
         }
 
         assert_eq!(stage.lead(21), Err(60 * S));
-        assert_eq!(stage.state(22), CircuitState::Open { retry_after: 59 * S, why: Why::SessionsLimited });
+        assert_eq!(stage.state(22), CircuitState::Open { retry_after: 59 * S, reason: TripReason::SessionsLimited });
     }
 
     #[test]

@@ -14,7 +14,7 @@ const LONGEST_OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What is to be given back.
 #[derive(Debug)]
-pub(super) enum LeftBehind {
+pub(super) enum ToGiveBack {
     /// A `begin` without an answer: it may still arrive, and is then to find its attempt abandoned.
     Attempt,
     /// A lead that the store could not be told is given back.
@@ -23,7 +23,7 @@ pub(super) enum LeftBehind {
     QueuePlace { since: Instant },
 }
 
-impl LeftBehind {
+impl ToGiveBack {
     fn queued_since(&self) -> Option<Instant> {
         match self {
             Self::Attempt | Self::Lead => None,
@@ -36,12 +36,12 @@ impl LeftBehind {
 ///
 /// However long Redis is out of reach, up to a day: one that hangs runs what it was sent when it goes on, and what
 /// the attempt takes then counts as a lost leader until it is given back.
-pub(super) async fn give_back(inner: Arc<Inner>, ask: Ask, left_behind: LeftBehind) {
+pub(super) async fn to_store(inner: Arc<Inner>, ask: Ask, to_give_back: ToGiveBack) {
     let Inner { config, store, overdue, .. } = &*inner;
     let mut gaps = store.gaps();
     let patience = config.lease.max(config.retry_lost_after());
     let (mut until, last) = (Instant::now() + patience, Instant::now() + LONGEST_OUTAGE);
-    while let Err(error) = store.disown(&ask, left_behind.queued_since()).await {
+    while let Err(error) = store.disown(&ask, to_give_back.queued_since()).await {
         let is_away = store.is_out_of_reach();
         let end = if is_away { last } else { until };
         if Instant::now() >= end || overdue.is_cancelled() {

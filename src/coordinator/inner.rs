@@ -8,7 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::admission::Terms;
+use crate::admission::AdmissionTerms;
 use crate::admission::reach::PodReach;
 use crate::config::Config;
 use crate::error::{RefreshError, Refusal};
@@ -68,7 +68,7 @@ impl Inner {
     }
 
     /// What a flight brings along when it begins.
-    pub(super) fn terms(&self, queued_since: Option<Instant>) -> Terms {
+    pub(super) fn terms(&self, queued_since: Option<Instant>) -> AdmissionTerms {
         let now = Instant::now();
         let pod_refuses = if self.pressure.is_high(now) {
             Some(Refusal::MemoryPressure { retry_after: RETRY_AFTER })
@@ -79,7 +79,7 @@ impl Inner {
             None => self.config.budget_wait,
             Some(since) => (since + self.config.budget_wait).saturating_duration_since(now),
         };
-        Terms { pod_refuses, patience, queued_since }
+        AdmissionTerms { pod_refuses, patience, queued_since }
     }
 
     pub(super) fn refused(&self, refusal: Refusal) -> RefreshError {

@@ -11,16 +11,16 @@ use std::task::Poll;
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
+use super::give_back::{self, ToGiveBack};
 use super::inner::{Inner, RETRY_AFTER};
-use super::left_behind::{self, LeftBehind};
 use crate::error::{RefreshError, Refusal};
 use crate::flight::Flight;
 use crate::flight::ending::{Ending, Role};
 use crate::flight::guard::FlightGuard;
 use crate::joiner::{self, Waited};
-use crate::leader::{Attempt, Leader, Led};
+use crate::leader::{Attempt, LeadEnd, Leader};
 use crate::outcome::ProviderFailure;
-use crate::store::{Ask, Begun, Joined, Landed, LeaderSeen, Lease, Queued, StoreError};
+use crate::store::{Ask, Begun, Joined, LeaderSeen, Lease, Queued, StoreError, StoredOutcome};
 use crate::token_response::TokenResponse;
 
 /// A refresh, once for all callers of this pod that ask the same: goes its way, keeps the callers' time beside it, and
@@ -46,9 +46,9 @@ where
             })
             .await
         };
-        if let Some(left_behind) = way.left_behind {
+        if let Some(to_give_back) = way.to_give_back {
             let tasks = inner.tasks.clone();
-            tasks.spawn(left_behind::give_back(inner, ask, left_behind));
+            tasks.spawn(give_back::to_store(inner, ask, to_give_back));
         }
         guard.end(ending);
     }
@@ -71,7 +71,7 @@ struct Way<'a, C> {
     /// What its own call brought, for its callers in case the leader that overtook it brings nothing.
     overtaken: Option<Ending>,
     /// What the store is to have back when the way is over.
-    left_behind: Option<LeftBehind>,
+    to_give_back: Option<ToGiveBack>,
 }
 
 impl<'a, C, F> Way<'a, C>
@@ -90,7 +90,7 @@ where
             queued_since: None,
             may_have_begun: false,
             overtaken: None,
-            left_behind: None,
+            to_give_back: None,
         }
     }
 
@@ -123,7 +123,7 @@ where
     }
 
     /// The outcome is known.
-    fn landed(&self, landed: Landed) -> Ending {
+    fn landed(&self, landed: StoredOutcome) -> Ending {
         let role = if self.has_waited() { Role::JoinedFleet } else { Role::Latecomer };
         if role == Role::Latecomer {
             self.inner.counters.latecomers.add_one();
@@ -146,12 +146,12 @@ where
         }
         let leader = Leader { store, config, counters, reach, overdue, lease, ask: self.ask, flight: self.flight };
         match leader.lead(self.call).await {
-            Led::Ended(ending) => Break(ending),
-            Led::Untouched(ending) => {
+            LeadEnd::Ended(ending) => Break(ending),
+            LeadEnd::Untouched(ending) => {
                 self.give_back(lease).await;
                 Break(ending)
             }
-            Led::Overtaken(ending) => {
+            LeadEnd::Overtaken(ending) => {
                 self.overtaken = Some(ending);
                 self.fence = Some(lease.fence);
                 Continue(())
@@ -164,7 +164,7 @@ where
         let Joined { fence, leader, mut news } = joined;
         self.queued_since = None;
         if leader == LeaderSeen::Lost || fence.is_none() {
-            self.flight.hold_up();
+            self.flight.allow_wait_timeout();
         }
         if !self.has_joined {
             self.inner.counters.joined_fleet.add_one();
@@ -174,7 +174,7 @@ where
         self.fence = fence.or(self.fence);
         match joiner::wait(&mut news, None, self.flight, &self.inner.overdue).await {
             Waited::Landed(landed) => Break(self.landed(landed)),
-            Waited::Look => Continue(()),
+            Waited::BeginAgain => Continue(()),
             Waited::Over => self.fail(Inner::over),
         }
     }
@@ -182,7 +182,7 @@ where
     /// All permits are out: waits to be called.
     async fn queue(&mut self, queued: Queued) -> ControlFlow<Ending> {
         let Queued { since, mut news } = queued;
-        self.flight.hold_up();
+        self.flight.allow_wait_timeout();
         if self.queued_since.is_none() {
             self.inner.counters.queued.add_one();
             debug!(flight = %self.ask.identity.flight, "queued");
@@ -191,9 +191,9 @@ where
         let patience_until = Some(since + self.inner.config.budget_wait);
         match joiner::wait(&mut news, patience_until, self.flight, &self.inner.closing).await {
             // Also when it was not called and its patience is over: the outcome may have landed meanwhile.
-            Waited::Landed(_) | Waited::Look => Continue(()),
+            Waited::Landed(_) | Waited::BeginAgain => Continue(()),
             Waited::Over => {
-                self.left_behind = Some(LeftBehind::QueuePlace { since });
+                self.to_give_back = Some(ToGiveBack::QueuePlace { since });
                 self.fail(Inner::over)
             }
         }
@@ -219,9 +219,9 @@ where
             self.inner.pause(RETRY_AFTER).await;
             return Continue(());
         }
-        self.left_behind = match self.queued_since {
-            Some(since) => Some(LeftBehind::QueuePlace { since }),
-            None => self.may_have_begun.then_some(LeftBehind::Attempt),
+        self.to_give_back = match self.queued_since {
+            Some(since) => Some(ToGiveBack::QueuePlace { since }),
+            None => self.may_have_begun.then_some(ToGiveBack::Attempt),
         };
         self.fail(|inner| inner.outage(error))
     }
@@ -235,7 +235,7 @@ where
     async fn give_back(&mut self, lease: &Lease) {
         if let Err(error) = self.inner.store.abandon(lease, self.ask).await {
             warn!(flight = %lease.flight, fence = lease.fence, %error, "the lead could not be given back yet");
-            self.left_behind = Some(LeftBehind::Lead);
+            self.to_give_back = Some(ToGiveBack::Lead);
         }
     }
 

@@ -23,7 +23,7 @@ pub(super) struct Callers {
     /// When the last of all that came stops waiting. None once nobody may join any more.
     last_deadline: Option<Instant>,
     /// The flight queued or waited for a lost leader: its callers wait for `wait_timeout`.
-    is_held_up: bool,
+    has_wait_timeout: bool,
     /// The runtime of the task that tells callers when their time is over. None until that task runs.
     timekeeper: Option<runtime::Id>,
 }
@@ -55,7 +55,7 @@ impl Callers {
             waiting: VecDeque::from([Some(Caller { arrived, waker: waker.clone() })]),
             first: 0,
             last_deadline: Some(arrived + config.wait_timeout),
-            is_held_up: false,
+            has_wait_timeout: false,
             timekeeper: None,
         }
     }
@@ -115,8 +115,8 @@ impl Callers {
         first + self.patience(config)
     }
 
-    pub(super) fn hold_up(&mut self) {
-        self.is_held_up = true;
+    pub(super) fn allow_wait_timeout(&mut self) {
+        self.has_wait_timeout = true;
     }
 
     /// When nobody waits for the flight any more. None: that was decided already.
@@ -146,7 +146,7 @@ impl Callers {
 
     /// For how long callers wait as things are.
     pub(super) fn patience(&self, config: &Config) -> Duration {
-        if self.is_held_up { config.wait_timeout } else { config.refresh_timeout }
+        if self.has_wait_timeout { config.wait_timeout } else { config.refresh_timeout }
     }
 
     fn at(&mut self, place: Place) -> Option<&mut Option<Caller>> {
@@ -231,7 +231,7 @@ mod tests {
         let mut stage = Stage::with(3);
         stage.look(10);
 
-        stage.callers.hold_up();
+        stage.callers.allow_wait_timeout();
 
         assert_eq!((stage.look(15), stage.woken()), (21 * S, vec![1, 0, 0]));
         assert_eq!((stage.look(21), stage.woken()), (22 * S, vec![1, 1, 0]));

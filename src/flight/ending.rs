@@ -99,7 +99,7 @@ impl Ending {
                 Ok(Refreshed { tokens, fence: self.fence, role, age })
             }
             Outcome::Failure(failure) => Err(RefreshError::Provider { failure: failure.aged(age), fence: self.fence }),
-            Outcome::Lost(response) => Err(RefreshError::Lost { response: response.clone() }),
+            Outcome::TokenLost(response) => Err(RefreshError::Lost { response: response.clone() }),
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::{Ask, Begun, Completion, Lease, Store};
-use crate::admission::Terms;
+use crate::admission::AdmissionTerms;
 use crate::admission::circuit::CircuitState;
 use crate::config::{Breaker, Config};
 use crate::error::{ConnectError, Refusal};
@@ -41,16 +41,16 @@ fn ask_as(refresh: Refresh) -> Ask {
 }
 
 /// Queues where it cannot lead.
-fn patient() -> Terms {
-    Terms { pod_refuses: None, patience: Duration::from_secs(5), queued_since: None }
+fn patient() -> AdmissionTerms {
+    AdmissionTerms { pod_refuses: None, patience: Duration::from_secs(5), queued_since: None }
 }
 
-async fn begin(store: &Store, ask: &Ask, terms: &Terms) -> Begun {
+async fn begin(store: &Store, ask: &Ask, terms: &AdmissionTerms) -> Begun {
     store.begin(ask, None, terms).await.expect("an answer")
 }
 
 async fn lead(store: &Store, ask: &Ask) -> Lease {
-    match begin(store, ask, &Terms::at_once()).await {
+    match begin(store, ask, &AdmissionTerms::at_once()).await {
         Begun::Lead(lease) => lease,
         other => panic!("no lead: {other:?}"),
     }
@@ -61,7 +61,7 @@ fn success(json: &str) -> Arc<Outcome> {
 }
 
 async fn complete(store: &Store, lease: &Lease, ask: &Ask, outcome: &Arc<Outcome>) {
-    let completion = Completion { outcome: Arc::clone(outcome), verdict: outcome.verdict(), held: Duration::ZERO };
+    let completion = Completion { outcome: Arc::clone(outcome), health: outcome.health(), age: Duration::ZERO };
     store.complete(lease, ask, &completion).await.expect("an answer");
 }
 
@@ -112,7 +112,7 @@ mod clock_that_is_set_back {
         stage.redis.cli(&["HINCRBY", &stage.key("circuit"), "open_until", HOUR_MS]).await;
         stage.end_later("circuit").await;
 
-        let refused = begin(&stage.pod, &ask("u"), &Terms::at_once()).await;
+        let refused = begin(&stage.pod, &ask("u"), &AdmissionTerms::at_once()).await;
         assert!(matches!(refused, Begun::Rejected(Refusal::CircuitOpen { .. })), "{refused:?}");
         stage.redis.wait(Duration::from_millis(600)).await;
 
@@ -131,7 +131,7 @@ mod clock_that_is_set_back {
         stage.redis.cli(&["HINCRBY", &stage.key("circuit"), &format!("probe:{}", probe.fence), HOUR_MS]).await;
         stage.end_later("circuit").await;
 
-        let refused = begin(&stage.pod, &ask("v"), &Terms::at_once()).await;
+        let refused = begin(&stage.pod, &ask("v"), &AdmissionTerms::at_once()).await;
         assert!(matches!(refused, Begun::Rejected(Refusal::CircuitOpen { .. })), "{refused:?}");
         stage.redis.wait(Duration::from_millis(1300)).await;
 
@@ -144,13 +144,13 @@ mod clock_that_is_set_back {
         let stage = Stage::new(Config { max_refresh_attempts: 1, refresh_cooldown_period: cooldown, ..config() }).await;
         let of_session = |token: &str| ask_as(Refresh::new(token).session("s"));
         lead(&stage.pod, &of_session("t")).await;
-        let refused = begin(&stage.pod, &of_session("u"), &Terms::at_once()).await;
+        let refused = begin(&stage.pod, &of_session("u"), &AdmissionTerms::at_once()).await;
         assert!(matches!(refused, Begun::Rejected(Refusal::CoolingDown { .. })), "{refused:?}");
         let name = format!("attempts:{}", of_session("t").identity.session);
         stage.redis.cli(&["HINCRBY", &stage.key(&name), "cooldown_until", HOUR_MS]).await;
         stage.end_later(&name).await;
 
-        let refused = begin(&stage.pod, &of_session("u"), &Terms::at_once()).await;
+        let refused = begin(&stage.pod, &of_session("u"), &AdmissionTerms::at_once()).await;
         assert!(matches!(refused, Begun::Rejected(Refusal::CoolingDown { .. })), "{refused:?}");
         stage.redis.wait(Duration::from_millis(600)).await;
 
@@ -184,7 +184,7 @@ mod clock_that_is_set_back {
         let flight = format!("flight:{}", asked.identity.flight);
         stage.redis.cli(&["HINCRBY", &stage.key(&flight), "started", HOUR_MS]).await;
 
-        let joined = begin(&stage.pod, &ask("t"), &Terms::at_once()).await;
+        let joined = begin(&stage.pod, &ask("t"), &AdmissionTerms::at_once()).await;
         assert!(matches!(joined, Begun::Join(_)), "{joined:?}");
         stage.redis.wait(Duration::from_millis(600)).await;
 
@@ -201,7 +201,7 @@ mod clock_that_is_set_back {
         stage.redis.cli(&["HINCRBY", &stage.key(&flight), "fresh_until", HOUR_MS]).await;
         stage.end_later(&flight).await;
 
-        let landed = begin(&stage.pod, &ask("t"), &Terms::at_once()).await;
+        let landed = begin(&stage.pod, &ask("t"), &AdmissionTerms::at_once()).await;
         assert!(matches!(landed, Begun::Landed(_)), "{landed:?}");
         stage.redis.wait(Duration::from_millis(600)).await;
 
@@ -217,7 +217,7 @@ mod clock_that_is_set_back {
         stage.end_later("permits").await;
         stage.end_later("budget").await;
 
-        let refused = begin(&stage.pod, &ask("u"), &Terms::at_once()).await;
+        let refused = begin(&stage.pod, &ask("u"), &AdmissionTerms::at_once()).await;
         assert!(matches!(refused, Begun::Rejected(Refusal::Budget { .. })), "{refused:?}");
         stage.redis.wait(Duration::from_millis(1300)).await;
 
@@ -234,7 +234,7 @@ mod access_token_that_never_expires {
 
         complete(&pod, &lease, &asked, &success(r#"{"access_token":"a","expires_in":18446744073709551615}"#)).await;
 
-        let begun = begin(&pod, &ask("t"), &Terms::at_once()).await;
+        let begun = begin(&pod, &ask("t"), &AdmissionTerms::at_once()).await;
         assert!(matches!(begun, Begun::Landed(_)), "{begun:?}");
         assert!(matches!(pod.circuit_state().await.expect("an answer"), CircuitState::Closed { failures: 0 }));
     }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::error::Refusal;
 use crate::identity::{Hash, Identity};
-use crate::outcome::{Outcome, Verdict};
+use crate::outcome::{Outcome, ProviderHealth};
 
 /// A local flight that asks the fleet what to do.
 #[derive(Debug)]
@@ -26,7 +26,7 @@ pub(crate) struct Ask {
 #[derive(Debug)]
 pub(crate) enum Begun<N> {
     /// The outcome is already known.
-    Landed(Landed),
+    Landed(StoredOutcome),
     /// Nobody leads: the asker does, from now on.
     Lead(Lease),
     /// Somebody leads, or may come back with the answer.
@@ -63,14 +63,14 @@ pub(crate) struct Completion {
     pub(crate) outcome: Arc<Outcome>,
     /// What it says of the provider. Not the outcome's to tell: of a panic and of a provider that does not answer it
     /// says the same, that nobody knows.
-    pub(crate) verdict: Verdict,
+    pub(crate) health: ProviderHealth,
     /// How long ago the provider answered.
-    pub(crate) held: Duration,
+    pub(crate) age: Duration,
 }
 
 /// An outcome as the store holds it.
 #[derive(Clone, Debug)]
-pub(crate) struct Landed {
+pub(crate) struct StoredOutcome {
     pub(crate) outcome: Arc<Outcome>,
     pub(crate) fence: u64,
     /// How long ago the provider gave it.
@@ -88,15 +88,15 @@ pub(crate) struct Lease {
     pub(crate) started: Instant,
     /// When the answer came, which is after that.
     pub(crate) granted: Instant,
-    pub(crate) before: Before,
+    pub(crate) history: TokenHistory,
     /// Given by the pod itself, without the fleet (`on_store_outage = local`).
     pub(crate) is_local: bool,
 }
 
 /// What is known of the token when a leader starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Before {
-    Nothing,
+pub(crate) enum TokenHistory {
+    Unremarkable,
     /// Leaders of this token were lost: the provider may have rotated it.
     LostLeaders,
     /// It was rotated, and its outcome is no longer kept: the provider will judge a reuse.
@@ -123,9 +123,9 @@ pub(crate) enum LeaderSeen {
 /// What a waiting flight is told.
 #[derive(Debug)]
 pub(crate) enum News {
-    Landed(Landed),
+    Landed(StoredOutcome),
     /// Something may have changed: begin again.
-    Look,
+    BeginAgain,
 }
 
 /// What `renew` answers.
@@ -133,7 +133,7 @@ pub(crate) enum News {
 pub(crate) enum Renewed {
     Renewed,
     /// A newer fence has the flight. The refresh goes on all the same: a success will land.
-    Lost,
+    Superseded,
 }
 
 /// What stands after `complete`.
@@ -142,7 +142,7 @@ pub(crate) enum Standing {
     /// What was completed.
     Ours,
     /// A success that landed first. Ours, if it was one, is a second.
-    Theirs(Landed),
+    Theirs(StoredOutcome),
     /// Nothing that this leader's callers could be given: its failure came too late to matter.
     Stale,
 }

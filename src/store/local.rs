@@ -14,8 +14,8 @@ use tracing::warn;
 use self::fleet::FleetTokens;
 use super::contract::{self, Ask, Completion, Gaps, Lease, News, Renewed, Standing, StoreError};
 use super::memory::{self, MemoryPod, MemoryStore};
-use super::redis::{Held, RedisStore, Ticket};
-use crate::admission::Terms;
+use super::redis::{RedisStore, Ticket, UnsharedOutcome};
+use crate::admission::AdmissionTerms;
 use crate::admission::circuit::CircuitState;
 use crate::config::Config;
 use crate::error::Refusal;
@@ -72,7 +72,12 @@ impl LocalFallback {
         }
     }
 
-    pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
+    pub(crate) async fn begin(
+        &self,
+        ask: &Ask,
+        joined: Option<u64>,
+        terms: &AdmissionTerms,
+    ) -> Result<Begun, StoreError> {
         self.redis.agrees()?;
         if let Some(begun) = self.join_here(ask, joined, terms).or_else(|| self.begin_here(ask, joined, terms)) {
             return Ok(begun);
@@ -84,7 +89,7 @@ impl LocalFallback {
     }
 
     /// A flight of this token that was begun here and is still led is joined here, whatever Redis says.
-    fn join_here(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Option<Begun> {
+    fn join_here(&self, ask: &Ask, joined: Option<u64>, terms: &AdmissionTerms) -> Option<Begun> {
         if !self.memory.is_led(&ask.identity.flight) {
             return None;
         }
@@ -99,7 +104,7 @@ impl LocalFallback {
     ///
     /// None where the fleet is known to have the token in hand, or its outcome: `joined` is a fence of Redis, or this pod
     /// leads it for the fleet or was told what became of it.
-    fn begin_here(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Option<Begun> {
+    fn begin_here(&self, ask: &Ask, joined: Option<u64>, terms: &AdmissionTerms) -> Option<Begun> {
         self.redis.without_redis(self.config.lease, |fences| {
             let flight = &ask.identity.flight;
             let seen = fences.seen();
@@ -182,8 +187,8 @@ impl LocalFallback {
         }
     }
 
-    pub(crate) fn hold(&self) -> Held {
-        self.redis.hold()
+    pub(crate) fn note_unshared(&self) -> UnsharedOutcome {
+        self.redis.note_unshared()
     }
 
     pub(crate) fn is_out_of_reach(&self) -> bool {

@@ -19,9 +19,9 @@ mod record;
 
 use self::gates::{Admission, Gates};
 pub(crate) use self::news::NewsSource;
-use self::record::{Lock, NextLead, Record, State, WaitedFor};
-use super::contract::{self, Ask, Before, Landed, LeaderSeen, Lease};
-use crate::admission::Terms;
+use self::record::{FlightRecord, Lock, NextLead, State, WaitedFor};
+use super::contract::{self, Ask, LeaderSeen, Lease, StoredOutcome, TokenHistory};
+use crate::admission::AdmissionTerms;
 use crate::admission::budget::PodNumber;
 use crate::admission::circuit::CircuitState;
 use crate::config::Config;
@@ -62,7 +62,7 @@ pub(crate) struct MemoryPod {
 
 #[derive(Debug, Default)]
 struct Namespace {
-    flights: DashMap<Hash, Record, RandomState>,
+    flights: DashMap<Hash, FlightRecord, RandomState>,
     gates: Mutex<Gates>,
     last_fence: AtomicU64,
     last_pod: AtomicU64,
@@ -83,13 +83,13 @@ impl MemoryPod {
         &self,
         ask: &Ask,
         joined: Option<u64>,
-        terms: &Terms,
+        terms: &AdmissionTerms,
         wrap: impl FnOnce(NewsSource) -> N,
     ) -> contract::Begun<N> {
         self.start_cleanup();
         let now = Instant::now();
         let begun = match self.namespace.flights.entry(ask.identity.flight) {
-            Entry::Vacant(vacant) => match self.lead(ask, terms, now, 0, Before::Nothing) {
+            Entry::Vacant(vacant) => match self.lead(ask, terms, now, 0, TokenHistory::Unremarkable) {
                 Ok((record, lease)) => {
                     vacant.insert(record);
                     contract::Begun::Lead(lease)
@@ -97,7 +97,7 @@ impl MemoryPod {
                 Err(begun) => begun.map_news(wrap),
             },
             Entry::Occupied(mut over) if over.get().is_over(now) => {
-                match self.lead(ask, terms, now, 0, Before::Nothing) {
+                match self.lead(ask, terms, now, 0, TokenHistory::Unremarkable) {
                     Ok((record, lease)) => {
                         over.insert(record);
                         contract::Begun::Lead(lease)
@@ -119,7 +119,14 @@ impl MemoryPod {
     }
 
     /// A flight of this token is remembered.
-    fn begin_known(&self, ask: &Ask, joined: Option<u64>, terms: &Terms, now: Instant, record: &mut Record) -> Begun {
+    fn begin_known(
+        &self,
+        ask: &Ask,
+        joined: Option<u64>,
+        terms: &AdmissionTerms,
+        now: Instant,
+        record: &mut FlightRecord,
+    ) -> Begun {
         // First an outcome for this flight: it costs nobody anything.
         let waited_for =
             WaitedFor { attempt: ask.attempt, claim: ask.identity.claim, joined, since: terms.queued_since };
@@ -134,8 +141,8 @@ impl MemoryPod {
             return record.join(ask, fence, until, LeaderSeen::Living, waits_until);
         }
         record.notice_lost_leader(now, &self.config);
-        let before = match record.next_lead(now, &self.config) {
-            NextLead::May(before) => before,
+        let history = match record.next_lead(now, &self.config) {
+            NextLead::May(history) => history,
             NextLead::NotBefore(again_at) => {
                 return record.join(ask, record.fence, again_at, LeaderSeen::Lost, waits_until);
             }
@@ -145,12 +152,12 @@ impl MemoryPod {
                 return Begun::Rejected(Refusal::AnotherClaim { retry_after });
             }
         };
-        let lost = if before == Before::LostLeaders { record.lost } else { 0 };
-        match self.lead(ask, terms, now, lost, before) {
+        let lost = if history == TokenHistory::LostLeaders { record.lost } else { 0 };
+        match self.lead(ask, terms, now, lost, history) {
             Ok((led, lease)) => {
                 let waiting = record.waiting.take();
                 let last = record.last_success(now, self.config.wait_timeout);
-                *record = Record { waiting, last, success_of: record.success_of, ..led };
+                *record = FlightRecord { waiting, last, success_of: record.success_of, ..led };
                 Begun::Lead(lease)
             }
             Err(begun) => *begun,
@@ -161,11 +168,11 @@ impl MemoryPod {
     fn lead(
         &self,
         ask: &Ask,
-        terms: &Terms,
+        terms: &AdmissionTerms,
         now: Instant,
         lost: u32,
-        before: Before,
-    ) -> Result<(Record, Lease), Box<Begun>> {
+        history: TokenHistory,
+    ) -> Result<(FlightRecord, Lease), Box<Begun>> {
         let mut gates = self.gates();
         let admitted = match gates.admit(self.number, ask, terms, now, &self.config) {
             Admission::Admitted(admitted) => admitted,
@@ -184,10 +191,10 @@ impl MemoryPod {
             fence,
             started: now,
             granted: now,
-            before,
+            history,
             is_local: false,
         };
-        let record = Record {
+        let record = FlightRecord {
             lock: Some(Lock { fence, until }),
             state: State::Leading,
             claim: lease.claim,
@@ -223,8 +230,8 @@ impl MemoryPod {
     }
 
     #[cfg(test)]
-    pub(crate) fn holds(&self, session: Hash) -> bool {
-        self.gates().holds(session)
+    pub(crate) fn remembers(&self, session: Hash) -> bool {
+        self.gates().remembers(session)
     }
 
     #[cfg(test)]
@@ -247,7 +254,7 @@ impl MemoryPod {
 
 /// A token that may have been rotated and must not be presented again.
 fn lost(fence: u64) -> Begun {
-    Begun::Landed(Landed { outcome: Arc::new(Outcome::Lost(None)), fence, age: Duration::ZERO })
+    Begun::Landed(StoredOutcome { outcome: Arc::new(Outcome::TokenLost(None)), fence, age: Duration::ZERO })
 }
 
 /// Forgets what is over, for as long as anybody holds the store and the runtime it was started on lives.

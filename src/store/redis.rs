@@ -38,17 +38,17 @@ use self::calls::begin::{Begin, BeginReply, Join};
 use self::completer::{Completer, SealedCompletion};
 use self::fences::Fences;
 use self::inbox::Inbox;
-pub(crate) use self::outage::Held;
 use self::outage::Outage;
+pub(crate) use self::outage::UnsharedOutcome;
 use self::prober::Prober;
-use self::records::{Opener, Record};
+use self::records::{Opener, SealedOutcome};
 pub(crate) use self::waiters::Ticket;
 use self::waiters::{Awaited, Waiters};
 use super::contract::{
-    self, Ask, Before, Completion, Gaps, Joined, Landed, Lease, Queued, Renewed, Standing, StoreError,
+    self, Ask, Completion, Gaps, Joined, Lease, Queued, Renewed, Standing, StoreError, StoredOutcome, TokenHistory,
 };
 use crate::admission::circuit::CircuitState;
-use crate::admission::{FAIR_PAUSE, Terms};
+use crate::admission::{AdmissionTerms, FAIR_PAUSE};
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::metrics::Counters;
@@ -73,7 +73,12 @@ pub(crate) struct RedisStore {
 }
 
 impl RedisStore {
-    pub(crate) async fn begin(&self, ask: &Ask, joined: Option<u64>, terms: &Terms) -> Result<Begun, StoreError> {
+    pub(crate) async fn begin(
+        &self,
+        ask: &Ask,
+        joined: Option<u64>,
+        terms: &AdmissionTerms,
+    ) -> Result<Begun, StoreError> {
         self.agrees()?;
         self.outage.admits()?;
         let claim = ask.identity.claim.to_string();
@@ -92,7 +97,7 @@ impl RedisStore {
         Ok(match self.calls.begin(&begin).await? {
             BeginReply::Landed(record) => self.landed(ask, &record),
             BeginReply::Lost { fence } => lost(fence),
-            BeginReply::Lead { fence, before } => self.lead(ask, asked, fence, before),
+            BeginReply::Lead { fence, history } => self.lead(ask, asked, fence, history),
             BeginReply::Join(join) => self.join(ask, claim, join, ticket),
             BeginReply::Queued { look } => self.queue(terms, asked, look, ticket),
             BeginReply::Rejected(refusal) => self.rejected(refusal),
@@ -103,7 +108,7 @@ impl RedisStore {
         })
     }
 
-    fn landed(&self, ask: &Ask, record: &Record) -> Begun {
+    fn landed(&self, ask: &Ask, record: &SealedOutcome) -> Begun {
         self.fences.see(record.fence);
         match self.opener(ask).open(record) {
             Some(landed) => Begun::Landed(landed),
@@ -113,7 +118,7 @@ impl RedisStore {
         }
     }
 
-    fn lead(&self, ask: &Ask, asked: Instant, fence: u64, before: Before) -> Begun {
+    fn lead(&self, ask: &Ask, asked: Instant, fence: u64, history: TokenHistory) -> Begun {
         self.fences.see(fence);
         let Ask { identity, attempt } = ask;
         Begun::Lead(Lease {
@@ -123,7 +128,7 @@ impl RedisStore {
             fence,
             started: asked,
             granted: Instant::now(),
-            before,
+            history,
             is_local: false,
         })
     }
@@ -138,7 +143,7 @@ impl RedisStore {
         Begun::Join(Joined { fence: is_ours.then_some(fence), leader, news: ticket })
     }
 
-    fn queue(&self, terms: &Terms, asked: Instant, look: Duration, mut ticket: Ticket) -> Begun {
+    fn queue(&self, terms: &AdmissionTerms, asked: Instant, look: Duration, mut ticket: Ticket) -> Begun {
         ticket.queue(Instant::now() + look + self.jitter);
         Begun::Queued(Queued { since: terms.queued_since.unwrap_or(asked), news: ticket })
     }
@@ -206,12 +211,12 @@ impl RedisStore {
         Ok(())
     }
 
-    pub(crate) fn hold(&self) -> Held {
-        self.outage.hold()
+    pub(crate) fn note_unshared(&self) -> UnsharedOutcome {
+        self.outage.note_unshared()
     }
 
     pub(crate) fn is_out_of_reach(&self) -> bool {
-        self.outage.is_lost()
+        self.outage.is_out_of_reach()
     }
 
     /// Counts the times the subscription was made again, and the outages: Redis may have forgotten what it held.
@@ -234,12 +239,12 @@ impl RedisStore {
 
 /// Leaders of this token were lost, and it is not presented again.
 fn lost(fence: u64) -> Begun {
-    let outcome = Arc::new(Outcome::Lost(None));
-    Begun::Landed(Landed { outcome, fence, age: Duration::ZERO })
+    let outcome = Arc::new(Outcome::TokenLost(None));
+    Begun::Landed(StoredOutcome { outcome, fence, age: Duration::ZERO })
 }
 
 /// The script says so only where the terms did.
-fn rejected_by_pod(terms: &Terms) -> Begun {
+fn rejected_by_pod(terms: &AdmissionTerms) -> Begun {
     let refusal = terms.pod_refuses.clone();
     Begun::Rejected(refusal.unwrap_or(Refusal::MemoryPressure { retry_after: FAIR_PAUSE }))
 }

@@ -164,7 +164,7 @@ impl Stage {
     async fn holds(&self, session: &str, redis: Option<&RedisServer>) -> bool {
         let session = Identity::of(Refresh::new("any").session(session), None).expect("valid").session;
         match (&self.coordinator.inner.store, redis) {
-            (Store::Memory(memory), _) => memory.holds(session),
+            (Store::Memory(memory), _) => memory.remembers(session),
             (Store::Redis(_) | Store::Local(_), Some(redis)) => {
                 let namespace = &self.coordinator.config().namespace;
                 redis.cli(&["EXISTS", &format!("rc:{{{namespace}}}:attempts:{session}")]).await == "1"

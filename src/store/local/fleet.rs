@@ -55,7 +55,7 @@ impl FleetTokens {
     /// token are refused here: the answer is where nobody reaches it, and presenting the token once more would be a reuse,
     /// or what the policy `never` forbids.
     pub(super) fn landed(&self, flight: Hash, outcome: &Outcome, age: Duration) {
-        let is_uncertain = matches!(outcome, Outcome::Lost(_)) || outcome.token_state() == TokenState::Unknown;
+        let is_uncertain = matches!(outcome, Outcome::TokenLost(_)) || outcome.token_state() == TokenState::Unknown;
         let fresh = match self.config.uncertain {
             Uncertain::Never if is_uncertain => self.config.uncertain_memory,
             // It is fresh from its landing on, and of that this pod knows only that it is over.
@@ -70,12 +70,12 @@ impl FleetTokens {
     pub(super) fn completed(&self, flight: Hash, completion: &Completion, standing: &Result<Standing, StoreError>) {
         match standing {
             Ok(Standing::Theirs(landed)) => self.landed(flight, &landed.outcome, landed.age),
-            Ok(Standing::Ours | Standing::Stale) => self.landed(flight, &completion.outcome, completion.held),
+            Ok(Standing::Ours | Standing::Stale) => self.landed(flight, &completion.outcome, completion.age),
             Err(_) => match completion.outcome.token_state() {
                 // Redis does not know it yet: nobody is to present it for as long as it is tried.
                 TokenState::Rotated | TokenState::Unknown => {}
                 TokenState::Kept | TokenState::Dead | TokenState::Untouched => {
-                    self.landed(flight, &completion.outcome, completion.held);
+                    self.landed(flight, &completion.outcome, completion.age);
                 }
             },
         }

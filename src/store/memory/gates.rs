@@ -10,14 +10,14 @@ use tokio::time::Instant;
 use crate::admission::attempts::Attempts;
 use crate::admission::budget::{Applicant, Budget, PodNumber, Size, Wake};
 use crate::admission::circuit::{Circuit, CircuitState, Passage};
-use crate::admission::{FAIR_PAUSE, Terms};
+use crate::admission::{AdmissionTerms, FAIR_PAUSE};
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::identity::Hash;
-use crate::outcome::Verdict;
+use crate::outcome::ProviderHealth;
 use crate::store::contract::{self, Ask};
 
-use super::news::{Called, NewsSource};
+use super::news::{NewsSource, PermitCall};
 
 type Queued = contract::Queued<NewsSource>;
 
@@ -65,7 +65,7 @@ impl Gates {
         &mut self,
         pod: PodNumber,
         ask: &Ask,
-        terms: &Terms,
+        terms: &AdmissionTerms,
         now: Instant,
         config: &Config,
     ) -> Admission {
@@ -84,7 +84,13 @@ impl Gates {
         }
     }
 
-    fn ask_rules(&mut self, ask: &Ask, terms: &Terms, now: Instant, config: &Config) -> Result<Passage, Refusal> {
+    fn ask_rules(
+        &mut self,
+        ask: &Ask,
+        terms: &AdmissionTerms,
+        now: Instant,
+        config: &Config,
+    ) -> Result<Passage, Refusal> {
         if let Some(refusal) = &terms.pod_refuses {
             return Err(refusal.clone());
         }
@@ -103,7 +109,7 @@ impl Gates {
         &mut self,
         pod: PodNumber,
         applicant: Applicant,
-        terms: &Terms,
+        terms: &AdmissionTerms,
         now: Instant,
         config: &Config,
     ) -> Option<Admission> {
@@ -115,7 +121,7 @@ impl Gates {
         }
         let (ring, called) = oneshot::channel();
         let look_at = self.budget.queue(applicant, Bell { ring, pod }, now, size(config));
-        let news = NewsSource::Queue(Called::new(called, look_at));
+        let news = NewsSource::Queue(PermitCall::new(called, look_at));
         Some(Admission::Queued(Queued { since: applicant.since, news }))
     }
 
@@ -147,12 +153,12 @@ impl Gates {
         &mut self,
         (fence, last_fence): (u64, u64),
         session: Hash,
-        verdict: Verdict,
+        health: ProviderHealth,
         now: Instant,
         config: &Config,
     ) {
-        self.circuit.learn((fence, last_fence), verdict, session, now, config);
-        if let Verdict::SessionLimited(Some(retry_after)) = verdict {
+        self.circuit.learn((fence, last_fence), health, session, now, config);
+        if let ProviderHealth::SessionLimited(Some(retry_after)) = health {
             self.sessions.entry(session).or_default().hold(now, retry_after);
         }
     }
@@ -179,7 +185,7 @@ impl Gates {
     }
 
     #[cfg(test)]
-    pub(super) fn holds(&self, session: Hash) -> bool {
+    pub(super) fn remembers(&self, session: Hash) -> bool {
         self.sessions.contains_key(&session)
     }
 

@@ -6,7 +6,7 @@ use dashmap::mapref::entry::Entry;
 use tokio::time::Instant;
 
 use super::MemoryPod;
-use super::record::{Lock, Record, State};
+use super::record::{FlightRecord, Lock, State};
 use crate::outcome::{Class, Outcome, TokenState};
 use crate::retention::Retention;
 use crate::store::contract::{Ask, Completion, Lease, Renewed, Standing};
@@ -24,26 +24,26 @@ impl MemoryPod {
         let now = Instant::now();
         let until = now + self.config.lease;
         let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) else {
-            return Renewed::Lost;
+            return Renewed::Superseded;
         };
         if record.is_over(now) || record.fence > lease.fence || matches!(record.state, State::GivenBack) {
-            return Renewed::Lost;
+            return Renewed::Superseded;
         }
         if record.fence == lease.fence && record.attempt != lease.attempt {
-            return Renewed::Lost;
+            return Renewed::Superseded;
         }
         let holds = record.lock.as_ref().is_some_and(|lock| lock.fence == lease.fence && lock.until > now);
         if record.is_led_at(now) && !holds {
-            return Renewed::Lost;
+            return Renewed::Superseded;
         }
         if record.landed(now).is_some() && (record.attempt == lease.attempt || !holds) {
             // Over, for this leader or for all.
-            return Renewed::Lost;
+            return Renewed::Superseded;
         }
         self.gates().renew(lease.fence, now, &self.config);
         record.lock = Some(Lock { fence: lease.fence, until });
         record.ends = record.ends.max(until + self.config.memory_of_lost());
-        if record.fence == lease.fence && matches!(record.state, State::Lost { .. }) {
+        if record.fence == lease.fence && matches!(record.state, State::LeaderLost { .. }) {
             // It was only late.
             record.state = State::Leading;
             record.lost = record.lost.saturating_sub(1);
@@ -72,7 +72,7 @@ impl MemoryPod {
             _ if outcome.class() != Class::Success && outcome.token_state() != TokenState::Unknown => {
                 return Some(Standing::Stale);
             }
-            gone => gone.insert(Record::forgotten(lease, now)),
+            gone => gone.insert(FlightRecord::forgotten(lease, now)),
         };
         if record.success_of == Some(lease.attempt) {
             record.free(lease);
@@ -96,10 +96,10 @@ impl MemoryPod {
     }
 
     /// The outcome is the record's from now on.
-    fn write(&self, record: &mut Record, landing: &Landing<'_>) {
+    fn write(&self, record: &mut FlightRecord, landing: &Landing<'_>) {
         let Landing { lease, completion, now, .. } = *landing;
         let outcome = &completion.outcome;
-        let at = now - completion.held;
+        let at = now - completion.age;
         let Retention { fresh, lives, kept } = Retention::of(outcome, &self.config);
         // Some providers say "for ever" by the largest number there is: that is no bound.
         let dies_at = lives.and_then(|lives| at.checked_add(lives));
@@ -122,8 +122,8 @@ impl MemoryPod {
     }
 
     /// The rules of admission hear of a flight that landed; its permit and its probe are free.
-    fn count(&self, record: &mut Record, landing: &Landing<'_>, is_known: bool) {
-        let Landing { lease, ask, completion: Completion { outcome, verdict, .. }, now } = *landing;
+    fn count(&self, record: &mut FlightRecord, landing: &Landing<'_>, is_known: bool) {
+        let Landing { lease, ask, completion: Completion { outcome, health, .. }, now } = *landing;
         let session = ask.identity.session;
         let mut gates = self.gates();
         if !outcome.is_charged()
@@ -132,7 +132,7 @@ impl MemoryPod {
             gates.uncharge(session, charged);
         }
         if is_known {
-            gates.landed((lease.fence, self.namespace.last_fence()), session, *verdict, now, &self.config);
+            gates.landed((lease.fence, self.namespace.last_fence()), session, *health, now, &self.config);
         }
         if outcome.token_state() == TokenState::Dead && session == lease.flight {
             gates.forget(session);
@@ -144,7 +144,8 @@ impl MemoryPod {
     pub(crate) fn abandon(&self, lease: &Lease, ask: &Ask) {
         let now = Instant::now();
         let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) else { return };
-        let leads = matches!(record.state, State::Leading | State::Lost { .. }) && record.attempt == lease.attempt;
+        let leads =
+            matches!(record.state, State::Leading | State::LeaderLost { .. }) && record.attempt == lease.attempt;
         if !leads || record.is_over(now) {
             return;
         }
@@ -156,14 +157,14 @@ impl MemoryPod {
         }
         drop(gates);
         record.tell_waiting(now);
-        if matches!(record.state, State::Lost { .. }) {
+        if matches!(record.state, State::LeaderLost { .. }) {
             // This leader was only late, and asked nobody.
             record.lost -= 1;
         }
         record.attempt = uuid::Uuid::nil();
         if record.lost > 0 {
             // This leader never asked, but one before it may have, and its time was over.
-            record.state = State::Lost { heard_until: None };
+            record.state = State::LeaderLost { heard_until: None };
         } else {
             record.state = State::GivenBack;
             // Somebody may still come for the success before, and it is not to land again.

@@ -4,13 +4,13 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use crate::identity::Hash;
-use crate::store::contract::{Landed, News};
+use crate::store::contract::{News, StoredOutcome};
 
 /// Where a waiting flight's news come from.
 #[derive(Debug)]
 pub(crate) enum NewsSource {
     Leader(Notice),
-    Queue(Called),
+    Queue(PermitCall),
 }
 
 impl NewsSource {
@@ -23,18 +23,18 @@ impl NewsSource {
 }
 
 /// What waiting flights are told: which claim landed, and with what.
-pub(super) type Told = (Hash, Landed);
+pub(super) type LandedClaim = (Hash, StoredOutcome);
 
-/// Told when a joined flight ends, or when it is time to see whether its leader still lives.
+/// LandedClaim when a joined flight ends, or when it is time to see whether its leader still lives.
 #[derive(Debug)]
 pub(crate) struct Notice {
     claim: Hash,
-    told: watch::Receiver<Option<Told>>,
+    told: watch::Receiver<Option<LandedClaim>>,
     look_at: Instant,
 }
 
 impl Notice {
-    pub(super) fn new(claim: Hash, told: watch::Receiver<Option<Told>>, look_at: Instant) -> Self {
+    pub(super) fn new(claim: Hash, told: watch::Receiver<Option<LandedClaim>>, look_at: Instant) -> Self {
         Self { claim, told, look_at }
     }
 
@@ -43,31 +43,31 @@ impl Notice {
             changed = self.told.changed() => match (changed, &*self.told.borrow_and_update()) {
                 // Handed over, not looked up: a newcomer may have led the next flight already.
                 (Ok(()), Some((claim, landed))) if *claim == self.claim => News::Landed(landed.clone()),
-                _ => News::Look,
+                _ => News::BeginAgain,
             },
-            () = tokio::time::sleep_until(self.look_at) => News::Look,
+            () = tokio::time::sleep_until(self.look_at) => News::BeginAgain,
         }
     }
 }
 
-/// Told when a queued flight has a permit, or when it is time to see whether one has come back by itself.
+/// LandedClaim when a queued flight has a permit, or when it is time to see whether one has come back by itself.
 #[derive(Debug)]
-pub(crate) struct Called {
+pub(crate) struct PermitCall {
     called: oneshot::Receiver<()>,
     look_at: Instant,
 }
 
-impl Called {
+impl PermitCall {
     pub(super) fn new(called: oneshot::Receiver<()>, look_at: Instant) -> Self {
         Self { called, look_at }
     }
 
     async fn news(&mut self) -> News {
         tokio::select! {
-            // Called, or the budget that calls is gone: to begin again is right in both.
+            // PermitCall, or the budget that calls is gone: to begin again is right in both.
             _ = &mut self.called => {}
             () = tokio::time::sleep_until(self.look_at) => {}
         }
-        News::Look
+        News::BeginAgain
     }
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::news::{NewsSource, Notice, Told};
+use super::news::{LandedClaim, NewsSource, Notice};
 use crate::config::{Config, Uncertain};
 use crate::identity::Hash;
 use crate::outcome::{Class, Outcome, TokenState};
-use crate::store::contract::{Ask, Before, Begun, Joined, Landed, LeaderSeen, Lease};
+use crate::store::contract::{Ask, Begun, Joined, LeaderSeen, Lease, StoredOutcome, TokenHistory};
 
 /// What `lock:<flight>` and `flight:<flight>` are in Redis.
 #[derive(Debug)]
-pub(super) struct Record {
+pub(super) struct FlightRecord {
     pub(super) lock: Option<Lock>,
     pub(super) state: State,
     pub(super) claim: Hash,
@@ -25,10 +25,10 @@ pub(super) struct Record {
     pub(super) lost: u32,
     pub(super) ends: Instant,
     /// Made when the first pod joins.
-    pub(super) waiting: Option<watch::Sender<Option<Told>>>,
+    pub(super) waiting: Option<watch::Sender<Option<LandedClaim>>>,
     /// The success before the flight that is led now, and when the provider gave it: somebody may still come for it.
     /// Boxed, because it is rare, and there are as many records as sessions.
-    pub(super) last: Option<Box<(Hash, Landed, Instant)>>,
+    pub(super) last: Option<Box<(Hash, StoredOutcome, Instant)>>,
     /// The attempt of the success that landed last: completed again, it changes nothing.
     pub(super) success_of: Option<uuid::Uuid>,
     /// Whom the lead was charged to: the window of the session that began it.
@@ -44,7 +44,7 @@ pub(super) struct Lock {
 #[derive(Debug)]
 pub(super) enum State {
     Leading,
-    Lost {
+    LeaderLost {
         /// Until when the lost leader may still be heard of (`again_at` in Redis): before this no pod presents the token
         /// again, nor before `retry_lost_after`. None: all its time was over when a later leader took over and gave back.
         heard_until: Option<Instant>,
@@ -71,7 +71,7 @@ pub(super) struct WaitedFor {
 /// Whether a token that no leader holds may be presented.
 pub(super) enum NextLead {
     /// By a leader that is told this of the token.
-    May(Before),
+    May(TokenHistory),
     /// A lost leader may still come back with the answer.
     NotBefore(Instant),
     /// It may have been rotated, and the policy is `never`.
@@ -80,7 +80,7 @@ pub(super) enum NextLead {
     AnotherClaim { retry_after: Duration },
 }
 
-impl Record {
+impl FlightRecord {
     pub(super) fn is_led_at(&self, now: Instant) -> bool {
         self.lock.as_ref().is_some_and(|lock| lock.until > now)
     }
@@ -90,7 +90,7 @@ impl Record {
     }
 
     /// The outcome that this flight may be handed, if there is one.
-    pub(super) fn outcome_for(&self, flight: &WaitedFor, now: Instant) -> Option<Landed> {
+    pub(super) fn outcome_for(&self, flight: &WaitedFor, now: Instant) -> Option<StoredOutcome> {
         // A flight that queues would have joined, had it come a moment later: what lands meanwhile is for it, too.
         let landed_while_queued = |at: Instant| flight.since.is_some_and(|since| at > since);
         if let State::Landed { fresh_until, at, .. } = self.state {
@@ -105,13 +105,13 @@ impl Record {
         let (claim, last, at) = self.last.as_deref()?;
         let waited_for = flight.joined.is_some_and(|fence| last.fence >= fence) || landed_while_queued(*at);
         (*claim == flight.claim && waited_for)
-            .then(|| Landed { age: now.saturating_duration_since(*at), ..last.clone() })
+            .then(|| StoredOutcome { age: now.saturating_duration_since(*at), ..last.clone() })
     }
 
     /// A leading flight without a lock has lost its leader: the lease was not renewed.
     pub(super) fn notice_lost_leader(&mut self, now: Instant, config: &Config) {
         if matches!(self.state, State::Leading) {
-            self.state = State::Lost { heard_until: Some(now + config.grace_of_lost()) };
+            self.state = State::LeaderLost { heard_until: Some(now + config.grace_of_lost()) };
             self.lock = None;
             self.lost += 1;
         }
@@ -121,23 +121,23 @@ impl Record {
     pub(super) fn next_lead(&self, now: Instant, config: &Config) -> NextLead {
         match &self.state {
             State::Leading => unreachable!("BUG: a leading flight without a lock was just marked lost"),
-            State::GivenBack => NextLead::May(Before::Nothing),
-            State::Lost { heard_until } => {
+            State::GivenBack => NextLead::May(TokenHistory::Unremarkable),
+            State::LeaderLost { heard_until } => {
                 let heard_until = heard_until.map(|at| at.max(self.started + config.retry_lost_after()));
                 match heard_until {
                     Some(heard_until) if heard_until > now => NextLead::NotBefore(heard_until),
                     _ if config.uncertain == Uncertain::Never => NextLead::Never,
-                    _ => NextLead::May(Before::LostLeaders),
+                    _ => NextLead::May(TokenHistory::LostLeaders),
                 }
             }
             State::Landed { outcome, fresh_until, .. } => match outcome.token_state() {
                 TokenState::Rotated if *fresh_until > now => NextLead::AnotherClaim { retry_after: *fresh_until - now },
-                TokenState::Rotated => NextLead::May(Before::Rotated),
+                TokenState::Rotated => NextLead::May(TokenHistory::Rotated),
                 TokenState::Unknown if config.uncertain == Uncertain::Never => NextLead::Never,
                 // The leader that took over asked nothing of the token: it is as uncertain as before.
-                TokenState::Untouched if self.lost > 0 => NextLead::May(Before::LostLeaders),
+                TokenState::Untouched if self.lost > 0 => NextLead::May(TokenHistory::LostLeaders),
                 TokenState::Kept | TokenState::Dead | TokenState::Untouched | TokenState::Unknown => {
-                    NextLead::May(Before::Nothing)
+                    NextLead::May(TokenHistory::Unremarkable)
                 }
             },
         }
@@ -149,7 +149,7 @@ impl Record {
         match &self.state {
             // A success replaces a failure whatever the fences; the first success stays.
             State::Landed { outcome: landed, .. } => !is_success || landed.class() == Class::Success,
-            State::Leading | State::Lost { .. } => !is_success && self.attempt != lease.attempt,
+            State::Leading | State::LeaderLost { .. } => !is_success && self.attempt != lease.attempt,
             State::GivenBack => !is_success && outcome.token_state() != TokenState::Unknown,
         }
     }
@@ -158,12 +158,12 @@ impl Record {
         matches!(&self.state, State::Landed { outcome, .. } if outcome.class() == Class::Success)
     }
 
-    pub(super) fn last_success(&self, now: Instant, waits: Duration) -> Option<Box<(Hash, Landed, Instant)>> {
+    pub(super) fn last_success(&self, now: Instant, waits: Duration) -> Option<Box<(Hash, StoredOutcome, Instant)>> {
         match &self.state {
             State::Landed { at, .. } if self.is_success() && *at + waits > now => {
                 self.landed(now).map(|landed| Box::new((self.claim, landed, *at)))
             }
-            State::Landed { .. } | State::Leading | State::Lost { .. } | State::GivenBack => self.last.clone(),
+            State::Landed { .. } | State::Leading | State::LeaderLost { .. } | State::GivenBack => self.last.clone(),
         }
     }
 
@@ -200,14 +200,14 @@ impl Record {
         }
     }
 
-    pub(super) fn landed(&self, now: Instant) -> Option<Landed> {
+    pub(super) fn landed(&self, now: Instant) -> Option<StoredOutcome> {
         match &self.state {
-            State::Landed { outcome, at, .. } => Some(Landed {
+            State::Landed { outcome, at, .. } => Some(StoredOutcome {
                 outcome: Arc::clone(outcome),
                 fence: self.fence,
                 age: now.saturating_duration_since(*at),
             }),
-            State::Leading | State::Lost { .. } | State::GivenBack => None,
+            State::Leading | State::LeaderLost { .. } | State::GivenBack => None,
         }
     }
 

@@ -11,7 +11,7 @@ use tracing::{debug, warn};
 
 use super::calls::Calls;
 use super::calls::complete::{Complete, CompleteReply};
-use super::outage::{Held, Outage};
+use super::outage::{Outage, UnsharedOutcome};
 use super::records::{Opener, seal};
 use crate::config::Config;
 use crate::metrics::Counters;
@@ -52,7 +52,7 @@ impl Completer {
     }
 
     fn arguments(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Complete {
-        let Completion { outcome, verdict, held } = completion;
+        let Completion { outcome, health, age } = completion;
         let outcome: &Outcome = outcome;
         Complete {
             flight: lease.flight,
@@ -61,12 +61,12 @@ impl Completer {
             attempt: lease.attempt,
             fence: lease.fence,
             granted: lease.granted,
-            answered: Instant::now() - *held,
+            answered: Instant::now() - *age,
             class: outcome.class(),
             token: outcome.token_state(),
             retention: Retention::of(outcome, &self.config),
             is_charged: outcome.is_charged(),
-            verdict: *verdict,
+            health: *health,
             sealed: seal(&ask.identity, &self.config, lease, outcome),
         }
     }
@@ -92,7 +92,7 @@ pub(crate) struct SealedCompletion {
 impl SealedCompletion {
     /// Lands it, if Redis is back. None: it is not.
     pub(crate) async fn try_now(&self, ask: &Ask) -> Option<Standing> {
-        if self.completer.outage.is_lost() {
+        if self.completer.outage.is_out_of_reach() {
             return None;
         }
         let reply = self.completer.calls.complete(&self.complete).await.ok()?;
@@ -104,13 +104,13 @@ impl SealedCompletion {
         // The first try is after a pause.
         if self.complete.retention.kept > PAUSE {
             let completer = Arc::clone(&self.completer);
-            let later = self.land_later(completer.outage.hold());
+            let later = self.land_later(completer.outage.note_unshared());
             completer.later.spawn(completer.closed.clone().run_until_cancelled_owned(later));
         }
     }
 
     /// Tries when Redis is back, for as long as the outcome would have been kept there.
-    async fn land_later(self, held: Held) {
+    async fn land_later(self, unshared: UnsharedOutcome) {
         let Self { completer, complete, mut gaps } = self;
         while complete.answered.elapsed() < complete.retention.kept {
             tokio::select! {
@@ -119,7 +119,7 @@ impl SealedCompletion {
             }
             // First Redis is told the fences that were given without it: pods that read a higher one than Redis knows
             // would take it for one that has forgotten.
-            if held.outage().is_lost() {
+            if unshared.outage().is_out_of_reach() {
                 continue;
             }
             match completer.calls.complete(&complete).await {

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::fences::Fences;
 use super::lanes::name_connection;
-use super::records::Record;
+use super::records::SealedOutcome;
 use super::waiters::Waiters;
 use crate::identity::Hash;
 use crate::metrics::Counters;
@@ -160,7 +160,7 @@ impl Inbox {
 /// What `complete.lua` and `abandon.lua` publish.
 #[derive(Debug)]
 enum Message {
-    Landed { flight: Hash, claim: String, record: Record },
+    Landed { flight: Hash, claim: String, record: SealedOutcome },
     Look { flight: Hash },
 }
 
@@ -177,7 +177,7 @@ fn read_message(message: &[u8]) -> Option<Message> {
             let attempt = Uuid::parse_str(words.next()?).ok()?;
             let age = Duration::from_millis(words.next()?.parse().ok()?);
             let sealed = rest.get(1..)?.into();
-            Some(Message::Landed { flight, claim, record: Record { fence, attempt, age, sealed } })
+            Some(Message::Landed { flight, claim, record: SealedOutcome { fence, attempt, age, sealed } })
         }
         _ => None,
     }

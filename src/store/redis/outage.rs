@@ -19,7 +19,7 @@ pub(super) struct Outage {
     state: Mutex<State>,
     began: Notify,
     /// Outcomes that could not be shared yet.
-    held: AtomicUsize,
+    unshared: AtomicUsize,
     /// Counts what Redis may have forgotten in: leaders renew and complete at once when it moves.
     gaps: Arc<watch::Sender<u64>>,
     /// How long outcomes may go first.
@@ -29,11 +29,15 @@ pub(super) struct Outage {
 #[derive(Debug)]
 enum State {
     Reached,
-    Lost {
+    OutOfReach {
         since: Instant,
         reason: String,
-        /// Redis answers, and is being told what was done without it: nothing more is, or that would never end.
-        is_ending: bool,
+    },
+    /// Redis answers, and is being told what was done without it. Nothing more is done without it meanwhile, or that
+    /// would never end.
+    Returning {
+        since: Instant,
+        reason: String,
     },
     /// Redis is back: outcomes go first.
     Settling {
@@ -43,11 +47,11 @@ enum State {
 
 /// An outcome that waits for Redis, for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct Held(Arc<Outage>);
+pub(crate) struct UnsharedOutcome(Arc<Outage>);
 
 impl Outage {
     pub(super) fn new(gaps: Arc<watch::Sender<u64>>, patience: Duration) -> Self {
-        Self { state: Mutex::new(State::Reached), began: Notify::new(), held: AtomicUsize::new(0), gaps, patience }
+        Self { state: Mutex::new(State::Reached), began: Notify::new(), unshared: AtomicUsize::new(0), gaps, patience }
     }
 
     /// Whether anything new may be begun.
@@ -59,8 +63,10 @@ impl Outage {
         let mut state = self.state();
         match &*state {
             State::Reached => Ok(()),
-            State::Lost { reason, .. } => Err(StoreError::not_asked(reason.clone())),
-            State::Settling { until } if *until > Instant::now() && self.held.load(Ordering::SeqCst) > 0 => {
+            State::OutOfReach { reason, .. } | State::Returning { reason, .. } => {
+                Err(StoreError::not_asked(reason.clone()))
+            }
+            State::Settling { until } if *until > Instant::now() && self.unshared.load(Ordering::SeqCst) > 0 => {
                 Err(StoreError::not_asked("redis is back; outcomes that waited for it go first".to_owned()))
             }
             State::Settling { .. } => {
@@ -71,16 +77,16 @@ impl Outage {
     }
 
     /// Whether Redis is out of reach. Where it is back, outcomes are let in, though nothing new may be.
-    pub(super) fn is_lost(&self) -> bool {
-        matches!(&*self.state(), State::Lost { .. })
+    pub(super) fn is_out_of_reach(&self) -> bool {
+        matches!(&*self.state(), State::OutOfReach { .. } | State::Returning { .. })
     }
 
     /// Does this where Redis has been out of reach for so long. The outage does not end meanwhile.
     pub(super) fn after<T>(&self, span: Duration, act: impl FnOnce() -> T) -> Option<T> {
         let state = self.state();
         match &*state {
-            State::Lost { since, is_ending: false, .. } if since.elapsed() >= span => Some(act()),
-            State::Lost { .. } | State::Reached | State::Settling { .. } => None,
+            State::OutOfReach { since, .. } if since.elapsed() >= span => Some(act()),
+            State::OutOfReach { .. } | State::Returning { .. } | State::Reached | State::Settling { .. } => None,
         }
     }
 
@@ -88,13 +94,13 @@ impl Outage {
     pub(super) fn begin(&self, reason: &str) {
         let mut state = self.state();
         match &mut *state {
-            State::Lost { is_ending, reason: last, .. } => {
-                *is_ending = false;
-                reason.clone_into(last);
+            State::OutOfReach { reason: last, .. } => reason.clone_into(last),
+            State::Returning { since, .. } => {
+                *state = State::OutOfReach { since: *since, reason: reason.to_owned() };
             }
             State::Reached | State::Settling { .. } => {
                 warn!(reason, "redis is out of reach: refusing at once until it answers");
-                *state = State::Lost { since: Instant::now(), reason: reason.to_owned(), is_ending: false };
+                *state = State::OutOfReach { since: Instant::now(), reason: reason.to_owned() };
                 self.began.notify_one();
             }
         }
@@ -104,16 +110,17 @@ impl Outage {
     /// [`after`](Self::after) a while without it.
     pub(super) fn end(&self, was_told_all: impl FnOnce() -> bool) -> bool {
         let mut state = self.state();
-        if let State::Lost { since, is_ending, .. } = &mut *state {
-            if !was_told_all() {
-                *is_ending = true;
-                return false;
-            }
-            info!(lasted = ?since.elapsed(), "redis answers again");
-            *state = State::Settling { until: Instant::now() + self.patience };
-            drop(state);
-            self.gaps.send_modify(|gaps| *gaps += 1);
+        let (State::OutOfReach { since, reason } | State::Returning { since, reason }) = &mut *state else {
+            return true;
+        };
+        if !was_told_all() {
+            *state = State::Returning { since: *since, reason: std::mem::take(reason) };
+            return false;
         }
+        info!(lasted = ?since.elapsed(), "redis answers again");
+        *state = State::Settling { until: Instant::now() + self.patience };
+        drop(state);
+        self.gaps.send_modify(|gaps| *gaps += 1);
         true
     }
 
@@ -123,9 +130,9 @@ impl Outage {
     }
 
     /// Notes an outcome that could not be shared: when Redis is back, it goes first.
-    pub(super) fn hold(self: &Arc<Self>) -> Held {
-        self.held.fetch_add(1, Ordering::SeqCst);
-        Held(Arc::clone(self))
+    pub(super) fn note_unshared(self: &Arc<Self>) -> UnsharedOutcome {
+        self.unshared.fetch_add(1, Ordering::SeqCst);
+        UnsharedOutcome(Arc::clone(self))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -133,15 +140,15 @@ impl Outage {
     }
 }
 
-impl Held {
+impl UnsharedOutcome {
     pub(super) fn outage(&self) -> &Outage {
         &self.0
     }
 }
 
-impl Drop for Held {
+impl Drop for UnsharedOutcome {
     fn drop(&mut self) {
-        self.0.held.fetch_sub(1, Ordering::SeqCst);
+        self.0.unshared.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -152,19 +159,19 @@ mod tests {
     const S: Duration = Duration::from_secs(1);
 
     #[tokio::test(start_paused = true)]
-    async fn nothing_new_begins_before_what_was_held_or_for_too_long() {
+    async fn nothing_new_begins_before_what_was_unshared_or_for_too_long() {
         let outage = Arc::new(Outage::new(Arc::new(watch::Sender::new(0)), S));
-        let held = outage.hold();
+        let unshared = outage.note_unshared();
         outage.begin("no answer");
         assert_eq!(outage.admits().expect_err("lost").reason, "no answer");
-        assert!(outage.is_lost());
+        assert!(outage.is_out_of_reach());
 
         outage.end(|| true);
-        assert!(outage.admits().is_err() && !outage.is_lost());
-        drop(held);
+        assert!(outage.admits().is_err() && !outage.is_out_of_reach());
+        drop(unshared);
         assert!(outage.admits().is_ok());
 
-        let _held = outage.hold();
+        let _unshared = outage.note_unshared();
         outage.begin("no answer");
         outage.end(|| true);
         tokio::time::advance(S).await;

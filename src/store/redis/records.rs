@@ -12,14 +12,14 @@ use crate::identity::{Hash, Identity};
 use crate::metrics::Counters;
 use crate::outcome::{Outcome, ProviderFailure};
 use crate::seal::{Label, Seal};
-use crate::store::contract::{Landed, Lease};
+use crate::store::contract::{Lease, StoredOutcome};
 
 /// A larger outcome is not shared: Redis is no place for it, and no token response is that long.
 const LARGEST_SHARED: usize = 64 * 1024;
 
 /// A landed outcome, still sealed.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
+pub(super) struct SealedOutcome {
     pub(super) fence: u64,
     pub(super) attempt: Uuid,
     pub(super) age: Duration,
@@ -39,10 +39,10 @@ impl Opener {
     }
 
     /// None when it does not open: it is another's, or Redis was tampered with.
-    pub(super) fn open(&self, record: &Record) -> Option<Landed> {
+    pub(super) fn open(&self, record: &SealedOutcome) -> Option<StoredOutcome> {
         let label = Label { flight: self.flight, attempt: record.attempt, fence: record.fence };
         match self.seal.open(&label, &record.sealed) {
-            Ok(outcome) => Some(Landed { outcome: Arc::new(outcome), fence: record.fence, age: record.age }),
+            Ok(outcome) => Some(StoredOutcome { outcome: Arc::new(outcome), fence: record.fence, age: record.age }),
             Err(_) => {
                 self.counters.unopened.add_one();
                 warn!(flight = %self.flight, fence = record.fence, "an outcome in redis does not open");

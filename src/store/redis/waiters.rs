@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::records::{Opener, Record};
+use super::records::{Opener, SealedOutcome};
 use crate::identity::Hash;
 use crate::outcome::Class;
 use crate::store::contract::{LeaderSeen, News};
@@ -27,13 +27,13 @@ pub(super) struct Waiters {
 
 #[derive(Debug)]
 struct Waiter {
-    tell: mpsc::UnboundedSender<Told>,
-    look: Look,
+    tell: mpsc::UnboundedSender<Push>,
+    look: NextLook,
 }
 
 /// When a waiting flight is to look, and at what.
 #[derive(Clone, Copy, Debug)]
-enum Look {
+enum NextLook {
     /// `begin` has not answered yet.
     Never,
     /// See whether this fence still leads.
@@ -46,9 +46,9 @@ enum Look {
 
 /// What came for a flight.
 #[derive(Debug)]
-enum Told {
-    Landed { claim: String, record: Record },
-    Look,
+enum Push {
+    Landed { claim: String, record: SealedOutcome },
+    BeginAgain,
 }
 
 /// A flight's place among the waiting. It must be taken before `begin` asks, so that a message that arrives before
@@ -58,7 +58,7 @@ pub(crate) struct Ticket {
     waiters: Arc<Waiters>,
     flight: Hash,
     id: u64,
-    told: mpsc::UnboundedReceiver<Told>,
+    told: mpsc::UnboundedReceiver<Push>,
     /// None while `begin` has not answered, and when another claim's flight is waited for.
     awaited: Option<Awaited>,
 }
@@ -75,19 +75,19 @@ impl Waiters {
     pub(super) fn ticket(self: &Arc<Self>, flight: Hash) -> Ticket {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = mpsc::unbounded_channel();
-        self.flights.entry(flight).or_default().insert(id, Waiter { tell, look: Look::Never });
+        self.flights.entry(flight).or_default().insert(id, Waiter { tell, look: NextLook::Never });
         Ticket { waiters: Arc::clone(self), flight, id, told, awaited: None }
     }
 
-    pub(super) fn tell_landed(&self, flight: &Hash, claim: &str, record: Record) {
-        self.tell(flight, || Told::Landed { claim: claim.to_owned(), record: record.clone() });
+    pub(super) fn tell_landed(&self, flight: &Hash, claim: &str, record: SealedOutcome) {
+        self.tell(flight, || Push::Landed { claim: claim.to_owned(), record: record.clone() });
     }
 
     pub(super) fn tell_look(&self, flight: &Hash) {
-        self.tell(flight, || Told::Look);
+        self.tell(flight, || Push::BeginAgain);
     }
 
-    fn tell(&self, flight: &Hash, told: impl Fn() -> Told) {
+    fn tell(&self, flight: &Hash, told: impl Fn() -> Push) {
         if let Some(waiters) = self.flights.get(flight) {
             for waiter in waiters.values() {
                 // A flight that has just stopped waiting needs nothing.
@@ -100,7 +100,7 @@ impl Waiters {
     pub(super) fn tell_all_to_look(&self) {
         for waiters in &self.flights {
             for waiter in waiters.values() {
-                _ = waiter.tell.send(Told::Look);
+                _ = waiter.tell.send(Push::BeginAgain);
             }
         }
     }
@@ -150,7 +150,7 @@ impl Waiters {
         // Planned anew by the reply, or by the next flight that queues.
         *due = None;
         drop(due);
-        self.flights.iter().any(|waiters| waiters.values().any(|waiter| matches!(waiter.look, Look::InQueue)))
+        self.flights.iter().any(|waiters| waiters.values().any(|waiter| matches!(waiter.look, NextLook::InQueue)))
     }
 
     pub(super) fn plan_reap(&self, due: Instant) {
@@ -164,7 +164,7 @@ impl Waiters {
     pub(super) fn tell_due(&self, now: Instant) {
         for mut waiters in self.flights.iter_mut() {
             for waiter in waiters.values_mut() {
-                if let Look::Again { due } = waiter.look
+                if let NextLook::Again { due } = waiter.look
                     && due <= now
                 {
                     waiter.look_again_now();
@@ -177,7 +177,7 @@ impl Waiters {
     pub(super) fn tell_all_without_leader(&self) {
         for mut waiters in self.flights.iter_mut() {
             for waiter in waiters.values_mut() {
-                if matches!(waiter.look, Look::Again { .. } | Look::InQueue) {
+                if matches!(waiter.look, NextLook::Again { .. } | NextLook::InQueue) {
                     waiter.look_again_now();
                 }
             }
@@ -199,7 +199,7 @@ impl Waiters {
         let mut leaders = Vec::new();
         for waiters in &self.flights {
             for waiter in waiters.values() {
-                if let Look::AtLeader { fence, due } = waiter.look {
+                if let NextLook::AtLeader { fence, due } = waiter.look {
                     leaders.push((*waiters.key(), fence, due));
                 }
             }
@@ -218,7 +218,7 @@ impl Waiters {
     pub(super) fn look_later(&self, flight: &Hash, seen: u64, next: Instant) {
         if let Some(mut waiters) = self.flights.get_mut(flight) {
             for waiter in waiters.values_mut() {
-                if let Look::AtLeader { fence, due } = &mut waiter.look
+                if let NextLook::AtLeader { fence, due } = &mut waiter.look
                     && *fence == seen
                 {
                     *due = next;
@@ -231,9 +231,9 @@ impl Waiters {
 impl Waiter {
     /// Nothing is planned any more: the flight begins again with another ticket.
     fn look_again_now(&mut self) {
-        self.look = Look::Never;
+        self.look = NextLook::Never;
         // A flight that has just stopped waiting needs nothing.
-        _ = self.tell.send(Told::Look);
+        _ = self.tell.send(Push::BeginAgain);
     }
 }
 
@@ -244,7 +244,7 @@ fn without_due(leaders: Vec<(Hash, u64, Instant)>) -> Vec<(Hash, u64)> {
     leaders
 }
 
-impl Look {
+impl NextLook {
     fn due(self) -> Option<Instant> {
         match self {
             Self::Never | Self::InQueue => None,
@@ -258,8 +258,8 @@ impl Ticket {
     pub(super) fn join(&mut self, fence: u64, leader: LeaderSeen, due: Instant, awaited: Option<Awaited>) {
         self.awaited = awaited;
         let look = match leader {
-            LeaderSeen::Living => Look::AtLeader { fence, due },
-            LeaderSeen::Lost => Look::Again { due },
+            LeaderSeen::Living => NextLook::AtLeader { fence, due },
+            LeaderSeen::Lost => NextLook::Again { due },
         };
         if let Some(waiter) = self.waiters.flights.get_mut(&self.flight).as_mut().and_then(|w| w.get_mut(&self.id)) {
             waiter.look = look;
@@ -270,7 +270,7 @@ impl Ticket {
     /// `begin` has answered: wait to be called from the queue.
     pub(super) fn queue(&mut self, reap_due: Instant) {
         if let Some(waiter) = self.waiters.flights.get_mut(&self.flight).as_mut().and_then(|w| w.get_mut(&self.id)) {
-            waiter.look = Look::InQueue;
+            waiter.look = NextLook::InQueue;
         }
         self.waiters.plan_reap(reap_due);
     }
@@ -278,12 +278,12 @@ impl Ticket {
     /// Waits for the next news.
     pub(crate) async fn news(&mut self) -> News {
         let told = self.told.recv().await;
-        let (Some(Told::Landed { claim, record }), Some(awaited)) = (told, &self.awaited) else {
-            return News::Look;
+        let (Some(Push::Landed { claim, record }), Some(awaited)) = (told, &self.awaited) else {
+            return News::BeginAgain;
         };
         // Another claim's outcome is not ours to open.
         if claim != awaited.claim {
-            return News::Look;
+            return News::BeginAgain;
         }
         match awaited.opener.open(&record) {
             // Of an older fence only a success is sure to have landed after the joining: a failure may be a message
@@ -291,7 +291,7 @@ impl Ticket {
             Some(landed) if record.fence >= awaited.fence || landed.outcome.class() == Class::Success => {
                 News::Landed(landed)
             }
-            Some(_) | None => News::Look,
+            Some(_) | None => News::BeginAgain,
         }
     }
 }

@@ -31,7 +31,7 @@ both! {
         complete(&stage.a, &lease, &leading, &success("one")).await;
 
         stage.budget_holds().await;
-        assert!(matches!(queued_first.news.news().await, News::Look));
+        assert!(matches!(queued_first.news.news().await, News::BeginAgain));
         // Neither a newcomer nor a flight that came later overtakes.
         assert!(matches!(refused(&stage.b, &anybody()).await, Refusal::Budget { .. }));
         let begun = begin_in_queue(&stage.a, &third, Some(queued_third.since)).await;
@@ -42,7 +42,7 @@ both! {
         stage.budget_holds().await;
         stage.a.abandon(&lease, &first).await.expect("an answer");
         stage.budget_holds().await;
-        assert!(matches!(queued_second.news.news().await, News::Look));
+        assert!(matches!(queued_second.news.news().await, News::BeginAgain));
         let begun = begin_in_queue(&stage.b, &second, Some(queued_second.since)).await;
         assert!(matches!(begun, Begun::Lead(_)), "{begun:?}");
         stage.budget_holds().await;
@@ -56,7 +56,7 @@ both! {
         let next = anybody();
         let mut queued = queue(&stage.b, &next).await;
 
-        let News::Look = queued.news.news().await else { panic!("nothing landed") };
+        let News::BeginAgain = queued.news.news().await else { panic!("nothing landed") };
 
         let begun = begin_in_queue(&stage.b, &next, Some(queued.since)).await;
         assert!(matches!(begun, Begun::Lead(_)), "{begun:?}");
@@ -100,7 +100,7 @@ both! {
         let (leading, hasty) = (anybody(), anybody());
         let lease = lead(&stage.a, &leading).await;
         let queued = queue(&stage.b, &hasty).await;
-        let terms = Terms { queued_since: Some(queued.since), ..Terms::at_once() };
+        let terms = AdmissionTerms { queued_since: Some(queued.since), ..AdmissionTerms::at_once() };
 
         let begun = stage.b.begin(&hasty, None, &terms).await.expect("an answer");
 

@@ -1,7 +1,7 @@
 //! The circuit, told verb by verb: what opens it, what probes, what decides. And pods that may not lead.
 
 use super::stage::*;
-use crate::admission::circuit::{CircuitState, Why};
+use crate::admission::circuit::{CircuitState, TripReason};
 
 async fn circuit(stage: &Stage) -> CircuitState {
     stage.b.circuit_state().await.expect("an answer")
@@ -17,7 +17,7 @@ both! {
 
         fly(&stage.b, &anybody(), &unknown()).await;
 
-        let CircuitState::Open { retry_after, why: Why::Failures } = circuit(&stage).await else { panic!("not open") };
+        let CircuitState::Open { retry_after, reason: TripReason::Failures } = circuit(&stage).await else { panic!("not open") };
         assert!(retry_after <= 60 * S && retry_after > 50 * S, "{retry_after:?}");
         let Refusal::CircuitOpen { retry_after } = refused(&stage.a, &anybody()).await else { panic!("led") };
         assert!(retry_after <= 60 * S && retry_after > 50 * S, "{retry_after:?}");
@@ -67,14 +67,14 @@ both! {
             denied("anything"),
             failure(ProviderFailure::not_sent("dns")),
             limited(None),
-            Arc::new(Outcome::Lost(None)),
+            Arc::new(Outcome::TokenLost(None)),
         ];
         for outcome in neutral {
             fly(&stage.a, &anybody(), &outcome).await;
         }
         let panics = anybody();
         let lease = lead(&stage.a, &panics).await;
-        let panicked = Completion { verdict: Verdict::Neutral, ..completion(&unknown()) };
+        let panicked = Completion { health: ProviderHealth::Neutral, ..completion(&unknown()) };
         stage.a.complete(&lease, &panics, &panicked).await.expect("an answer");
 
         assert_eq!(circuit(&stage).await, CircuitState::Closed { failures: 0 });
@@ -83,12 +83,12 @@ both! {
     async fn exactly_as_many_probes_are_out_as_are_allowed(stage, breaker(1, S, 2)) {
         fly(&stage.a, &anybody(), &unknown()).await;
         stage.pass(S).await;
-        assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 0, why: Why::Failures });
+        assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 0, reason: TripReason::Failures });
 
         let (one, two) = (anybody(), anybody());
         let (first, _) = (lead(&stage.a, &one).await, lead(&stage.b, &two).await);
 
-        assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 2, why: Why::Failures });
+        assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 2, reason: TripReason::Failures });
         let Refusal::CircuitOpen { retry_after } = refused(&stage.b, &anybody()).await else { panic!("a third") };
         assert!(retry_after <= S, "{retry_after:?}");
         // One that says nothing makes way for another, one that is healthy closes.
@@ -125,7 +125,7 @@ both! {
         lead(&stage.b, &anybody()).await;
 
         complete(&stage.a, &lease, &lost, &unknown()).await;
-        assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, why: Why::Failures });
+        assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, reason: TripReason::Failures });
     }
 
     async fn probe_that_was_only_late_is_out_again_unless_another_took_its_place(
@@ -141,11 +141,11 @@ both! {
 
         assert_eq!(stage.a.renew(&late).await.expect("an answer"), Renewed::Renewed);
 
-        assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, why: Why::Failures });
+        assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, reason: TripReason::Failures });
         stage.pass(S).await;
         lead(&stage.b, &anybody()).await;
         stage.a.renew(&late).await.expect("an answer");
-        assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, why: Why::Failures });
+        assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, reason: TripReason::Failures });
     }
 
     async fn probe_that_renews_stays_out(stage, Config { lease: 2 * S, ..breaker(1, S, 1) }) {
@@ -181,7 +181,7 @@ both! {
     async fn provider_that_asks_everybody_to_stay_away_is_obeyed_for_five_minutes_at_most(stage, breaker(3, 60 * S, 1)) {
         fly(&stage.a, &anybody(), &busy(3600 * S)).await;
 
-        let CircuitState::Open { retry_after, why: Why::RetryAfter } = circuit(&stage).await else { panic!("closed") };
+        let CircuitState::Open { retry_after, reason: TripReason::RetryAfter } = circuit(&stage).await else { panic!("closed") };
         assert!(retry_after <= 300 * S && retry_after > 290 * S, "{retry_after:?}");
         assert!(matches!(refused(&stage.b, &anybody()).await, Refusal::CircuitOpen { .. }));
     }
@@ -205,7 +205,7 @@ both! {
 
         fly(&stage.b, &of("u"), &limited(Some(20 * S))).await;
 
-        let CircuitState::Open { retry_after, why: Why::SessionsLimited } = circuit(&stage).await else {
+        let CircuitState::Open { retry_after, reason: TripReason::SessionsLimited } = circuit(&stage).await else {
             panic!("not open");
         };
         assert!(retry_after <= 20 * S && retry_after > 10 * S, "{retry_after:?}");
@@ -215,7 +215,7 @@ both! {
 both! {
     async fn pod_that_may_not_lead_joins_and_lands(stage, unhurried()) {
         let no_memory = Refusal::MemoryPressure { retry_after: S };
-        let terms = Terms { pod_refuses: Some(no_memory.clone()), ..Terms::at_once() };
+        let terms = AdmissionTerms { pod_refuses: Some(no_memory.clone()), ..AdmissionTerms::at_once() };
         let begun = stage.b.begin(&ask("t"), None, &terms).await.expect("an answer");
         assert!(matches!(begun, Begun::Rejected(refusal) if refusal == no_memory));
         let leading = ask("t");
@@ -236,7 +236,7 @@ both! {
         let lease = lead(&stage.a, &leading).await;
         let queued = queue(&stage.b, &queues).await;
         let no_memory = Some(Refusal::MemoryPressure { retry_after: S });
-        let terms = Terms { pod_refuses: no_memory, queued_since: Some(queued.since), patience: S };
+        let terms = AdmissionTerms { pod_refuses: no_memory, queued_since: Some(queued.since), patience: S };
 
         stage.b.begin(&queues, None, &terms).await.expect("an answer");
 

@@ -4,7 +4,7 @@ use super::stage::*;
 
 /// Joins a leader that was lost and may still be heard of.
 async fn is_lost(store: &Store, ask: &Ask) {
-    let begun = store.begin(ask, None, &Terms::at_once()).await.expect("an answer");
+    let begun = store.begin(ask, None, &AdmissionTerms::at_once()).await.expect("an answer");
     assert!(matches!(&begun, Begun::Join(joined) if joined.leader == LeaderSeen::Lost), "{begun:?}");
 }
 
@@ -12,7 +12,7 @@ both! {
     async fn one_leads_and_the_other_is_handed_the_outcome(stage, config()) {
         let (first, second) = (ask("t"), ask("t"));
         let lease = lead(&stage.a, &first).await;
-        let Begun::Join(mut joined) = stage.b.begin(&second, None, &Terms::at_once()).await.expect("an answer") else {
+        let Begun::Join(mut joined) = stage.b.begin(&second, None, &AdmissionTerms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
         assert_eq!((joined.fence, joined.leader), (Some(lease.fence), LeaderSeen::Living));
@@ -29,10 +29,10 @@ both! {
         let lost = lead(&stage.a, &slow).await;
         stage.lease_over(&slow).await;
         let taken = lead(&stage.b, &quick).await;
-        assert_eq!((taken.before, taken.fence > lost.fence), (Before::LostLeaders, true));
+        assert_eq!((taken.history, taken.fence > lost.fence), (TokenHistory::LostLeaders, true));
         let before = stage.snapshot().await;
 
-        assert_eq!(stage.a.renew(&lost).await.expect("an answer"), Renewed::Lost);
+        assert_eq!(stage.a.renew(&lost).await.expect("an answer"), Renewed::Superseded);
         stage.a.abandon(&lost, &slow).await.expect("an answer");
         let late = complete(&stage.a, &lost, &slow, &failure(ProviderFailure::denied("invalid_grant"))).await;
 
@@ -85,7 +85,7 @@ both! {
         let before = stage.snapshot().await;
 
         assert!(matches!(complete(&stage.a, &lease, &asked, &success("one")).await, Standing::Ours));
-        assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Lost);
+        assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Superseded);
         stage.a.abandon(&lease, &asked).await.expect("an answer");
 
         assert_eq!(stage.snapshot().await, before);
@@ -95,14 +95,14 @@ both! {
         let (slow, other) = (ask("t"), ask("t"));
         let lease = lead(&stage.a, &slow).await;
         stage.lease_over(&slow).await;
-        let Begun::Join(joined) = stage.b.begin(&other, None, &Terms::at_once()).await.expect("an answer") else {
+        let Begun::Join(joined) = stage.b.begin(&other, None, &AdmissionTerms::at_once()).await.expect("an answer") else {
             panic!("led before retry_lost_after");
         };
         assert_eq!(joined.leader, LeaderSeen::Lost);
 
         assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
 
-        let Begun::Join(joined) = stage.b.begin(&other, joined.fence, &Terms::at_once()).await.expect("an answer") else {
+        let Begun::Join(joined) = stage.b.begin(&other, joined.fence, &AdmissionTerms::at_once()).await.expect("an answer") else {
             panic!("led beside a leader that lives");
         };
         assert_eq!(joined.leader, LeaderSeen::Living);
@@ -114,14 +114,14 @@ both! {
     async fn given_back_lead_leaves_the_token_as_it_was(stage, config()) {
         let (first, second) = (ask("t"), ask("t"));
         let lease = lead(&stage.a, &first).await;
-        let Begun::Join(mut joined) = stage.b.begin(&second, None, &Terms::at_once()).await.expect("an answer") else {
+        let Begun::Join(mut joined) = stage.b.begin(&second, None, &AdmissionTerms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
 
         stage.a.abandon(&lease, &first).await.expect("an answer");
 
-        assert!(matches!(joined.news.news().await, News::Look));
-        assert_eq!(lead(&stage.b, &second).await.before, Before::Nothing);
+        assert!(matches!(joined.news.news().await, News::BeginAgain));
+        assert_eq!(lead(&stage.b, &second).await.history, TokenHistory::Unremarkable);
     }
 
     async fn given_back_takeover_does_not_forget_who_was_lost(stage, config()) {
@@ -132,7 +132,7 @@ both! {
 
         stage.b.abandon(&taken, &shy).await.expect("an answer");
 
-        assert_eq!(lead(&stage.a, &ask("t")).await.before, Before::LostLeaders);
+        assert_eq!(lead(&stage.a, &ask("t")).await.history, TokenHistory::LostLeaders);
     }
 
     // Where the store was away for everybody, the leader is on its way there with what it holds.
@@ -152,7 +152,7 @@ both! {
         stage.pass(4 * S).await;
         is_lost(&stage.b, &ask("u")).await;
         stage.pass(2 * S).await;
-        assert_eq!(lead(&stage.b, &ask("u")).await.before, Before::LostLeaders);
+        assert_eq!(lead(&stage.b, &ask("u")).await.history, TokenHistory::LostLeaders);
     }
 
     async fn leader_that_is_missed_in_time_is_waited_for_no_longer(
@@ -171,7 +171,7 @@ both! {
         stage.pass(S).await;
         is_lost(&stage.a, &ask("t")).await;
         stage.b.abandon(&lease, &taken).await.expect("an answer");
-        assert_eq!(lead(&stage.a, &ask("t")).await.before, Before::LostLeaders);
+        assert_eq!(lead(&stage.a, &ask("t")).await.history, TokenHistory::LostLeaders);
     }
 
     async fn lead_that_was_never_heard_of_is_given_back_in_time_under_never(
@@ -185,13 +185,13 @@ both! {
 
         stage.a.abandon(&lease, &unheard).await.expect("an answer");
 
-        assert_eq!(lead(&stage.b, &ask("t")).await.before, Before::Nothing);
+        assert_eq!(lead(&stage.b, &ask("t")).await.history, TokenHistory::Unremarkable);
     }
 
     async fn waiter_gets_what_it_joined_when_it_is_no_longer_fresh(stage, Config { keep_failure: Duration::ZERO, ..config() }) {
         let (first, second) = (ask("t"), ask("t"));
         let lease = lead(&stage.a, &first).await;
-        let Begun::Join(joined) = stage.b.begin(&second, None, &Terms::at_once()).await.expect("an answer") else {
+        let Begun::Join(joined) = stage.b.begin(&second, None, &AdmissionTerms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
         complete(&stage.a, &lease, &first, &failure(ProviderFailure::unknown("reset"))).await;
@@ -204,15 +204,15 @@ both! {
     async fn another_claim_waits_and_is_refused_after_a_rotation(stage, config()) {
         let (first, other) = (ask_as(Refresh::new("t").client("app", "pw")), ask_as(Refresh::new("t").client("app", "x")));
         let lease = lead(&stage.a, &first).await;
-        let Begun::Join(mut joined) = stage.b.begin(&other, None, &Terms::at_once()).await.expect("an answer") else {
+        let Begun::Join(mut joined) = stage.b.begin(&other, None, &AdmissionTerms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
         assert_eq!(joined.fence, None);
 
         complete(&stage.a, &lease, &first, &success("one")).await;
 
-        assert!(matches!(joined.news.news().await, News::Look));
-        let Begun::Rejected(Refusal::AnotherClaim { retry_after }) = stage.b.begin(&other, None, &Terms::at_once()).await.expect("an answer")
+        assert!(matches!(joined.news.news().await, News::BeginAgain));
+        let Begun::Rejected(Refusal::AnotherClaim { retry_after }) = stage.b.begin(&other, None, &AdmissionTerms::at_once()).await.expect("an answer")
         else {
             panic!("a rotated token was presented again");
         };
@@ -232,7 +232,7 @@ both! {
         let lease = lead(&stage.a, &asked).await;
         complete(&stage.a, &lease, &asked, &success("one")).await;
 
-        assert_eq!(lead(&stage.b, &ask("t")).await.before, Before::Rotated);
+        assert_eq!(lead(&stage.b, &ask("t")).await.history, TokenHistory::Rotated);
     }
 
     async fn uncertain_token_is_not_presented_when_the_policy_says_never(
@@ -245,10 +245,10 @@ both! {
         lead(&stage.a, &dead).await;
         stage.lease_over(&dead).await;
 
-        assert_eq!(landed(&stage.b, &ask("reset"), None).await.outcome.class(), Class::Lost);
+        assert_eq!(landed(&stage.b, &ask("reset"), None).await.outcome.class(), Class::TokenLost);
         is_lost(&stage.b, &ask("dead")).await;
         stage.pass(2 * S).await;
-        assert_eq!(landed(&stage.b, &ask("dead"), None).await.outcome.class(), Class::Lost);
+        assert_eq!(landed(&stage.b, &ask("dead"), None).await.outcome.class(), Class::TokenLost);
     }
 
     async fn late_success_is_for_those_who_joined_the_leader_after_it(stage, Config { keep_outcome: Duration::ZERO, ..config() }) {
@@ -256,7 +256,7 @@ both! {
         let lost = lead(&stage.a, &slow).await;
         stage.lease_over(&slow).await;
         let taken = lead(&stage.b, &quick).await;
-        let Begun::Join(mut joined) = stage.a.begin(&waiter, None, &Terms::at_once()).await.expect("an answer") else {
+        let Begun::Join(mut joined) = stage.a.begin(&waiter, None, &AdmissionTerms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
         assert_eq!(joined.fence, Some(taken.fence));
@@ -274,7 +274,7 @@ both! {
     ) {
         let (first, waiter, newcomer) = (ask("t"), ask("t"), ask("t"));
         let lease = lead(&stage.a, &first).await;
-        let Begun::Join(joined) = stage.b.begin(&waiter, None, &Terms::at_once()).await.expect("an answer") else {
+        let Begun::Join(joined) = stage.b.begin(&waiter, None, &AdmissionTerms::at_once()).await.expect("an answer") else {
             panic!("two leaders");
         };
         complete(&stage.a, &lease, &first, &success("one")).await;
@@ -307,8 +307,8 @@ both! {
         complete(&stage.b, &taken, &quick, &success("first")).await;
         complete(&stage.a, &lost, &slow, &success("second")).await;
 
-        assert_eq!(stage.a.renew(&lost).await.expect("an answer"), Renewed::Lost);
-        assert_eq!(stage.b.renew(&taken).await.expect("an answer"), Renewed::Lost);
+        assert_eq!(stage.a.renew(&lost).await.expect("an answer"), Renewed::Superseded);
+        assert_eq!(stage.b.renew(&taken).await.expect("an answer"), Renewed::Superseded);
     }
 
     async fn given_back_takeover_cannot_be_renewed(stage, config()) {
@@ -318,9 +318,9 @@ both! {
         let taken = lead(&stage.b, &shy).await;
         stage.b.abandon(&taken, &shy).await.expect("an answer");
 
-        assert_eq!(stage.b.renew(&taken).await.expect("an answer"), Renewed::Lost);
+        assert_eq!(stage.b.renew(&taken).await.expect("an answer"), Renewed::Superseded);
 
-        assert_eq!(lead(&stage.a, &ask("t")).await.before, Before::LostLeaders);
+        assert_eq!(lead(&stage.a, &ask("t")).await.history, TokenHistory::LostLeaders);
     }
 
     async fn takeover_that_asks_nothing_does_not_forget_who_was_lost(
@@ -333,7 +333,7 @@ both! {
         let taken = lead(&stage.b, &next).await;
         complete(&stage.b, &taken, &next, &failure(ProviderFailure::not_sent("dns"))).await;
 
-        assert_eq!(lead(&stage.a, &ask("t")).await.before, Before::LostLeaders);
+        assert_eq!(lead(&stage.a, &ask("t")).await.history, TokenHistory::LostLeaders);
     }
 
     async fn uncertainty_is_forgotten_when_its_time_is_over(
@@ -343,7 +343,7 @@ both! {
         let asked = ask("t");
         let lease = lead(&stage.a, &asked).await;
         complete(&stage.a, &lease, &asked, &failure(ProviderFailure::unknown("reset"))).await;
-        assert_eq!(landed(&stage.b, &ask("t"), None).await.outcome.class(), Class::Lost);
+        assert_eq!(landed(&stage.b, &ask("t"), None).await.outcome.class(), Class::TokenLost);
 
         stage.pass(Duration::from_millis(1500)).await;
 
@@ -355,7 +355,7 @@ both! {
         let lease = lead(&stage.a, &asked).await;
         let kept = TokenResponse::from_json(r#"{"access_token":"a","expires_in":2}"#).expect("tokens");
         let outcome = Arc::new(Outcome::Success(kept));
-        let late = Completion { held: Duration::from_secs(3), ..completion(&outcome) };
+        let late = Completion { age: Duration::from_secs(3), ..completion(&outcome) };
         stage.a.complete(&lease, &asked, &late).await.expect("an answer");
 
         lead(&stage.b, &ask("t")).await;
@@ -387,7 +387,7 @@ both! {
         assert_eq!(access_token(&landed(&stage.b, &waiter, joined.fence).await), "one");
         // And a completion that comes again does not land again.
         complete(&stage.a, &lease, &first, &success("one")).await;
-        assert_eq!(lead(&stage.b, &ask("t")).await.before, Before::Nothing);
+        assert_eq!(lead(&stage.b, &ask("t")).await.history, TokenHistory::Unremarkable);
     }
 
     async fn leader_that_was_only_late_was_not_lost(
@@ -402,7 +402,7 @@ both! {
 
         complete(&stage.a, &lease, &slow, &failure(ProviderFailure::not_sent("dns"))).await;
 
-        assert_eq!(lead(&stage.b, &ask("t")).await.before, Before::Nothing);
+        assert_eq!(lead(&stage.b, &ask("t")).await.history, TokenHistory::Unremarkable);
     }
 
     async fn lost_leader_is_remembered_for_as_long_as_somebody_may_wait_for_it(

@@ -258,14 +258,14 @@ impl Who {
 }
 
 impl End {
-    fn completion(self, name: &str, before: Before) -> Completion {
+    fn completion(self, name: &str, history: TokenHistory) -> Completion {
         let outcome = match self {
             Self::Rotated => return completion(&success(name)),
             Self::Kept => {
                 let body = format!(r#"{{"access_token":"{name}","expires_in":4}}"#);
                 Outcome::Success(TokenResponse::from_json(body).expect("tokens"))
             }
-            Self::InvalidGrant if before == Before::LostLeaders => Outcome::Lost(None),
+            Self::InvalidGrant if history == TokenHistory::LostLeaders => Outcome::TokenLost(None),
             Self::InvalidGrant => Outcome::Failure(ProviderFailure::denied("invalid_grant")),
             Self::InvalidClient => Outcome::Failure(ProviderFailure::denied("invalid_client")),
             Self::Nonce => Outcome::Failure(ProviderFailure::denied("use_dpop_nonce")),
@@ -280,7 +280,7 @@ impl End {
         };
         let completion = completion(&Arc::new(outcome));
         match self {
-            Self::Panicked => Completion { verdict: Verdict::Neutral, ..completion },
+            Self::Panicked => Completion { health: ProviderHealth::Neutral, ..completion },
             _ => completion,
         }
     }

@@ -25,7 +25,7 @@ async fn attempt_given_up_before_it_arrives_finds_itself_abandoned() {
     let asked = ask("t");
     stage.a.disown(&asked, None).await.expect("an answer");
 
-    stage.a.begin(&asked, None, &Terms::at_once()).await.expect_err("an abandoned attempt led");
+    stage.a.begin(&asked, None, &AdmissionTerms::at_once()).await.expect_err("an abandoned attempt led");
 
     lead(&stage.b, &ask("t")).await;
 }
@@ -37,9 +37,9 @@ async fn attempt_given_up_after_it_led_is_given_back_and_stays_so() {
     lead(&stage.a, &asked).await;
     stage.a.disown(&asked, None).await.expect("an answer");
 
-    stage.a.begin(&asked, None, &Terms::at_once()).await.expect_err("a repeated begin led after all");
+    stage.a.begin(&asked, None, &AdmissionTerms::at_once()).await.expect_err("a repeated begin led after all");
 
-    assert_eq!(lead(&stage.b, &ask("t")).await.before, Before::Nothing);
+    assert_eq!(lead(&stage.b, &ask("t")).await.history, TokenHistory::Unremarkable);
 }
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn renewal_that_arrives_after_the_lead_was_given_back_changes_nothing() {
     stage.a.abandon(&lease, &asked).await.expect("an answer");
     let before = stage.snapshot().await;
 
-    assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Lost);
+    assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Superseded);
 
     assert_eq!(stage.snapshot().await, before);
 }
@@ -65,13 +65,13 @@ async fn leaders_put_back_what_redis_has_forgotten_before_anybody_leads_anew() {
     redis.cli(&["FLUSHALL"]).await;
 
     // The pod that has seen the last fence is the first to notice.
-    let begun = stage.a.begin(&ask("three"), None, &Terms::at_once()).await.expect("an answer");
+    let begun = stage.a.begin(&ask("three"), None, &AdmissionTerms::at_once()).await.expect("an answer");
     assert!(matches!(begun, Begun::Rejected(Refusal::Recovering { .. })), "{begun:?}");
     assert_eq!(stage.a.renew(&one).await.expect("an answer"), Renewed::Renewed);
     assert_eq!(stage.a.renew(&two).await.expect("an answer"), Renewed::Renewed);
 
     for token in ["one", "two"] {
-        let begun = stage.b.begin(&ask(token), None, &Terms::at_once()).await.expect("an answer");
+        let begun = stage.b.begin(&ask(token), None, &AdmissionTerms::at_once()).await.expect("an answer");
         assert!(matches!(begun, Begun::Join(_)), "{begun:?}");
     }
     complete(&stage.a, &one, &first, &success("one")).await;
@@ -92,7 +92,7 @@ async fn pod_that_has_led_nothing_notices_that_redis_has_forgotten() {
     let late = Store::Redis(late.expect("redis is there"));
     redis.cli(&["FLUSHALL"]).await;
 
-    let begun = late.begin(&ask("t"), None, &Terms::at_once()).await.expect("an answer");
+    let begun = late.begin(&ask("t"), None, &AdmissionTerms::at_once()).await.expect("an answer");
 
     assert!(matches!(begun, Begun::Rejected(Refusal::Recovering { .. })), "{begun:?}");
 }
@@ -103,7 +103,7 @@ async fn what_all_pods_agree_on_is_put_back_when_redis_has_forgotten_it() {
     lead(&stage.a, &ask("t")).await;
     let redis = stage.redis.as_ref().expect("on redis");
     redis.cli(&["FLUSHALL"]).await;
-    stage.a.begin(&ask("u"), None, &Terms::at_once()).await.expect("an answer");
+    stage.a.begin(&ask("u"), None, &AdmissionTerms::at_once()).await.expect("an answer");
     redis.until(&["HGET", &format!("rc:{{{}}}:meta", stage.config.namespace), "pepper"], "none").await;
 
     let peppered = Config { pepper: Some("p".repeat(32).into()), ..stage.config.clone() };
@@ -122,7 +122,7 @@ async fn pod_that_others_no_longer_agree_with_begins_nothing() {
 
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
     let refused = loop {
-        match stage.a.begin(&ask(&Uuid::new_v4().to_string()), None, &Terms::at_once()).await {
+        match stage.a.begin(&ask(&Uuid::new_v4().to_string()), None, &AdmissionTerms::at_once()).await {
             Err(refused) => break refused,
             Ok(_) => assert!(tokio::time::Instant::now() < deadline, "begins beside another pepper"),
         }
@@ -140,7 +140,7 @@ async fn uncertain_token_stays_so_in_a_redis_that_has_forgotten_the_flight() {
 
     complete(&stage.a, &lease, &asked, &failure(ProviderFailure::unknown("reset"))).await;
 
-    assert_eq!(landed(&stage.b, &ask("t"), None).await.outcome.class(), Class::Lost);
+    assert_eq!(landed(&stage.b, &ask("t"), None).await.outcome.class(), Class::TokenLost);
 }
 
 #[tokio::test]
@@ -162,7 +162,7 @@ async fn mark_of_an_attempt_outlives_a_short_failure() {
     stage.b.disown(&late, None).await.expect("an answer");
     complete(&stage.a, &lease, &first, &failure(ProviderFailure::not_sent("dns"))).await;
 
-    stage.b.begin(&late, None, &Terms::at_once()).await.expect_err("an abandoned attempt led");
+    stage.b.begin(&late, None, &AdmissionTerms::at_once()).await.expect_err("an abandoned attempt led");
 }
 
 #[tokio::test]
@@ -175,7 +175,7 @@ async fn lock_of_a_dead_leader_ends_also_when_the_clock_was_set_back() {
     // What an hour's step does to a time to live.
     redis.cli(&["PEXPIRE", &lock, "3600000"]).await;
 
-    let begun = stage.b.begin(&ask("t"), None, &Terms::at_once()).await.expect("an answer");
+    let begun = stage.b.begin(&ask("t"), None, &AdmissionTerms::at_once()).await.expect("an answer");
 
     assert!(matches!(begun, Begun::Join(_)), "{begun:?}");
     let left: u128 = redis.cli(&["PTTL", &lock]).await.parse().expect("ms");
@@ -206,7 +206,7 @@ async fn outcomes_land_above_maxmemory_and_after_script_flush() {
     assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
     assert!(matches!(complete(&stage.a, &lease, &asked, &success("one")).await, Standing::Ours));
     // A new lead is refused as a whole, not halfway.
-    let refused = stage.b.begin(&ask("u"), None, &Terms::at_once()).await.expect_err("led above maxmemory");
+    let refused = stage.b.begin(&ask("u"), None, &AdmissionTerms::at_once()).await.expect_err("led above maxmemory");
 
     assert!(refused.reason.contains("maxmemory"), "{refused}");
     redis.cli(&["CONFIG", "SET", "maxmemory", "0"]).await;

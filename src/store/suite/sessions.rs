@@ -72,7 +72,7 @@ both! {
         let lease = lead(&stage.a, &failing).await;
         assert!(matches!(refused(&stage.b, &of("s")).await, Refusal::Budget { .. }));
         let no_memory = Refusal::MemoryPressure { retry_after: S };
-        let terms = Terms { pod_refuses: Some(no_memory.clone()), ..Terms::at_once() };
+        let terms = AdmissionTerms { pod_refuses: Some(no_memory.clone()), ..AdmissionTerms::at_once() };
         let begun = stage.b.begin(&of("s"), None, &terms).await.expect("an answer");
         assert!(matches!(begun, Begun::Rejected(refusal) if refusal == no_memory));
         complete(&stage.a, &lease, &failing, &unknown()).await;

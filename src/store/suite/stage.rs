@@ -6,16 +6,16 @@ pub(in crate::store) use std::time::Duration;
 pub(in crate::store) use tokio::time::Instant;
 pub(in crate::store) use uuid::Uuid;
 
-pub(in crate::store) use crate::admission::Terms;
+pub(in crate::store) use crate::admission::AdmissionTerms;
 pub(in crate::store) use crate::config::{Breaker, Config, Uncertain};
 pub(in crate::store) use crate::error::Refusal;
 pub(in crate::store) use crate::identity::Identity;
-pub(in crate::store) use crate::outcome::{Class, Outcome, ProviderFailure, Verdict};
+pub(in crate::store) use crate::outcome::{Class, Outcome, ProviderFailure, ProviderHealth};
 pub(in crate::store) use crate::request::Refresh;
 pub(in crate::store) use crate::store::memory::MemoryStore;
 pub(in crate::store) use crate::store::redis::RedisStore;
 pub(in crate::store) use crate::store::{
-    Ask, Before, Begun, Completion, Landed, LeaderSeen, Lease, News, Queued, Renewed, Standing, Store,
+    Ask, Begun, Completion, LeaderSeen, Lease, News, Queued, Renewed, Standing, Store, StoredOutcome, TokenHistory,
 };
 pub(in crate::store) use crate::test_redis::RedisServer;
 pub(in crate::store) use crate::token_response::{ProviderResponse, TokenResponse};
@@ -113,20 +113,20 @@ pub(in crate::store) fn failure(failure: ProviderFailure) -> Arc<Outcome> {
 }
 
 pub(in crate::store) async fn lead(store: &Store, ask: &Ask) -> Lease {
-    match store.begin(ask, None, &Terms::at_once()).await.expect("an answer") {
+    match store.begin(ask, None, &AdmissionTerms::at_once()).await.expect("an answer") {
         Begun::Lead(lease) => lease,
         other => panic!("no lead: {other:?}"),
     }
 }
 
-pub(in crate::store) async fn landed(store: &Store, ask: &Ask, joined: Option<u64>) -> Landed {
-    match store.begin(ask, joined, &Terms::at_once()).await.expect("an answer") {
+pub(in crate::store) async fn landed(store: &Store, ask: &Ask, joined: Option<u64>) -> StoredOutcome {
+    match store.begin(ask, joined, &AdmissionTerms::at_once()).await.expect("an answer") {
         Begun::Landed(landed) => landed,
         other => panic!("nothing landed: {other:?}"),
     }
 }
 
-pub(in crate::store) fn access_token(landed: &Landed) -> &str {
+pub(in crate::store) fn access_token(landed: &StoredOutcome) -> &str {
     match &*landed.outcome {
         Outcome::Success(tokens) => tokens.access_token(),
         other => panic!("no tokens: {other:?}"),
@@ -134,7 +134,7 @@ pub(in crate::store) fn access_token(landed: &Landed) -> &str {
 }
 
 pub(in crate::store) fn completion(outcome: &Arc<Outcome>) -> Completion {
-    Completion { outcome: Arc::clone(outcome), verdict: outcome.verdict(), held: Duration::ZERO }
+    Completion { outcome: Arc::clone(outcome), health: outcome.health(), age: Duration::ZERO }
 }
 
 pub(in crate::store) async fn complete(store: &Store, lease: &Lease, ask: &Ask, outcome: &Arc<Outcome>) -> Standing {
@@ -153,7 +153,7 @@ pub(in crate::store) fn unhurried() -> Config {
 
 /// Begins, and does not queue.
 pub(in crate::store) async fn begin(store: &Store, ask: &Ask) -> Begun {
-    store.begin(ask, None, &Terms::at_once()).await.expect("an answer")
+    store.begin(ask, None, &AdmissionTerms::at_once()).await.expect("an answer")
 }
 
 /// Why a flight is not led.
@@ -166,7 +166,7 @@ pub(in crate::store) async fn refused(store: &Store, ask: &Ask) -> Refusal {
 
 /// Begins with the place it has in the queue, if it has one, and queues where there is no permit.
 pub(in crate::store) async fn begin_in_queue(store: &Store, ask: &Ask, since: Option<Instant>) -> Begun {
-    let terms = Terms { patience: Duration::from_secs(60), queued_since: since, ..Terms::at_once() };
+    let terms = AdmissionTerms { patience: Duration::from_secs(60), queued_since: since, ..AdmissionTerms::at_once() };
     store.begin(ask, None, &terms).await.expect("an answer")
 }
 

@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use super::reply::Reply;
-use super::words::read_before;
+use super::words::read_history;
 use super::{Calls, rules};
 use crate::config::Uncertain;
 use crate::error::Refusal;
-use crate::store::contract::{Ask, Before, LeaderSeen, StoreError};
+use crate::store::contract::{Ask, LeaderSeen, StoreError, TokenHistory};
 use crate::store::redis::call::Call;
-use crate::store::redis::records::Record;
+use crate::store::redis::records::SealedOutcome;
 
 /// What it is told of a flight.
 pub(crate) struct Begin<'a> {
@@ -31,14 +31,14 @@ pub(crate) struct Begin<'a> {
 /// What it replies.
 #[derive(Debug)]
 pub(crate) enum BeginReply {
-    Landed(Record),
+    Landed(SealedOutcome),
     Lost {
         fence: u64,
     },
     Join(Join),
     Lead {
         fence: u64,
-        before: Before,
+        history: TokenHistory,
     },
     Queued {
         look: Duration,
@@ -99,7 +99,7 @@ fn read(reply: &Reply) -> Result<BeginReply, StoreError> {
         }),
         "lead" => BeginReply::Lead {
             fence: reply.field(1)?,
-            before: read_before(&reply.field::<String>(2)?).ok_or_else(|| reply.unknown())?,
+            history: read_history(&reply.field::<String>(2)?).ok_or_else(|| reply.unknown())?,
         },
         "rejected" => read_rejected(reply)?,
         "queued" => BeginReply::Queued { look: reply.span(1)? },

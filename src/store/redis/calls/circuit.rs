@@ -3,7 +3,7 @@
 use super::Calls;
 use super::reply::Reply;
 use super::words::ms;
-use crate::admission::circuit::{CircuitState, Why};
+use crate::admission::circuit::{CircuitState, TripReason};
 use crate::store::contract::StoreError;
 use crate::store::redis::call::Call;
 
@@ -16,11 +16,11 @@ impl Calls {
 }
 
 fn read(reply: &Reply) -> Result<CircuitState, StoreError> {
-    let why = || Why::from_word(&reply.field::<String>(2)?).ok_or_else(|| reply.unknown());
+    let reason = || TripReason::from_word(&reply.field::<String>(2)?).ok_or_else(|| reply.unknown());
     Ok(match reply.word()? {
         "closed" => CircuitState::Closed { failures: reply.field(1)? },
-        "open" => CircuitState::Open { retry_after: reply.span(1)?, why: why()? },
-        "half_open" => CircuitState::HalfOpen { probes: reply.field(1)?, why: why()? },
+        "open" => CircuitState::Open { retry_after: reply.span(1)?, reason: reason()? },
+        "half_open" => CircuitState::HalfOpen { probes: reply.field(1)?, reason: reason()? },
         _ => return Err(reply.unknown()),
     })
 }

@@ -9,11 +9,11 @@ use super::reply::Reply;
 use super::words::{ms, packed};
 use super::{Calls, rules};
 use crate::identity::Hash;
-use crate::outcome::{Class, TokenState, Verdict};
+use crate::outcome::{Class, ProviderHealth, TokenState};
 use crate::retention::Retention;
 use crate::store::contract::StoreError;
 use crate::store::redis::call::Call;
-use crate::store::redis::records::Record;
+use crate::store::redis::records::SealedOutcome;
 
 /// What it is told of a flight; the outcome is sealed already.
 pub(crate) struct Complete {
@@ -29,7 +29,7 @@ pub(crate) struct Complete {
     pub(crate) token: TokenState,
     pub(crate) retention: Retention,
     pub(crate) is_charged: bool,
-    pub(crate) verdict: Verdict,
+    pub(crate) health: ProviderHealth,
     pub(crate) sealed: Vec<u8>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Complete {
 #[derive(Debug)]
 pub(crate) enum CompleteReply {
     Landed,
-    Stands(Record),
+    Stands(SealedOutcome),
     Stale,
 }
 
@@ -52,12 +52,12 @@ impl Calls {
         call.arg(complete.class.word()).arg(complete.token.word());
         call.arg(flight.to_string()).arg(self.keys.channels()).arg(&complete.sealed);
         call.arg(session.to_string()).arg(if complete.is_charged { "charged" } else { "free" });
-        let (verdict, stay_away) = verdict_words(complete.verdict);
-        call.arg(verdict).arg(ms_or_nothing(retention.lives)).arg(ms_or_nothing(stay_away));
+        let (health, stay_away) = health_words(complete.health);
+        call.arg(health).arg(ms_or_nothing(retention.lives)).arg(ms_or_nothing(stay_away));
         // Told when it is sent: a completion may have waited for Redis.
-        let held = complete.answered.elapsed();
+        let age = complete.answered.elapsed();
         let took = complete.answered.saturating_duration_since(complete.granted);
-        call.arg(packed([ms(held), ms(took), ms(retention.fresh), ms(retention.kept)]));
+        call.arg(packed([ms(age), ms(took), ms(retention.fresh), ms(retention.kept)]));
         call.arg(&self.complete_settings[..]);
         read(&self.run("complete", &call).await?)
     }
@@ -72,14 +72,14 @@ fn read(reply: &Reply) -> Result<CompleteReply, StoreError> {
     })
 }
 
-/// The word for a verdict, and the time that belongs to it.
-fn verdict_words(verdict: Verdict) -> (&'static str, Option<Duration>) {
-    match verdict {
-        Verdict::Healthy => ("healthy", None),
-        Verdict::Failing => ("failing", None),
-        Verdict::Neutral => ("neutral", None),
-        Verdict::SessionLimited(retry_after) => ("session_limited", retry_after),
-        Verdict::FleetLimited(retry_after) => ("fleet_limited", Some(retry_after)),
+/// The word for a health, and the time that belongs to it.
+fn health_words(health: ProviderHealth) -> (&'static str, Option<Duration>) {
+    match health {
+        ProviderHealth::Healthy => ("healthy", None),
+        ProviderHealth::Failing => ("failing", None),
+        ProviderHealth::Neutral => ("neutral", None),
+        ProviderHealth::SessionLimited(retry_after) => ("session_limited", retry_after),
+        ProviderHealth::FleetLimited(retry_after) => ("fleet_limited", Some(retry_after)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `renew.lua`: moves lease, permit and probe on; puts back what Redis has forgotten.
 
-use super::words::{before_word, ms};
+use super::words::{history_word, ms};
 use super::{Calls, rules};
 use crate::admission::circuit::quiet;
 use crate::store::contract::{Lease, Renewed, StoreError};
@@ -16,14 +16,14 @@ impl Calls {
         call.key(self.keys.circuit());
         call.arg(self.owner(lease.fence)).arg(lease.attempt.to_string()).arg(lease.claim.to_string());
         call.arg(lease.fence).arg(seen);
-        call.arg(ms(self.config.lease)).arg(ms(lease.started.elapsed())).arg(before_word(lease.before));
+        call.arg(ms(self.config.lease)).arg(ms(lease.started.elapsed())).arg(history_word(lease.history));
         call.arg(ms(self.config.memory_of_lost()));
         rules::budget(&mut call, &self.config);
         call.arg(ms(quiet(&self.config))).arg(self.keys.channels());
         let reply = self.run("renew", &call).await?;
         match reply.word()? {
             "renewed" => Ok(Renewed::Renewed),
-            "lost" => Ok(Renewed::Lost),
+            "lost" => Ok(Renewed::Superseded),
             _ => Err(reply.unknown()),
         }
     }

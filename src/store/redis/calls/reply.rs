@@ -9,7 +9,7 @@ use redis::{FromRedisValue, Value, from_redis_value};
 use uuid::Uuid;
 
 use crate::store::contract::StoreError;
-use crate::store::redis::records::Record;
+use crate::store::redis::records::SealedOutcome;
 
 pub(super) struct Reply {
     script: &'static str,
@@ -40,9 +40,9 @@ impl Reply {
     }
 
     /// An outcome that landed, behind the word.
-    pub(super) fn record(&self) -> Result<Record, StoreError> {
+    pub(super) fn record(&self) -> Result<SealedOutcome, StoreError> {
         let attempt: String = self.field(2)?;
-        Ok(Record {
+        Ok(SealedOutcome {
             fence: self.field(1)?,
             attempt: Uuid::parse_str(&attempt).map_err(|_| self.unknown())?,
             age: self.span(3)?,

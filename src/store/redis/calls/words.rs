@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::store::contract::Before;
+use crate::store::contract::TokenHistory;
 
 /// Whole milliseconds, rounded up: a setting of less than one is not none.
 pub(super) fn ms(span: Duration) -> u64 {
@@ -15,14 +15,16 @@ pub(super) fn packed<const COUNT: usize>(numbers: [u64; COUNT]) -> Vec<u8> {
 }
 
 /// The words that `begin.lua` and `renew.lua` share for what is known of a token.
-pub(super) fn before_word(before: Before) -> &'static str {
-    match before {
-        Before::Nothing => "nothing",
-        Before::LostLeaders => "lost_leaders",
-        Before::Rotated => "rotated",
+pub(super) fn history_word(history: TokenHistory) -> &'static str {
+    match history {
+        TokenHistory::Unremarkable => "nothing",
+        TokenHistory::LostLeaders => "lost_leaders",
+        TokenHistory::Rotated => "rotated",
     }
 }
 
-pub(super) fn read_before(word: &str) -> Option<Before> {
-    [Before::Nothing, Before::LostLeaders, Before::Rotated].into_iter().find(|before| before_word(*before) == word)
+pub(super) fn read_history(word: &str) -> Option<TokenHistory> {
+    [TokenHistory::Unremarkable, TokenHistory::LostLeaders, TokenHistory::Rotated]
+        .into_iter()
+        .find(|history| history_word(*history) == word)
 }

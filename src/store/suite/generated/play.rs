@@ -130,7 +130,7 @@ impl Play {
             Some(seen) if seen.words.starts_with("told") => loop {
                 match tokio::time::timeout(LATE, source.news()).await {
                     Ok(News::Landed(landed)) => break Some(tell("told", &landed)),
-                    Ok(News::Look) => {}
+                    Ok(News::BeginAgain) => {}
                     Err(_) => break Some(Seen { words: "told nothing".to_owned(), span: None }),
                 }
             },
@@ -149,7 +149,7 @@ impl Play {
             Flying { ask, joined: None, queued_since: None, is_spent: false, news: None }
         });
         let Flying { ask, joined, queued_since, is_spent, .. } = flying;
-        let terms = Terms {
+        let terms = AdmissionTerms {
             pod_refuses: (!may_lead).then_some(Refusal::MemoryPressure { retry_after: TICK }),
             patience: if queues { config.budget_wait } else { Duration::ZERO },
             queued_since,
@@ -171,7 +171,7 @@ impl Play {
         match begun? {
             Begun::Landed(landed) => seen = tell("landed", &landed),
             Begun::Lead(lease) => {
-                seen.words = format!("lead {} {:?}", lease.fence, lease.before);
+                seen.words = format!("lead {} {:?}", lease.fence, lease.history);
                 if is_spent {
                     self.pods[who.pod].abandon(&lease, &ask).await.ok()?;
                     seen.words += ", given back";
@@ -210,7 +210,7 @@ impl Play {
         let times = self.times();
         let held = &mut self.leases[lease];
         let (completion, is_first) = match &held.state {
-            HeldState::Leads => (end.completion(&format!("access-{lease}"), held.lease.before), true),
+            HeldState::Leads => (end.completion(&format!("access-{lease}"), held.lease.history), true),
             // Its reply was lost on the way.
             HeldState::Completed(completion) => (completion.clone(), false),
             HeldState::GivenBack => return Some(Seen::default()),
@@ -258,7 +258,9 @@ impl Play {
     /// The circuit, and what can be counted.
     pub(super) async fn gates(&self, counts: &[usize; 3]) -> Option<Seen> {
         let mut seen = match self.pods[0].circuit_state().await.ok()? {
-            CircuitState::Open { retry_after, why } => Seen { words: format!("open {why:?}"), span: Some(retry_after) },
+            CircuitState::Open { retry_after, reason } => {
+                Seen { words: format!("open {reason:?}"), span: Some(retry_after) }
+            }
             other => Seen { words: format!("{other:?}"), span: None },
         };
         let [permits, queued, attempts] = counts;
@@ -277,7 +279,7 @@ async fn once<T>(future: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-fn tell(how: &str, landed: &Landed) -> Seen {
+fn tell(how: &str, landed: &StoredOutcome) -> Seen {
     let name = match &*landed.outcome {
         Outcome::Success(tokens) => tokens.access_token().to_owned(),
         Outcome::Failure(ProviderFailure::Denied { error, .. }) => error.clone(),

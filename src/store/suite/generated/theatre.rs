@@ -145,8 +145,8 @@ impl Theatre {
         while std::time::Instant::now() < deadline && verdicts.iter().any(Option::is_none) {
             let open: Vec<usize> = (0..histories.len()).filter(|index| verdicts[*index].is_none()).collect();
             for some in open.chunks(AT_ONCE) {
-                for (index, verdict) in self.play_once(histories, some) {
-                    match verdict {
+                for (index, health) in self.play_once(histories, some) {
+                    match health {
                         Verdicts::Agree => verdicts[index] = Some(None),
                         Verdicts::Disagree(what) => verdicts[index] = Some(Some(what)),
                         Verdicts::TooLate => {}
@@ -154,7 +154,7 @@ impl Theatre {
                 }
             }
         }
-        let unplayed = verdicts.iter().filter(|verdict| verdict.is_none()).count();
+        let unplayed = verdicts.iter().filter(|health| health.is_none()).count();
         assert!(unplayed * 2 <= histories.len(), "{unplayed} histories could not be played: this machine is too busy");
         verdicts.into_iter().map(Option::flatten).collect()
     }
@@ -188,7 +188,7 @@ impl Theatre {
             let all: Vec<usize> = (0..shorter.len().min(AT_ONCE)).collect();
             let mut found = self.play_once(&shorter, &all);
             found.sort_by_key(|(index, _)| *index);
-            let found = found.into_iter().find_map(|(index, verdict)| match verdict {
+            let found = found.into_iter().find_map(|(index, health)| match health {
                 Verdicts::Disagree(why) => Some((index, why)),
                 Verdicts::Agree | Verdicts::TooLate => None,
             });
