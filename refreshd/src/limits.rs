@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::settings::{BadSetting, Span};
+use refresh_coordinator_cli::{BadSetting, Span};
+
 use crate::size::Size;
 
 // No doc comment: clap would take it for the subcommand's own text.

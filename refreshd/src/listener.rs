@@ -11,6 +11,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use refresh_coordinator_cli::BadSetting;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -19,7 +20,6 @@ use crate::coalesced::Coalesced;
 use crate::endpoint::Endpoint;
 use crate::limits::Limits;
 use crate::metrics::Connection;
-use crate::settings::BadSetting;
 
 /// Takes an address.
 pub(crate) async fn bind(address: &str) -> Result<TcpListener, BadSetting> {

@@ -2,10 +2,9 @@
 
 use std::io::IsTerminal;
 
+use refresh_coordinator_cli::{BadSetting, is_discreet};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt};
-
-use crate::settings::{BadSetting, is_discreet};
 
 // No doc comment: clap would take it for the command's own text.
 #[derive(Clone, Debug, clap::Args)]

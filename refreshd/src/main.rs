@@ -19,10 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-// What the programs of this repository share, by the name it has here.
-use refresh_coordinator_cli as settings;
-
-use settings::BadSetting;
+use refresh_coordinator_cli::{self as cli, BadSetting};
 
 /// Presents each OAuth 2.0 refresh token to its provider once, for a whole fleet.
 #[derive(Debug, Parser)]
@@ -61,7 +58,7 @@ impl Command {
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
-        Err(error) => return settings::explain("refreshd", &error),
+        Err(error) => return cli::explain("refreshd", &error),
     };
     start(cli).unwrap_or_else(|bad_setting| {
         eprintln!("refreshd: {bad_setting}");

@@ -8,6 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 use refresh_coordinator::RefreshCoordinator;
 use refresh_coordinator::exchange::{ExchangeOptions, TokenExchange};
+use refresh_coordinator_cli::{BadSetting, Settings, Span};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
@@ -15,7 +16,6 @@ use crate::endpoint::Endpoint;
 use crate::limits::Limits;
 use crate::listener;
 use crate::metrics::Metrics;
-use crate::settings::{BadSetting, Settings, Span};
 use crate::upstream::{Upstream, UpstreamSettings};
 
 /// Serves a coordinating token endpoint in front of a provider.

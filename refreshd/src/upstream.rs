@@ -17,9 +17,9 @@ use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
 use refresh_coordinator::Config;
 use refresh_coordinator::exchange::SendError;
+use refresh_coordinator_cli::{BadSetting, Span};
 use url::Url;
 
-use crate::settings::{BadSetting, Span};
 use connections::{Connections, Times};
 
 // No doc comment: clap would take it for the subcommand's own text.

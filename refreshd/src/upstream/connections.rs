@@ -20,12 +20,12 @@ use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::{Connection, HttpConnector};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use refresh_coordinator::exchange::SendError;
+use refresh_coordinator_cli::Span;
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower_service::Service;
 
 use super::chain::chain;
-use crate::settings::Span;
 
 /// More than any answer of a token endpoint; larger ones are given up.
 const LARGEST_BODY: usize = 1024 * 1024;

@@ -2,12 +2,11 @@
 
 use std::path::Path;
 
+use refresh_coordinator_cli::BadSetting;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
-
-use crate::settings::BadSetting;
 
 /// As the system verifies.
 pub(super) fn of_system() -> Result<ClientConfig, BadSetting> {
