@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use refresh_coordinator_cli::{BadSetting, Settings, Span, read_secret};
 
-use crate::client;
 use crate::plan::{FleetKind, Mode, Namespace, Plan, ProviderKind, RealProvider};
 use crate::rules::Rules;
 use crate::tokens::TokenFile;
+use crate::urls;
 
 // No doc comment: clap would take it for the program's own text.
 #[derive(Debug, clap::Args)]
@@ -242,5 +242,5 @@ fn check_picture(file: &Path) -> Result<(), BadSetting> {
 }
 
 fn check_url(flag: &str, url: &str) -> Result<(), BadSetting> {
-    client::check(url).map_err(|wrong| BadSetting::new(format!("{flag} {wrong}")))
+    urls::check(url).map_err(|wrong| BadSetting::new(format!("{flag} {wrong}")))
 }

@@ -1,4 +1,4 @@
-//! The built-in provider as the driver sees it: a child process with a URL, batches of logins and a verdict.
+//! The built-in provider as the driver sees it: a child process with a URL, batches of logins and what became of them.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use http::{Method, Request};
 
 use crate::client::{Client, Unanswered};
 use crate::fleet;
-use crate::ledger::{Batch, Verdict};
-use crate::storm::Stopped;
+use crate::ledger::{Batch, Counts};
+use crate::stopped::Stopped;
 use crate::timeline::Presentation;
 
 /// A running provider; killed when dropped.
@@ -51,8 +51,8 @@ impl BuiltIn {
         self.ask(Method::POST, &format!("/storm/batches/{families}")).await
     }
 
-    /// What the provider's log says of a batch.
-    pub(crate) async fn verdict(&self, batch: usize) -> Result<Verdict, Stopped> {
+    /// How often what happened to a batch, by the provider's log.
+    pub(crate) async fn counts(&self, batch: usize) -> Result<Counts, Stopped> {
         self.ask(Method::GET, &format!("/storm/batches/{batch}")).await
     }
 

@@ -6,9 +6,10 @@ use http::Request;
 use refresh_coordinator::RefreshCoordinator;
 use refresh_coordinator_cli::BadSetting;
 
-use crate::client::{self, Client};
+use crate::client::Client;
 use crate::plan::{FleetKind, Plan, ProviderKind};
-use crate::storm::Stopped;
+use crate::stopped::Stopped;
+use crate::urls;
 
 /// Whatever is wrong with Redis is said before anything runs, not after the mode that does not need it.
 pub(crate) async fn check_redis(plan: &Plan) -> Result<(), Stopped> {
@@ -38,7 +39,7 @@ pub(crate) async fn check_endpoints(plan: &Plan) -> Result<(), Stopped> {
             )))
         };
         let mut request = Request::new(Vec::new());
-        *request.uri_mut() = client::target(url).map_err(|wrong| unreachable(&wrong))?;
+        *request.uri_mut() = urls::target(url).map_err(|wrong| unreachable(&wrong))?;
         let http = Client::new(std::slice::from_ref(url), 1, Duration::from_secs(10));
         let asked = match http {
             Ok(http) => http.ask(request).await,

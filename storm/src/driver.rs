@@ -5,13 +5,12 @@ use std::time::Instant;
 use crate::builtin::BuiltIn;
 use crate::checks;
 use crate::fleet::Fleet;
-use crate::picture;
 use crate::plan::{FleetKind, Mode, Namespace, Plan, ProviderKind};
 use crate::progress::Progress;
 use crate::redis_load::RedisLoad;
-use crate::storm::Stopped;
+use crate::stopped::Stopped;
 use crate::tally::{Circumstances, Figures, Link, Tally};
-use crate::timeline::Timeline;
+use crate::timeline::{self, Timeline};
 use crate::wire::{Start, Way};
 
 /// A storm under way.
@@ -51,7 +50,7 @@ impl<'a> Driver<'a> {
         self.plan.modes.clone()
     }
 
-    /// Runs one mode, from new logins to the provider's verdict on them. The timeline is empty where no picture is
+    /// Runs one mode, from new logins to what the provider's log says of them. The timeline is empty where no picture is
     /// wanted.
     pub(crate) async fn run(&mut self, mode: Mode) -> Result<(Figures, Timeline), Stopped> {
         let (batch, tokens) = self.log_in().await?;
@@ -77,7 +76,7 @@ impl<'a> Driver<'a> {
 
         let began = Instant::now();
         let mut tally = Tally::default();
-        let shown = if self.plan.picture.is_some() { picture::LOGINS.min(self.plan.tokens) } else { 0 };
+        let shown = if self.plan.picture.is_some() { timeline::LOGINS.min(self.plan.tokens) } else { 0 };
         let mut timeline = Timeline::new(shown);
         let logins = tokens.into_iter().enumerate();
         let mut logins: Vec<Login> = logins.map(|(number, token)| Login { number, token: Some(token) }).collect();
@@ -95,16 +94,16 @@ impl<'a> Driver<'a> {
         if let (Some(mut redis), FleetKind::Redis { namespace: Namespace::Own, .. }) = (redis, &self.plan.fleet) {
             redis.forget(&self.plan.rules.namespace).await;
         }
-        let verdict = match (&self.provider, batch) {
+        let log = match (&self.provider, batch) {
             (Some(provider), Some(batch)) => {
                 if shown > 0 {
                     timeline.log(provider.presentations(batch, shown).await?);
                 }
-                Some(provider.verdict(batch).await?)
+                Some(provider.counts(batch).await?)
             }
             _ => None,
         };
-        Ok((tally.figures(Circumstances { verdict, redis: commands, has_roles, pids, took }), timeline))
+        Ok((tally.figures(Circumstances { log, redis: commands, has_roles, pids, took }), timeline))
     }
 
     /// Logins for one mode: new ones, or the next of those that were given.

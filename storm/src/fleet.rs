@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
-use crate::storm::Stopped;
+use crate::stopped::Stopped;
 use crate::wire::{self, Order, Presented, Receiver, Report, Start};
 use crate::{clock, pod};
 

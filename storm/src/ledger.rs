@@ -1,7 +1,7 @@
 //! What the built-in provider knows: its families, their rotations, and a log of every presentation.
 //!
 //! It rotates as RFC 9700 section 4.14.2 wants it: a refresh token works once, and the second presentation of one
-//! that was used revokes the whole family, the latest token included. The verdict on a storm is read from the log
+//! that was used revokes the whole family, the latest token included. What is told of a storm is counted in the log
 //! alone, so it says what was done and not what was believed.
 
 use std::collections::{HashMap, HashSet};
@@ -59,9 +59,9 @@ pub(crate) enum Judgement {
     Unknown,
 }
 
-/// What the log says about the families of one batch.
+/// How often what happened to the families of one batch, by the log.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Verdict {
+pub(crate) struct Counts {
     /// Requests that carried a token of these families.
     pub(crate) presentations: u64,
     /// Presentations that brought new tokens.
@@ -119,23 +119,23 @@ impl Ledger {
         }
     }
 
-    /// Reads from the log what became of a batch.
-    pub(crate) fn verdict(&self, batch: usize) -> Verdict {
-        let mut verdict = Verdict::default();
+    /// Counts in the log what became of a batch.
+    pub(crate) fn counts(&self, batch: usize) -> Counts {
+        let mut counts = Counts::default();
         let mut revoked = HashSet::new();
         for entry in &self.log {
             let Some(family) = entry.family.filter(|family| self.families[*family].batch == batch) else {
                 continue;
             };
-            verdict.presentations += 1;
+            counts.presentations += 1;
             match entry.judgement {
-                Judgement::Rotated(_) => verdict.rotations += 1,
+                Judgement::Rotated(_) => counts.rotations += 1,
                 Judgement::Reused => _ = revoked.insert(family),
                 Judgement::Revoked | Judgement::Unknown => {}
             }
         }
-        verdict.families_revoked = revoked.len() as u64;
-        verdict
+        counts.families_revoked = revoked.len() as u64;
+        counts
     }
 
     /// Every presentation for the first so many families of a batch, in the order of the log.
@@ -182,8 +182,8 @@ mod tests {
         let second = rotated(ledger.present(&batch.tokens[0], 1));
         rotated(ledger.present(&second, 2));
 
-        let expected = Verdict { presentations: 2, rotations: 2, families_revoked: 0 };
-        assert_eq!(ledger.verdict(batch.batch), expected);
+        let expected = Counts { presentations: 2, rotations: 2, families_revoked: 0 };
+        assert_eq!(ledger.counts(batch.batch), expected);
     }
 
     #[test]
@@ -196,8 +196,8 @@ mod tests {
         assert_eq!(ledger.present(&batch.tokens[0], 1), Judgement::Reused);
         assert_eq!(ledger.present(&next, 3), Judgement::Revoked);
         rotated(ledger.present(&batch.tokens[1], 4));
-        let expected = Verdict { presentations: 4, rotations: 2, families_revoked: 1 };
-        assert_eq!(ledger.verdict(batch.batch), expected);
+        let expected = Counts { presentations: 4, rotations: 2, families_revoked: 1 };
+        assert_eq!(ledger.counts(batch.batch), expected);
     }
 
     #[test]
@@ -208,8 +208,8 @@ mod tests {
         ledger.present(&one.tokens[0], 5);
         assert_eq!(ledger.present("never given", 6), Judgement::Unknown);
 
-        assert_eq!(ledger.verdict(one.batch).presentations, 1);
-        assert_eq!(ledger.verdict(two.batch), Verdict::default());
+        assert_eq!(ledger.counts(one.batch).presentations, 1);
+        assert_eq!(ledger.counts(two.batch), Counts::default());
     }
 
     #[test]

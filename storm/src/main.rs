@@ -4,6 +4,8 @@
 //! pod and a caller do, the built-in provider, what is counted, what is said of it.
 
 mod clock;
+mod stopped;
+mod urls;
 mod arguments;
 mod plan;
 mod rules;
@@ -29,6 +31,7 @@ mod provider;
 mod ledger;
 
 mod tally;
+mod results;
 mod verdict;
 mod report;
 mod timeline;

@@ -2,37 +2,34 @@
 //!
 //! SVG by hand: what is hard about it is where things go, and no crate knows that.
 
+mod layout;
+mod scale;
 mod marks;
 mod panel;
 
 use std::fmt::Write;
 
 use crate::plan::{Mode, Plan};
-use crate::storm::Outcome;
+use crate::results::Results;
 use crate::tally::Figures;
 use crate::timeline::Timeline;
-use panel::{LEFT, Panel, Scale, WIDTH};
-
-/// How many logins are shown: one wave, unless fewer are presented at once. More would be too thin to be told apart.
-pub(crate) const LOGINS: usize = 10;
-
-const GOOD: &str = "#0b6e99";
-const BAD: &str = "#c4361d";
-const QUIET: &str = "#666";
+use layout::{LEFT, QUIET, WIDTH, grouped};
+use panel::Panel;
+use scale::Scale;
 
 /// Height of what stands above the panels, and below them.
 const HEAD: f64 = 74.0;
 const FOOT: f64 = 84.0;
 
 /// The picture, a document of at most some 100 KB however big the storm was.
-pub(crate) fn draw(plan: &Plan, outcome: &Outcome) -> String {
-    let panels: Vec<Panel<'_>> = outcome
+pub(crate) fn draw(plan: &Plan, results: &Results) -> String {
+    let panels: Vec<Panel<'_>> = results
         .timelines
         .iter()
         .filter_map(|(mode, timeline)| {
             let (name, figures) = match mode {
-                Mode::Without => ("Without coordination", outcome.without.as_ref()?),
-                Mode::With => ("With coordination", outcome.with.as_ref()?),
+                Mode::Without => ("Without coordination", results.without.as_ref()?),
+                Mode::With => ("With coordination", results.with.as_ref()?),
             };
             Some(Panel { name, words: words(plan, figures), is_good: is_good(figures), timeline })
         })
@@ -71,7 +68,7 @@ pub(crate) fn draw(plan: &Plan, outcome: &Outcome) -> String {
         top += panel.height();
     }
     scale.draw_axis(&mut svg, bottom);
-    let shown = outcome.timelines.first().map_or(0, |(_, timeline)| timeline.logins.len());
+    let shown = results.timelines.first().map_or(0, |(_, timeline)| timeline.logins.len());
     let which = if shown == plan.tokens { "All" } else { "The first" };
     _ = writeln!(
         svg,
@@ -107,30 +104,4 @@ fn is_good(figures: &Figures) -> bool {
 
 fn span_us(timeline: &Timeline) -> u64 {
     timeline.end_us().saturating_sub(timeline.begin_us())
-}
-
-/// `80,000`.
-fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn thousands_stand_apart() {
-        assert_eq!(
-            [grouped(0), grouped(999), grouped(80_000), grouped(1_234_567)],
-            ["0", "999", "80,000", "1,234,567"]
-        );
-    }
 }

@@ -15,11 +15,12 @@ use tokio::sync::{Barrier, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::caller::{Answer, Caller, Coordination};
-use crate::client::{self, Client};
+use crate::client::Client;
 use crate::clock::unix_us;
 use crate::exchange::Exchange;
 use crate::limits;
 use crate::timeline::Call;
+use crate::urls;
 use crate::wire::{self, Heard, Next, Order, Presented, Receiver, Report, Start, Way};
 
 /// `refresh-storm pod`: a pod that is a process and shares nothing but Redis.
@@ -98,7 +99,7 @@ impl Pod {
         };
         let client_secret = client_secret.map(Secret::from);
         let exchange = |url: &String| {
-            let url = client::target(url).map_err(|wrong| unusable(format!("{url}: {wrong}")))?;
+            let url = urls::target(url).map_err(|wrong| unusable(format!("{url}: {wrong}")))?;
             Ok(Arc::new(Exchange::new(http.clone(), url, &client_id, client_secret.as_ref())))
         };
         let exchanges = token_urls.iter().map(exchange).collect::<Result<_, BadSetting>>()?;

@@ -5,7 +5,7 @@
 //!
 //! * `POST /token`: `grant_type=refresh_token` (RFC 6749 section 6)
 //! * `POST /storm/batches/<families>`: new logins, see [`Batch`](crate::ledger::Batch)
-//! * `GET /storm/batches/<batch>`: what the log says of them, see [`Verdict`](crate::ledger::Verdict)
+//! * `GET /storm/batches/<batch>`: what the log says of them, see [`Counts`](crate::ledger::Counts)
 //! * `GET /storm/batches/<batch>/presentations/<families>`: every [`Presentation`](crate::timeline::Presentation) for
 //!   the first of them
 
@@ -135,7 +135,7 @@ async fn answer_to(provider: &Provider, request: Request<Incoming>) -> Result<An
             Err(_) => refused("invalid_request"),
         },
         (&Method::GET, ["storm", "batches", batch]) => match batch.parse() {
-            Ok(batch) => answer(StatusCode::OK, &json!(provider.ledger().verdict(batch))),
+            Ok(batch) => answer(StatusCode::OK, &json!(provider.ledger().counts(batch))),
             Err(_) => refused("invalid_request"),
         },
         (&Method::GET, ["storm", "batches", batch, "presentations", families]) => {

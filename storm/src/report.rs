@@ -5,12 +5,12 @@ use std::fmt::Write;
 use serde_json::json;
 
 use crate::plan::{FleetKind, Plan, ProviderKind};
-use crate::storm::Outcome;
+use crate::results::Results;
 use crate::tally::Figures;
 use crate::verdict::Verdict;
 
 /// One JSON document. Its names are for scripts, and stay.
-pub(crate) fn json(plan: &Plan, outcome: &Outcome, verdict: &Verdict) -> String {
+pub(crate) fn json(plan: &Plan, results: &Results, verdict: &Verdict) -> String {
     let (passed, failures) = match verdict {
         Verdict::Passed { .. } => (true, &[][..]),
         Verdict::Failed { failures, .. } => (false, &failures[..]),
@@ -33,7 +33,7 @@ pub(crate) fn json(plan: &Plan, outcome: &Outcome, verdict: &Verdict) -> String 
                 ProviderKind::BuiltIn { .. } => "built-in",
                 ProviderKind::Real(_) => "real",
             },
-            "provider_pid": outcome.provider_pid,
+            "provider_pid": results.provider_pid,
             "provider_delay_ms": match plan.provider {
                 ProviderKind::BuiltIn { delay } => Some(delay.as_secs_f64() * 1e3),
                 ProviderKind::Real(_) => None,
@@ -48,8 +48,8 @@ pub(crate) fn json(plan: &Plan, outcome: &Outcome, verdict: &Verdict) -> String 
             FleetKind::Refreshds { .. } => None,
             FleetKind::Embedded | FleetKind::Redis { .. } | FleetKind::Sabotaged { .. } => Some(&plan.rules),
         },
-        "without": outcome.without,
-        "with": outcome.with,
+        "without": results.without,
+        "with": results.with,
         "passed": passed,
         "failures": failures,
         "verdict": verdict.words(),
@@ -58,21 +58,21 @@ pub(crate) fn json(plan: &Plan, outcome: &Outcome, verdict: &Verdict) -> String 
 }
 
 /// The table, what it means, and the verdict.
-pub(crate) fn table(plan: &Plan, outcome: &Outcome, verdict: &Verdict) -> String {
+pub(crate) fn table(plan: &Plan, results: &Results, verdict: &Verdict) -> String {
     let mut text = String::new();
-    let columns: Vec<(&str, &Figures)> = [("without", &outcome.without), ("with", &outcome.with)]
+    let columns: Vec<(&str, &Figures)> = [("without", &results.without), ("with", &results.with)]
         .into_iter()
         .filter_map(|(name, figures)| figures.as_ref().map(|figures| (name, figures)))
         .collect();
     // Writing to a String cannot fail.
-    _ = write_head(&mut text, plan, outcome);
+    _ = write_head(&mut text, plan, results);
     _ = write_rows(&mut text, &columns);
     _ = write_notes(&mut text, plan, &columns);
     _ = writeln!(text, "\n{}", verdict.words());
     text
 }
 
-fn write_head(text: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Result {
+fn write_head(text: &mut String, plan: &Plan, results: &Results) -> std::fmt::Result {
     let Plan { pods, callers, tokens, at_once, chain, .. } = plan;
     writeln!(
         text,
@@ -86,7 +86,7 @@ fn write_head(text: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Re
         ProviderKind::BuiltIn { delay } => writeln!(
             text,
             "provider  built in, process {}: takes {}, rotates, and revokes the family of a token that comes twice",
-            outcome.provider_pid.unwrap_or_default(),
+            results.provider_pid.unwrap_or_default(),
             humantime::format_duration(*delay)
         )?,
         ProviderKind::Real(real) => writeln!(
@@ -102,7 +102,7 @@ fn write_head(text: &mut String, plan: &Plan, outcome: &Outcome) -> std::fmt::Re
              nothing but Redis: --redis redis://127.0.0.1:6379"
         ),
         FleetKind::Redis { .. } => {
-            let figures = outcome.with.as_ref().or(outcome.without.as_ref());
+            let figures = results.with.as_ref().or(results.without.as_ref());
             let pids: Vec<String> = figures.iter().flat_map(|f| &f.pids).map(u32::to_string).collect();
             writeln!(text, "pods      processes {} that share nothing but Redis", pids.join(" "))
         }

@@ -8,8 +8,8 @@ use refresh_coordinator_cli::BadSetting;
 use crate::arguments::Arguments;
 use crate::driver::Driver;
 use crate::plan::{Mode, Plan};
-use crate::tally::Figures;
-use crate::timeline::Timeline;
+use crate::results::Results;
+use crate::stopped::Stopped;
 use crate::verdict::Verdict;
 use crate::{limits, picture, report};
 
@@ -38,37 +38,12 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-/// Why there is no result.
-#[derive(Debug)]
-pub(crate) enum Stopped {
-    /// The user can set it right.
-    Setting(BadSetting),
-    /// Something went away, or time ran out.
-    Broken(String),
-}
-
-impl Stopped {
-    pub(crate) fn broken(reason: impl Into<String>) -> Self {
-        Self::Broken(reason.into())
-    }
-}
-
-/// What became of the modes that were run.
-pub(crate) struct Outcome {
-    pub(crate) without: Option<Figures>,
-    pub(crate) with: Option<Figures>,
-    /// What happened when in the modes that were run, for the picture.
-    pub(crate) timelines: Vec<(Mode, Timeline)>,
-    /// The built-in provider's process.
-    pub(crate) provider_pid: Option<u32>,
-}
-
 async fn storm(mut plan: Plan) -> Result<Verdict, Stopped> {
     limits::raise_open_files();
     plan.connections = limits::connections(plan.connections);
     let time_limit = plan.time_limit;
 
-    let outcome = tokio::select! {
+    let results = tokio::select! {
         biased;
         interrupted = tokio::signal::ctrl_c() => {
             return Err(Stopped::broken(match interrupted {
@@ -76,7 +51,7 @@ async fn storm(mut plan: Plan) -> Result<Verdict, Stopped> {
                 Err(error) => format!("signals cannot be heard: {error}"),
             }));
         }
-        outcome = tokio::time::timeout(time_limit, both(&mut plan)) => outcome.unwrap_or_else(|_| {
+        results = tokio::time::timeout(time_limit, both(&mut plan)) => results.unwrap_or_else(|_| {
             Err(Stopped::broken(format!(
                 "it took longer than --time-limit {}",
                 humantime::format_duration(time_limit)
@@ -84,12 +59,12 @@ async fn storm(mut plan: Plan) -> Result<Verdict, Stopped> {
         })?,
     };
 
-    let verdict = Verdict::on(&plan, &outcome);
+    let verdict = Verdict::on(&plan, &results);
     let text =
-        if plan.json { report::json(&plan, &outcome, &verdict) } else { report::table(&plan, &outcome, &verdict) };
+        if plan.json { report::json(&plan, &results, &verdict) } else { report::table(&plan, &results, &verdict) };
     print(&text)?;
     if let Some(file) = &plan.picture {
-        std::fs::write(file, picture::draw(&plan, &outcome))
+        std::fs::write(file, picture::draw(&plan, &results))
             .map_err(|error| BadSetting::new(format!("--picture {} cannot be written: {error}", file.display())))
             .map_err(Stopped::Setting)?;
     }
@@ -97,18 +72,18 @@ async fn storm(mut plan: Plan) -> Result<Verdict, Stopped> {
 }
 
 /// First without coordination, then with it: the damage is seen before the cure.
-async fn both(plan: &mut Plan) -> Result<Outcome, Stopped> {
+async fn both(plan: &mut Plan) -> Result<Results, Stopped> {
     let mut driver = Driver::new(plan).await?;
-    let mut outcome = Outcome { without: None, with: None, timelines: Vec::new(), provider_pid: driver.provider_pid() };
+    let mut results = Results { without: None, with: None, timelines: Vec::new(), provider_pid: driver.provider_pid() };
     for mode in driver.modes() {
         let (figures, timeline) = driver.run(mode).await?;
-        outcome.timelines.push((mode, timeline));
+        results.timelines.push((mode, timeline));
         match mode {
-            Mode::Without => outcome.without = Some(figures),
-            Mode::With => outcome.with = Some(figures),
+            Mode::Without => results.without = Some(figures),
+            Mode::With => results.with = Some(figures),
         }
     }
-    Ok(outcome)
+    Ok(results)
 }
 
 fn print(text: &str) -> Result<(), Stopped> {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::ledger::Verdict;
+use crate::ledger::Counts;
 use crate::redis_load::Commands;
 use crate::wire::{Heard, Presented, Roles};
 
@@ -87,7 +87,8 @@ pub(crate) struct RedisCost {
 
 /// What the driver knows beside what callers heard.
 pub(crate) struct Circumstances {
-    pub(crate) verdict: Option<Verdict>,
+    /// None where the provider's log cannot be seen.
+    pub(crate) log: Option<Counts>,
     pub(crate) redis: Option<Commands>,
     pub(crate) has_roles: bool,
     pub(crate) pids: Vec<u32>,
@@ -134,13 +135,13 @@ impl Tally {
     }
 
     pub(crate) fn figures(self, circumstances: Circumstances) -> Figures {
-        let Circumstances { verdict, redis, has_roles, pids, took } = circumstances;
+        let Circumstances { log, redis, has_roles, pids, took } = circumstances;
         let links = self.links;
         Figures {
             links,
             callers: self.callers,
-            presentations: verdict.map(|verdict| verdict.presentations),
-            families_revoked: verdict.map(|verdict| verdict.families_revoked),
+            presentations: log.map(|log| log.presentations),
+            families_revoked: log.map(|log| log.families_revoked),
             families_refused: self.families_refused,
             callers_in_error: self.callers_in_error,
             errors: self.errors,

@@ -2,6 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+/// How many logins a picture shows: one wave, unless fewer are presented at once. More would be too thin to be told
+/// apart.
+pub(crate) const LOGINS: usize = 10;
+
 /// The first logins, and what the provider's log says of them.
 pub(crate) struct Timeline {
     pub(crate) logins: Vec<Login>,

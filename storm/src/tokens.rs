@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use refresh_coordinator_cli::BadSetting;
 use zeroize::Zeroizing;
 
-use crate::storm::Stopped;
+use crate::stopped::Stopped;
 
 /// A file of refresh tokens, one a line.
 pub(crate) struct TokenFile {

@@ -1,7 +1,7 @@
 //! Whether coordination did what it promises, judged by the provider's log where there is one.
 
 use crate::plan::{FleetKind, Plan};
-use crate::storm::Outcome;
+use crate::results::Results;
 use crate::tally::Figures;
 
 /// How the storm ended, in words for a stranger.
@@ -17,16 +17,16 @@ pub(crate) enum Verdict {
 }
 
 impl Verdict {
-    pub(crate) fn on(plan: &Plan, outcome: &Outcome) -> Self {
-        let failures = outcome.with.as_ref().map(|with| failures(plan, with)).unwrap_or_default();
+    pub(crate) fn on(plan: &Plan, results: &Results) -> Self {
+        let failures = results.with.as_ref().map(|with| failures(plan, with)).unwrap_or_default();
         let mut sentences = Vec::new();
-        if let Some(without) = &outcome.without {
+        if let Some(without) = &results.without {
             sentences.push(format!("Without coordination {}.", fate(plan, without)));
         }
-        match &outcome.with {
+        match &results.with {
             None => {}
             Some(with) if failures.is_empty() => {
-                let none = if outcome.without.is_some() { "none was" } else { "no login was destroyed" };
+                let none = if results.without.is_some() { "none was" } else { "no login was destroyed" };
                 let how = if with.presentations.is_some() {
                     "every refresh token reached the provider once"
                 } else {

@@ -10,7 +10,8 @@ use hyper_util::client::legacy;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 
-use super::{CONNECT, Unanswered};
+use super::times::Times;
+use super::unanswered::Unanswered;
 
 #[derive(Clone)]
 pub(crate) struct Plain {
@@ -19,16 +20,16 @@ pub(crate) struct Plain {
 }
 
 impl Plain {
-    pub(super) fn new(connections: usize, limit: Duration) -> Self {
+    pub(super) fn new(connections: usize, times: Times) -> Self {
         let mut connector = HttpConnector::new();
         connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT));
+        connector.set_connect_timeout(Some(times.connect));
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(connections)
             // A token is presented once, also where the connection was closed before anything was sent.
             .retry_canceled_requests(false)
             .build(connector);
-        Self { http: Arc::new(http), limit }
+        Self { http: Arc::new(http), limit: times.whole }
     }
 
     pub(super) async fn ask(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, Unanswered> {

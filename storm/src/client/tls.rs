@@ -1,27 +1,27 @@
 //! TLS, and the proxies that the environment names.
 
-use std::time::Duration;
-
 use http::{Request, Response};
 
-use super::{CONNECT, Unanswered, is_here};
+use super::times::Times;
+use super::unanswered::Unanswered;
+use crate::urls;
 
 #[derive(Clone)]
 pub(crate) struct Tls(reqwest::Client);
 
 impl Tls {
-    pub(super) fn new(urls: &[String], connections: usize, limit: Duration) -> Result<Self, Unanswered> {
+    pub(super) fn new(urls: &[String], connections: usize, times: Times) -> Result<Self, Unanswered> {
         // Building a client panics without a process-wide TLS provider. Another client installed the same one before.
         _ = rustls::crypto::ring::default_provider().install_default();
         let mut client = reqwest::Client::builder();
-        if urls.iter().all(|url| url::Url::parse(url).is_ok_and(|url| is_here(&url))) {
+        if urls.iter().all(|url| url::Url::parse(url).is_ok_and(|url| urls::is_here(&url))) {
             client = client.no_proxy();
         }
         let client = client
             .retry(reqwest::retry::never())
             .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(CONNECT)
-            .timeout(limit)
+            .connect_timeout(times.connect)
+            .timeout(times.whole)
             .pool_max_idle_per_host(connections);
         client.build().map(Self).map_err(unanswered)
     }

@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::panel::LEFT;
-use super::{BAD, GOOD, QUIET};
+use super::layout::{BAD, GOOD, LEFT, QUIET};
 
 /// Strokes of one kind in one row. Those that fall into one column are one, so that a picture has a size that does not
 /// grow with the storm.
