@@ -1,5 +1,5 @@
 //! What the programs of this repository have in common on the command line: the coordinator's settings as flags, wrong
-//! settings as one line, and logs that tell no secret.
+//! settings and errors as one line, and logs that tell no secret.
 
 mod settings;
 mod values;
@@ -7,8 +7,10 @@ mod secrets;
 mod bad_setting;
 mod discretion;
 mod usage;
+mod chain;
 
 pub use bad_setting::BadSetting;
+pub use chain::{chain, chain_as, innermost};
 pub use discretion::is_discreet;
 pub use secrets::read_secret;
 pub use settings::Settings;

@@ -71,5 +71,5 @@ impl BuiltIn {
 }
 
 fn unanswered(error: &Unanswered) -> Stopped {
-    Stopped::broken(format!("the built-in provider does not answer: {}", error.reason()))
+    Stopped::broken(format!("the built-in provider does not answer: {}", error.reason))
 }

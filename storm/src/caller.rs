@@ -1,10 +1,10 @@
 //! One caller: presents one token and tells what it heard and how long it took.
 
-use std::error::Error;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use refresh_coordinator::{ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Role, Secret, TokenResponse};
+use refresh_coordinator_cli::chain;
 use tokio::sync::Semaphore;
 
 use crate::exchange::Exchange;
@@ -120,15 +120,4 @@ fn provider_time(heard: &Heard) -> Duration {
         Err(_) => None,
     };
     Duration::from_micros(us.and_then(|us| us.as_u64()).unwrap_or_default())
-}
-
-/// An error and its causes, each once.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }

@@ -45,7 +45,7 @@ pub(crate) async fn check_endpoints(plan: &Plan) -> Result<(), Stopped> {
             Ok(http) => http.ask(request).await,
             Err(unusable) => Err(unusable),
         };
-        asked.map_err(|error| unreachable(error.cause()))?;
+        asked.map_err(|error| unreachable(&error.cause))?;
     }
     Ok(())
 }

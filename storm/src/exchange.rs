@@ -56,6 +56,6 @@ fn basic(client_id: &str, secret: &Secret) -> HeaderValue {
 }
 
 fn failure(unanswered: Unanswered) -> ProviderFailure {
-    let reason = unanswered.reason();
-    if unanswered.may_have_arrived { ProviderFailure::unknown(reason) } else { ProviderFailure::not_sent(reason) }
+    let Unanswered { may_have_arrived, reason, .. } = unanswered;
+    if may_have_arrived { ProviderFailure::unknown(reason) } else { ProviderFailure::not_sent(reason) }
 }

@@ -90,7 +90,7 @@ impl Pod {
         let config = rules.config(pepper.map(Secret::from));
         let unusable = |why: String| BadSetting::new(format!("the HTTP client cannot be built: {why}"));
         let http =
-            Client::new(&token_urls, connections, config.call_limit()).map_err(|error| unusable(error.reason()))?;
+            Client::new(&token_urls, connections, config.call_limit()).map_err(|error| unusable(error.reason))?;
         let coordination = match way {
             Way::Directly => Coordination::None,
             Way::Memory => Coordination::By(RefreshCoordinator::in_memory_shared(store, config)?),

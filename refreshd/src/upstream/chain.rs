@@ -2,22 +2,15 @@
 
 use std::error::Error;
 
-/// An error and its causes in one line, each said once.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut parts = vec![error.to_string()];
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let part = match error.downcast_ref::<h2::Error>() {
-            // It carries what the provider chose to write for debugging, which may be anything.
-            Some(http2) if http2.is_go_away() => {
-                http2.reason().map_or_else(String::new, |reason| format!("the connection was closed: {reason}"))
-            }
-            _ => error.to_string(),
-        };
-        if !parts.iter().any(|said| said.contains(&part)) {
-            parts.push(part);
+use refresh_coordinator_cli::chain_as;
+
+/// An error and its causes in one line, without what a provider chose to write.
+pub(super) fn chain(error: &(dyn Error + 'static)) -> String {
+    chain_as(error, |error| match error.downcast_ref::<h2::Error>() {
+        // It carries what the provider wrote for debugging, which may be anything.
+        Some(http2) if http2.is_go_away() => {
+            http2.reason().map_or_else(String::new, |reason| format!("the connection was closed: {reason}"))
         }
-        cause = error.source();
-    }
-    parts.join(": ")
+        _ => error.to_string(),
+    })
 }
