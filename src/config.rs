@@ -1,5 +1,6 @@
 //! Words: the settings, what each is for, and which contradict each other.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::secret::Secret;
@@ -198,7 +199,65 @@ pub struct ConfigError {
     /// What it holds; only its length where it is secret.
     pub value: String,
     /// What would be right.
-    pub allowed: String,
+    pub allowed: Allowed,
+}
+
+/// What a setting must be. Prints as what follows the word `must`.
+///
+/// ```
+/// use std::time::Duration;
+/// use refresh_coordinator::{Allowed, Config};
+///
+/// let config = Config { refresh_timeout: Duration::from_secs(60), ..Config::default() };
+/// let allowed = config.validate().unwrap_err().allowed;
+///
+/// assert_eq!(allowed, Allowed::AtMost { setting: "wait_timeout", bound: Duration::from_secs(35) });
+/// assert_eq!(allowed.to_string(), "not be longer than wait_timeout (35s)");
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Allowed {
+    /// 1 to 64 characters of `A-Z a-z 0-9 . _ -`.
+    Name,
+    /// A text of that many bytes or more.
+    Bytes {
+        /// The shortest that is allowed.
+        least: usize,
+    },
+    /// A number, 1 or more.
+    Count {
+        /// The largest that is allowed.
+        most: u32,
+    },
+    /// A time.
+    Time {
+        /// The shortest that is allowed.
+        least: Duration,
+        /// The longest that is allowed.
+        most: Duration,
+    },
+    /// No longer than another setting is.
+    AtMost {
+        /// The other field of [`Config`].
+        setting: &'static str,
+        /// What the other field holds.
+        bound: Duration,
+    },
+    /// 1 MiB or more, or another [`MemoryPressure`].
+    Memory,
+}
+
+impl fmt::Display for Allowed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => f.write_str("be 1 to 64 characters of A-Z a-z 0-9 . _ -"),
+            Self::Bytes { least } => write!(f, "have {least} bytes or more"),
+            Self::Count { most } => write!(f, "be 1 to {most}"),
+            Self::Time { least, most } => write!(f, "be {least:?} to {most:?}"),
+            Self::AtMost { setting, bound } => write!(f, "not be longer than {setting} ({bound:?})"),
+            Self::Memory => f.write_str("be 1 MiB or more, or off"),
+        }
+    }
 }
 
 impl Config {
@@ -244,21 +303,22 @@ impl Config {
         const S: Duration = Duration::from_secs(1);
         const MIN: Duration = Duration::from_secs(60);
         const HOUR: Duration = Duration::from_secs(60 * 60);
+        const SHORTEST_PEPPER: usize = 32;
 
         if !is_name(&self.namespace) {
             return Err(ConfigError {
                 setting: "namespace",
                 value: format!("{:?}", self.namespace),
-                allowed: "be 1 to 64 characters of A-Z a-z 0-9 . _ -".to_owned(),
+                allowed: Allowed::Name,
             });
         }
         if let Some(pepper) = &self.pepper
-            && pepper.expose().len() < 32
+            && pepper.expose().len() < SHORTEST_PEPPER
         {
             return Err(ConfigError {
                 setting: "pepper",
                 value: format!("{} bytes long", pepper.expose().len()),
-                allowed: "have 32 bytes or more".to_owned(),
+                allowed: Allowed::Bytes { least: SHORTEST_PEPPER },
             });
         }
         within("refresh_timeout", self.refresh_timeout, 10 * MS, HOUR)?;
@@ -281,7 +341,7 @@ impl Config {
             return Err(ConfigError {
                 setting: "memory_pressure",
                 value: "0 MiB".to_owned(),
-                allowed: "be 1 MiB or more, or off".to_owned(),
+                allowed: Allowed::Memory,
             });
         }
         within("cleanup_interval", self.cleanup_interval, 10 * MS, HOUR)?;
@@ -304,25 +364,21 @@ fn count(setting: &'static str, value: u32, most: u32) -> Result<(), ConfigError
     if (1..=most).contains(&value) {
         return Ok(());
     }
-    Err(ConfigError { setting, value: value.to_string(), allowed: format!("be 1 to {most}") })
+    Err(ConfigError { setting, value: value.to_string(), allowed: Allowed::Count { most } })
 }
 
 fn within(setting: &'static str, value: Duration, least: Duration, most: Duration) -> Result<(), ConfigError> {
     if (least..=most).contains(&value) {
         return Ok(());
     }
-    Err(ConfigError { setting, value: format!("{value:?}"), allowed: format!("be {least:?} to {most:?}") })
+    Err(ConfigError { setting, value: format!("{value:?}"), allowed: Allowed::Time { least, most } })
 }
 
 fn at_most(setting: &'static str, value: Duration, other: &'static str, bound: Duration) -> Result<(), ConfigError> {
     if value <= bound {
         return Ok(());
     }
-    Err(ConfigError {
-        setting,
-        value: format!("{value:?}"),
-        allowed: format!("not be longer than {other} ({bound:?})"),
-    })
+    Err(ConfigError { setting, value: format!("{value:?}"), allowed: Allowed::AtMost { setting: other, bound } })
 }
 
 #[cfg(test)]
@@ -370,6 +426,33 @@ mod tests {
         for (setting, config) in cases {
             let error = config.validate().expect_err(setting);
             assert_eq!(error.setting, setting, "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_allowed_is_told_in_one_line() {
+        let told = |config: Config| config.validate().expect_err("impossible").to_string();
+        let ms = Duration::from_millis;
+        let default = Config::default;
+
+        for (config, expected) in [
+            (
+                Config { namespace: "a b".into(), ..default() },
+                "namespace is \"a b\": it must be 1 to 64 characters of A-Z a-z 0-9 . _ -",
+            ),
+            (
+                Config { pepper: Some("short".into()), ..default() },
+                "pepper is 5 bytes long: it must have 32 bytes or more",
+            ),
+            (Config { lease: ms(1), ..default() }, "lease is 1ms: it must be 100ms to 600s"),
+            (Config { max_refresh_attempts: 0, ..default() }, "max_refresh_attempts is 0: it must be 1 to 1000000"),
+            (Config { lease: ms(500), ..default() }, "store_timeout is 1s: it must not be longer than lease (500ms)"),
+            (
+                Config { memory_pressure: MemoryPressure::ResidentMib(0), ..default() },
+                "memory_pressure is 0 MiB: it must be 1 MiB or more, or off",
+            ),
+        ] {
+            assert_eq!(told(config), expected);
         }
     }
 }

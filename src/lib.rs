@@ -38,7 +38,7 @@ mod pressure;
 mod test_redis;
 
 pub use admission::circuit::{CircuitState, TripReason};
-pub use config::{Breaker, Config, ConfigError, MemoryPressure, OnStoreOutage, Uncertain};
+pub use config::{Allowed, Breaker, Config, ConfigError, MemoryPressure, OnStoreOutage, Uncertain};
 pub use coordinator::RefreshCoordinator;
 pub use error::{ConnectError, RefreshError, Refusal};
 pub use flight::ending::{Refreshed, Role};

@@ -1,6 +1,6 @@
 //! What a user gets wrong, in the user's words: flags, not fields.
 
-use refresh_coordinator::{ConfigError, ConnectError};
+use refresh_coordinator::{Allowed, ConfigError, ConnectError};
 
 /// Why nothing was started: one line that names the setting and the remedy. Ends the process with code 2.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -28,12 +28,12 @@ fn flag(field: &str) -> String {
 impl From<ConfigError> for BadSetting {
     fn from(error: ConfigError) -> Self {
         let ConfigError { setting, value, allowed } = error;
-        // Other settings that the text compares with are words with an underscore.
-        let allowed: Vec<String> = allowed
-            .split(' ')
-            .map(|word| if word.contains('_') && word.len() > 1 { flag(word) } else { word.to_owned() })
-            .collect();
-        Self::new(format!("{} is {value}: it must {}", flag(setting), allowed.join(" ")))
+        let allowed = match allowed {
+            Allowed::AtMost { setting, bound } => format!("not be longer than {} ({bound:?})", flag(setting)),
+            // They name no other setting.
+            allowed => allowed.to_string(),
+        };
+        Self::new(format!("{} is {value}: it must {allowed}", flag(setting)))
     }
 }
 
