@@ -40,6 +40,11 @@ impl Hash {
         Some(Self(bytes))
     }
 
+    /// The SHA-256 of a text.
+    pub(crate) fn unkeyed(text: &str) -> Self {
+        Self(Sha256::digest(text.as_bytes()).into())
+    }
+
     /// The HMAC of a text under a key.
     pub(crate) fn keyed(key: &Secret, text: &str) -> Self {
         let mut mac = hmac(key.expose().as_bytes());
@@ -55,7 +60,7 @@ impl Hash {
     /// Keyed with the pepper if there is one, so that weak tokens cannot be guessed from their hash.
     fn of(text: &str, pepper: Option<&Secret>) -> Self {
         match pepper {
-            None => Self(Sha256::digest(text.as_bytes()).into()),
+            None => Self::unkeyed(text),
             Some(pepper) => Self::keyed(pepper, text),
         }
     }

@@ -1,7 +1,5 @@
 //! `meta.lua`: writes or compares what all pods of the namespace must agree on.
 
-use sha2::{Digest, Sha256};
-
 use super::Calls;
 use super::reply::Reply;
 use crate::config::Config;
@@ -61,7 +59,7 @@ impl Meta {
         Self {
             protocol: PROTOCOL.to_string(),
             pepper: config.pepper.as_ref().map_or("none".to_owned(), check_value),
-            upstream: config.upstream.as_deref().map_or(String::new(), fingerprint),
+            upstream: config.upstream.as_deref().map_or(String::new(), |upstream| Hash::unkeyed(upstream).to_string()),
         }
     }
 }
@@ -69,8 +67,4 @@ impl Meta {
 /// Tells two peppers apart and tells nothing of either.
 fn check_value(pepper: &Secret) -> String {
     Hash::keyed(pepper, "refresh-coordinator/1 pepper").to_string()
-}
-
-fn fingerprint(upstream: &str) -> String {
-    Sha256::digest(upstream.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
 }
