@@ -14,7 +14,7 @@ impl BadSetting {
     }
 }
 
-/// Fields whose flag cannot be had by replacing `_`.
+/// Fields with another flag than their own name with `-` for `_`.
 const OTHER_NAMES: [(&str, &str); 1] = [("pepper", "the pepper (--pepper-file or REFRESHD_PEPPER)")];
 
 /// What the user calls a field of [`Config`].

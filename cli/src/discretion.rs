@@ -2,8 +2,8 @@
 
 use tracing::Level;
 
-/// They carry headers, bodies and keys. What they write at debug and trace is not ours to vouch for, and who asks for
-/// `trace` does not ask for tokens: nothing below info is taken from them.
+/// They carry headers, bodies and keys. What they write at debug and trace is not ours to vouch for, and an
+/// operator that asks for `trace` does not ask for tokens: nothing below info is taken from them.
 const TALKATIVE: [&str; 9] =
     ["h2", "hyper", "hyper_util", "reqwest", "rustls", "redis", "deadpool_redis", "tower", "mio"];
 

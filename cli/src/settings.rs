@@ -22,7 +22,7 @@ pub struct Settings {
                 taken from the environment or from --redis-file only. Without it the store is embedded: this process \
                 coordinates alone")]
     redis: Option<Secret>,
-    /// A file whose one line is the URL of --redis
+    /// A file with one line, the URL of --redis
     #[arg(long, value_name = "FILE", env = "REFRESHD_REDIS_FILE", conflicts_with = "redis")]
     redis_file: Option<PathBuf>,
     /// The coordination domain, one per provider or tenant: 1 to 64 of A-Z a-z 0-9 . _ -
@@ -47,11 +47,11 @@ pub struct Settings {
     /// How long a leader that is not heard of keeps the token; renewed every third of it
     #[arg(long, value_name = "TIME", env = "REFRESHD_LEASE", default_value_t = Span(Config::default().lease))]
     lease: Span,
-    /// When a token whose leader was lost is presented again, from the start of the lost flight; 0 for providers
+    /// When the token of a lost leader is presented again, from the start of the lost flight; 0 for providers
     /// with a grace window or without rotation [default: as --refresh-timeout]
     #[arg(long, value_name = "TIME", env = "REFRESHD_RETRY_LOST_AFTER")]
     retry_lost_after: Option<Span>,
-    /// How long new tokens are handed to newcomers who still hold the old refresh token
+    /// How long new tokens are handed to newcomers that still hold the old refresh token
     #[arg(long, value_name = "TIME", env = "REFRESHD_KEEP_OUTCOME",
         default_value_t = Span(Config::default().keep_outcome))]
     keep_outcome: Span,

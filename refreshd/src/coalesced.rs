@@ -50,7 +50,7 @@ impl<F: Future> Future for Coalesced<F> {
             }
             if !wakes.is_woken.swap(false, SeqCst) {
                 wakes.is_polled.store(false, SeqCst);
-                // Whoever woke it in between saw it polled, and left the task alone.
+                // A thread that woke it in between saw it polled, and did not wake the task.
                 if wakes.is_woken.load(SeqCst) {
                     cx.waker().wake_by_ref();
                 }

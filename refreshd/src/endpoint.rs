@@ -76,7 +76,7 @@ impl Endpoint {
         let too_large = || refused(StatusCode::PAYLOAD_TOO_LARGE, &format!("the request has more than {most} bytes"));
 
         let (parts, body) = request.into_parts();
-        // Before anything is read, so that who asks first (Expect: 100-continue) need not send it.
+        // Before anything is read, so that a caller that asks first (Expect: 100-continue) need not send it.
         if body.size_hint().lower() > most as u64 {
             return Err(too_large());
         }

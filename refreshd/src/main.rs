@@ -1,7 +1,7 @@
 //! `refreshd`: a coordinating OAuth 2.0 token endpoint. Every pod points its token URL at it, and each refresh token
 //! is presented to the provider once.
 //!
-//! A file per subcommand, a file per concern. Whatever a user got wrong before anything runs is one line on stderr
+//! A file per subcommand, a file per concern. What a user got wrong before anything runs is one line on stderr
 //! and exit code 2.
 
 mod coalesced;

@@ -30,11 +30,11 @@ pub(crate) struct Serve {
     /// Refuse everything but grant_type=refresh_token, instead of passing it on
     #[arg(long, env = "REFRESHD_ONLY_REFRESH")]
     only_refresh: bool,
-    /// Whoever reaches this endpoint is entitled: share answers also among requests that authenticate by
+    /// Every caller that reaches this endpoint is entitled: share answers also among requests that authenticate by
     /// client_assertion, which cannot be compared
     #[arg(long, env = "REFRESHD_TRUST_CALLERS")]
     trust_callers: bool,
-    /// The header with a stable, authenticated session id, set by whoever stands in front
+    /// The header with a stable, authenticated session id, set by the gateway that stands in front
     /// [default: every token is a session of its own]
     #[arg(long, value_name = "NAME", env = "REFRESHD_SESSION_HEADER")]
     session_header: Option<HeaderName>,
@@ -65,7 +65,7 @@ impl Serve {
             Some(url) => RefreshCoordinator::connect(url.expose(), config).await?,
             None => RefreshCoordinator::in_memory(config)?,
         };
-        // Last: whoever can connect is served.
+        // Last: a caller that can connect is served.
         let listener = match listener::bind(&self.listen).await {
             Ok(listener) => listener,
             Err(taken) => {

@@ -25,7 +25,7 @@ pub(crate) struct Arguments {
     /// Tokens that are presented at the same time
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     at_once: u32,
-    /// Rotations in a row: each time, all callers present what the time before brought
+    /// Rotations in a row: each time, all callers present the token that the time before gave
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     chain: u32,
     /// Without coordination, with it, or first the one and then the other [default: both; with, against a real

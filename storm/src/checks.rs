@@ -11,7 +11,7 @@ use crate::plan::{FleetKind, Plan, ProviderKind};
 use crate::stopped::Stopped;
 use crate::urls;
 
-/// Whatever is wrong with Redis is said before anything runs, not after the mode that does not need it.
+/// What is wrong with Redis is said before anything runs, not after the mode that does not need it.
 pub(crate) async fn check_redis(plan: &Plan) -> Result<(), Stopped> {
     let FleetKind::Redis { url, .. } = &plan.fleet else {
         return Ok(());
@@ -21,7 +21,7 @@ pub(crate) async fn check_redis(plan: &Plan) -> Result<(), Stopped> {
     Ok(())
 }
 
-/// Whether somebody answers where tokens will be presented. A GET is no token request: any answer will do.
+/// Whether a server answers where tokens will be presented. A GET is no token request: any answer will do.
 pub(crate) async fn check_endpoints(plan: &Plan) -> Result<(), Stopped> {
     let ProviderKind::Real(real) = &plan.provider else {
         return Ok(());

@@ -50,8 +50,8 @@ impl<'a> Driver<'a> {
         self.plan.modes.clone()
     }
 
-    /// Runs one mode, from new logins to what the provider's log says of them. The timeline is empty where no picture is
-    /// wanted.
+    /// Runs one mode, from new logins to what the provider's log says of them. The timeline is empty where no picture
+    /// is wanted.
     pub(crate) async fn run(&mut self, mode: Mode) -> Result<(Figures, Timeline), Stopped> {
         let (batch, tokens) = self.log_in().await?;
         let start = self.start(mode);
@@ -153,7 +153,7 @@ impl<'a> Driver<'a> {
         }
     }
 
-    /// Some logins along the whole chain: each wave presents what the wave before brought.
+    /// Some logins along the whole chain: each wave presents the tokens that the wave before got.
     async fn present(
         &mut self,
         fleet: &mut Fleet,
@@ -170,7 +170,7 @@ impl<'a> Driver<'a> {
                 let mut heard = fleet.present(tokens, watched).await?;
                 for pod in &mut heard {
                     for (login, heard) in alive.iter().zip(&mut pod.families).take(watched) {
-                        timeline.logins[login.number].calls.append(&mut heard.calls);
+                        timeline.logins[login.number].callers.append(&mut heard.times);
                     }
                 }
                 let links = tally.add(heard);

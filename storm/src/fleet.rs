@@ -1,4 +1,4 @@
-//! All pods of a storm, led together: in this process or as processes of their own.
+//! All pods of a storm, driven together: in this process or as processes of their own.
 
 use std::io;
 use std::process::Stdio;
@@ -72,7 +72,7 @@ impl Fleet {
         for report in self.order(&Order::Start(Box::new(start.clone()))).await? {
             match report {
                 Report::Started { .. } => {}
-                Report::Refused { problem } => return Err(Stopped::Setting(BadSetting::new(problem))),
+                Report::NotStarted { problem } => return Err(Stopped::Setting(BadSetting::new(problem))),
                 _ => return Err(Stopped::broken("a pod answered what it was not asked")),
             }
         }
@@ -134,7 +134,7 @@ fn spawn() -> io::Result<Pod> {
     Ok(Pod { orders: Box::new(orders), reports: Receiver::new(Box::new(reports)), life: Life::Process(child) })
 }
 
-/// This program again, to be led over its standard streams and to die with the driver.
+/// This program again, to be driven over its standard streams and to die with the driver.
 pub(crate) fn myself() -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);

@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::timeline::{Ended, Presentation};
+use crate::timeline::{Judged, Presentation};
 
 /// All families ever made, and everything that was presented.
 #[derive(Default)]
@@ -64,7 +64,7 @@ pub(crate) enum Judgement {
 pub(crate) struct Counts {
     /// Requests that carried a token of these families.
     pub(crate) presentations: u64,
-    /// Presentations that brought new tokens.
+    /// Presentations that were answered with new tokens.
     pub(crate) rotations: u64,
     /// Families in which a used token came again.
     pub(crate) families_revoked: u64,
@@ -145,12 +145,12 @@ impl Ledger {
         };
         let presentation = |entry: &Entry| {
             let login = entry.family?.checked_sub(first).filter(|login| *login < families)?;
-            let ended = match entry.judgement {
-                Judgement::Rotated(_) => Ended::Rotated,
-                Judgement::Reused => Ended::Revoked,
-                Judgement::Revoked | Judgement::Unknown => Ended::TooLate,
+            let judged = match entry.judgement {
+                Judgement::Rotated(_) => Judged::Rotated,
+                Judgement::Reused => Judged::Reused,
+                Judgement::Revoked | Judgement::Unknown => Judged::TooLate,
             };
-            (self.families[first + login].batch == batch).then_some(Presentation { login, at_us: entry.at_us, ended })
+            (self.families[first + login].batch == batch).then_some(Presentation { login, at_us: entry.at_us, judged })
         };
         self.log.iter().filter_map(presentation).collect()
     }
@@ -223,10 +223,10 @@ mod tests {
 
         let told = ledger.presentations(batch.batch, 2);
 
-        let told: Vec<_> = told.iter().map(|told| (told.login, told.at_us, told.ended)).collect();
+        let told: Vec<_> = told.iter().map(|told| (told.login, told.at_us, told.judged)).collect();
         assert_eq!(
             told,
-            [(1, 7, Ended::Rotated), (0, 8, Ended::Rotated), (1, 9, Ended::Revoked), (1, 10, Ended::TooLate)]
+            [(1, 7, Judged::Rotated), (0, 8, Judged::Rotated), (1, 9, Judged::Reused), (1, 10, Judged::TooLate)]
         );
     }
 }

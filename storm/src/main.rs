@@ -1,7 +1,7 @@
 //! `refresh-storm`: what happens when a fleet presents the same refresh tokens at once, without and with coordination.
 //!
-//! The files in the order in which a storm needs them: what the user asked for, the driver and what it leads, what a
-//! pod and a caller do, the built-in provider, what is counted, what is said of it.
+//! The files in the order in which a storm needs them: what the user asked for, the driver and what it starts, what a
+//! pod and its callers do, the built-in provider, what is counted, what is said of it.
 
 mod clock;
 mod stopped;
@@ -23,7 +23,7 @@ mod wire;
 mod redis_load;
 
 mod pod;
-mod caller;
+mod presenter;
 mod exchange;
 mod client;
 
@@ -62,7 +62,7 @@ struct Cli {
 /// What the storm starts this program as, again.
 #[derive(Debug, clap::Subcommand)]
 enum Part {
-    /// One pod of a storm, led over stdin and stdout
+    /// One pod of a storm, driven over stdin and stdout
     #[command(hide = true)]
     Pod,
     #[command(hide = true)]

@@ -34,11 +34,11 @@ pub(crate) struct Plan {
     pub(crate) pepper: Option<Secret>,
 }
 
-/// Who coordinates in the mode with coordination, and where pods live.
+/// What coordinates the callers in the mode with coordination, and where the pods run.
 pub(crate) enum FleetKind {
     /// Coordinators of this process that share a store in memory.
     Embedded,
-    /// Processes that share Redis. `namespace` says whether anybody else can be in it.
+    /// Processes that share Redis. `namespace` says whether other pods can be in it.
     Redis { url: Secret, namespace: Namespace },
     /// These refreshd; the pods are clients in this process.
     Refreshds { token_urls: Vec<String> },

@@ -1,6 +1,6 @@
 //! One pod of a storm: a crowd of callers, with a coordinator or without.
 //!
-//! The driver leads it by [`Order`]s: over stdin and stdout where it is a process, over a pipe in memory where it
+//! The driver tells it [`Order`]s: over stdin and stdout where it is a process, over a pipe in memory where it
 //! is not. It ends when the orders end, whatever it is doing.
 
 use std::io;
@@ -14,12 +14,12 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{Barrier, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::caller::{Answer, Caller, Coordination};
 use crate::client::Client;
 use crate::clock::unix_us;
 use crate::exchange::Exchange;
 use crate::limits;
-use crate::timeline::Call;
+use crate::presenter::{Answer, Coordination, NoTokens, Presenter};
+use crate::timeline::CallerTimes;
 use crate::urls;
 use crate::wire::{self, Heard, Next, Order, Presented, Receiver, Report, Start, Way};
 
@@ -47,7 +47,7 @@ pub(crate) async fn serve(
     };
     let pod = match Pod::start(*start, &store).await {
         Ok(pod) => pod,
-        Err(problem) => return wire::send(&mut reports, &Report::Refused { problem: problem.to_string() }).await,
+        Err(problem) => return wire::send(&mut reports, &Report::NotStarted { problem: problem.to_string() }).await,
     };
     wire::send(&mut reports, &Report::Started { pid: std::process::id() }).await?;
 
@@ -80,7 +80,7 @@ pub(crate) async fn serve(
 }
 
 struct Pod {
-    caller: Arc<Caller>,
+    presenter: Arc<Presenter>,
     callers: usize,
 }
 
@@ -104,8 +104,8 @@ impl Pod {
         };
         let exchanges = token_urls.iter().map(exchange).collect::<Result<_, BadSetting>>()?;
         let connections = Arc::new(Semaphore::new(connections));
-        let caller = Arc::new(Caller { exchanges, coordination, connections, client_id, client_secret });
-        Ok(Self { caller, callers })
+        let presenter = Arc::new(Presenter { exchanges, coordination, connections, client_id, client_secret });
+        Ok(Self { presenter, callers })
     }
 
     /// Makes every caller ready: all are running and wait for one signal.
@@ -116,16 +116,16 @@ impl Pod {
         for (family, token) in tokens.iter().enumerate() {
             let token: Arc<str> = token.as_str().into();
             for number in 0..self.callers {
-                let (caller, token) = (Arc::clone(&self.caller), Arc::clone(&token));
+                let (presenter, token) = (Arc::clone(&self.presenter), Arc::clone(&token));
                 let (ready, mut going) = (Arc::clone(&ready), going.clone());
                 callers.spawn(async move {
                     ready.wait().await;
                     // An error is as good: then the wave was dropped, and this task with it.
                     _ = going.changed().await;
                     let asked_us = unix_us();
-                    let answer = caller.present(number, &token).await;
-                    let call = Call { asked_us, refused_us: answer.is_refused().then(unix_us) };
-                    (family, call, answer)
+                    let answer = presenter.present(number, &token).await;
+                    let times = CallerTimes { asked_us, refused_us: answer.is_refused().then(unix_us) };
+                    (family, times, answer)
                 });
             }
         }
@@ -134,7 +134,7 @@ impl Pod {
     }
 
     async fn close(&self) {
-        match &self.caller.coordination {
+        match &self.presenter.coordination {
             Coordination::None => {}
             Coordination::By(coordinator) => coordinator.close(Duration::from_secs(5)).await,
         }
@@ -146,7 +146,7 @@ struct Wave {
     families: usize,
     /// The callers of so many of them tell their times.
     watched: usize,
-    callers: JoinSet<(usize, Call, Answer)>,
+    callers: JoinSet<(usize, CallerTimes, Answer)>,
     go: watch::Sender<()>,
 }
 
@@ -160,11 +160,11 @@ impl Wave {
         families.resize_with(self.families, Heard::default);
         let mut presented = Presented { first_unix_us: u64::MAX, last_unix_us: 0, families };
         while let Some(ended) = self.callers.join_next().await {
-            let (family, call, answer) = ended.expect("BUG: callers neither panic nor are aborted");
-            presented.first_unix_us = presented.first_unix_us.min(call.asked_us);
-            presented.last_unix_us = presented.last_unix_us.max(call.asked_us);
+            let (family, times, answer) = ended.expect("BUG: callers neither panic nor are aborted");
+            presented.first_unix_us = presented.first_unix_us.min(times.asked_us);
+            presented.last_unix_us = presented.last_unix_us.max(times.asked_us);
             if family < self.watched {
-                presented.families[family].calls.push(call);
+                presented.families[family].times.push(times);
             }
             presented.families[family].add(answer);
         }
@@ -175,7 +175,7 @@ impl Wave {
 impl Answer {
     /// Whether the caller was told `invalid_grant`.
     fn is_refused(&self) -> bool {
-        self.tokens.as_ref().is_err_and(|refused| refused.invalid_grant)
+        self.tokens.as_ref().is_err_and(|none| none.is_invalid_grant)
     }
 }
 
@@ -199,9 +199,9 @@ impl Heard {
                     Some(_) | None => {}
                 }
             }
-            Err(refused) => {
-                self.refused += u64::from(refused.invalid_grant);
-                *self.errors.entry(refused.why).or_default() += 1;
+            Err(NoTokens { reason, is_invalid_grant }) => {
+                self.refused += u64::from(is_invalid_grant);
+                *self.errors.entry(reason).or_default() += 1;
             }
         }
     }

@@ -1,7 +1,7 @@
 //! The built-in provider: a token endpoint in a process of its own, on 127.0.0.1.
 //!
 //! It judges a refresh token the moment it comes and answers a fixed time later, so requests that overlap cannot
-//! slip past each other. It takes any client's word for who it is: it protects nothing but the rotation.
+//! slip past each other. It authenticates no client: it protects nothing but the rotation.
 //!
 //! * `POST /token`: `grant_type=refresh_token` (RFC 6749 section 6)
 //! * `POST /storm/batches/<families>`: new logins, see [`Batch`](crate::ledger::Batch)
@@ -42,13 +42,15 @@ pub(crate) struct ProviderArguments {
     delay: Span,
 }
 
-/// Thousands of callers connect in the same instant; a caller that finds the queue full tries again a second later only.
+/// Thousands of callers connect in the same instant; a caller that finds the queue full tries again a second later
+/// only.
 const BACKLOG: u32 = 4096;
 
 /// More than any token request.
 const LARGEST_REQUEST: usize = 64 * 1024;
 
-/// Serves until stdin ends, so that it does not outlive the program that started it. The first line of stdout is the URL.
+/// Serves until stdin ends, so that it does not outlive the program that started it. The first line of stdout is the
+/// URL.
 pub(crate) async fn run_provider(arguments: ProviderArguments) -> ExitCode {
     limits::raise_open_files();
     let listener = match listen(arguments.listen) {

@@ -13,7 +13,7 @@ pub(crate) struct RedisLoad {
     before: BTreeMap<String, u64>,
 }
 
-/// What clients sent between two looks at `INFO commandstats`. Somebody else's commands are among them if the
+/// What clients sent between two looks at `INFO commandstats`. Commands of other programs are among them if the
 /// server is not the storm's alone.
 #[derive(Clone, Serialize)]
 pub(crate) struct Commands {

@@ -29,9 +29,9 @@ pub(crate) enum Link {
     Next(String),
     /// The access token is new, the refresh token stays.
     Kept,
-    /// Somebody was told `invalid_grant`; somebody else may have got a successor for all that.
+    /// A caller was told `invalid_grant`; another may have got a successor for all that.
     Refused(Option<String>),
-    /// Nobody got anything, and nobody was told that the token is dead.
+    /// No caller got anything, and none was told that the token is dead.
     Failed,
 }
 
@@ -186,7 +186,7 @@ impl Roles {
 }
 
 impl Waits {
-    /// Nearest rank: each figure is a wait that somebody really had.
+    /// Nearest rank: each figure is a wait that a caller really had.
     fn of(mut waits: Vec<u64>) -> Self {
         waits.sort_unstable();
         let rank = |percent: usize| {

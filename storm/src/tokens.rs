@@ -22,7 +22,7 @@ pub(crate) struct TokenFile {
 
 enum State {
     Alive(Zeroizing<String>),
-    /// The provider told somebody `invalid_grant`. It is kept apart: should the provider not revoke families, it
+    /// The provider told a caller `invalid_grant`. It is kept apart: should the provider not revoke families, it
     /// is worth another try.
     Refused(Zeroizing<String>),
 }
@@ -63,7 +63,7 @@ impl TokenFile {
         self.tokens[login] = State::Alive(Zeroizing::new(next.to_owned()));
     }
 
-    /// The provider refused a token of this login; `next` is what it gave to others before.
+    /// The provider refused a token of this login; `next` is what it gave to other callers before.
     pub(crate) fn refused(&mut self, login: usize, next: Option<String>) {
         let (State::Alive(token) | State::Refused(token)) = &self.tokens[login];
         self.tokens[login] = State::Refused(next.map_or_else(|| token.clone(), Zeroizing::new));

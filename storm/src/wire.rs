@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
 
 use crate::rules::Rules;
-use crate::timeline::Call;
+use crate::timeline::CallerTimes;
 
 /// What a pod is told. The order of a storm: start, then arm and release over and over, last finish.
 #[derive(Serialize, Deserialize)]
@@ -69,8 +69,8 @@ pub(crate) enum Report {
     Started {
         pid: u32,
     },
-    /// The pod cannot be; the text names the setting and the remedy.
-    Refused {
+    /// The pod cannot start; the text names the setting and the remedy.
+    NotStarted {
         problem: String,
     },
     Armed,
@@ -97,12 +97,12 @@ pub(crate) struct Heard {
     pub(crate) roles: Roles,
     /// Callers without tokens, by what they were told.
     pub(crate) errors: BTreeMap<String, u64>,
-    /// Callers who were told `invalid_grant`.
+    /// Callers that were told `invalid_grant`.
     pub(crate) refused: u64,
     /// Microseconds every caller waited beyond the provider's own time.
     pub(crate) waits_us: Vec<u64>,
-    /// Every caller's times, where they are watched.
-    pub(crate) calls: Vec<Call>,
+    /// Of every caller, where they are watched.
+    pub(crate) times: Vec<CallerTimes>,
 }
 
 /// The refresh token to present next.

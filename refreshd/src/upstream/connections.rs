@@ -196,7 +196,7 @@ impl Connections {
                 let (sender, connection) = http1::handshake(stream).await.map_err(|error| chain(&error))?;
                 return Ok(Opened::Http1(Box::new(Http1 { sender, connection: Some(connection) })));
             }
-            // Whoever opened one meanwhile has a place on it for all.
+            // Another request may have opened one meanwhile: it has room for all.
             if let Some(sender) = self.take_http2() {
                 return Ok(Opened::Http2(sender));
             }
@@ -236,7 +236,7 @@ impl Http1 {
 
     /// Whether it is open and waits for a request, as far as it has heard.
     fn is_free(&mut self) -> bool {
-        // Moved for nobody: who asked last is not to be woken by what comes next.
+        // Without a waker: the task that asked last is not to be woken by what comes next.
         move_on(&mut self.connection, &mut Context::from_waker(Waker::noop()));
         self.connection.is_some() && self.sender.is_ready()
     }

@@ -1,4 +1,4 @@
-//! Whom TLS trusts: the certificates of the system, or those of a file alone.
+//! What TLS trusts: the certificates of the system, or those of a file alone.
 
 use std::path::Path;
 
@@ -35,7 +35,7 @@ pub(super) fn of_file(file: &Path) -> Result<ClientConfig, BadSetting> {
     Ok(with_http2(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
 }
 
-/// Nobody, for an upstream without TLS: the system need not have certificates.
+/// No certificate, for an upstream without TLS: the system need not have certificates.
 pub(super) fn of_nobody() -> ClientConfig {
     ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
 }

@@ -56,7 +56,7 @@ impl Fleet {
         answers(self.ask(request, callers)).await
     }
 
-    /// One caller, who comes again as often and as late as told.
+    /// One caller, which comes again as often and as late as told.
     pub(crate) async fn insist(&self, request: &Request) -> Answer {
         within(async {
             loop {

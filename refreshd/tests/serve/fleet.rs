@@ -16,7 +16,7 @@ const R1: &str = "82f3e9c695dc6b8d1b11818d5701919e286de8d47f7c3eb3100c485f79e578
 const TOKENS: &str = r#"{"access_token":"a2","token_type":"Bearer","expires_in":300,"refresh_token":"r2"}"#;
 const REUSED: &str = r#"{"error":"invalid_grant","error_description":"reused"}"#;
 
-/// A provider whose first presentation waits for the gate and then gets this answer; all later ones are refused.
+/// A provider: the first presentation waits for the gate and then gets this answer; all later ones are refused.
 async fn slow_provider(gate: &Gate, status: u16, body: &'static str) -> Provider {
     let (gate, times) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
     Provider::start(move |_| {

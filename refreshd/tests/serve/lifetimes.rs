@@ -6,7 +6,7 @@ use crate::within;
 
 const WARNING: &str = "access tokens live so short that sessions will use up their attempts";
 
-/// A provider whose access tokens live for `seconds` and whose refresh tokens rotate.
+/// A provider with access tokens that live for `seconds` and refresh tokens that rotate.
 async fn provider(seconds: u32) -> Provider {
     Provider::start(move |_| async move {
         json(200, &format!(r#"{{"access_token":"a2","expires_in":{seconds},"refresh_token":"r2"}}"#))

@@ -118,7 +118,7 @@ async fn pod_that_goes_on_alone_waits_a_lease_and_brings_its_outcomes_to_the_fle
     println!("led alone after {waited:?}, landed {landed_after:?} after Redis was back");
     assert!(landed_after < Duration::from_secs(1), "{landed_after:?}");
     assert!(waited >= Duration::from_secs(1), "led alone before a lease was over: {waited:?}");
-    assert_eq!(ready, 200, "whoever serves gets requests");
+    assert_eq!(ready, 200, "a pod that serves gets requests");
     assert_eq!((again.status().as_u16(), again.text().await.expect("text").as_str()), (200, TOKENS));
     assert_eq!(reused.status(), 503);
     let seen: Vec<_> = provider.seen().into_iter().map(|seen| seen.body).collect();

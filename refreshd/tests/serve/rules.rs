@@ -256,7 +256,7 @@ async fn permits_of_a_killed_daemon_are_back_within_a_lease_though_nobody_calls(
     fleet.daemons[0].signal(Signal::SIGKILL);
     let killed = Instant::now();
 
-    // As somebody sees it who has only redis-cli.
+    // As an operator sees it with redis-cli alone.
     let (budget, permits) = (fleet.key("budget"), fleet.key("permits"));
     let script = "return {redis.call('GET', KEYS[1]), redis.call('ZCARD', KEYS[2]), redis.call('PTTL', KEYS[1]), \
                   redis.call('PTTL', KEYS[2])}";
@@ -517,7 +517,7 @@ async fn provider_that_answers_502_for_long_costs_nobody_the_session() {
                     // Theirs, as it came.
                     502 => assert_eq!(told.body, "<html>bad gateway</html>"),
                     503 => told.is_refused(503, "(setting breaker)", Duration::from_secs(1)),
-                    // Who happens to be the probe time and again has used up its attempts.
+                    // A session that happens to be the probe time and again has used up its attempts.
                     429 => told.is_refused(429, "(setting max_refresh_attempts)", Duration::from_secs(2)),
                     _ => panic!("{told:?}"),
                 }
@@ -544,7 +544,7 @@ async fn provider_that_answers_502_for_long_costs_nobody_the_session() {
         assert!(body.contains(&format!(r#""refresh_token":"{session}.1""#)), "{body}");
     }
     assert!(rotated.lock().expect("no panic").values().all(|times| *times == 1));
-    // Whoever was out when it opened, and a probe for each time it was open.
+    // The presentations that were under way when it opened, and a probe for each time it was open.
     let most = 10 + ill_for.div_duration_f64(open).ceil() as usize;
     assert!((3..=most).contains(&asked), "asked {asked} times, not 3 to {most}");
 }

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use super::layout::{BAD, GOOD, LEFT, QUIET, RIGHT, grouped};
 use super::marks::{self, Strokes};
 use super::scale::Scale;
-use crate::timeline::{Ended, Login, Timeline};
+use crate::timeline::{Judged, Login, Timeline};
 
 const ROW: f64 = 23.0;
 /// What a panel's heading takes.
@@ -65,7 +65,7 @@ impl Row<'_> {
         _ = writeln!(
             svg,
             "<g class=\"login\" data-callers=\"{}\" data-presentations=\"{}\" data-repeated=\"{}\" data-revoked=\"{}\">",
-            login.calls.len(),
+            login.callers.len(),
             login.presentations.len(),
             login.repeated(),
             u8::from(revoked.is_some())
@@ -82,12 +82,12 @@ impl Row<'_> {
             _ = writeln!(svg, "<path d=\"M{alive_until:.1} {y}H{RIGHT}\" stroke=\"{BAD}\" stroke-dasharray=\"2 3\"/>");
         }
 
-        let asked: Strokes = login.calls.iter().map(|call| x(call.asked_us)).collect();
-        let repeated = login.presentations.iter().filter(|presentation| presentation.ended != Ended::Rotated);
+        let asked: Strokes = login.callers.iter().map(|caller| x(caller.asked_us)).collect();
+        let repeated = login.presentations.iter().filter(|presentation| presentation.judged != Judged::Rotated);
         let repeated: Strokes = repeated.map(|presentation| x(presentation.at_us)).collect();
         asked.draw(svg, y - 6.0, QUIET);
         repeated.draw(svg, y + 6.0, BAD);
-        for presentation in login.presentations.iter().filter(|presentation| presentation.ended == Ended::Rotated) {
+        for presentation in login.presentations.iter().filter(|presentation| presentation.judged == Judged::Rotated) {
             marks::draw_first(svg, x(presentation.at_us), y);
         }
         if let Some(revoked) = revoked {
@@ -106,6 +106,6 @@ impl Row<'_> {
             (true, 1) => "1 presentation".to_owned(),
             (true, presentations) => format!("{} presentations", grouped(presentations as u64)),
         };
-        (format!("{} callers, {words}", grouped(self.login.calls.len() as u64)), if is_revoked { BAD } else { GOOD })
+        (format!("{} callers, {words}", grouped(self.login.callers.len() as u64)), if is_revoked { BAD } else { GOOD })
     }
 }

@@ -1,4 +1,4 @@
-//! One caller: presents one token and tells what it heard and how long it took.
+//! Presents a token for one caller, and tells what the caller heard and how long it waited.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,8 +9,8 @@ use tokio::sync::Semaphore;
 
 use crate::exchange::Exchange;
 
-/// What all callers of a pod share.
-pub(crate) struct Caller {
+/// What all callers of a pod present their tokens by.
+pub(crate) struct Presenter {
     /// One per token endpoint.
     pub(crate) exchanges: Vec<Arc<Exchange>>,
     pub(crate) coordination: Coordination,
@@ -20,7 +20,7 @@ pub(crate) struct Caller {
     pub(crate) client_secret: Option<Secret>,
 }
 
-/// Who is asked.
+/// What a caller asks: the token endpoint itself, or a coordinator.
 pub(crate) enum Coordination {
     None,
     By(RefreshCoordinator),
@@ -28,7 +28,7 @@ pub(crate) enum Coordination {
 
 /// What one caller heard.
 pub(crate) struct Answer {
-    pub(crate) tokens: Result<Tokens, Refused>,
+    pub(crate) tokens: Result<Tokens, NoTokens>,
     /// How long the caller waited, less the time that the provider says it took for the answer; never below zero.
     /// Without coordination it includes the wait for a free connection, of which there are `--connections`.
     /// A caller that came late into a flight has waited for a part of the provider's time only, and shows as zero.
@@ -41,18 +41,18 @@ pub(crate) struct Tokens {
     pub(crate) access_token: String,
     pub(crate) refresh_token: Option<String>,
     pub(crate) fence: u64,
-    /// None where nobody coordinates in this process.
+    /// None where no coordinator of this process was asked.
     pub(crate) role: Option<Role>,
 }
 
-/// A caller without tokens.
-pub(crate) struct Refused {
-    pub(crate) why: String,
-    /// Whether it was `invalid_grant`: the session is over.
-    pub(crate) invalid_grant: bool,
+/// Why a caller has no tokens.
+pub(crate) struct NoTokens {
+    pub(crate) reason: String,
+    /// Whether it was told `invalid_grant`: the session is over.
+    pub(crate) is_invalid_grant: bool,
 }
 
-impl Caller {
+impl Presenter {
     /// Presents the token. Both ways share everything but the one step that coordinates.
     pub(crate) async fn present(&self, caller: usize, token: &str) -> Answer {
         let exchange = Arc::clone(&self.exchanges[caller % self.exchanges.len()]);
@@ -65,7 +65,7 @@ impl Caller {
         };
         let started = Instant::now();
 
-        let heard = match &self.coordination {
+        let received = match &self.coordination {
             Coordination::None => match call.await {
                 Ok(tokens) => Ok((tokens, 0, None)),
                 Err(failure) => Err(RefreshError::Provider { failure, fence: 0 }),
@@ -77,7 +77,7 @@ impl Caller {
         };
 
         let waited = started.elapsed();
-        Answer { wait: waited.saturating_sub(provider_time(&heard)), tokens: read(heard) }
+        Answer { wait: waited.saturating_sub(provider_time(&received)), tokens: read(received) }
     }
 
     fn refresh(&self, token: &str) -> Refresh {
@@ -89,29 +89,29 @@ impl Caller {
     }
 }
 
-type Heard = Result<(TokenResponse, u64, Option<Role>), RefreshError>;
+type Received = Result<(TokenResponse, u64, Option<Role>), RefreshError>;
 
-fn read(heard: Heard) -> Result<Tokens, Refused> {
-    match heard {
+fn read(received: Received) -> Result<Tokens, NoTokens> {
+    match received {
         Ok((tokens, fence, role)) => Ok(Tokens {
             access_token: tokens.access_token().to_owned(),
             refresh_token: tokens.refresh_token().map(str::to_owned),
             fence,
             role,
         }),
-        Err(error) => Err(Refused {
-            invalid_grant: matches!(
+        Err(error) => Err(NoTokens {
+            is_invalid_grant: matches!(
                 &error,
                 RefreshError::Provider { failure: ProviderFailure::Denied { error, .. }, .. } if error == "invalid_grant"
             ),
-            why: chain(&error),
+            reason: chain(&error),
         }),
     }
 }
 
 /// How long the provider says that it took: the built-in one adds a field to every answer.
-fn provider_time(heard: &Heard) -> Duration {
-    let us = match heard {
+fn provider_time(received: &Received) -> Duration {
+    let us = match received {
         Ok((tokens, ..)) => tokens.field("provider_us"),
         Err(RefreshError::Provider { failure, .. }) => failure.response().and_then(|response| {
             let mut fields: serde_json::Map<_, _> = serde_json::from_slice(response.body()).ok()?;
