@@ -1,10 +1,35 @@
 //! The guide: what no single type tells. The pages are in `docs/`.
 
+/// Where the files are that a page links to, for readers that have the crate and not the repository.
+///
+/// Pages write `[words][path]`, and what the path leads to in the repository at their end. Of two definitions of a link
+/// Markdown takes the first: here that is this one. `tests/documents.rs` asks for each.
+macro_rules! in_repository {
+    ($($path:literal),+) => {
+        concat!($("[", $path, "]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/HEAD/", $path, "\n"),+)
+    };
+}
+
+#[doc = in_repository!("tests/faults/README.md")]
 #[doc = include_str!("../docs/guarantees.md")]
 pub mod guarantees {}
 
+#[doc = in_repository!("lua/README.md")]
 #[doc = include_str!("../docs/redis-cli.md")]
 pub mod redis_cli {}
 
+#[doc = in_repository!(
+    "src/admission/attempts.rs",
+    "src/admission/budget.rs",
+    "src/admission/circuit.rs",
+    "src/admission/reach.rs",
+    "src/pressure.rs",
+    "tests/at_rest.rs",
+    "tests/claims.rs",
+    "tests/everybody_answered.rs",
+    "tests/origin/README.md",
+    "tests/outcomes.rs",
+    "tests/secrets.rs"
+)]
 #[doc = include_str!("../docs/differences.md")]
 pub mod differences {}

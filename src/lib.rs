@@ -1,13 +1,72 @@
-#![doc = include_str!("../README.md")]
+//! Makes a fleet of auth pods present each OAuth 2.0 refresh token **once**, and hands the answer to everybody who asked.
+//!
+//! A provider that rotates refresh tokens takes the second presentation of one for theft, revokes the whole family, and
+//! the user is logged out. Two tabs, two pods and one expired access token are enough for that.
+//!
+//! Build one [`RefreshCoordinator`] per process and share its clones: [`connect`](RefreshCoordinator::connect) for a
+//! fleet, which agrees through Redis (7.0 or newer), [`in_memory`](RefreshCoordinator::in_memory) for a single process.
+//! Callers hand it a [`Refresh`] and a function that asks the provider; in the whole fleet, that runs once.
+//!
+//! ```
+//! use refresh_coordinator::{Config, Refresh, RefreshCoordinator, TokenResponse};
+//!
+//! # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! // For a fleet: RefreshCoordinator::connect("redis://redis.internal", Config::default()).await?
+//! let coordinator = RefreshCoordinator::in_memory(Config::default())?;
+//! let ask = || {
+//!     coordinator.refresh(Refresh::new("the-refresh-token").client("my-app", "its-secret"), |_attempt| async {
+//!         let body = r#"{"access_token":"a2","token_type":"Bearer","expires_in":300,"refresh_token":"r2"}"#;
+//!         Ok(TokenResponse::from_json(body).expect("a token response"))
+//!     })
+//! };
+//!
+//! let (one, other) = tokio::join!(ask(), ask());
+//!
+//! assert_eq!(one?.tokens().access_token(), "a2");
+//! assert_eq!(other?.tokens().access_token(), "a2");
+//! assert_eq!(coordinator.metrics().led, 1);
+//! # Ok(()) }
+//! ```
+//!
+//! # What to know
+//!
+//! * Callers share an answer where the token and all else that it depends on are equal: client, credential, parameters,
+//!   DPoP key. See [`Refresh`].
+//! * A caller that goes away does not stop a refresh: that may have rotated the token already.
+//! * Write to a session store only over a lower [`fence`](Refreshed::fence). A late writer then cannot put old tokens over
+//!   new ones.
+//! * A [`RefreshError`] knows whether the session is over ([`is_session_over`](RefreshError::is_session_over)), and else
+//!   when to come again ([`retry_after`](RefreshError::retry_after)). Nobody's session is dropped for an outage.
+//! * The refresh function says what became of the token when it brings none: [`ProviderFailure`].
+//! * Every setting is a field of [`Config`], with its default and its reason. All pods of a namespace should have the
+//!   same.
+//! * [`close`](RefreshCoordinator::close) it before the process ends: else what is under way is lost to the others for a
+//!   lease and more.
 //!
 //! # The way of a refresh
 //!
-//! 1. **flight**: callers in this pod share one flight per token; the first one runs it in a task of its own.
+//! 1. **flight**: callers in this pod share one flight per token and claim; the first one runs it in a task of its own.
 //! 2. **store**: one atomic step where all pods agree: landed, rejected, queued, lead or join.
 //! 3. **leader**: calls the provider and renews its lease meanwhile.
 //! 4. **complete**: keeps the outcome, frees the lease, tells the waiting pods.
 //! 5. **joiner**: its pod is told the outcome; if the leader is lost, back to 2.
 //! 6. **flight**: every waiter in this pod gets the same outcome.
+//!
+//! # Where to read on
+//!
+//! * [How it works][docs/how-it-works.md]: the protocol, drawn and told.
+//! * [`guide::guarantees`]: what holds, what cannot hold, and which setting moves the line.
+//! * [`guide::redis_cli`]: who leads, who waits, and what refuses a session, with redis-cli alone.
+//! * [`guide::differences`]: for those who come from the in-process coordinator that this one began as.
+//! * [The repository][README.md] has `refreshd`, a daemon that pods in any language can point their token URL at.
+//!
+//! # Features
+//!
+//! * `http`: the module `exchange`, a token request in and a token response out, over the types of the `http` crate. What
+//!   a coordinating token endpoint or client is made of.
+//!
+#![doc = concat!("[docs/how-it-works.md]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/HEAD/docs/how-it-works.md")]
+#![doc = concat!("[README.md]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/HEAD/README.md")]
 
 mod coordinator;
 mod flight;
@@ -36,6 +95,11 @@ mod pressure;
 #[cfg(test)]
 #[path = "../tests/support/redis.rs"]
 mod test_redis;
+
+/// Its example is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
 
 pub use admission::circuit::{CircuitState, TripReason};
 pub use config::{Allowed, Breaker, Config, ConfigError, MemoryPressure, OnStoreOutage, Uncertain};

@@ -18,23 +18,23 @@ fn shown_by() -> Vec<&'static str> {
     shown
 }
 
-/// ``[`name`](path)`` in a cell.
+/// ``[`name`][path]`` in a cell.
 fn tests(cell: &str) -> Vec<(&str, &str)> {
     let links = cell.split("[`").skip(1);
-    let parts = links.map(|link| link.split_once("`](").and_then(|(name, rest)| Some((name, rest.split_once(')')?.0))));
+    let parts = links.map(|link| link.split_once("`][").and_then(|(name, rest)| Some((name, rest.split_once(']')?.0))));
     parts.map(|parts| parts.expect("a whole link")).collect()
 }
 
 /// `` `name` `` in a cell, where it is no link.
 fn named(cell: &str) -> Vec<&str> {
     let quoted = cell.split('`').skip(1).step_by(2);
-    quoted.filter(|name| !cell.contains(&format!("[`{name}`]("))).collect()
+    quoted.filter(|name| !cell.contains(&format!("[`{name}`]["))).collect()
 }
 
 #[test]
 fn every_scenario_and_test_of_the_table_exists() {
     let known: BTreeSet<String> = scenarios().into_iter().map(|scenario| scenario.name).collect();
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     for cell in shown_by() {
         let (named, tests) = (named(cell), tests(cell));
         assert!(!named.is_empty() || !tests.is_empty(), "nothing shows it:{cell}");
@@ -42,7 +42,7 @@ fn every_scenario_and_test_of_the_table_exists() {
             assert!(known.contains(name), "no scenario is called {name}");
         }
         for (name, path) in tests {
-            let text = fs::read_to_string(docs.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+            let text = fs::read_to_string(root.join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
             assert!(text.contains(&format!("fn {name}(")), "no test of {path} is called {name}");
         }
     }
