@@ -105,8 +105,7 @@ local state = record.state
 -- First an outcome for this flight: it costs nobody anything.
 local is_fresh = state == 'landed' and left_of(flight, record, 'fresh_until', now, tonumber(record.fresh_ms)) > 0
 if state == 'landed' and record.claim == claim then
-  -- A success of an older fence than the one that was joined came late, after the joining: it is for the waiting
-  -- flights, too.
+  -- A success of an older fence than the joined one landed after the joining: it is handed over, too.
   if is_fresh or (joined > 0 and (tonumber(record.fence) >= joined or record.class == 'success'))
     or landed_while_queued(record.landed_at) then
     return done({'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed})

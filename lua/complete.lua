@@ -16,7 +16,8 @@
 -- ARGV[2] attempt   the caller's local flight; completing it again changes nothing
 -- ARGV[3] claim     what must be equal for an answer to be shared
 -- ARGV[4] own_fence the caller's fence
--- ARGV[5] class     success, denied, busy, not_sent, unknown, lost: for redis-cli; callers act on the sealed one
+-- ARGV[5] class     success, denied, busy, not_sent, unknown, lost: for the scripts and redis-cli; callers act on
+--                   the sealed one
 -- ARGV[6] token     what became of the token: rotated, kept, dead, untouched, unknown
 -- ARGV[7] name      the flight's, for the message
 -- ARGV[8] channels  the channels of the pods, without the pod
@@ -90,10 +91,10 @@ if record.success_of == attempt or (state == 'landed' and record.attempt == atte
   return done({'landed'})
 end
 
--- Begin clears the record. Of a flight that never passed there, because it was led without redis, what ended before it
--- is no outcome; nor of one that redis has forgotten, and knows an older one again.
+-- begin.lua would have cleared an old outcome. A flight that was led without Redis, or that Redis has forgotten since, has
+-- not gone through it: an outcome that was over before this flight began does not count.
 if state == 'landed' then
-  -- Both spans are rounded up.
+  -- Two more: both spans are rounded up to whole ms.
   local began = now - held_ms - took_ms + 2
   local over = tonumber(record.class == 'success' and record.fresh_until or record.landed_at)
   if over <= began then

@@ -41,7 +41,8 @@ local state, attempt_there, fence_there, lost, is_gone =
   unpack(redis.call('HMGET', flight, 'state', 'attempt', 'fence', 'lost', 'gone:' .. attempt))
 fence_there = tonumber(fence_there or '0')
 
--- An older holder stands there only when Redis came back with older data.
+-- A holder of this fence or a newer one has overtaken the caller. An older one is data that Redis came back with: it is
+-- written over.
 if holder and holder ~= owner and tonumber(fence_of(holder)) >= own_fence then
   return {'lost'}
 end

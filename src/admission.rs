@@ -2,7 +2,8 @@
 //!
 //! Asked only when a flight would lead: whatever joins, or takes an outcome that is there, costs the provider nothing
 //! and is served while the circuit is open or the session cools down. The rules are pure: they know no clock and no
-//! network, the time is passed in. `lua/lib/` mirrors them file by file for the fleet.
+//! network, the time is passed in. For the fleet `lua/lib/` has the same rules: `attempts` and `charge` for [`attempts`],
+//! `budget` and `queue` for [`budget`], `circuit` and `health` for [`circuit`]. [`reach`] is each pod's own.
 //!
 //! The order is that of whom a refusal concerns. Only a flight that passes all of them is charged:
 //!

@@ -38,7 +38,8 @@ pub struct Config {
     /// How long the refresh function may run. Until then its lease is renewed and nobody else presents the token.
     /// Default: none, which means twice `refresh_timeout`. 10 ms to 2 h; at least `refresh_timeout`.
     pub call_limit: Option<Duration>,
-    /// How long a leader that is not heard of keeps the token. It is renewed every third of it. Default: 10 s.
+    /// How long a leader that is not heard of keeps the token. A leader renews its lease after each third of this.
+    /// Default: 10 s.
     /// At least `store_timeout`, 100 ms to 10 min.
     pub lease: Duration,
     /// When the token of a lost leader is presented again, counted from the start of the lost flight. Zero
@@ -58,9 +59,9 @@ pub struct Config {
     pub keep_failure: Duration,
     /// What to do with a token of which nobody knows whether the provider rotated it. Default: [`Uncertain::Retry`].
     pub uncertain: Uncertain,
-    /// How long it is remembered that a token is uncertain, and for how long a pod tries to tell a Redis that is out
-    /// of reach that it has rotated one; what it obtained without Redis ([`OnStoreOutage::Local`]) for `keep_outcome`
-    /// and `wait_timeout` together. Default: 1 h. 1 s to 24 h.
+    /// How long it is remembered that a token is uncertain. For as long a pod tries to tell a Redis that is out of reach
+    /// that a token was rotated. (What it obtained without Redis, [`OnStoreOutage::Local`], it tries to tell for
+    /// `keep_outcome` and `wait_timeout` together.) Default: 1 h. 1 s to 24 h.
     pub uncertain_memory: Duration,
     /// How long a call to Redis may take, retries included, before the store counts as out of reach. Default: 1 s.
     /// 10 ms to 1 min; at most `lease`.

@@ -199,11 +199,15 @@ impl RefreshCoordinator {
         self.inner.store.check().await.map_err(|error| self.inner.outage(error))
     }
 
-    /// Closes the coordinator. First it admits nothing new and refuses what queues. Then it waits up to `deadline` for
-    /// refreshes under way, for outcomes that Redis was not told of yet, and for attempts that are to be given back. Last
-    /// it gives up the rest: a call
-    /// that was never polled is taken back; one that was is completed as unknown, for which the store has up to three
-    /// more `store_timeout`. Closing twice is fine.
+    /// Closes the coordinator.
+    ///
+    /// 1. It admits nothing new, and refuses what queues.
+    /// 2. It waits up to `deadline` for refreshes under way, for outcomes that Redis was not told of yet, and for attempts
+    ///    that are to be given back.
+    /// 3. It gives up the rest. A call that was never polled is taken back; one that was polled is completed as unknown,
+    ///    for which the store has up to three more `store_timeout`.
+    ///
+    /// Closing twice is fine.
     ///
     /// # Cancellation
     ///

@@ -81,7 +81,8 @@ impl Flight {
         self.callers().allow_wait_timeout();
     }
 
-    /// When the last caller stops waiting. None once that was and nobody may join any more.
+    /// `wait_timeout` after the last caller came, whether it still waits or not. None once that was over and no caller may
+    /// join any more.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.callers().deadline()
     }

@@ -11,17 +11,17 @@ pub(crate) enum Waited {
     Landed(StoredOutcome),
     /// Something may have changed: begin again.
     BeginAgain,
-    /// Nobody waits for this flight any more.
+    /// No caller waits for this flight any more, or a close gave it up.
     Over,
 }
 
-/// Waits for news of a leader or for a call from the queue, for as long as a caller of this pod waits, and until
-/// `patience_until` where there is one.
+/// Waits for news of a leader or for a call from the queue: until `wait_timeout` after the last caller of this pod came,
+/// until `patience_until` where there is one, and until `give_up` is cancelled.
 pub(crate) async fn wait(
     source: &mut NewsSource,
     patience_until: Option<Instant>,
     flight: &Flight,
-    overdue: &CancellationToken,
+    give_up: &CancellationToken,
 ) -> Waited {
     loop {
         let Some(deadline) = flight.deadline() else { return Waited::Over };
@@ -34,12 +34,12 @@ pub(crate) async fn wait(
             }
             () = sleep_until(patience_until) => return Waited::BeginAgain,
             () = tokio::time::sleep_until(deadline) => {
-                // A caller who came meanwhile has moved it.
+                // A caller that came meanwhile has moved it.
                 if flight.retire(deadline) {
                     return Waited::Over;
                 }
             }
-            () = overdue.cancelled() => return Waited::Over,
+            () = give_up.cancelled() => return Waited::Over,
         }
     }
 }

@@ -107,7 +107,7 @@ impl Leader<'_> {
         loop {
             tokio::select! {
                 biased;
-                joined = &mut task => return self.called(joined),
+                ended = &mut task => return self.call_ended(ended),
                 () = tokio::time::sleep_until(deadline.min(next_renewal)) => {
                     if deadline <= Instant::now() {
                         return self.give_up("the refresh function ran longer than call_limit", ProviderHealth::Failing);
@@ -125,8 +125,8 @@ impl Leader<'_> {
     }
 
     /// The call's task has ended.
-    fn called(&self, joined: Result<Answer, JoinError>) -> Result<Completion, Withdrawn> {
-        match joined {
+    fn call_ended(&self, ended: Result<Answer, JoinError>) -> Result<Completion, Withdrawn> {
+        match ended {
             Ok(answer) => {
                 let outcome = outcome_of(self.lease, answer);
                 self.see_reach(&outcome);
@@ -147,7 +147,7 @@ impl Leader<'_> {
     /// Ends the call without an answer: nobody knows what the provider did, unless the function was never called. The
     /// health is what that says of the provider.
     fn give_up(&self, why: &'static str, health: ProviderHealth) -> Result<Completion, Withdrawn> {
-        // Taking the lead declared the intent; it is taken back only where the function was never called.
+        // The intent is declared from the flight's start; it can be withdrawn only until the function is called.
         match self.flight.intent().withdraw() {
             Ok(()) => Err(Withdrawn(why)),
             Err(_started) => {

@@ -126,7 +126,7 @@ pub(crate) enum Outcome {
     TokenLost(Option<ProviderResponse>),
 }
 
-/// The clear word for an outcome, for redis-cli, metrics and logs. Nobody acts on it but the scripts.
+/// The class of an outcome. Its word stands in Redis, where scripts decide by it, in metrics and in logs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
     Success,

@@ -72,10 +72,10 @@ fn fields() -> BTreeMap<&'static str, Names> {
             }
             let hash = match (path.as_str(), key.as_str()) {
                 (_, "flight") => "flight:<flight>",
-                ("lua/lib/attempts.lua" | "lua/lib/charge.lua", "key") | ("lua/lib/verdict.lua", "attempts") => {
+                ("lua/lib/attempts.lua" | "lua/lib/charge.lua", "key") | ("lua/lib/health.lua", "attempts") => {
                     "attempts:<session>"
                 }
-                ("lua/lib/circuit.lua" | "lua/lib/verdict.lua", "key") => "circuit",
+                ("lua/lib/circuit.lua" | "lua/lib/health.lua", "key") => "circuit",
                 ("lua/meta.lua", "meta") => "meta",
                 _ => panic!("{path} writes {field} into {key}: which hash is that?"),
             };

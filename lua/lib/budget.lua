@@ -61,8 +61,8 @@ local function permits_in_use(budget, counter)
   return in_use
 end
 
--- Hands free permits to the flights that wait, up to those that came at before_us, and to none behind own_place, which
--- leaves the queue: it asks by itself. Returns how many are out then.
+-- Hands free permits to waiting flights in the order of their arrival. Stops before those that came at before_us, and at
+-- own_place, which leaves the queue: its flight sent this script, and asks by itself. Returns how many are out then.
 --
 -- The next flight is told by a message, and has the permit at once, so that nobody overtakes it. A pod that nobody
 -- listens for is dead or has lost its subscription: it gets nothing, and should its flight come by itself, it brings

@@ -45,7 +45,7 @@ pub(crate) type PodNumber = u64;
 
 /// The number of permits, and for how long a called flight's is kept.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Size {
+pub(crate) struct BudgetLimits {
     pub(crate) limit: usize,
     pub(crate) lease: Duration,
     pub(crate) called_for: Duration,
@@ -75,14 +75,14 @@ impl<W> Default for Budget<W> {
 impl<W: Wake> Budget<W> {
     /// Leaves the queue and tells whether a permit is there for this flight, once the flights before it have theirs. The
     /// permit is not taken yet.
-    pub(crate) fn claim_place(&mut self, applicant: Applicant, now: Instant, size: Size) -> bool {
+    pub(crate) fn claim_place(&mut self, applicant: Applicant, now: Instant, limits: BudgetLimits) -> bool {
         self.reap(now);
         self.queue.remove(&(applicant.since, applicant.attempt));
         if self.permits.contains_key(&Holder::Called(applicant.attempt)) {
             return true;
         }
-        self.hand_over(now, size, Some(applicant.since));
-        self.permits.len() < size.limit
+        self.hand_over(now, limits, Some(applicant.since));
+        self.permits.len() < limits.limit
     }
 
     /// Gives the flight the permit that [`claim_place`](Self::claim_place) found, until the end of its lease.
@@ -93,31 +93,31 @@ impl<W: Wake> Budget<W> {
 
     /// Lets the flight wait for its turn. Answers when to look, should nobody call: when the first permit ends, of those
     /// that are out or of those that are handed over until then.
-    pub(crate) fn queue(&mut self, applicant: Applicant, waker: W, now: Instant, size: Size) -> Instant {
+    pub(crate) fn queue(&mut self, applicant: Applicant, waker: W, now: Instant, limits: BudgetLimits) -> Instant {
         self.queue.insert((applicant.since, applicant.attempt), waker);
-        let next_called = now + size.called_for;
+        let next_called = now + limits.called_for;
         self.first_end().map_or(next_called, |first| first.min(next_called))
     }
 
     /// The flight wants no permit any more.
-    pub(crate) fn leave(&mut self, applicant: Applicant, now: Instant, size: Size) {
+    pub(crate) fn leave(&mut self, applicant: Applicant, now: Instant, limits: BudgetLimits) {
         self.queue.remove(&(applicant.since, applicant.attempt));
         self.permits.remove(&Holder::Called(applicant.attempt));
-        self.settle(now, size);
+        self.settle(now, limits);
     }
 
     /// A leader that lives keeps its permit; one that was late has it again, because it does ask the provider.
-    pub(crate) fn renew(&mut self, fence: u64, until: Instant, now: Instant, size: Size) {
+    pub(crate) fn renew(&mut self, fence: u64, until: Instant, now: Instant, limits: BudgetLimits) {
         // First what is over: with this permit the others would seem not to be forgotten.
         self.reap(now);
         self.give(Holder::Leader(fence), Permit { until, kept_for: None }, until);
-        self.settle(now, size);
+        self.settle(now, limits);
     }
 
     /// A leader is done.
-    pub(crate) fn give_back(&mut self, fence: u64, now: Instant, size: Size) {
+    pub(crate) fn give_back(&mut self, fence: u64, now: Instant, limits: BudgetLimits) {
         self.permits.remove(&Holder::Leader(fence));
-        self.settle(now, size);
+        self.settle(now, limits);
     }
 
     /// Permits that are out.
@@ -132,9 +132,9 @@ impl<W: Wake> Budget<W> {
         (self.permits.values().filter(|permit| permit.until > now).count(), self.queue.len())
     }
 
-    fn settle(&mut self, now: Instant, size: Size) {
+    fn settle(&mut self, now: Instant, limits: BudgetLimits) {
         self.reap(now);
-        self.hand_over(now, size, None);
+        self.hand_over(now, limits, None);
     }
 
     fn give(&mut self, holder: Holder, permit: Permit, forgotten_at: Instant) {
@@ -180,8 +180,8 @@ impl<W: Wake> Budget<W> {
     }
 
     /// Hands free permits to the flights that wait, up to those that came at `before`.
-    fn hand_over(&mut self, now: Instant, size: Size, before: Option<Instant>) {
-        while self.permits.len() < size.limit
+    fn hand_over(&mut self, now: Instant, limits: BudgetLimits, before: Option<Instant>) {
+        while self.permits.len() < limits.limit
             && let Some(first) = self.queue.first_entry()
             && before.is_none_or(|before| first.key().0 < before)
         {
@@ -189,8 +189,8 @@ impl<W: Wake> Budget<W> {
             // A flight that cannot be woken gets nothing; should it come by itself, it has its place still.
             let pod = waker.pod();
             if waker.wake() {
-                let permit = Permit { until: now + size.called_for, kept_for: Some(pod) };
-                self.give(Holder::Called(attempt), permit, now + size.lease);
+                let permit = Permit { until: now + limits.called_for, kept_for: Some(pod) };
+                self.give(Holder::Called(attempt), permit, now + limits.lease);
             }
         }
     }
@@ -204,7 +204,7 @@ mod tests {
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
-    const SIZE: Size = Size { limit: 2, lease: Duration::from_secs(10), called_for: S };
+    const SIZE: BudgetLimits = BudgetLimits { limit: 2, lease: Duration::from_secs(10), called_for: S };
 
     /// Notes which flights were woken.
     struct Bell {

@@ -259,7 +259,7 @@ impl Circuit {
     }
 }
 
-/// For how long a health opens a circuit that is to open by it.
+/// The pause and the reason, if this opens the circuit.
 fn opening_by(health: ProviderHealth, config: &Config) -> Option<(Duration, TripReason)> {
     match health {
         ProviderHealth::Failing => Some((config.breaker.open_duration, TripReason::Failures)),

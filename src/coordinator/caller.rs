@@ -34,7 +34,7 @@ pub(super) struct RefreshFuture<'a, C> {
 
 enum Step<'a, C> {
     Asks { refresh: Refresh, call: C },
-    Waits { waiting: WaitingCaller, is_first: bool, gone: Gone<'a> },
+    Waits { waiting: WaitingCaller, is_first: bool, gone: CountIfDropped<'a> },
     Told,
 }
 
@@ -60,7 +60,7 @@ where
             && let Step::Asks { refresh, call } = mem::replace(step, Step::Told)
         {
             let (waiting, is_first) = inner.enter(refresh, call, context.waker())?;
-            *step = Step::Waits { waiting, is_first, gone: Gone(Some(&inner.counters)) };
+            *step = Step::Waits { waiting, is_first, gone: CountIfDropped(Some(&inner.counters)) };
         }
         let Step::Waits { waiting, is_first, gone } = step else { panic!("a refresh was polled after its end") };
         let (arrived, is_first) = (waiting.arrived(), *is_first);
@@ -116,15 +116,15 @@ impl Inner {
 }
 
 /// Counts a caller that goes away before its flight ends.
-struct Gone<'a>(Option<&'a Counters>);
+struct CountIfDropped<'a>(Option<&'a Counters>);
 
-impl Gone<'_> {
+impl CountIfDropped<'_> {
     fn stayed(&mut self) {
         self.0 = None;
     }
 }
 
-impl Drop for Gone<'_> {
+impl Drop for CountIfDropped<'_> {
     fn drop(&mut self) {
         if let Some(counters) = self.0 {
             counters.gone.add_one();

@@ -16,8 +16,9 @@ const LONGEST_OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
 #[derive(Debug)]
 pub(super) enum ToGiveBack {
     /// A `begin` without an answer: it may still arrive, and is then to find its attempt abandoned.
-    Attempt,
-    /// A lead that the store could not be told is given back.
+    UnansweredBegin,
+    /// A lead that the store could not be told is given back. `disown` does that as well as `abandon`: it knows the lead by
+    /// its attempt instead of its fence.
     Lead,
     /// A place in the queue, which the flight had since then.
     QueuePlace { since: Instant },
@@ -26,7 +27,7 @@ pub(super) enum ToGiveBack {
 impl ToGiveBack {
     fn queued_since(&self) -> Option<Instant> {
         match self {
-            Self::Attempt | Self::Lead => None,
+            Self::UnansweredBegin | Self::Lead => None,
             Self::QueuePlace { since } => Some(*since),
         }
     }
@@ -39,19 +40,20 @@ impl ToGiveBack {
 pub(super) async fn to_store(inner: Arc<Inner>, ask: Ask, to_give_back: ToGiveBack) {
     let Inner { config, store, overdue, .. } = &*inner;
     let mut gaps = store.gaps();
+    // While Redis answers with errors: every second, for so long since it is back. While it is away: when it is back.
     let patience = config.lease.max(config.retry_lost_after());
-    let (mut until, last) = (Instant::now() + patience, Instant::now() + LONGEST_OUTAGE);
+    let (mut give_up_at, give_up_at_latest) = (Instant::now() + patience, Instant::now() + LONGEST_OUTAGE);
     while let Err(error) = store.disown(&ask, to_give_back.queued_since()).await {
         let is_away = store.is_out_of_reach();
-        let end = if is_away { last } else { until };
+        let end = if is_away { give_up_at_latest } else { give_up_at };
         if Instant::now() >= end || overdue.is_cancelled() {
             warn!(flight = %ask.identity.flight, %error, "an attempt could not be taken back; its lease will end");
             return;
         }
         tokio::select! {
-            () = tokio::time::sleep_until(if is_away { last } else { Instant::now() + RETRY_AFTER }) => {}
+            () = tokio::time::sleep_until(if is_away { give_up_at_latest } else { Instant::now() + RETRY_AFTER }) => {}
             // The store is back.
-            () = gaps.passed() => until = Instant::now() + patience,
+            () = gaps.passed() => give_up_at = Instant::now() + patience,
             () = overdue.cancelled() => {}
         }
     }

@@ -18,7 +18,7 @@ use crate::metrics::Counters;
 use crate::pressure::Pressure;
 use crate::store::{Store, StoreError};
 
-/// A pause that is short for a person and long for a store or a flight that is in trouble.
+/// When callers are told to come again where nothing better is known, and the pause between a flight's own tries.
 pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 
 pub(super) struct Inner {

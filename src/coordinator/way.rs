@@ -63,7 +63,7 @@ struct Way<'a, C> {
     call: &'a mut Option<C>,
     /// This flight waits for the outcome of this fence or a later one: of the leader that it joined, or of its own lead
     /// that was overtaken.
-    fence: Option<u64>,
+    awaited_fence: Option<u64>,
     has_joined: bool,
     queued_since: Option<Instant>,
     /// The last `begin` brought no answer, and it or one before it may have run.
@@ -85,7 +85,7 @@ where
             flight,
             ask,
             call,
-            fence: None,
+            awaited_fence: None,
             has_joined: false,
             queued_since: None,
             may_have_begun: false,
@@ -117,7 +117,7 @@ where
         // A flight that has made its call can use no permit: it does not queue for one.
         let terms =
             if self.call.is_some() { inner.terms(self.queued_since) } else { inner.terms(None).without_queueing() };
-        let begun = inner.store.begin(self.ask, self.fence, &terms).await;
+        let begun = inner.store.begin(self.ask, self.awaited_fence, &terms).await;
         self.may_have_begun = begun.as_ref().is_err_and(|error| self.may_have_begun || error.may_have_run);
         begun
     }
@@ -153,7 +153,7 @@ where
             }
             LeadEnd::Overtaken(ending) => {
                 self.overtaken = Some(ending);
-                self.fence = Some(lease.fence);
+                self.awaited_fence = Some(lease.fence);
                 Continue(())
             }
         }
@@ -171,7 +171,7 @@ where
             debug!(flight = %self.ask.identity.flight, fence, "joined");
         }
         self.has_joined = true;
-        self.fence = fence.or(self.fence);
+        self.awaited_fence = fence.or(self.awaited_fence);
         match joiner::wait(&mut news, None, self.flight, &self.inner.overdue).await {
             Waited::Landed(landed) => Break(self.landed(landed)),
             Waited::BeginAgain => Continue(()),
@@ -221,7 +221,7 @@ where
         }
         self.to_give_back = match self.queued_since {
             Some(since) => Some(ToGiveBack::QueuePlace { since }),
-            None => self.may_have_begun.then_some(ToGiveBack::Attempt),
+            None => self.may_have_begun.then_some(ToGiveBack::UnansweredBegin),
         };
         self.fail(|inner| inner.outage(error))
     }

@@ -20,7 +20,7 @@ pub(super) struct Callers {
     waiting: VecDeque<Option<Caller>>,
     /// The place of the first in the list: so many have left it.
     first: u64,
-    /// When the last of all that came stops waiting. None once nobody may join any more.
+    /// `wait_timeout` after the last caller came. None once no caller may join any more.
     last_deadline: Option<Instant>,
     /// The flight queued or waited for a lost leader: its callers wait for `wait_timeout`.
     has_wait_timeout: bool,
@@ -109,7 +109,7 @@ impl Callers {
         late
     }
 
-    /// When the next caller's time is over. A caller that comes later than `now` has time until then.
+    /// When the next caller's time is over: of the first that waits, or, where none does, of one that would come now.
     pub(super) fn next_late(&self, now: Instant, config: &Config) -> Instant {
         let first = self.waiting.front().and_then(Option::as_ref).map_or(now, |caller| caller.arrived);
         first + self.patience(config)
@@ -119,7 +119,7 @@ impl Callers {
         self.has_wait_timeout = true;
     }
 
-    /// When nobody waits for the flight any more. None: that was decided already.
+    /// `wait_timeout` after the last caller came. None once no caller may join any more.
     pub(super) fn deadline(&self) -> Option<Instant> {
         self.last_deadline
     }

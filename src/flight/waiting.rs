@@ -49,8 +49,8 @@ impl WaitingCaller {
         if let Some(place) = self.place
             && self.flight.ending.get().is_none()
         {
-            // A statement of its own: the waker that it left is dropped after the guard, for it may own a task, and that
-            // another caller of this flight.
+            // A statement of its own, so that the lock is released before the old waker is dropped: that may drop a task
+            // that holds another caller of this flight.
             let seen = self.flight.callers().see(place, context.waker());
             match seen {
                 Seen::Told => {}
@@ -90,7 +90,7 @@ impl Drop for WaitingCaller {
         if let Some(place) = self.place
             && self.flight.ending.get().is_none()
         {
-            // Dropped after the guard, as in `poll_ending`.
+            // Dropped after the lock is released, as in `poll_ending`.
             let waker = self.flight.callers().leave(place);
             drop(waker);
         }

@@ -30,12 +30,17 @@ impl Leader<'_> {
     }
 
     /// Repeats `complete` until it is acknowledged: a rotated token that nobody hears of is a lost session.
-    async fn land_later(&self, ours: Ending, mut completion: Completion, mut gaps: Gaps, error: StoreError) -> LeadEnd {
+    async fn land_later(
+        &self,
+        ours: Ending,
+        mut completion: Completion,
+        mut gaps: Gaps,
+        mut error: StoreError,
+    ) -> LeadEnd {
         let outcome = Arc::clone(&completion.outcome);
         let patience = self.try_to_land_for(&outcome);
         let answered = ours.at();
         let mut renewed = answered;
-        let mut error = error;
         let _unshared = self.store.note_unshared();
         let mut pauses = pauses();
         loop {

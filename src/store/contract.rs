@@ -61,8 +61,8 @@ pub(crate) struct Queued<N> {
 #[derive(Clone, Debug)]
 pub(crate) struct Completion {
     pub(crate) outcome: Arc<Outcome>,
-    /// What it says of the provider. Not the outcome's to tell: of a panic and of a provider that does not answer it
-    /// says the same, that nobody knows.
+    /// What it says of the provider: mostly `Outcome::health`. A call that panicked and one that ran too long end as the
+    /// same unknown outcome, and only the latter speaks against the provider.
     pub(crate) health: ProviderHealth,
     /// How long ago the provider answered.
     pub(crate) age: Duration,
@@ -157,13 +157,13 @@ pub(crate) struct StoreError {
 }
 
 impl StoreError {
-    /// Asked, and no answer that counts.
-    pub(crate) fn unanswered(reason: String) -> Self {
+    /// The store may have done what it was asked, or may still do it.
+    pub(crate) fn may_have_run(reason: String) -> Self {
         Self { reason, may_have_run: true }
     }
 
-    /// Known to be of no use, and therefore not asked.
-    pub(crate) fn not_asked(reason: String) -> Self {
+    /// The store did not do what it was asked, and will not.
+    pub(crate) fn did_not_run(reason: String) -> Self {
         Self { reason, may_have_run: false }
     }
 }

@@ -1,9 +1,9 @@
 //! The local fallback (`on_store_outage = local`): a store that asks Redis, and while that is out of reach goes on in the
 //! pod's own memory.
 //!
-//! Only after a whole lease without Redis: what other pods led until then is over, or is led by pods that are cut off
-//! like this one. Nobody can exclude those, so a partitioned pod may present a token that another pod presents, too.
-//! What this pod knows to be under way in the fleet, or was told of it, it leaves alone. When Redis is back, what landed
+//! Only after a whole lease without Redis: by then the leases of other pods that are cut off have ended, too. Pods that
+//! still reach Redis lead on unseen, and so does a leader that is cut off while its call runs, so two pods may present one
+//! token. The limits of the fleet are not known here: sessions, permits and circuit start empty. What this pod knows to be under way in the fleet, or was told of it, it leaves alone. When Redis is back, what landed
 //! here is landed there.
 
 use std::sync::Arc;
@@ -102,10 +102,10 @@ impl LocalFallback {
 
     /// Begins a flight in the pod after a whole lease without Redis, with a fence above all that Redis was seen to give.
     ///
-    /// None where the fleet is known to have the token in hand, or its outcome: `joined` is a fence of Redis, or this pod
-    /// leads it for the fleet or was told what became of it.
+    /// None where the flight joined a fence that Redis gave, and where the fleet is known to have the token in hand or its
+    /// outcome.
     fn begin_here(&self, ask: &Ask, joined: Option<u64>, terms: &AdmissionTerms) -> Option<Begun> {
-        self.redis.without_redis(self.config.lease, |fences| {
+        self.redis.if_out_of_reach_for(self.config.lease, |fences| {
             let flight = &ask.identity.flight;
             let seen = fences.seen();
             if joined.is_some_and(|fence| fence <= seen) || self.fleet.has(flight) {
@@ -181,7 +181,7 @@ impl LocalFallback {
     /// Whether a flight could be begun now, here at least.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
         self.redis.agrees()?;
-        match self.redis.without_redis(self.config.lease, |_| ()) {
+        match self.redis.if_out_of_reach_for(self.config.lease, |_| ()) {
             Some(()) => Ok(()),
             None => self.redis.check().await,
         }

@@ -18,7 +18,7 @@ mod agreement;
 mod calls;
 mod scripts;
 mod keys;
-mod records;
+mod sealed;
 
 mod call;
 mod lanes;
@@ -41,7 +41,7 @@ use self::inbox::Inbox;
 use self::outage::Outage;
 pub(crate) use self::outage::UnsharedOutcome;
 use self::prober::Prober;
-use self::records::{Opener, SealedOutcome};
+use self::sealed::{Opener, SealedOutcome};
 pub(crate) use self::waiters::Ticket;
 use self::waiters::{Awaited, Waiters};
 use super::contract::{
@@ -95,7 +95,7 @@ impl RedisStore {
             may_queue: !terms.patience.is_zero(),
         };
         Ok(match self.calls.begin(&begin).await? {
-            BeginReply::Landed(record) => self.landed(ask, &record),
+            BeginReply::Landed(sealed) => self.landed(ask, &sealed),
             BeginReply::Lost { fence } => lost(fence),
             BeginReply::Lead { fence, history } => self.lead(ask, asked, fence, history),
             BeginReply::Join(join) => self.join(ask, claim, join, ticket),
@@ -103,14 +103,14 @@ impl RedisStore {
             BeginReply::Rejected(refusal) => self.rejected(refusal),
             BeginReply::RejectedByPod => rejected_by_pod(terms),
             BeginReply::Abandoned => {
-                return Err(StoreError::not_asked("the attempt was given up before redis answered".to_owned()));
+                return Err(StoreError::did_not_run("the attempt was given up before redis answered".to_owned()));
             }
         })
     }
 
-    fn landed(&self, ask: &Ask, record: &SealedOutcome) -> Begun {
-        self.fences.see(record.fence);
-        match self.opener(ask).open(record) {
+    fn landed(&self, ask: &Ask, sealed: &SealedOutcome) -> Begun {
+        self.fences.see(sealed.fence);
+        match self.opener(ask).open(sealed) {
             Some(landed) => Begun::Landed(landed),
             // It has our claim, so it should open: somebody wrote into Redis. Nobody is handed it, and the token is not
             // presented while the record says that it was rotated.
@@ -198,9 +198,9 @@ impl RedisStore {
         self.agreement.holds()
     }
 
-    /// Does this where Redis has been out of reach for so long. The outage does not end meanwhile.
-    pub(crate) fn without_redis<T>(&self, span: Duration, act: impl FnOnce(&Fences) -> T) -> Option<T> {
-        self.outage.after(span, || act(&self.fences))
+    /// Runs `act` if Redis has been out of reach for at least `span`. The outage cannot end while it runs.
+    pub(crate) fn if_out_of_reach_for<T>(&self, span: Duration, act: impl FnOnce(&Fences) -> T) -> Option<T> {
+        self.outage.if_lasts_for(span, || act(&self.fences))
     }
 
     /// Whether a flight could be begun now.

@@ -38,7 +38,7 @@ impl FleetTokens {
             Begun::Landed(landed) => self.landed(flight, &landed.outcome, landed.age),
             Begun::Lead(_) => _ = self.until.insert(flight, Instant::now() + self.uncertain_for()),
             // Another pod leads it, or was lost with it.
-            Begun::Join(_) => self.take(
+            Begun::Join(_) => self.has_for(
                 flight,
                 match self.config.uncertain {
                     Uncertain::Never => self.uncertain_for(),
@@ -46,7 +46,7 @@ impl FleetTokens {
                 },
             ),
             // Its answer is for another claim, and this pod cannot open it.
-            Begun::Rejected(Refusal::AnotherClaim { retry_after }) => self.take(flight, *retry_after),
+            Begun::Rejected(Refusal::AnotherClaim { retry_after }) => self.has_for(flight, *retry_after),
             Begun::Queued(_) | Begun::Rejected(_) => {}
         }
     }
@@ -58,11 +58,11 @@ impl FleetTokens {
         let is_uncertain = matches!(outcome, Outcome::TokenLost(_)) || outcome.token_state() == TokenState::Unknown;
         let fresh = match self.config.uncertain {
             Uncertain::Never if is_uncertain => self.config.uncertain_memory,
-            // It is fresh from its landing on, and of that this pod knows only that it is over.
+            // It is fresh from its landing on. When that was is not known here, so the whole span from now on is the bound.
             Uncertain::Never | Uncertain::Retry => Retention::of(outcome, &self.config).fresh_at(age),
         };
-        // By Redis' clock, which may run slower than this one: clocks are slewed by 500 ppm at most. Where that said that
-        // the outcome is fresh still, what is obtained here would not land beside it.
+        // A thousandth longer, because Redis' clock may run slower than this one (clocks are slewed by 500 ppm at most):
+        // what is obtained here could not land while Redis held this outcome for fresh.
         self.until.insert(flight, Instant::now() + fresh + fresh / 1000);
     }
 
@@ -72,7 +72,7 @@ impl FleetTokens {
             Ok(Standing::Theirs(landed)) => self.landed(flight, &landed.outcome, landed.age),
             Ok(Standing::Ours | Standing::Stale) => self.landed(flight, &completion.outcome, completion.age),
             Err(_) => match completion.outcome.token_state() {
-                // Redis does not know it yet: nobody is to present it for as long as it is tried.
+                // It is still tried to land it. What `begun` has noted of this lead lasts for longer than that.
                 TokenState::Rotated | TokenState::Unknown => {}
                 TokenState::Kept | TokenState::Dead | TokenState::Untouched => {
                     self.landed(flight, &completion.outcome, completion.age);
@@ -92,7 +92,7 @@ impl FleetTokens {
     }
 
     /// The fleet has it in hand for this long at least.
-    fn take(&self, flight: Hash, span: Duration) {
+    fn has_for(&self, flight: Hash, span: Duration) {
         let until = Instant::now() + span;
         self.until.entry(flight).and_modify(|known| *known = until.max(*known)).or_insert(until);
     }

@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::admission::attempts::Attempts;
-use crate::admission::budget::{Applicant, Budget, PodNumber, Size, Wake};
+use crate::admission::budget::{Applicant, Budget, BudgetLimits, PodNumber, Wake};
 use crate::admission::circuit::{Circuit, CircuitState, Passage};
 use crate::admission::{AdmissionTerms, FAIR_PAUSE};
 use crate::config::Config;
@@ -113,14 +113,14 @@ impl Gates {
         now: Instant,
         config: &Config,
     ) -> Option<Admission> {
-        if self.budget.claim_place(applicant, now, size(config)) {
+        if self.budget.claim_place(applicant, now, limits(config)) {
             return None;
         }
         if terms.patience.is_zero() {
             return Some(Admission::Rejected(Refusal::Budget { retry_after: FAIR_PAUSE }));
         }
         let (ring, called) = oneshot::channel();
-        let look_at = self.budget.queue(applicant, Bell { ring, pod }, now, size(config));
+        let look_at = self.budget.queue(applicant, Bell { ring, pod }, now, limits(config));
         let news = NewsSource::Queue(PermitCall::new(called, look_at));
         Some(Admission::Queued(Queued { since: applicant.since, news }))
     }
@@ -138,13 +138,13 @@ impl Gates {
 
     pub(super) fn renew(&mut self, fence: u64, now: Instant, config: &Config) {
         let until = now + config.lease;
-        self.budget.renew(fence, until, now, size(config));
+        self.budget.renew(fence, until, now, limits(config));
         self.circuit.renew(fence, until, config);
     }
 
     /// A leader is done: its permit and its probe are free.
     pub(super) fn give_back(&mut self, fence: u64, now: Instant, config: &Config) {
-        self.budget.give_back(fence, now, size(config));
+        self.budget.give_back(fence, now, limits(config));
         self.circuit.give_back(fence);
     }
 
@@ -176,7 +176,7 @@ impl Gates {
 
     pub(super) fn leave_queue(&mut self, ask: &Ask, since: Option<Instant>, now: Instant, config: &Config) {
         if let Some(since) = since {
-            self.budget.leave(Applicant { attempt: ask.attempt, since }, now, size(config));
+            self.budget.leave(Applicant { attempt: ask.attempt, since }, now, limits(config));
         }
     }
 
@@ -201,6 +201,10 @@ impl Gates {
     }
 }
 
-fn size(config: &Config) -> Size {
-    Size { limit: config.max_concurrent_refreshes as usize, lease: config.lease, called_for: config.called_for() }
+fn limits(config: &Config) -> BudgetLimits {
+    BudgetLimits {
+        limit: config.max_concurrent_refreshes as usize,
+        lease: config.lease,
+        called_for: config.called_for(),
+    }
 }

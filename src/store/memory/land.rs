@@ -54,34 +54,38 @@ impl MemoryPod {
     pub(crate) fn complete(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Standing {
         let now = Instant::now();
         match self.land(&Landing { lease, ask, completion, now }) {
-            Some(standing) => {
+            Ok(()) => Standing::Ours,
+            Err(stands) => {
                 self.gates().give_back(lease.fence, now, &self.config);
-                standing
+                stands
             }
-            None => Standing::Ours,
         }
     }
 
-    /// None: it landed, and its permit and its probe were given back in the same step. Otherwise what stands.
-    fn land(&self, landing: &Landing<'_>) -> Option<Standing> {
+    /// Lands it, and gives back its permit and its probe in the same step.
+    ///
+    /// # Errors
+    ///
+    /// What stands instead. Permit and probe are not given back.
+    fn land(&self, landing: &Landing<'_>) -> Result<(), Standing> {
         let Landing { lease, completion, now, .. } = *landing;
         let outcome: &Outcome = &completion.outcome;
         let mut record = match self.namespace.flights.entry(lease.flight) {
             Entry::Occupied(occupied) if !occupied.get().is_over(now) => occupied.into_ref(),
             // It is forgotten; that the token was rotated or is uncertain must not be.
             _ if outcome.class() != Class::Success && outcome.token_state() != TokenState::Unknown => {
-                return Some(Standing::Stale);
+                return Err(Standing::Stale);
             }
             gone => gone.insert(FlightRecord::forgotten(lease, now)),
         };
         if record.success_of == Some(lease.attempt) {
             record.free(lease);
-            return Some(Standing::Ours);
+            return Err(Standing::Ours);
         }
         if record.stands_against(lease, outcome) {
             record.free(lease);
             record.tell_waiting(now);
-            return Some(match record.landed(now) {
+            return Err(match record.landed(now) {
                 Some(_) if record.attempt == lease.attempt => Standing::Ours,
                 Some(landed) if record.claim == lease.claim => Standing::Theirs(landed),
                 _ => Standing::Stale,
@@ -92,7 +96,7 @@ impl MemoryPod {
         self.write(&mut record, landing);
         self.count(&mut record, landing, is_known);
         record.tell_waiting(now);
-        None
+        Ok(())
     }
 
     /// The outcome is the record's from now on.

@@ -25,7 +25,7 @@ impl NewsSource {
 /// What waiting flights are told: which claim landed, and with what.
 pub(super) type LandedClaim = (Hash, StoredOutcome);
 
-/// LandedClaim when a joined flight ends, or when it is time to see whether its leader still lives.
+/// Told when a joined flight ends, or when it is time to see whether its leader still lives.
 #[derive(Debug)]
 pub(crate) struct Notice {
     claim: Hash,
@@ -50,7 +50,7 @@ impl Notice {
     }
 }
 
-/// LandedClaim when a queued flight has a permit, or when it is time to see whether one has come back by itself.
+/// Told when a queued flight has a permit, or when it is time to see whether one has come back by itself.
 #[derive(Debug)]
 pub(crate) struct PermitCall {
     called: oneshot::Receiver<()>,
@@ -64,7 +64,7 @@ impl PermitCall {
 
     async fn news(&mut self) -> News {
         tokio::select! {
-            // PermitCall, or the budget that calls is gone: to begin again is right in both.
+            // Called, or the budget that calls is gone: to begin again is right in both.
             _ = &mut self.called => {}
             () = tokio::time::sleep_until(self.look_at) => {}
         }

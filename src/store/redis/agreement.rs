@@ -32,7 +32,7 @@ impl Agreement {
     pub(super) fn holds(&self) -> Result<(), StoreError> {
         match self.broken.get() {
             None => Ok(()),
-            Some(reason) => Err(StoreError::not_asked(reason.clone())),
+            Some(reason) => Err(StoreError::did_not_run(reason.clone())),
         }
     }
 

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 use super::calls::Calls;
 use super::calls::complete::{Complete, CompleteReply};
 use super::outage::{Outage, UnsharedOutcome};
-use super::records::{Opener, seal};
+use super::sealed::{Opener, seal};
 use crate::config::Config;
 use crate::metrics::Counters;
 use crate::outcome::Outcome;
@@ -75,8 +75,8 @@ impl Completer {
         match reply {
             CompleteReply::Landed => Standing::Ours,
             CompleteReply::Stale => Standing::Stale,
-            CompleteReply::Stands(record) => Opener::new(&ask.identity, &self.config, &self.counters)
-                .open(&record)
+            CompleteReply::Stands(sealed) => Opener::new(&ask.identity, &self.config, &self.counters)
+                .open(&sealed)
                 .map_or(Standing::Stale, Standing::Theirs),
         }
     }

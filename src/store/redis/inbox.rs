@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::fences::Fences;
 use super::lanes::name_connection;
-use super::records::SealedOutcome;
+use super::sealed::SealedOutcome;
 use super::waiters::Waiters;
 use crate::identity::Hash;
 use crate::metrics::Counters;
@@ -146,9 +146,9 @@ impl Inbox {
     fn deliver(&self, message: &[u8]) {
         self.counters.pushes.add_one();
         match read_message(message) {
-            Some(Message::Landed { flight, claim, record }) => {
-                self.fences.see(record.fence);
-                self.waiters.tell_landed(&flight, &claim, record);
+            Some(Message::Landed { flight, claim, sealed }) => {
+                self.fences.see(sealed.fence);
+                self.waiters.tell_landed(&flight, &claim, sealed);
             }
             Some(Message::Look { flight }) => self.waiters.tell_look(&flight),
             // This pod's own check at start, or a newer release: looking finds what it said.
@@ -160,7 +160,7 @@ impl Inbox {
 /// What `complete.lua` and `abandon.lua` publish.
 #[derive(Debug)]
 enum Message {
-    Landed { flight: Hash, claim: String, record: SealedOutcome },
+    Landed { flight: Hash, claim: String, sealed: SealedOutcome },
     Look { flight: Hash },
 }
 
@@ -176,8 +176,8 @@ fn read_message(message: &[u8]) -> Option<Message> {
             let fence = words.next()?.parse().ok()?;
             let attempt = Uuid::parse_str(words.next()?).ok()?;
             let age = Duration::from_millis(words.next()?.parse().ok()?);
-            let sealed = rest.get(1..)?.into();
-            Some(Message::Landed { flight, claim, record: SealedOutcome { fence, attempt, age, sealed } })
+            let bytes = rest.get(1..)?.into();
+            Some(Message::Landed { flight, claim, sealed: SealedOutcome { fence, attempt, age, bytes } })
         }
         _ => None,
     }
@@ -194,13 +194,13 @@ mod tests {
         let mut message = format!("landed {flight} c1 7 {attempt} 12\n").into_bytes();
         message.extend_from_slice(b"\n\0 \xff");
 
-        let Some(Message::Landed { flight: read, claim, record }) = read_message(&message) else {
+        let Some(Message::Landed { flight: read, claim, sealed }) = read_message(&message) else {
             panic!("not read");
         };
 
         assert_eq!((read.to_string().as_str(), claim.as_str()), (flight, "c1"));
-        assert_eq!((record.fence, record.attempt, record.age), (7, attempt, Duration::from_millis(12)));
-        assert_eq!(&record.sealed[..], b"\n\0 \xff");
+        assert_eq!((sealed.fence, sealed.attempt, sealed.age), (7, attempt, Duration::from_millis(12)));
+        assert_eq!(&sealed.bytes[..], b"\n\0 \xff");
         assert!(matches!(read_message(format!("look {flight}").as_bytes()), Some(Message::Look { .. })));
         for strange in ["", "look", "look x", "landed", "landed a b", "check", "later release"] {
             assert!(read_message(strange.as_bytes()).is_none(), "{strange}");

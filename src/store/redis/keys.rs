@@ -56,12 +56,14 @@ impl Keys {
         &self.recovering
     }
 
-    /// Hash, how often the session led. Ends when its window and its cooldown are over.
+    /// Hash, how often the session led, and until when it is refused. Ends when its window, its cooldown and the time that
+    /// the provider asked it to stay away are over.
     pub(super) fn attempts(&self, session: &Hash) -> String {
         format!("{}attempts:{session}", self.tag)
     }
 
-    /// Sorted set, the leaders that ask the provider now, and until when at the latest.
+    /// Sorted set, the leaders that ask the provider now and the flights that were called from the queue, and until when
+    /// at the latest.
     pub(super) fn permits(&self) -> &str {
         &self.permits
     }

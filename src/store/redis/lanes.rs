@@ -88,7 +88,7 @@ impl Lanes {
             let reason = match lane.run(call, &self.pool, deadline).await {
                 Ok(reply) => return Ok(reply),
                 Err(Failed::Redis(error)) if !may_pass(&error) => {
-                    return Err(StoreError::unanswered(error.to_string()));
+                    return Err(StoreError::may_have_run(error.to_string()));
                 }
                 Err(Failed::Redis(error)) => said.insert(error.to_string()).clone(),
                 // What it said before tells more: the last try may have had no time left.
@@ -99,7 +99,7 @@ impl Lanes {
             let pause = pauses.next().unwrap_or(self.timeout);
             if Instant::now() + pause >= deadline {
                 self.outage.begin(&reason);
-                return Err(StoreError::unanswered(reason));
+                return Err(StoreError::may_have_run(reason));
             }
             debug!(%reason, "asking redis again");
             tokio::time::sleep(pause).await;

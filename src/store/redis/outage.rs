@@ -20,7 +20,8 @@ pub(super) struct Outage {
     began: Notify,
     /// Outcomes that could not be shared yet.
     unshared: AtomicUsize,
-    /// Counts what Redis may have forgotten in: leaders renew and complete at once when it moves.
+    /// The number of gaps so far: outages, and subscriptions that were made again. Redis may have forgotten something in
+    /// each, so leaders renew and complete at once when it grows.
     gaps: Arc<watch::Sender<u64>>,
     /// How long outcomes may go first.
     patience: Duration,
@@ -64,10 +65,10 @@ impl Outage {
         match &*state {
             State::Reached => Ok(()),
             State::OutOfReach { reason, .. } | State::Returning { reason, .. } => {
-                Err(StoreError::not_asked(reason.clone()))
+                Err(StoreError::did_not_run(reason.clone()))
             }
             State::Settling { until } if *until > Instant::now() && self.unshared.load(Ordering::SeqCst) > 0 => {
-                Err(StoreError::not_asked("redis is back; outcomes that waited for it go first".to_owned()))
+                Err(StoreError::did_not_run("redis is back; outcomes that waited for it go first".to_owned()))
             }
             State::Settling { .. } => {
                 *state = State::Reached;
@@ -81,8 +82,8 @@ impl Outage {
         matches!(&*self.state(), State::OutOfReach { .. } | State::Returning { .. })
     }
 
-    /// Does this where Redis has been out of reach for so long. The outage does not end meanwhile.
-    pub(super) fn after<T>(&self, span: Duration, act: impl FnOnce() -> T) -> Option<T> {
+    /// Runs `act` if the outage has lasted for at least `span`. It cannot end while `act` runs.
+    pub(super) fn if_lasts_for<T>(&self, span: Duration, act: impl FnOnce() -> T) -> Option<T> {
         let state = self.state();
         match &*state {
             State::OutOfReach { since, .. } if since.elapsed() >= span => Some(act()),
@@ -106,8 +107,8 @@ impl Outage {
         }
     }
 
-    /// A probe was let in. Answers whether the outage is over: not where Redis was not told all that was done
-    /// [`after`](Self::after) a while without it.
+    /// A probe was let in. Answers whether the outage is over: not if this pod gave fences meanwhile that the probe did not
+    /// tell.
     pub(super) fn end(&self, was_told_all: impl FnOnce() -> bool) -> bool {
         let mut state = self.state();
         let (State::OutOfReach { since, reason } | State::Returning { since, reason }) = &mut *state else {
@@ -189,13 +190,13 @@ mod tests {
 
         outage.began().await;
 
-        assert_eq!(outage.after(3 * S, Instant::now), Some(start + 3 * S));
-        assert_eq!(outage.after(4 * S, Instant::now), None);
+        assert_eq!(outage.if_lasts_for(3 * S, Instant::now), Some(start + 3 * S));
+        assert_eq!(outage.if_lasts_for(4 * S, Instant::now), None);
         assert!(!outage.end(|| false), "there is news");
-        assert_eq!((outage.after(3 * S, || ()), *gaps.borrow()), (None, 0));
+        assert_eq!((outage.if_lasts_for(3 * S, || ()), *gaps.borrow()), (None, 0));
         outage.begin("the news did not arrive");
-        assert_eq!((outage.after(3 * S, || ()), *gaps.borrow()), (Some(()), 0));
+        assert_eq!((outage.if_lasts_for(3 * S, || ()), *gaps.borrow()), (Some(()), 0));
         assert!(outage.end(|| true) && outage.end(|| false));
-        assert_eq!((outage.after(S, || ()), *gaps.borrow()), (None, 1));
+        assert_eq!((outage.if_lasts_for(S, || ()), *gaps.borrow()), (None, 1));
     }
 }

@@ -8,7 +8,7 @@ use dashmap::DashMap;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
-use super::records::{Opener, SealedOutcome};
+use super::sealed::{Opener, SealedOutcome};
 use crate::identity::Hash;
 use crate::outcome::Class;
 use crate::store::contract::{LeaderSeen, News};
@@ -47,7 +47,7 @@ enum NextLook {
 /// What came for a flight.
 #[derive(Debug)]
 enum Push {
-    Landed { claim: String, record: SealedOutcome },
+    Landed { claim: String, sealed: SealedOutcome },
     BeginAgain,
 }
 
@@ -79,8 +79,8 @@ impl Waiters {
         Ticket { waiters: Arc::clone(self), flight, id, told, awaited: None }
     }
 
-    pub(super) fn tell_landed(&self, flight: &Hash, claim: &str, record: SealedOutcome) {
-        self.tell(flight, || Push::Landed { claim: claim.to_owned(), record: record.clone() });
+    pub(super) fn tell_landed(&self, flight: &Hash, claim: &str, sealed: SealedOutcome) {
+        self.tell(flight, || Push::Landed { claim: claim.to_owned(), sealed: sealed.clone() });
     }
 
     pub(super) fn tell_look(&self, flight: &Hash) {
@@ -278,17 +278,17 @@ impl Ticket {
     /// Waits for the next news.
     pub(crate) async fn news(&mut self) -> News {
         let told = self.told.recv().await;
-        let (Some(Push::Landed { claim, record }), Some(awaited)) = (told, &self.awaited) else {
+        let (Some(Push::Landed { claim, sealed }), Some(awaited)) = (told, &self.awaited) else {
             return News::BeginAgain;
         };
         // Another claim's outcome is not ours to open.
         if claim != awaited.claim {
             return News::BeginAgain;
         }
-        match awaited.opener.open(&record) {
+        match awaited.opener.open(&sealed) {
             // Of an older fence only a success is sure to have landed after the joining: a failure may be a message
             // that was late.
-            Some(landed) if record.fence >= awaited.fence || landed.outcome.class() == Class::Success => {
+            Some(landed) if sealed.fence >= awaited.fence || landed.outcome.class() == Class::Success => {
                 News::Landed(landed)
             }
             Some(_) | None => News::BeginAgain,

@@ -9,7 +9,7 @@ use crate::config::Uncertain;
 use crate::error::Refusal;
 use crate::store::contract::{Ask, LeaderSeen, StoreError, TokenHistory};
 use crate::store::redis::call::Call;
-use crate::store::redis::records::SealedOutcome;
+use crate::store::redis::sealed::SealedOutcome;
 
 /// What it is told of a flight.
 pub(crate) struct Begin<'a> {
@@ -85,7 +85,7 @@ impl Calls {
 
 fn read(reply: &Reply) -> Result<BeginReply, StoreError> {
     Ok(match reply.word()? {
-        "landed" => BeginReply::Landed(reply.record()?),
+        "landed" => BeginReply::Landed(reply.sealed_outcome()?),
         "lost" => BeginReply::Lost { fence: reply.field(1)? },
         "join" => BeginReply::Join(Join {
             fence: reply.field(1)?,

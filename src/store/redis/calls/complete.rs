@@ -13,7 +13,7 @@ use crate::outcome::{Class, ProviderHealth, TokenState};
 use crate::retention::Retention;
 use crate::store::contract::StoreError;
 use crate::store::redis::call::Call;
-use crate::store::redis::records::SealedOutcome;
+use crate::store::redis::sealed::SealedOutcome;
 
 /// What it is told of a flight; the outcome is sealed already.
 pub(crate) struct Complete {
@@ -66,7 +66,7 @@ impl Calls {
 fn read(reply: &Reply) -> Result<CompleteReply, StoreError> {
     Ok(match reply.word()? {
         "landed" => CompleteReply::Landed,
-        "stands" => CompleteReply::Stands(reply.record()?),
+        "stands" => CompleteReply::Stands(reply.sealed_outcome()?),
         "stale" => CompleteReply::Stale,
         _ => return Err(reply.unknown()),
     })

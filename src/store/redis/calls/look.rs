@@ -37,8 +37,13 @@ impl Calls {
 
 fn read(reply: &Reply, index: usize) -> Result<Seen, StoreError> {
     let word: String = reply.field(index)?;
-    Ok(match word.parse() {
+    if word == "changed" {
+        return Ok(Seen::Changed);
+    }
+    let left_ms: i64 = word.parse().map_err(|_| reply.unknown())?;
+    Ok(match u64::try_from(left_ms) {
         Ok(left_ms) => Seen::Leading { left: Duration::from_millis(left_ms) },
+        // What Redis says of a key that has just ended.
         Err(_) => Seen::Changed,
     })
 }

@@ -9,7 +9,7 @@ use redis::{FromRedisValue, Value, from_redis_value};
 use uuid::Uuid;
 
 use crate::store::contract::StoreError;
-use crate::store::redis::records::SealedOutcome;
+use crate::store::redis::sealed::SealedOutcome;
 
 pub(super) struct Reply {
     script: &'static str,
@@ -40,19 +40,19 @@ impl Reply {
     }
 
     /// An outcome that landed, behind the word.
-    pub(super) fn record(&self) -> Result<SealedOutcome, StoreError> {
+    pub(super) fn sealed_outcome(&self) -> Result<SealedOutcome, StoreError> {
         let attempt: String = self.field(2)?;
         Ok(SealedOutcome {
             fence: self.field(1)?,
             attempt: Uuid::parse_str(&attempt).map_err(|_| self.unknown())?,
             age: self.span(3)?,
-            sealed: self.field::<Vec<u8>>(4)?.into(),
+            bytes: self.field::<Vec<u8>>(4)?.into(),
         })
     }
 
     /// Without the values: they may hold an outcome.
     pub(super) fn unknown(&self) -> StoreError {
         let script = self.script;
-        StoreError::unanswered(format!("the script {script} gave a reply that this release does not know"))
+        StoreError::may_have_run(format!("the script {script} gave a reply that this release does not know"))
     }
 }

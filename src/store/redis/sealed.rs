@@ -23,7 +23,7 @@ pub(super) struct SealedOutcome {
     pub(super) fence: u64,
     pub(super) attempt: Uuid,
     pub(super) age: Duration,
-    pub(super) sealed: Arc<[u8]>,
+    pub(super) bytes: Arc<[u8]>,
 }
 
 /// Opens the outcomes of one flight for one claim.
@@ -39,13 +39,13 @@ impl Opener {
     }
 
     /// None when it does not open: it is another's, or Redis was tampered with.
-    pub(super) fn open(&self, record: &SealedOutcome) -> Option<StoredOutcome> {
-        let label = Label { flight: self.flight, attempt: record.attempt, fence: record.fence };
-        match self.seal.open(&label, &record.sealed) {
-            Ok(outcome) => Some(StoredOutcome { outcome: Arc::new(outcome), fence: record.fence, age: record.age }),
+    pub(super) fn open(&self, sealed: &SealedOutcome) -> Option<StoredOutcome> {
+        let label = Label { flight: self.flight, attempt: sealed.attempt, fence: sealed.fence };
+        match self.seal.open(&label, &sealed.bytes) {
+            Ok(outcome) => Some(StoredOutcome { outcome: Arc::new(outcome), fence: sealed.fence, age: sealed.age }),
             Err(_) => {
                 self.counters.unopened.add_one();
-                warn!(flight = %self.flight, fence = record.fence, "an outcome in redis does not open");
+                warn!(flight = %self.flight, fence = sealed.fence, "an outcome in redis does not open");
                 None
             }
         }
