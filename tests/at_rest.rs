@@ -271,8 +271,8 @@ async fn lost_leaders_leave_nothing() {
         let leader = MortalPod::connect(redis.url(), &config).await;
         let provider = Provider::held();
         for token in ["t1", "t2"] {
-            let (pod, call) = (leader.pod.clone(), provider.refresh(token));
-            leader.spawn(async move { drop(pod.refresh(Refresh::new(token), call).await) });
+            let call = provider.refresh(token);
+            leader.spawn(|pod| async move { pod.refresh(Refresh::new(token), call).await });
         }
         provider.asked(2).await;
         let (joiner, call) = (pods[0].clone(), Provider::open().refresh("t1"));

@@ -215,8 +215,8 @@ async fn permits_of_a_killed_pod_are_back_within_a_lease_though_nobody_asks() {
     let pod = MortalPod::connect(redis.url(), &config).await;
     let counter = Counter::held();
     for index in 0..5 {
-        let (counter, coordinator) = (counter.clone(), pod.pod.clone());
-        pod.spawn(async move { drop(counter.refresh(&coordinator, index).await) });
+        let counter = counter.clone();
+        pod.spawn(|pod| async move { counter.refresh(&pod, index).await });
     }
     counter.provider.asked(3).await;
     let (permits, budget) = (key(&config, "permits"), key(&config, "budget"));
@@ -248,8 +248,8 @@ async fn permits_of_a_killed_pod_go_to_those_who_queue_in_others_and_not_to_newc
     let killed = MortalPod::connect(redis.url(), &config).await;
     let (dead, living) = (Counter::held(), Counter::held());
     for index in 0..3 {
-        let (counter, coordinator) = (dead.clone(), killed.pod.clone());
-        killed.spawn(async move { drop(counter.refresh(&coordinator, index).await) });
+        let counter = dead.clone();
+        killed.spawn(|pod| async move { counter.refresh(&pod, index).await });
     }
     dead.provider.asked(3).await;
     let mut callers = JoinSet::new();
@@ -343,8 +343,8 @@ async fn counter_and_permits_are_equal_at_every_moment_of_a_storm_with_kills() {
     let pod = async || {
         let pod = MortalPod::connect(redis.url(), &config).await;
         for _ in 0..10 {
-            let (coordinator, next, asked) = (pod.pod.clone(), Arc::clone(&next), Arc::clone(&asked));
-            pod.spawn(async move {
+            let (next, asked) = (Arc::clone(&next), Arc::clone(&asked));
+            pod.spawn(|pod| async move {
                 loop {
                     let token = token(next.fetch_add(1, Ordering::Relaxed));
                     let (asked, presented) = (Arc::clone(&asked), token.clone());
@@ -355,7 +355,7 @@ async fn counter_and_permits_are_equal_at_every_moment_of_a_storm_with_kills() {
                         Ok(rotated(&presented))
                     };
                     // Whatever comes of it, when the pod next to it dies.
-                    _ = coordinator.refresh(Refresh::new(token), call).await;
+                    _ = pod.refresh(Refresh::new(token), call).await;
                 }
             });
         }

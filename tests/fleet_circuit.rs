@@ -210,8 +210,8 @@ async fn probe_of_a_killed_pod_is_back_within_a_lease() {
     fails(&pods[0]).await;
     until_half_open(&pods[0]).await;
     let (dead, living) = (Provider::held(), Provider::open());
-    let (pod, call) = (killed.pod.clone(), dead.refresh("t"));
-    killed.spawn(async move { drop(pod.refresh(Refresh::new("t"), call).await) });
+    let call = dead.refresh("t");
+    killed.spawn(|pod| async move { pod.refresh(Refresh::new("t"), call).await });
     dead.asked(1).await;
 
     killed.die();

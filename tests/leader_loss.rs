@@ -8,17 +8,17 @@ use std::task::{Context, Waker};
 use std::time::Duration;
 
 use refresh_coordinator::{
-    Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refusal, Role, TokenResponse, Uncertain,
+    Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refreshed, Refusal, Role, TokenResponse,
+    Uncertain,
 };
 use support::fleet::{connect, quick};
-use support::isolated::Isolated;
 use support::mortal::MortalPod;
 use support::provider::{Provider, rotated};
 use support::redis::RedisServer;
 use support::stopwatch::Stopwatch;
 use support::wait::until;
 use support::way::Way;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 type Answer = Result<TokenResponse, ProviderFailure>;
 
@@ -42,20 +42,20 @@ const T: &str = "e3b98a4da31a127d4bde6e43033f66ba274cab0eb7eb1c70ec41402bf6273dd
 struct TakenOver {
     redis: RedisServer,
     config: Config,
-    stopped: Isolated,
+    stopped: MortalPod,
     slow: Provider,
     quick: Provider,
-    first: tokio::sync::oneshot::Receiver<Result<refresh_coordinator::Refreshed, RefreshError>>,
-    second: tokio::task::JoinHandle<Result<refresh_coordinator::Refreshed, RefreshError>>,
+    first: JoinHandle<Result<Refreshed, RefreshError>>,
+    second: JoinHandle<Result<Refreshed, RefreshError>>,
 }
 
 impl TakenOver {
     async fn new(slow_answer: fn(&str) -> Answer) -> Self {
         let (redis, config) = (RedisServer::start().await, quick());
-        let mut stopped = Isolated::connect(redis.url(), &config).await;
+        let mut stopped = MortalPod::connect(redis.url(), &config).await;
         let (slow, quick) = (Provider::held(), Provider::held());
         let call = slow.answering("t", slow_answer);
-        let first = stopped.run(|pod| async move { pod.refresh(Refresh::new("t"), call).await });
+        let first = stopped.spawn(|pod| async move { pod.refresh(Refresh::new("t"), call).await });
         slow.asked(1).await;
         stopped.stop().await;
         redis.until(&["EXISTS", &lock_of(&config, T)], "0").await;
@@ -134,10 +134,10 @@ async fn late_failure_of_a_stopped_leader_changes_nothing_and_its_callers_wait_f
 #[tokio::test]
 async fn all_who_wait_for_a_killed_leader_get_an_outcome_from_one_takeover() {
     let (redis, config) = (RedisServer::start().await, quick());
-    let killed = Isolated::connect(redis.url(), &config).await;
+    let killed = MortalPod::connect(redis.url(), &config).await;
     let dying = Provider::held();
     let call = dying.refresh("t");
-    drop(killed.run(|pod| async move { pod.refresh(Refresh::new("t"), call).await }));
+    killed.spawn(|pod| async move { pod.refresh(Refresh::new("t"), call).await });
     dying.asked(1).await;
     let provider = Provider::open();
     let mut callers = JoinSet::new();
@@ -149,7 +149,7 @@ async fn all_who_wait_for_a_killed_leader_get_an_outcome_from_one_takeover() {
     }
     until_waited_for(&redis, &config, pods.len()).await;
 
-    killed.kill();
+    killed.die();
 
     for answer in callers.join_all().await {
         assert_eq!(answer.expect("tokens").fence(), 2);
@@ -162,12 +162,12 @@ async fn all_who_wait_for_a_killed_leader_get_an_outcome_from_one_takeover() {
 async fn lost_token_is_not_presented_before_retry_lost_after() {
     let redis = RedisServer::start().await;
     let config = Config { retry_lost_after: Some(Duration::from_secs(3)), ..quick() };
-    let killed = Isolated::connect(redis.url(), &config).await;
+    let killed = MortalPod::connect(redis.url(), &config).await;
     let dying = Provider::held();
     let call = dying.refresh("t");
-    drop(killed.run(|pod| async move { pod.refresh(Refresh::new("t"), call).await }));
+    killed.spawn(|pod| async move { pod.refresh(Refresh::new("t"), call).await });
     dying.asked(1).await;
-    killed.kill();
+    killed.die();
     redis.until(&["EXISTS", &lock_of(&config, T)], "0").await;
     let provider = Provider::open();
     let pod = connect(&redis, &config).await;
@@ -325,8 +325,8 @@ async fn takeover_that_its_pod_never_heard_of_is_given_back() {
     let leader = MortalPod::connect(redis.url(), &config).await;
     let joiner = RefreshCoordinator::connect(&way.url(), config.clone()).await.expect("redis is there");
     let provider = Provider::held();
-    let (leading, call) = (leader.pod.clone(), provider.refresh("t"));
-    leader.spawn(async move { drop(leading.refresh(Refresh::new("t"), call).await) });
+    let call = provider.refresh("t");
+    leader.spawn(|pod| async move { pod.refresh(Refresh::new("t"), call).await });
     provider.asked(1).await;
     let call = provider.refresh("t");
     let joining = tokio::spawn(async move { joiner.refresh(Refresh::new("t"), call).await });

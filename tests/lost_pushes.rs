@@ -226,8 +226,8 @@ async fn joiner_takes_over_from_a_dead_leader_without_a_push() {
     redis.cli(&["ACL", "SETUSER", "pods", "resetchannels"]).await;
     cut_off(&joiner, 1).await;
     let provider = Provider::held();
-    let (pod, call) = (leader.pod.clone(), provider.refresh("t"));
-    leader.spawn(async move { drop(pod.refresh(Refresh::new("t"), call).await) });
+    let call = provider.refresh("t");
+    leader.spawn(|pod| async move { pod.refresh(Refresh::new("t"), call).await });
     provider.asked(1).await;
     let joins = asks(&joiner, "t", &provider);
     until("it is joined", async || joiner.metrics().joined_fleet == 1).await;

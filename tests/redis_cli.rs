@@ -308,8 +308,8 @@ async fn staged(situation: &str) -> Stage {
             let lease = Duration::from_millis(500);
             let leader =
                 MortalPod::connect(stage.redis.url(), &Config { lease, store_timeout: lease, ..default() }).await;
-            let (pod, call) = (leader.pod.clone(), stage.provider.refresh(TOKEN));
-            leader.spawn(async move { drop(pod.refresh(Refresh::new(TOKEN), call).await) });
+            let call = stage.provider.refresh(TOKEN);
+            leader.spawn(|pod| async move { pod.refresh(Refresh::new(TOKEN), call).await });
             stage.provider.asked(1).await;
             leader.die();
             stage.key(&["EXISTS", &format!("lock:{}", sha256(TOKEN))], "0").await;

@@ -2,7 +2,6 @@
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 pub mod fleet;
-pub mod isolated;
 pub mod leaks;
 pub mod monitor;
 pub mod mortal;
