@@ -18,9 +18,12 @@ use refresh_coordinator_benches::redis_server::RedisServer;
 use refresh_coordinator_benches::report::{Report, Row};
 use refresh_coordinator_benches::stats::{median, percentile};
 use refresh_coordinator_benches::{is_quick, is_wanted, rounds, runtime};
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio::task::JoinSet;
+
+use self::monitor::Sent;
+
+#[path = "../tests/support/monitor/line.rs"]
+mod monitor;
 
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
@@ -92,24 +95,17 @@ async fn bare(lanes: &[MultiplexedConnection], script: &Arc<Script>, tasks: usiz
 
 /// Every EVALSHA of a run, as it was sent.
 async fn recorded(redis: &RedisServer, flights: usize) -> Vec<redis::Cmd> {
-    let address = redis.url().trim_start_matches("redis://").trim_end_matches('/').to_owned();
-    let mut socket = TcpStream::connect(address).await.expect("redis is there");
-    socket.write_all(b"MONITOR\r\n").await.expect("sent");
-    let mut lines = BufReader::new(socket).lines();
-    assert_eq!(lines.next_line().await.expect("a line").as_deref(), Some("+OK"));
+    let mut lines = monitor::listen(redis.url()).await;
     let pod = connect(redis, &wide()).await;
     let monitor = tokio::spawn(async move {
         let mut commands = Vec::new();
         while let Some(line) = lines.next_line().await.expect("a line") {
-            if line.contains("\"ECHO\" \"the-end\"") {
+            let Some(Sent { by, words, .. }) = Sent::read(&line) else { continue };
+            if words == [b"ECHO".as_slice(), b"the-end"] {
                 break;
             }
-            if line.contains(" lua] ") {
-                continue;
-            }
-            let words = words(&line);
             // With nine keys or so it is begin or complete; what pods ask at start has fewer.
-            let is_verb = words.len() > 20 && words[0].eq_ignore_ascii_case(b"EVALSHA");
+            let is_verb = by != "lua" && words.len() > 20 && words[0].eq_ignore_ascii_case(b"EVALSHA");
             if is_verb {
                 let mut command = redis::cmd("EVALSHA");
                 for word in &words[1..] {
@@ -125,37 +121,6 @@ async fn recorded(redis: &RedisServer, flights: usize) -> Vec<redis::Cmd> {
     let commands = monitor.await.expect("no panic");
     assert_eq!(commands.len(), 2 * flights / 256 * 256, "a begin and a complete for each");
     commands
-}
-
-/// The words of a line of MONITOR.
-fn words(line: &str) -> Vec<Vec<u8>> {
-    let (mut words, mut bytes) = (Vec::new(), line.bytes());
-    while let Some(byte) = bytes.next() {
-        if byte != b'"' {
-            continue;
-        }
-        let mut word = Vec::new();
-        loop {
-            match bytes.next().expect("the word ends") {
-                b'"' => break,
-                b'\\' => word.push(match bytes.next().expect("something is escaped") {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    b'a' => 7,
-                    b'b' => 8,
-                    b'x' => {
-                        let digits = [bytes.next().expect("a digit"), bytes.next().expect("a digit")];
-                        u8::from_str_radix(std::str::from_utf8(&digits).expect("ASCII"), 16).expect("hex")
-                    }
-                    other => other,
-                }),
-                other => word.push(other),
-            }
-        }
-        words.push(word);
-    }
-    words
 }
 
 /// Plays them again, in order, in pipelines of 256. How many flights a second.

@@ -2,15 +2,14 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use redis::IntoConnectionInfo;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 use tokio_util::task::AbortOnDropHandle;
 
+pub use self::line::Sent;
 use super::redis::RedisServer;
 use super::wait::until;
+
+mod line;
 
 /// Listens from its start until it is dropped.
 pub struct Monitor {
@@ -18,41 +17,17 @@ pub struct Monitor {
     _listener: AbortOnDropHandle<()>,
 }
 
-/// One command as the server got it.
-#[derive(Clone, Debug)]
-pub struct Sent {
-    /// The server's clock.
-    pub at: Duration,
-    /// Address of the client; `lua` for what a script calls.
-    pub by: String,
-    pub words: Vec<Vec<u8>>,
-}
-
 impl Monitor {
     pub async fn start(redis: &RedisServer) -> Self {
-        let info = redis.url().into_connection_info().expect("a redis URL");
-        let socket = TcpStream::connect(info.addr().to_string()).await.expect("redis is there");
-        let (reader, mut writer) = socket.into_split();
-        let settings = info.redis_settings();
-        if let Some(password) = settings.password() {
-            let name = settings.username().unwrap_or("default");
-            writer.write_all(format!("AUTH {name} {password}\r\n").as_bytes()).await.expect("sent");
-        }
-        writer.write_all(b"MONITOR\r\n").await.expect("sent");
-
+        let mut heard = line::listen(redis.url()).await;
         let lines = Arc::new(Mutex::new(Vec::new()));
-        let heard = Arc::clone(&lines);
+        let log = Arc::clone(&lines);
         let listener = tokio::spawn(async move {
-            // Kept open: the server ends with it.
-            let _writer = writer;
-            let mut reader = BufReader::new(reader).lines();
-            while let Ok(Some(line)) = reader.next_line().await {
-                heard.lock().expect("not poisoned").push(line);
+            while let Ok(Some(line)) = heard.next_line().await {
+                log.lock().expect("not poisoned").push(line);
             }
         });
-        let monitor = Self { lines, _listener: AbortOnDropHandle::new(listener) };
-        monitor.caught_up(redis).await;
-        monitor
+        Self { lines, _listener: AbortOnDropHandle::new(listener) }
     }
 
     /// Waits until everything that was sent before this call has been heard.
@@ -78,7 +53,8 @@ impl Monitor {
     /// Everything the pods of a namespace have sent since a mark, by pod, without what scripts call inside. Pods are
     /// known by the name they give their connections, so what a reconnecting pod sends is its own, too.
     pub fn sent_since(&self, mark: usize, namespace: &str) -> HashMap<String, Vec<Sent>> {
-        let all: Vec<Option<Sent>> = self.lines.lock().expect("not poisoned").iter().map(|line| read(line)).collect();
+        let all: Vec<Option<Sent>> =
+            self.lines.lock().expect("not poisoned").iter().map(|line| Sent::read(line)).collect();
         let prefix = format!("refresh-coordinator:{namespace}:");
         let mut pods = HashMap::new();
         for sent in all.iter().flatten() {
@@ -137,43 +113,4 @@ fn script(keys: usize, arguments: usize) -> String {
         [name] => name.clone(),
         _ => panic!("{keys} keys and {arguments} arguments fit {names:?}"),
     }
-}
-
-/// `+1791234567.123456 [0 127.0.0.1:4711] "set" "a\"b" "\x00"`; none for `OK`.
-fn read(line: &str) -> Option<Sent> {
-    let line = line.strip_prefix('+')?;
-    let (at, rest) = line.split_once(" [")?;
-    let (client, rest) = rest.split_once("] ")?;
-    let (_, by) = client.split_once(' ')?;
-    let at = Duration::from_secs_f64(at.parse().ok()?);
-
-    let mut words = Vec::new();
-    let mut bytes = rest.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte != b'"' {
-            continue;
-        }
-        let mut word = Vec::new();
-        loop {
-            match bytes.next().expect("the word ends") {
-                b'"' => break,
-                b'\\' => word.push(match bytes.next().expect("something is escaped") {
-                    b'n' => b'\n',
-                    b'r' => b'\r',
-                    b't' => b'\t',
-                    b'a' => 7,
-                    b'b' => 8,
-                    b'x' => {
-                        let digits = [bytes.next().expect("a digit"), bytes.next().expect("a digit")];
-                        let digits = std::str::from_utf8(&digits).expect("ASCII");
-                        u8::from_str_radix(digits, 16).expect("hex")
-                    }
-                    other => other,
-                }),
-                other => word.push(other),
-            }
-        }
-        words.push(word);
-    }
-    Some(Sent { at, by: by.to_owned(), words })
 }
