@@ -15,8 +15,9 @@ use crate::fleet::{Ask, Call, Pod, PodPlan, Provider, Recorder};
 use crate::history::{ClientResult, What, Who};
 use crate::random::Random;
 use crate::redis_server::RedisServer;
+use crate::steps::{BY_DRIVER, Outcome, Stage};
 use crate::tokens::{CLIENT_SECRET, HUSH, INTRUDER_SECRET, Mode, Token};
-use crate::wire::{BY_DRIVER, Makes, Outcome, Rules, Stage, Trouble};
+use crate::wire::{Makes, Rules, Trouble};
 
 /// What processes are started from.
 #[derive(Clone, Debug)]

@@ -6,7 +6,8 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::history::{Event, Harm, Kind, Run, What, Who};
-use crate::wire::{Answer, Outcome, Rules};
+use crate::steps::{Answer, Outcome};
+use crate::wire::Rules;
 
 mod index;
 mod presentations;

@@ -10,8 +10,9 @@ use crate::clock::now_us;
 use crate::fleet::Call;
 use crate::history::{Harm, Kind, What};
 use crate::proxy::Way;
+use crate::steps::Stage;
 use crate::tokens::Mode;
-use crate::wire::{Order, Stage, Trouble};
+use crate::wire::{Order, Trouble};
 
 /// Whom a fault hits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

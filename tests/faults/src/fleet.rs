@@ -16,11 +16,10 @@ use tokio::time::{Instant, timeout};
 
 use crate::child;
 use crate::clock::now_us;
-use crate::history::{Event, What, Who};
+use crate::history::{Event, Timed, What, Who};
 use crate::proxy::Proxy;
-use crate::wire::{
-    Answer, Log, Makes, Order, Outcome, PodSays, PodSettings, ProviderSays, Rules, Stage, Told, Trouble,
-};
+use crate::steps::{CallStep, Outcome, Stage};
+use crate::wire::{Makes, Order, PodSays, PodSettings, ProviderSays, Rules, Trouble};
 
 /// Everything that happened, as it was told.
 #[derive(Clone, Default)]
@@ -50,6 +49,17 @@ pub(crate) struct Progress {
     pub(crate) stage: Option<Stage>,
     pub(crate) answered: bool,
     pub(crate) outcome: Option<Outcome>,
+}
+
+impl Progress {
+    fn note(&mut self, step: CallStep) {
+        match step {
+            CallStep::Led { .. } => self.led = true,
+            CallStep::At(stage) => self.stage = Some(stage),
+            CallStep::Answered(_) => self.answered = true,
+            CallStep::Outcome(outcome) => self.outcome = Some(outcome),
+        }
+    }
 }
 
 pub(crate) struct Pod {
@@ -241,8 +251,8 @@ impl Listener {
     async fn listen(self, mut lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>) {
         while let Ok(Some(line)) = lines.next_line().await {
             // A line that was cut off by a SIGKILL was not said.
-            let Ok(Told { t, told }) = serde_json::from_str(&line) else { continue };
-            self.hear(t, told);
+            let Ok(Timed { t, what }) = serde_json::from_str(&line) else { continue };
+            self.hear(t, what);
         }
         self.down.send_replace(true);
         self.recorder.now(What::PodDown { pod: self.number });
@@ -250,29 +260,15 @@ impl Listener {
     }
 
     fn hear(&self, t: u64, told: PodSays) {
-        let progress = |call: u64, change: &dyn Fn(&mut Progress)| {
-            let calls = self.calls.lock().expect("BUG: nothing panics with this lock held");
-            if let Some(progress) = calls.get(&call) {
-                progress.send_modify(change);
-            }
-        };
         match told {
             PodSays::Ready | PodSays::Done | PodSays::Closed => self.done.send_modify(|done| *done += 1),
-            PodSays::Led { call, fence } => {
-                progress(call, &|progress| progress.led = true);
-                self.recorder.at(t, What::Led { call, fence });
-            }
-            PodSays::At { call, stage } => {
-                progress(call, &|progress| progress.stage = Some(stage));
-                self.recorder.at(t, What::At { call, stage });
-            }
-            PodSays::Answered { call, answer } => {
-                progress(call, &|progress| progress.answered = true);
-                self.recorder.at(t, What::Answered { call, answer: Answer::clone(&answer) });
-            }
-            PodSays::Outcome { call, outcome } => {
-                self.recorder.at(t, What::Outcome { call, outcome: outcome.clone() });
-                progress(call, &|progress| progress.outcome = Some(outcome.clone()));
+            PodSays::Call { call, step } => {
+                // First in the history: what is seen to have happened stands there.
+                self.recorder.at(t, What::Call { call, step: step.clone() });
+                let calls = self.calls.lock().expect("BUG: nothing panics with this lock held");
+                if let Some(progress) = calls.get(&call) {
+                    progress.send_modify(|progress| progress.note(step));
+                }
             }
         }
     }
@@ -289,22 +285,19 @@ impl Provider {
         let mut lines = BufReader::new(child.stdout.take().expect("BUG: piped")).lines();
         let first = timeout(Duration::from_secs(20), lines.next_line()).await;
         let first = first.expect("the provider starts").expect("it can be read").expect("its address");
-        let Ok(Log { log: ProviderSays::Ready { address }, .. }) = serde_json::from_str(&first) else {
+        let Ok(Timed { what: ProviderSays::Ready { address }, .. }) = serde_json::from_str(&first) else {
             panic!("the provider says {first}");
         };
         let recorder = recorder.clone();
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
-                let Log { t, log } = serde_json::from_str(&line).expect("BUG: the provider writes JSON");
-                recorder.at(
-                    t,
-                    match log {
-                        ProviderSays::Ready { .. } => continue,
-                        ProviderSays::Presented { number, token, call } => What::Presented { number, token, call },
-                        ProviderSays::Judged { number, verdict } => What::Judged { number, verdict },
-                        ProviderSays::Replied { number, how } => What::Replied { number, how },
-                    },
-                );
+                let Timed { t, what } = serde_json::from_str(&line).expect("BUG: the provider writes JSON");
+                match what {
+                    ProviderSays::Ready { .. } => {}
+                    ProviderSays::Presentation { number, step } => {
+                        recorder.at(t, What::Presentation { number, step });
+                    }
+                }
             }
         });
         Self { address, _child: child }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::wire::{Answer, Outcome, Reply, Stage, Verdict};
+use crate::steps::{CallStep, PresentationStep};
 
 /// What a fault does, as far as the rules have to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,11 +19,14 @@ pub(crate) enum Harm {
     ToProvider,
 }
 
+/// Something, and when it happened, in us.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Event {
+pub(crate) struct Timed<T> {
     pub(crate) t: u64,
-    pub(crate) what: What,
+    pub(crate) what: T,
 }
+
+pub(crate) type Event = Timed<What>;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum What {
@@ -55,35 +58,15 @@ pub(crate) enum What {
         run: Option<usize>,
         who: Who,
     },
-    Led {
+    /// As its pod tells it.
+    Call {
         call: u64,
-        fence: u64,
+        step: CallStep,
     },
-    At {
-        call: u64,
-        stage: Stage,
-    },
-    Answered {
-        call: u64,
-        answer: Answer,
-    },
-    Outcome {
-        call: u64,
-        outcome: Outcome,
-    },
-
-    Presented {
+    /// As the provider tells it.
+    Presentation {
         number: u64,
-        token: String,
-        call: u64,
-    },
-    Judged {
-        number: u64,
-        verdict: Verdict,
-    },
-    Replied {
-        number: u64,
-        how: Reply,
+        step: PresentationStep,
     },
 
     /// A client has made all its tries.

@@ -19,6 +19,7 @@ mod random;
 mod redis_server;
 mod run;
 mod sabotage;
+mod steps;
 mod table;
 mod tokens;
 mod wire;

@@ -3,7 +3,7 @@
 //! It runs on one worker thread, so that a call that blocks stops everything but what the kernel does.
 
 use std::collections::HashMap;
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ use refresh_coordinator::{
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
 
-use crate::clock::now_us;
 use crate::exchange::present;
-use crate::wire::{Answer, Makes, Order, Outcome, PodSays, PodSettings, Rules, Stage, Told, Trouble};
+use crate::steps::{Answer, CallStep, Outcome, Stage};
+use crate::wire::{Makes, Order, PodSays, PodSettings, Rules, Trouble, say};
 
 pub(crate) async fn run(settings: PodSettings) {
     // A thread of its own: orders are read also while the runtime is blocked.
@@ -30,7 +30,7 @@ pub(crate) async fn run(settings: PodSettings) {
                 break;
             }
         }
-        // Whoever started it is gone.
+        // The driver is gone.
         std::process::exit(0);
     });
 
@@ -55,7 +55,7 @@ pub(crate) async fn run(settings: PodSettings) {
             Order::Drop { call } => {
                 if let Some(caller) = pod.callers().remove(&call) {
                     caller.abort();
-                    say(PodSays::Outcome { call, outcome: Outcome::Dropped });
+                    tell(call, CallStep::Outcome(Outcome::Dropped));
                 }
             }
             Order::LimitFiles { more } => {
@@ -120,7 +120,7 @@ impl Pod {
             },
         };
         self.callers().remove(&call);
-        say(PodSays::Outcome { call, outcome });
+        tell(call, CallStep::Outcome(outcome));
     }
 
     async fn coordinate(self: &Arc<Self>, plan: Plan) -> Result<Refreshed, RefreshError> {
@@ -129,8 +129,8 @@ impl Pod {
         self.coordinator
             .refresh(refresh, move |attempt| {
                 if plan.trouble == Some(Trouble::PanicBeforePoll) {
-                    say(PodSays::Led { call: plan.call, fence: attempt.fence });
-                    say(PodSays::Answered { call: plan.call, answer: Answer::GivenUp });
+                    tell(plan.call, CallStep::Led { fence: attempt.fence });
+                    tell(plan.call, CallStep::Answered(Answer::GivenUp));
                     panic!("as the driver wanted");
                 }
                 async move { pod.provide(plan, attempt.fence).await }
@@ -141,7 +141,7 @@ impl Pod {
     /// The refresh function.
     async fn provide(&self, plan: Plan, fence: u64) -> Result<TokenResponse, ProviderFailure> {
         let call = plan.call;
-        say(PodSays::Led { call, fence });
+        tell(call, CallStep::Led { fence });
         let mut unanswered = Unanswered(Some(call));
         self.pass(&plan, Stage::Called).await;
         if plan.trouble == Some(Trouble::PanicAfterPoll) {
@@ -157,7 +157,7 @@ impl Pod {
         };
         let answer = present(self.settings.provider, call, &plan.token, &plan.secret, sent).await;
         unanswered.0 = None;
-        say(PodSays::Answered { call, answer: named(&answer) });
+        tell(call, CallStep::Answered(named(&answer)));
         self.pass(&plan, Stage::Answered).await;
         answer
     }
@@ -165,9 +165,9 @@ impl Pod {
     async fn pass(&self, plan: &Plan, stage: Stage) {
         let released = self.release.notified();
         tokio::pin!(released);
-        // Before it is said: who reads it may release at once.
+        // Before it is said: the driver may release at once.
         released.as_mut().enable();
-        say(PodSays::At { call: plan.call, stage });
+        tell(plan.call, CallStep::At(stage));
         if plan.stop == Some(stage) {
             released.await;
         }
@@ -180,7 +180,7 @@ struct Unanswered(Option<u64>);
 impl Drop for Unanswered {
     fn drop(&mut self) {
         if let Some(call) = self.0 {
-            say(PodSays::Answered { call, answer: Answer::GivenUp });
+            tell(call, CallStep::Answered(Answer::GivenUp));
         }
     }
 }
@@ -278,10 +278,6 @@ fn failed(error: &RefreshError) -> Outcome {
     Outcome::Later { why, retry_after_ms: error.retry_after().map_or(100, |pause| pause.as_millis() as u64) }
 }
 
-fn say(told: PodSays) {
-    let line = serde_json::to_string(&Told { t: now_us(), told }).expect("BUG: it can be written as JSON");
-    let mut stdout = std::io::stdout().lock();
-    if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
-        std::process::exit(0);
-    }
+fn tell(call: u64, step: CallStep) {
+    say(PodSays::Call { call, step });
 }

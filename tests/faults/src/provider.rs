@@ -2,16 +2,15 @@
 //! nothing that happens to a pod happens to its log.
 
 use std::collections::HashMap;
-use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
-use crate::clock::now_us;
+use crate::steps::{BY_DRIVER, PresentationStep, Reply, Verdict};
 use crate::tokens::{CLIENT_SECRET, HUSH, Mode, Token};
-use crate::wire::{BY_DRIVER, Log, ProviderSays, Reply, Verdict};
+use crate::wire::{ProviderSays, say};
 
 /// How long it takes where nothing else was arranged.
 pub(crate) const USUAL_DELAY: Duration = Duration::from_millis(20);
@@ -76,7 +75,7 @@ async fn answer(mut stream: TcpStream, ledger: Arc<Mutex<Ledger>>) -> std::io::R
         Mode::Reset => stream.set_zero_linger(),
     };
     let is_whole = mode == Mode::Well && replied.is_ok();
-    say(ProviderSays::Replied { number, how: if is_whole { Reply::Whole } else { Reply::Broken } });
+    tell(number, PresentationStep::Replied(if is_whole { Reply::Whole } else { Reply::Broken }));
     if mode != Mode::Reset {
         stream.shutdown().await?;
     }
@@ -88,7 +87,7 @@ fn judge(ledger: &Mutex<Ledger>, call: u64, token: &Token, secret: &str) -> (u64
     ledger.presentations += 1;
     let number = ledger.presentations;
     // First the log, then the judgement: what is in doubt has been presented.
-    say(ProviderSays::Presented { number, token: token.text(), call });
+    tell(number, PresentationStep::Presented { token: token.text(), call });
     let family = ledger.families.entry(token.family.clone()).or_default();
     let is_first = token.generation == 0 && !family.asked && call != BY_DRIVER;
     let (mode, delay) =
@@ -108,7 +107,7 @@ fn judge(ledger: &Mutex<Ledger>, call: u64, token: &Token, secret: &str) -> (u64
         family.current += 1;
         Verdict::Rotated
     };
-    say(ProviderSays::Judged { number, verdict });
+    tell(number, PresentationStep::Judged(verdict));
     (number, verdict, mode, delay)
 }
 
@@ -136,11 +135,6 @@ async fn read_request(stream: &mut TcpStream) -> std::io::Result<Option<(u64, St
     }
 }
 
-fn say(log: ProviderSays) {
-    let line = serde_json::to_string(&Log { t: now_us(), log }).expect("BUG: it can be written as JSON");
-    let mut stdout = std::io::stdout().lock();
-    if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
-        // The driver is gone.
-        std::process::exit(0);
-    }
+fn tell(number: u64, step: PresentationStep) {
+    say(ProviderSays::Presentation { number, step });
 }

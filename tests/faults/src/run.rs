@@ -12,9 +12,10 @@ use crate::faults::{self, Act, Fault, Scope};
 use crate::history::{ClientResult, Harm, Kind, Run, What};
 use crate::random::Random;
 use crate::sabotage;
+use crate::steps::Stage;
 use crate::table;
 use crate::tokens::{Mode, Token};
-use crate::wire::{Makes, Rules, Stage, Trouble};
+use crate::wire::{Makes, Rules, Trouble};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RunArguments {

@@ -1,8 +1,13 @@
 //! What driver, pods and provider say to each other: one JSON object per line.
 
+use std::io::Write;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::clock::now_us;
+use crate::history::Timed;
+use crate::steps::{CallStep, PresentationStep, Stage};
 
 /// Everything a pod is started with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -51,17 +56,6 @@ pub(crate) struct Rules {
     pub(crate) max_attempts: u32,
 }
 
-/// A turn of the way of a call to the provider.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub(crate) enum Stage {
-    /// The function was called and has not connected yet.
-    Called,
-    /// The request is out.
-    Sent,
-    /// The answer is in hand, and the coordinator does not know it yet.
-    Answered,
-}
-
 /// What a call does instead of its work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Trouble {
@@ -101,107 +95,28 @@ pub(crate) enum Order {
     },
 }
 
-/// From a pod to the driver, with the time it happened.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Told {
-    pub(crate) t: u64,
-    pub(crate) told: PodSays,
-}
-
+/// From a pod to the driver.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum PodSays {
     Ready,
-    Led { call: u64, fence: u64 },
-    At { call: u64, stage: Stage },
-    Answered { call: u64, answer: Answer },
-    Outcome { call: u64, outcome: Outcome },
+    Call { call: u64, step: CallStep },
     Done,
     Closed,
 }
 
-/// What a call came back with.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Answer {
-    Success {
-        successor: String,
-    },
-    Denied,
-    NotSent,
-    Busy,
-    Unknown,
-    /// It panicked, or its future was dropped.
-    GivenUp,
-}
-
-/// What a caller is told.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Outcome {
-    Success {
-        successor: String,
-        fence: u64,
-        role: String,
-    },
-    /// The session is over.
-    Over {
-        why: String,
-    },
-    /// It may come again.
-    Later {
-        why: String,
-        retry_after_ms: u64,
-    },
-    /// Its pod ended first.
-    Gone,
-    /// It went away itself.
-    Dropped,
-}
-
 /// From the provider to the driver.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Log {
-    pub(crate) t: u64,
-    pub(crate) log: ProviderSays,
-}
-
-#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum ProviderSays {
-    Ready {
-        address: SocketAddr,
-    },
-    /// Written before it is judged.
-    Presented {
-        number: u64,
-        token: String,
-        call: u64,
-    },
-    Judged {
-        number: u64,
-        verdict: Verdict,
-    },
-    Replied {
-        number: u64,
-        how: Reply,
-    },
+    Ready { address: SocketAddr },
+    Presentation { number: u64, step: PresentationStep },
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Verdict {
-    Rotated,
-    /// Looked at, and left as it is.
-    Untouched,
-    /// A token that was used before: its family ends.
-    Reused,
-    /// A token of a family that has ended.
-    Revoked,
-    WrongClient,
+/// Tells the driver, with the time it happens.
+pub(crate) fn say(what: impl Serialize) {
+    let line = serde_json::to_string(&Timed { t: now_us(), what }).expect("BUG: it can be written as JSON");
+    let mut stdout = std::io::stdout().lock();
+    if writeln!(stdout, "{line}").and_then(|()| stdout.flush()).is_err() {
+        // The driver is gone.
+        std::process::exit(0);
+    }
 }
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Reply {
-    Whole,
-    /// As its mode says, or nobody was there any more.
-    Broken,
-}
-
-/// The call id of the driver itself, who looks whether a session lives.
-pub(crate) const BY_DRIVER: u64 = 0;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use crate::history::{ClientResult, Event, Harm, What, Who};
-use crate::wire::{Answer, Outcome, Reply, Stage, Verdict};
+use crate::steps::{Answer, CallStep, Outcome, PresentationStep, Reply, Stage, Verdict};
 
 pub(super) struct Call<'a> {
     pub(super) asked: u64,
@@ -131,21 +131,25 @@ impl<'a> Index<'a> {
                 What::RedisForgot { since, from } => {
                     index.forgot.push(Forgot { from: *from, t, since: *since });
                 }
-                What::At { call, stage } => index.with(*call, |call| call.has_sent |= *stage >= Stage::Sent),
-                What::Led { call, fence } => index.with(*call, |call| call.led = Some((t, *fence))),
-                What::Answered { call, answer } => index.with(*call, |call| call.answered = Some((t, answer))),
-                What::Outcome { call, outcome } => index.with(*call, |call| call.outcome = Some((t, outcome))),
-                What::Presented { number, token, call } => {
-                    let of_token = index.presentations.entry(token.as_str()).or_default();
-                    by_number.insert(*number, (token, of_token.len()));
-                    of_token.push(Presentation { t, call: *call, verdict: None, reply: None });
-                }
-                What::Judged { number, verdict } => {
-                    index.presented(&by_number, *number, |presented| presented.verdict = Some(*verdict));
-                }
-                What::Replied { number, how } => {
-                    index.presented(&by_number, *number, |presented| presented.reply = Some(*how));
-                }
+                What::Call { call, step } => index.with(*call, |call| match step {
+                    CallStep::Led { fence } => call.led = Some((t, *fence)),
+                    CallStep::At(stage) => call.has_sent |= *stage >= Stage::Sent,
+                    CallStep::Answered(answer) => call.answered = Some((t, answer)),
+                    CallStep::Outcome(outcome) => call.outcome = Some((t, outcome)),
+                }),
+                What::Presentation { number, step } => match step {
+                    PresentationStep::Presented { token, call } => {
+                        let of_token = index.presentations.entry(token.as_str()).or_default();
+                        by_number.insert(*number, (token, of_token.len()));
+                        of_token.push(Presentation { t, call: *call, verdict: None, reply: None });
+                    }
+                    PresentationStep::Judged(verdict) => {
+                        index.presented(&by_number, *number, |presented| presented.verdict = Some(*verdict));
+                    }
+                    PresentationStep::Replied(reply) => {
+                        index.presented(&by_number, *number, |presented| presented.reply = Some(*reply));
+                    }
+                },
                 What::ClientEnded { run, token, came, result } => {
                     index.clients.push(Client { t, came: *came, run: *run, token, result });
                 }

@@ -1,6 +1,6 @@
 //! How often a token was presented, and what allowed it.
 
-use crate::wire::{Answer, BY_DRIVER, Outcome, Verdict};
+use crate::steps::{Answer, BY_DRIVER, Outcome, Verdict};
 
 use super::index::Presentation;
 use super::sessions::LANDING_AFTER;

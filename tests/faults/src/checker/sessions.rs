@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{ClientResult, Who};
+use crate::steps::{Answer, BY_DRIVER, Outcome, Reply, Verdict};
 use crate::tokens::Token;
-use crate::wire::{Answer, BY_DRIVER, Outcome, Reply, Verdict};
 
 use super::index::{Call, Client};
 use super::{Judge, Rule, SLACK};

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::history::ClientResult;
-use crate::wire::{Reply, Stage, Verdict};
+use crate::steps::{CallStep, PresentationStep, Reply, Stage, Verdict};
 
 const MS: u64 = 1000;
 
@@ -85,29 +85,35 @@ impl Story {
         self.add(t, What::Asked { call, pod, token: token.to_owned(), run, who: Who::Client })
     }
 
+    fn step(&mut self, t: u64, call: u64, step: CallStep) -> &mut Self {
+        self.add(t, What::Call { call, step })
+    }
+
     fn led(&mut self, t: u64, call: u64) -> &mut Self {
-        self.add(t, What::Led { call, fence: call })
+        self.step(t, call, CallStep::Led { fence: call })
     }
 
     fn presented(&mut self, t: u64, call: u64, token: &str, verdict: Verdict) -> &mut Self {
         let number = self.events.len() as u64;
-        self.add(t, What::At { call, stage: Stage::Sent });
-        self.add(t, What::Presented { number, token: token.to_owned(), call });
-        self.add(t, What::Judged { number, verdict });
-        self.add(t, What::Replied { number, how: Reply::Whole })
+        self.step(t, call, CallStep::At(Stage::Sent));
+        let presented = PresentationStep::Presented { token: token.to_owned(), call };
+        for step in [presented, PresentationStep::Judged(verdict), PresentationStep::Replied(Reply::Whole)] {
+            self.add(t, What::Presentation { number, step });
+        }
+        self
     }
 
     fn answered(&mut self, t: u64, call: u64, successor: &str) -> &mut Self {
-        self.add(t, What::Answered { call, answer: Answer::Success { successor: successor.to_owned() } })
+        self.step(t, call, CallStep::Answered(Answer::Success { successor: successor.to_owned() }))
     }
 
     fn success(&mut self, t: u64, call: u64, successor: &str) -> &mut Self {
         let outcome = Outcome::Success { successor: successor.to_owned(), fence: 1, role: "Led".to_owned() };
-        self.add(t, What::Outcome { call, outcome })
+        self.step(t, call, CallStep::Outcome(outcome))
     }
 
     fn over(&mut self, t: u64, call: u64) -> &mut Self {
-        self.add(t, What::Outcome { call, outcome: Outcome::Over { why: "lost".to_owned() } })
+        self.step(t, call, CallStep::Outcome(Outcome::Over { why: "lost".to_owned() }))
     }
 
     fn client(&mut self, t: u64, token: &str, result: ClientResult) -> &mut Self {
@@ -204,11 +210,8 @@ fn what_its_leader_reports_as_unknown_is_presented_again_but_not_under_never() {
     let plant = |mut story: Story| {
         story.fault(9_000, 9_100, Harm::Seen);
         story.asked(10_000, 1, 1, "t", Some(0)).led(10_005, 1).presented(10_010, 1, "t", Verdict::Untouched);
-        story.add(10_100, What::Answered { call: 1, answer: Answer::Unknown });
-        story.add(
-            10_101,
-            What::Outcome { call: 1, outcome: Outcome::Later { why: "unknown".into(), retry_after_ms: 1 } },
-        );
+        story.step(10_100, 1, CallStep::Answered(Answer::Unknown));
+        story.step(10_101, 1, CallStep::Outcome(Outcome::Later { why: "unknown".into(), retry_after_ms: 1 }));
         story.asked(10_300, 2, 2, "t", Some(0)).led(10_305, 2).presented(10_310, 2, "t", Verdict::Rotated);
         story.answered(10_350, 2, "t+").success(10_360, 2, "t+");
         story.broken()
@@ -221,11 +224,8 @@ fn what_its_leader_reports_as_unknown_is_presented_again_but_not_under_never() {
 fn presentation_that_arrives_after_the_one_that_replaced_it_is_the_first() {
     let mut story = Story::in_peace();
     story.fault(9_000, 9_100, Harm::Seen);
-    story
-        .asked(10_000, 1, 1, "t", Some(0))
-        .led(10_005, 1)
-        .add(14_500, What::Answered { call: 1, answer: Answer::GivenUp });
-    story.add(14_501, What::Outcome { call: 1, outcome: Outcome::Later { why: "unknown".into(), retry_after_ms: 1 } });
+    story.asked(10_000, 1, 1, "t", Some(0)).led(10_005, 1).step(14_500, 1, CallStep::Answered(Answer::GivenUp));
+    story.step(14_501, 1, CallStep::Outcome(Outcome::Later { why: "unknown".into(), retry_after_ms: 1 }));
     story.asked(14_600, 2, 2, "t", Some(0)).led(14_605, 2).presented(14_610, 2, "t", Verdict::Rotated);
     story.presented(14_700, 1, "t", Verdict::Reused).answered(14_800, 2, "t+").success(14_810, 2, "t+");
     assert_eq!(story.broken(), []);
@@ -360,7 +360,7 @@ fn leads_are_in_the_order_of_their_fences_not_of_when_a_stopped_pod_heard_of_the
 fn caller_without_an_answer_in_time_is_seen() {
     let mut story = Story::in_peace();
     story.fault(9_000, 9_100, Harm::Seen).asked(10_000, 1, 1, "t", Some(0));
-    story.add(16_000, What::Outcome { call: 1, outcome: Outcome::Gone });
+    story.step(16_000, 1, CallStep::Outcome(Outcome::Gone));
     assert_eq!(story.broken(), [Rule::AnswerInTime]);
     assert_eq!(story.report().rows["planted"].late, 1);
 }
@@ -417,8 +417,8 @@ fn session_that_leads_too_often_is_seen() {
     for call in 1..=6 {
         let t = 10_000 + call * 200;
         story.asked(t, call, 2, "t", Some(0)).led(t + 1, call).presented(t + 2, call, "t", Verdict::Untouched);
-        story.add(t + 10, What::Answered { call, answer: Answer::Unknown });
-        story.add(t + 11, What::Outcome { call, outcome: Outcome::Later { why: "unknown".into(), retry_after_ms: 1 } });
+        story.step(t + 10, call, CallStep::Answered(Answer::Unknown));
+        story.step(t + 11, call, CallStep::Outcome(Outcome::Later { why: "unknown".into(), retry_after_ms: 1 }));
     }
     assert_eq!(story.broken(), [Rule::Attempts]);
 }
@@ -462,7 +462,7 @@ fn session_whose_leader_had_sent_nothing_must_live() {
     story.runs[0].nothing_was_sent = true;
     story.asked(10_000, 1, 1, "t", Some(0)).led(10_005, 1).add(10_200, What::PodDown { pod: 1 });
     story.asked(10_050, 2, 2, "t", Some(0)).led(13_100, 2).presented(13_110, 2, "t", Verdict::Rotated);
-    story.add(13_150, What::Answered { call: 2, answer: Answer::Unknown }).over(13_160, 2);
+    story.step(13_150, 2, CallStep::Answered(Answer::Unknown)).over(13_160, 2);
     story.client(13_170, "t", lost()).verified(13_300, "t", false);
     assert_eq!(story.broken(), [Rule::SessionKept]);
 }
@@ -484,7 +484,7 @@ fn lead_that_could_not_be_given_back_in_time_is_uncertain_under_never() {
         let mut story = Story::under_never();
         let refused = Outcome::Later { why: "store_outage".into(), retry_after_ms: 1000 };
         story.fault(10_100, ended, Harm::Store);
-        story.asked(asked, 1, 1, "t", Some(0)).add(asked + 500, What::Outcome { call: 1, outcome: refused });
+        story.asked(asked, 1, 1, "t", Some(0)).step(asked + 500, 1, CallStep::Outcome(refused));
         story.asked(15_010, 2, 2, "t", Some(0)).over(15_011, 2);
         story.client(15_012, "t", lost()).verified(15_300, "t", true);
         story
@@ -518,7 +518,7 @@ fn flights_in_peace_that_fail_are_seen_and_one_is_forgiven() {
         for call in 1..=count {
             let refused = Outcome::Later { why: "memory_pressure".into(), retry_after_ms: 1 };
             story.asked(20_000, call, 7, &format!("t{call}"), None);
-            story.add(20_001, What::Outcome { call, outcome: refused });
+            story.step(20_001, call, CallStep::Outcome(refused));
         }
         story.broken()
     };
@@ -550,7 +550,7 @@ fn waiting_longer_than_a_lease_for_a_dead_leader_is_seen_where_nobody_has_to() {
         story.leader_dies().led(t, 2).presented(t, 2, "t", Verdict::Rotated).answered(t + 20, 2, "t+");
         story.runs[0].leader_dies = true;
         let later = Outcome::Later { why: told.to_owned(), retry_after_ms: 1000 };
-        story.asked(10_060, 3, 3, "t", Some(0)).add(11_000, What::Outcome { call: 3, outcome: later });
+        story.asked(10_060, 3, 3, "t", Some(0)).step(11_000, 3, CallStep::Outcome(later));
         story.success(t + 21, 2, "t+").client(t + 22, "t", has("t+"));
         story.broken()
     };
