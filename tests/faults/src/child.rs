@@ -2,12 +2,13 @@
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::Path;
 use std::process::Stdio;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::process::{Child, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdout, Command};
 
 /// Becomes another program that the kernel kills when its parent ends: also where it is stopped, and where the parent
 /// was killed itself.
@@ -29,12 +30,17 @@ pub(crate) fn die_with_parent() {
 }
 
 /// A command of this suite itself.
-pub(crate) fn own(binary: &PathBuf, arguments: &[&str]) -> Command {
+pub(crate) fn own(binary: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary);
     command.args(arguments).kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped());
     // Ctrl-C is for the driver, which ends the rest in order.
     command.process_group(0);
     command
+}
+
+/// What it says, if its stdout is piped.
+pub(crate) fn lines(child: &mut Child) -> Lines<BufReader<ChildStdout>> {
+    BufReader::new(child.stdout.take().expect("BUG: piped")).lines()
 }
 
 pub(crate) fn signal(child: &Child, signal: Signal) {

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
-use tokio::process::{Child, ChildStdin};
+use tokio::io::{AsyncWriteExt, BufReader, Lines};
+use tokio::process::{Child, ChildStdin, ChildStdout};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, timeout};
 
@@ -123,7 +123,7 @@ impl Pod {
         let (down_sender, down) = watch::channel(false);
         let calls = Arc::<Mutex<HashMap<u64, watch::Sender<Progress>>>>::default();
         tokio::spawn(write_orders(child.stdin.take().expect("BUG: piped"), waiting));
-        let lines = BufReader::new(child.stdout.take().expect("BUG: piped")).lines();
+        let lines = child::lines(&mut child);
         let listener = Listener {
             number,
             recorder: recorder.clone(),
@@ -248,7 +248,7 @@ struct Listener {
 }
 
 impl Listener {
-    async fn listen(self, mut lines: tokio::io::Lines<BufReader<tokio::process::ChildStdout>>) {
+    async fn listen(self, mut lines: Lines<BufReader<ChildStdout>>) {
         while let Ok(Some(line)) = lines.next_line().await {
             // A line that was cut off by a SIGKILL was not said.
             let Ok(Timed { t, what }) = serde_json::from_str(&line) else { continue };
@@ -281,8 +281,8 @@ pub(crate) struct Provider {
 
 impl Provider {
     pub(crate) async fn start(binary: &Path, recorder: &Recorder) -> Self {
-        let mut child = child::own(&binary.to_owned(), &["provider"]).spawn().expect("the provider");
-        let mut lines = BufReader::new(child.stdout.take().expect("BUG: piped")).lines();
+        let mut child = child::own(binary, &["provider"]).spawn().expect("the provider");
+        let mut lines = child::lines(&mut child);
         let first = timeout(Duration::from_secs(20), lines.next_line()).await;
         let first = first.expect("the provider starts").expect("it can be read").expect("its address");
         let Ok(Timed { what: ProviderSays::Ready { address }, .. }) = serde_json::from_str(&first) else {

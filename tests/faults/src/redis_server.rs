@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use redis::aio::MultiplexedConnection;
 use redis::{FromRedisValue, Value};
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::time::Instant;
 
 use crate::child;
@@ -38,11 +38,11 @@ impl RedisServer {
     /// Starts with the data that lies there, without waiting until it is loaded.
     pub(crate) fn launch(&mut self, arguments: &[&str]) {
         let log = std::fs::File::create(self.dir.join("log")).expect("a log for redis");
-        let mut command = Command::new(&self.binary);
-        command.args(["guard", "redis-server", "--port", &self.address.port().to_string(), "--bind", "127.0.0.1"]);
+        let mut command = child::own(&self.binary, &["guard", "redis-server"]);
+        command.args(["--port", &self.address.port().to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "no", "--rdbcompression", "no"]);
         command.args(["--enable-debug-command", "yes", "--dir"]).arg(&self.dir).args(arguments);
-        command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null()).kill_on_drop(true).process_group(0);
+        command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
         self.child = Some(command.spawn().expect("redis-server"));
     }
 
