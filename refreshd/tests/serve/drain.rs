@@ -9,22 +9,10 @@ use crate::within;
 
 const TOKENS: &str = r#"{"access_token":"a","refresh_token":"r2"}"#;
 
-async fn slow_provider(gate: &Gate) -> Provider {
-    let gate = gate.clone();
-    Provider::start(move |_| {
-        let gate = gate.clone();
-        async move {
-            gate.passed().await;
-            json(200, TOKENS)
-        }
-    })
-    .await
-}
-
 #[tokio::test]
 async fn what_is_under_way_at_sigterm_is_answered() {
     let gate = Gate::closed();
-    let provider = slow_provider(&gate).await;
+    let provider = Provider::behind(&gate, json(200, TOKENS)).await;
     let daemon = Daemon::start(&provider, &[]).await;
     let address = daemon.address;
 
@@ -52,7 +40,7 @@ async fn what_is_under_way_at_sigterm_is_answered() {
 async fn request_that_is_no_refresh_holds_the_drain_too() {
     // No flight: nothing but its connection tells that it is under way.
     let gate = Gate::closed();
-    let provider = slow_provider(&gate).await;
+    let provider = Provider::behind(&gate, json(200, TOKENS)).await;
     let daemon = Daemon::start(&provider, &[]).await;
 
     let (answer, ()) = tokio::join!(daemon.post("grant_type=client_credentials"), async {
@@ -70,7 +58,7 @@ async fn request_that_is_no_refresh_holds_the_drain_too() {
 #[tokio::test]
 async fn not_ready_while_draining() {
     let gate = Gate::closed();
-    let provider = slow_provider(&gate).await;
+    let provider = Provider::behind(&gate, json(200, TOKENS)).await;
     let daemon = Daemon::start(&provider, &[]).await;
     // Ahead of the signal, as afterwards nobody is let in; the rest of its request comes when draining has begun.
     let mut probe = daemon.write(b"GET /readyz HTTP/1.1\r\n").await;
@@ -110,7 +98,7 @@ async fn provider_that_never_answers_does_not_hold_the_drain() {
 async fn idle_daemon_ends_at_once() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let gate = Gate::closed();
-        let daemon = Daemon::start(&slow_provider(&gate).await, &["--drain", "1h"]).await;
+        let daemon = Daemon::start(&Provider::behind(&gate, json(200, TOKENS)).await, &["--drain", "1h"]).await;
 
         daemon.signal(signal);
 

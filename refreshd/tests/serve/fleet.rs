@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use nix::sys::signal::Signal;
 
 use crate::daemon::{Daemon, refresh};
-use crate::provider::{Gate, Provider, json};
+use crate::provider::{Answer, Gate, Provider, json};
 use crate::redis::RedisServer;
 use crate::within;
 
@@ -16,17 +16,18 @@ const R1: &str = "82f3e9c695dc6b8d1b11818d5701919e286de8d47f7c3eb3100c485f79e578
 const TOKENS: &str = r#"{"access_token":"a2","token_type":"Bearer","expires_in":300,"refresh_token":"r2"}"#;
 const REUSED: &str = r#"{"error":"invalid_grant","error_description":"reused"}"#;
 
-/// A provider: the first presentation waits for the gate and then gets this answer; all later ones are refused.
-async fn slow_provider(gate: &Gate, status: u16, body: &'static str) -> Provider {
+/// A provider that gives the first answer when the gate is open, and to all later presentations the other one at once.
+async fn slow_provider(gate: &Gate, first: Answer, later: Answer) -> Provider {
     let (gate, times) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
     Provider::start(move |_| {
         let (gate, times) = (gate.clone(), Arc::clone(&times));
+        let (first, later) = (first.clone(), later.clone());
         async move {
             if times.fetch_add(1, Ordering::SeqCst) > 0 {
-                return json(400, REUSED);
+                return later;
             }
             gate.passed().await;
-            json(status, body)
+            first
         }
     })
     .await
@@ -50,7 +51,7 @@ struct Stopped {
 impl Stopped {
     async fn new(status: u16, body: &'static str) -> Self {
         let (redis, gate) = (RedisServer::start_own(&[]).await, Gate::closed());
-        let provider = slow_provider(&gate, status, body).await;
+        let provider = slow_provider(&gate, json(status, body), json(400, REUSED)).await;
         let leader = Arc::new(daemon(&provider, &redis, &[]).await);
         let other = daemon(&provider, &redis, &[]).await;
         let first = tokio::spawn({
@@ -104,19 +105,7 @@ async fn failure_of_a_stopped_leader_changes_no_key_when_it_is_continued() {
 #[tokio::test]
 async fn killed_leader_is_taken_over_and_its_waiters_are_answered() {
     let (redis, gate) = (RedisServer::start().await, Gate::closed());
-    let provider = {
-        let (gate, times) = (gate.clone(), Arc::new(AtomicUsize::new(0)));
-        Provider::start(move |_| {
-            let (gate, times) = (gate.clone(), Arc::clone(&times));
-            async move {
-                if times.fetch_add(1, Ordering::SeqCst) == 0 {
-                    gate.passed().await;
-                }
-                json(200, TOKENS)
-            }
-        })
-        .await
-    };
+    let provider = slow_provider(&gate, json(200, TOKENS), json(200, TOKENS)).await;
     let namespace = ["--namespace", "killed-leader"];
     let leader = Arc::new(daemon(&provider, &redis, &namespace).await);
     let other = daemon(&provider, &redis, &namespace).await;

@@ -62,15 +62,7 @@ async fn who_sends_too_slowly_is_cut_off() {
 #[tokio::test]
 async fn connections_beyond_the_limit_wait() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let provider = Provider::start(move |_| {
-        let held = held.clone();
-        async move {
-            held.passed().await;
-            json(200, r#"{"access_token":"a"}"#)
-        }
-    })
-    .await;
+    let provider = Provider::behind(&gate, json(200, r#"{"access_token":"a"}"#)).await;
     let daemon = Daemon::start(&provider, &["--max-connections", "1"]).await;
     let body = refresh("r1");
     let request = format!("{HEAD}connection: close\r\ncontent-length: {}\r\n\r\n{body}", body.len());

@@ -132,17 +132,7 @@ async fn pod_that_goes_on_alone_waits_a_lease_and_brings_its_outcomes_to_the_fle
 #[tokio::test]
 async fn refusal_that_was_obtained_alone_needs_no_second_lead_when_redis_is_back() {
     let (redis, gate) = (RedisServer::start_own(&[]).await, Gate::closed());
-    let provider = {
-        let gate = gate.clone();
-        Provider::start(move |_| {
-            let gate = gate.clone();
-            async move {
-                gate.passed().await;
-                json(400, r#"{"error":"invalid_scope"}"#)
-            }
-        })
-        .await
-    };
+    let provider = Provider::behind(&gate, json(400, r#"{"error":"invalid_scope"}"#)).await;
     let alone = daemon(&provider, &redis, &["--on-store-outage", "local"]).await;
     signal(&redis, Signal::SIGSTOP);
     let asking = async {

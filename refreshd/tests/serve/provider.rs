@@ -56,6 +56,19 @@ impl Provider {
         Self::listen(None, answer).await
     }
 
+    /// Gives everybody this answer, as soon as the gate is open.
+    pub(crate) async fn behind(gate: &Gate, answer: Answer) -> Self {
+        let gate = gate.clone();
+        Self::start(move |_| {
+            let (gate, answer) = (gate.clone(), answer.clone());
+            async move {
+                gate.passed().await;
+                answer
+            }
+        })
+        .await
+    }
+
     pub(crate) async fn start_tls<F>(tls: TlsAcceptor, answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Answer> + Send + 'static,

@@ -39,15 +39,8 @@ async fn concurrent_callers_get_the_same_bytes_from_one_presentation() {
 #[tokio::test]
 async fn concurrent_callers_get_the_same_error_from_one_presentation() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let provider = Provider::start(move |_| {
-        let held = held.clone();
-        async move {
-            held.passed().await;
-            json(400, "{\"error\":\"invalid_grant\",\"error_description\":\"of theirs\"}\n")
-        }
-    })
-    .await;
+    let provider =
+        Provider::behind(&gate, json(400, "{\"error\":\"invalid_grant\",\"error_description\":\"of theirs\"}\n")).await;
     let daemon = Daemon::start(&provider, &[]).await;
 
     let callers = futures_util::future::join_all((0..20).map(|_| async { daemon.post(&refresh("r1")).await }));
@@ -68,15 +61,7 @@ async fn concurrent_callers_get_the_same_error_from_one_presentation() {
 #[tokio::test]
 async fn refresh_goes_on_when_its_only_caller_leaves() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let provider = Provider::start(move |_| {
-        let held = held.clone();
-        async move {
-            held.passed().await;
-            json(200, TOKENS)
-        }
-    })
-    .await;
+    let provider = Provider::behind(&gate, json(200, TOKENS)).await;
     let daemon = Daemon::start(&provider, &[]).await;
     let body = refresh("r1");
     let head = "POST /token HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded";

@@ -197,15 +197,7 @@ async fn provider_is_asked_by_all_daemons_together_no_more_than_the_budget_at_on
 #[tokio::test]
 async fn budget_that_is_not_waited_for_refuses_with_its_name() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let provider = Provider::start(move |_| {
-        let held = held.clone();
-        async move {
-            held.passed().await;
-            tokens()
-        }
-    })
-    .await;
+    let provider = Provider::behind(&gate, tokens()).await;
     let fleet = Fleet::start(&provider, &["--max-concurrent-refreshes", "2", "--budget-wait", "0s", PATIENT]).await;
     let first: JoinSet<_> = (0..2).map(|call| fleet.call(call, &format!("session {call}"))).collect();
     provider.asked(2).await;
@@ -553,15 +545,7 @@ async fn provider_that_answers_502_for_long_costs_nobody_the_session() {
 #[tokio::test]
 async fn flights_that_queue_in_a_stopped_daemon_hold_up_nobody_for_long() {
     let gate = Gate::closed();
-    let held = gate.clone();
-    let provider = Provider::start(move |_| {
-        let held = held.clone();
-        async move {
-            held.passed().await;
-            tokens()
-        }
-    })
-    .await;
+    let provider = Provider::behind(&gate, tokens()).await;
     // A flight that was called just before the stop may lead, and keeps its permit for its lease: that is to be short.
     let fleet =
         Fleet::start(&provider, &["--max-concurrent-refreshes", "2", "--budget-wait", "10s", "--lease", "3s"]).await;
