@@ -1,6 +1,8 @@
 //! Real providers beyond plain HTTP. The built-in provider stands in for one, behind TLS or a proxy.
 #![cfg(feature = "tls")]
 
+#[path = "../../tests/support/certified.rs"]
+mod certified;
 mod support {
     pub(crate) mod storm;
 }
@@ -8,30 +10,16 @@ mod support {
 use std::path::Path;
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use certified::certified;
 use serde_json::{Value, json};
 use support::storm::{Provider, refresh_storm};
+use tempfile::NamedTempFile;
 use tokio::net::{TcpListener, TcpStream};
-use tokio_rustls::{TlsAcceptor, rustls};
+use tokio_rustls::TlsAcceptor;
 
-/// Takes connections for `localhost` and hands on what is in them. The URL of the token endpoint.
-async fn behind_tls(ca_file: &Path, provider: String) -> String {
-    let ca_key = KeyPair::generate().expect("a key");
-    let mut ca = CertificateParams::new(Vec::new()).expect("no names");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    std::fs::write(ca_file, ca.self_signed(&ca_key).expect("a certificate").pem()).expect("written");
-    let key = KeyPair::generate().expect("a key");
-    let certificate = CertificateParams::new(["localhost".to_owned()])
-        .expect("a name")
-        .signed_by(&key, &Issuer::new(ca, ca_key))
-        .expect("a certificate");
-    let key = rustls::pki_types::PrivateKeyDer::try_from(key.serialize_der()).expect("a key");
-    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], key)
-        .expect("they fit");
+/// Takes connections for `localhost` and hands on what is in them. The CA's file and the URL of the token endpoint.
+async fn behind_tls(provider: String) -> (NamedTempFile, String) {
+    let (ca, tls) = certified("localhost");
     let acceptor = TlsAcceptor::from(Arc::new(tls));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let port = listener.local_addr().expect("it is bound").port();
@@ -44,7 +32,7 @@ async fn behind_tls(ca_file: &Path, provider: String) -> String {
             });
         }
     });
-    format!("https://localhost:{port}/token")
+    (ca, format!("https://localhost:{port}/token"))
 }
 
 /// A storm on a provider that is given by its URL, with these variables.
@@ -63,11 +51,11 @@ async fn provider_behind_tls_is_asked_once_for_each_token() {
     let provider = Provider::start();
     let logins = provider.open(2);
     let folder = tempfile::tempdir().expect("a folder");
-    let (tokens, ca) = (folder.path().join("tokens"), folder.path().join("ca"));
+    let tokens = folder.path().join("tokens");
     std::fs::write(&tokens, logins.tokens.join("\n")).expect("written");
-    let url = behind_tls(&ca, provider.address().to_owned()).await;
+    let (ca, url) = behind_tls(provider.address().to_owned()).await;
 
-    let storm = storm(&url, &tokens, &[("SSL_CERT_FILE", ca.to_str().expect("UTF-8"))]).await;
+    let storm = storm(&url, &tokens, &[("SSL_CERT_FILE", ca.path().to_str().expect("UTF-8"))]).await;
 
     assert_eq!(storm["with"]["callers_in_error"], 0, "{storm:#}");
     assert_eq!(provider.verdict(logins.batch), json!({ "presentations": 2, "rotations": 2, "families_revoked": 0 }));

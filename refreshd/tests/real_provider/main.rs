@@ -3,6 +3,8 @@
 #[allow(dead_code, reason = "shared with other test binaries")]
 #[path = "../serve/daemon.rs"]
 mod daemon;
+#[path = "../../../tests/support/environment.rs"]
+mod environment;
 #[path = "../support/real_provider.rs"]
 mod provider;
 #[path = "../../../tests/support/redis.rs"]

@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::environment::without_settings;
 use crate::provider::Provider;
 use crate::within;
 
@@ -26,13 +27,7 @@ pub(crate) struct Daemon {
 
 /// The binary with these arguments and nothing of our own environment that it would listen to.
 pub(crate) fn refreshd(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_refreshd"));
-    for (name, _) in std::env::vars_os() {
-        let name = name.to_string_lossy().to_ascii_lowercase();
-        if name.starts_with("refreshd_") || name == "rust_log" || name.ends_with("_proxy") {
-            command.env_remove(&name).env_remove(name.to_ascii_uppercase());
-        }
-    }
+    let mut command = Command::from(without_settings(env!("CARGO_BIN_EXE_refreshd")));
     command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).kill_on_drop(true);
     command
 }

@@ -7,9 +7,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 
+use crate::certified::certified;
 use crate::daemon::{Daemon, refresh, refreshd};
 use crate::provider::{Gate, Provider, json};
-use crate::tls::certified;
 use crate::within;
 
 const TOKENS: &str = r#"{"access_token":"a"}"#;

@@ -3,6 +3,12 @@
 mod daemon;
 mod provider;
 
+#[path = "../../../tests/support/certified.rs"]
+mod certified;
+
+#[path = "../../../tests/support/environment.rs"]
+mod environment;
+
 #[path = "../../../tests/support/redis.rs"]
 mod redis;
 

@@ -2,36 +2,12 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use rustls::pki_types::PrivateKeyDer;
 use tokio_rustls::TlsAcceptor;
 
+use crate::certified::certified;
 use crate::daemon::{Daemon, refresh};
 use crate::provider::{Provider, json};
 use crate::within;
-
-/// A CA in a file, and a server's certificate of it for this name.
-pub(crate) fn certified(name: &str) -> (tempfile::NamedTempFile, rustls::ServerConfig) {
-    let ca_key = KeyPair::generate().expect("a key");
-    let mut ca = CertificateParams::new(Vec::new()).expect("no names");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_certificate = ca.self_signed(&ca_key).expect("a certificate");
-    let key = KeyPair::generate().expect("a key");
-    let certificate = CertificateParams::new([name.to_owned()])
-        .expect("a name")
-        .signed_by(&key, &Issuer::new(ca, ca_key))
-        .expect("a certificate");
-    let file = tempfile::NamedTempFile::new().expect("a file");
-    std::fs::write(file.path(), ca_certificate.pem()).expect("written");
-
-    let tls = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .expect("versions")
-        .with_no_client_auth()
-        .with_single_cert(vec![certificate.der().clone()], PrivateKeyDer::try_from(key.serialize_der()).expect("a key"))
-        .expect("they fit");
-    (file, tls)
-}
 
 async fn provider_named(name: &str) -> (tempfile::NamedTempFile, Provider) {
     let (file, tls) = certified(name);

@@ -7,16 +7,14 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
+use self::environment::without_settings;
+
+#[path = "../../../tests/support/environment.rs"]
+mod environment;
+
 /// The binary, without settings of the user who runs the tests.
 pub(crate) fn refresh_storm() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_refresh-storm"));
-    for (name, _) in std::env::vars_os() {
-        let lower = name.to_string_lossy().to_lowercase();
-        if lower.starts_with("refreshd_") || lower == "rust_log" || lower.ends_with("_proxy") {
-            command.env_remove(name);
-        }
-    }
-    command
+    without_settings(env!("CARGO_BIN_EXE_refresh-storm"))
 }
 
 /// Runs a storm; its exit code and its JSON document.
