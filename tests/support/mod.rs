@@ -3,6 +3,7 @@
 
 pub mod fleet;
 pub mod leaks;
+pub mod left_out;
 pub mod monitor;
 pub mod mortal;
 pub mod provider;

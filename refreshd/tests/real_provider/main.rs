@@ -5,10 +5,14 @@
 mod daemon;
 #[path = "../../../tests/support/environment.rs"]
 mod environment;
+#[path = "../../../tests/support/left_out.rs"]
+mod left_out;
 #[path = "../support/real_provider.rs"]
 mod provider;
 #[path = "../../../tests/support/redis.rs"]
 mod redis;
+#[path = "../support/within.rs"]
+mod within;
 
 mod fleet;
 
@@ -16,16 +20,4 @@ mod another_claim;
 mod one_presentation;
 mod passed_on;
 
-use std::time::Duration;
-
-/// Longer than anything here takes: a test that hangs fails, and says where.
-#[track_caller]
-fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let place = std::panic::Location::caller();
-    async move {
-        match tokio::time::timeout(Duration::from_secs(30), future).await {
-            Ok(output) => output,
-            Err(_) => panic!("still waiting at {place}"),
-        }
-    }
-}
+use within::within;

@@ -15,6 +15,9 @@ mod redis;
 #[path = "../../../tests/support/stopwatch.rs"]
 mod stopwatch;
 
+#[path = "../support/within.rs"]
+mod within;
+
 mod connections;
 mod drain;
 mod fleet;
@@ -29,16 +32,4 @@ mod secrets;
 mod start;
 mod tls;
 
-use std::time::Duration;
-
-/// Longer than anything here takes: a test that hangs fails, and says where.
-#[track_caller]
-fn within<F: Future>(future: F) -> impl Future<Output = F::Output> {
-    let place = std::panic::Location::caller();
-    async move {
-        match tokio::time::timeout(Duration::from_secs(30), future).await {
-            Ok(output) => output,
-            Err(_) => panic!("still waiting at {place}"),
-        }
-    }
-}
+use within::within;

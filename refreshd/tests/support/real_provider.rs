@@ -9,6 +9,8 @@ use std::sync::{Mutex, OnceLock};
 
 use serde_json::{Value, json};
 
+use crate::left_out::left_out;
+
 /// One per test binary. It ends by itself when this process does, however that happens: its stdin is closed then.
 #[derive(Debug)]
 pub(crate) struct Provider {
@@ -50,7 +52,7 @@ impl Provider {
         let python = std::env::var_os("PROVIDER_PYTHON")
             .map_or_else(|| root.join("target/provider-venv/bin/python"), PathBuf::from);
         if !python.exists() {
-            left_out(&format!("{} is missing", python.display()));
+            left_out(&format!("the tests with a real provider: {} is missing", python.display()));
             return None;
         }
         let mut child = Command::new(python)
@@ -66,7 +68,7 @@ impl Provider {
         if line.is_empty() {
             let status = child.wait().expect("it is ours");
             assert_eq!(status.code(), Some(69), "the provider did not start");
-            left_out("it told above what it misses");
+            left_out("the tests with a real provider: it told above what it misses");
             return None;
         }
         let ready: Value = serde_json::from_str(&line).expect("JSON");
@@ -122,16 +124,6 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.provider.ask(&json!({ "release": self.token }));
     }
-}
-
-/// Notes for the runner of the tests that these were not run.
-fn left_out(reason: &str) {
-    let what = format!("the tests with a real provider: {reason}");
-    let Some(file) = std::env::var_os("TESTS_LEFT_OUT") else {
-        panic!("{what}; `tests/run --install` installs it");
-    };
-    let mut file = std::fs::OpenOptions::new().append(true).create(true).open(file).expect("the runner's file");
-    writeln!(file, "{what}").expect("written");
 }
 
 fn text(value: &Value) -> String {
