@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use self::alone::{Alone, NAME, ONE, OTHER, TEXTS, THREE, TWO, Text, With, ms_in, of_other, plural};
+use self::alone::{Alone, NAME, OTHER, TEXTS, THREE, TWO, Text, With, ms_in, of_other, plural};
 use super::super::calls::rules;
 use crate::admission::circuit::quiet;
 use crate::config::Config;
 
 mod alone;
+mod set_back;
 
 #[test]
 fn heads_agree_with_what_their_scripts_assert() {
@@ -87,34 +88,61 @@ async fn wrong_counts_are_refused() {
 #[tokio::test]
 async fn every_reply_that_a_head_names_is_given_and_no_other() {
     let alone = Alone::new().await;
-    let because = async |with: With<'_>, why: &str| {
-        let reply = alone.call("begin", with).await;
-        assert_eq!(reply[..2], ["rejected".to_owned(), why.to_owned()]);
-    };
+
+    ask_without_a_flight(&alone).await;
+    lead_join_and_queue(&alone).await;
+    land_and_come_later(&alone).await;
+    lose_what_is_uncertain(&alone).await;
+    refuse_what_is_shut(&alone).await;
+
+    let said = alone.said.borrow();
+    for text in TEXTS.iter().filter(|text| !["look", "check"].contains(&text.name)) {
+        assert_eq!(said[text.name], text.replies(), "{}", text.name);
+    }
+    // 'old' and 'refused' need another server, or a user with fewer rights: tests/connecting.rs.
+    assert_eq!(said["check"], ["ready".to_owned()].into());
+}
+
+/// Begins and is rejected for this. What else the reply says: for how long.
+async fn rejected(alone: &Alone, with: With<'_>, why: &str) -> Vec<String> {
+    let mut reply = alone.call("begin", with).await;
+    assert_eq!(reply[..2], ["rejected", why], "{reply:?}");
+    reply.split_off(2)
+}
+
+async fn ask_without_a_flight(alone: &Alone) {
     alone.call("check", &[]).await;
     alone.call("probe", &[]).await;
     alone.call("meta", &[]).await;
     alone.call("meta", &[("pepper", "another")]).await;
     alone.call("circuit", &[]).await;
+}
 
-    because(&[("may_lead", "no")], "pod").await;
+async fn lead_join_and_queue(alone: &Alone) {
+    rejected(alone, &[("may_lead", "no")], "pod").await;
     alone.call("begin", &[]).await;
     alone.call("renew", &[]).await;
     alone.call("begin", &[("attempt", TWO)]).await;
-    because(&of_other(&[("limit", "1")]), "budget").await;
+    rejected(alone, &of_other(&[("limit", "1")]), "budget").await;
     alone.call("begin", &of_other(&[("limit", "1"), ("patience", "queue")])).await;
     alone.call("reap", &[]).await;
     alone.call("abandon", &of_other(&[("own_fence", "0")])).await;
     alone.call("begin", &of_other(&[])).await;
-    because(&of_other(&[("attempt", THREE), ("max_attempts", "1")]), "cooling_down").await;
+    rejected(alone, &of_other(&[("attempt", THREE), ("max_attempts", "1")]), "cooling_down").await;
+}
+
+async fn land_and_come_later(alone: &Alone) {
     alone.call("complete", &[]).await;
     alone.call("renew", &[]).await;
     alone.call("begin", &[("attempt", TWO)]).await;
-    because(&[("attempt", TWO), ("claim", "another")], "another_claim").await;
+    rejected(alone, &[("attempt", TWO), ("claim", "another")], "another_claim").await;
     alone.call("complete", &[("attempt", TWO), ("owner", "b/2"), ("own_fence", "2")]).await;
     alone.call("complete", &[("attempt", TWO), ("claim", "another"), ("owner", "b/2"), ("own_fence", "2")]).await;
     alone.call("abandon", &[]).await;
+}
 
+/// An outcome that nobody knows, fresh at first. It opens the circuit for a moment.
+async fn lose_what_is_uncertain(alone: &Alone) {
     // A session of its own each, from here on.
     let unknown =
         [("attempts", "u"), ("class", "unknown"), ("token", "unknown"), ("health", "failing"), ("own_fence", "2")];
@@ -125,33 +153,27 @@ async fn every_reply_that_a_head_names_is_given_and_no_other() {
     reset.splice(0..0, [("max_failures", "1"), ("open_ms", "1")]);
     alone.call("complete", &reset).await;
     alone.redis.wait(Duration::from_millis(2)).await;
-    assert_eq!(
-        alone.call("begin", &of_other(&[("uncertain", "never"), ("attempt", "x"), ("fresh_ms", "0")])).await[0],
-        "landed"
-    );
-    let fresh = ["HSET", &format!("rc:{{alone}}:flight:{OTHER}"), "fresh_until", "0"];
-    alone.redis.cli(&fresh).await;
-    assert_eq!(alone.call("begin", &of_other(&[("uncertain", "never"), ("attempt", "x")])).await[0], "lost");
+    let never = of_other(&[("uncertain", "never"), ("attempt", "x")]);
+    assert_eq!(alone.call("begin", &never).await[0], "landed");
+    alone.set(&format!("flight:{OTHER}"), "fresh_until", "0").await;
+    assert_eq!(alone.call("begin", &never).await[0], "lost");
     alone.call("circuit", &[]).await;
+}
+
+/// The circuit, a session that the provider limits, and a namespace that Redis forgot.
+async fn refuse_what_is_shut(alone: &Alone) {
     alone.set("circuit", "open_until", &alone.far().await).await;
     alone.set("circuit", "open_ms", "30000").await;
     alone.call("circuit", &[]).await;
-    because(&of_other(&[("attempt", "x")]), "circuit_open").await;
+    rejected(alone, &of_other(&[("attempt", "x")]), "circuit_open").await;
     alone.redis.cli(&["DEL", "rc:{alone}:circuit"]).await;
     alone.set("attempts:held", "held_until", &alone.far().await).await;
     alone.redis.cli(&["PEXPIRE", "rc:{alone}:attempts:held", "60000"]).await;
-    because(&of_other(&[("attempt", "x"), ("attempts", "held")]), "limited").await;
+    rejected(alone, &of_other(&[("attempt", "x"), ("attempts", "held")]), "limited").await;
     let lead = alone.call("begin", &of_other(&[("attempt", "x"), ("attempts", "y")])).await;
     assert_eq!(lead[0], "lead", "{lead:?}");
     alone.call("abandon", &of_other(&[("attempt", "x"), ("own_fence", "3")])).await;
-    because(&of_other(&[("attempt", "z"), ("seen", "9")]), "recovering").await;
-
-    let said = alone.said.borrow();
-    for text in TEXTS.iter().filter(|text| !["look", "check"].contains(&text.name)) {
-        assert_eq!(said[text.name], text.replies(), "{}", text.name);
-    }
-    // 'old' and 'refused' need another server, or a user with fewer rights: tests/connecting.rs.
-    assert_eq!(said["check"], ["ready".to_owned()].into());
+    rejected(alone, &of_other(&[("attempt", "z"), ("seen", "9")]), "recovering").await;
 }
 
 #[tokio::test]
@@ -240,85 +262,6 @@ async fn above_maxmemory_nothing_is_begun_and_everything_is_ended() {
     assert_eq!(alone.call("complete", &[("stay_away_ms", "500"), ("health", "session_limited")]).await[0], "landed");
     assert_eq!(alone.call("abandon", &of_other(&[("own_fence", "2")])).await[0], "abandoned");
     assert_eq!(alone.call("abandon", &of_other(&[("own_fence", "0"), ("attempt", "late")])).await[0], "marked");
-}
-
-/// A clock that was set back by an hour leaves stamps that are an hour ahead. Whatever they end, it is over after the
-/// span that was set for it, and not an hour later.
-#[tokio::test]
-async fn clock_that_was_set_back_makes_nothing_longer_than_its_setting() {
-    const SHORT: With<'_> =
-        &[("lease_ms", "400"), ("cooldown_ms", "400"), ("retry_ms", "400"), ("grace_ms", "400"), ("limit", "1")];
-    let short = of_other(SHORT);
-    let alone = Alone::new().await;
-    let far = alone.far().await;
-    let refused = async |with: With<'_>, why: &str, longest: u64| {
-        let reply = alone.call("begin", with).await;
-        assert_eq!(reply[..2], ["rejected", why], "{reply:?}");
-        assert!(ms_in(&reply[2]) <= longest, "{reply:?}");
-        alone.redis.wait(Duration::from_millis(longest)).await;
-        let reply = alone.call("begin", with).await;
-        assert!(reply[..2] != ["rejected", why], "{why} still: {reply:?}");
-        alone.redis.cli(&["FLUSHALL"]).await;
-    };
-    let lasting = async |key: &str| {
-        alone.redis.cli(&["PEXPIRE", &format!("rc:{{alone}}:{key}"), "7200000"]).await;
-    };
-
-    alone.set("attempts:session", "cooldown_until", &far).await;
-    lasting("attempts:session").await;
-    refused(&short, "cooling_down", 400).await;
-
-    alone.set("circuit", "state", "open").await;
-    alone.set("circuit", "open_until", &far).await;
-    alone.set("circuit", "open_ms", "400").await;
-    lasting("circuit").await;
-    refused(&short, "circuit_open", 400).await;
-
-    alone.set("circuit", "state", "half_open").await;
-    alone.set("circuit", "probe:1", &far).await;
-    lasting("circuit").await;
-    refused(&short, "circuit_open", 400).await;
-
-    alone.redis.cli(&["ZADD", "rc:{alone}:permits", &far, "b/1"]).await;
-    alone.redis.cli(&["SET", "rc:{alone}:budget", "1"]).await;
-    lasting("permits").await;
-    lasting("budget").await;
-    refused(&short, "budget", 1000).await;
-
-    let flight = format!("flight:{OTHER}");
-    for (field, value) in [("state", "landed"), ("fence", "1"), ("attempt", ONE), ("claim", "another"), ("lost", "0")] {
-        alone.set(&flight, field, value).await;
-    }
-    for (field, value) in [("token", "rotated"), ("class", "success"), ("fresh_ms", "400"), ("fresh_until", &far)] {
-        alone.set(&flight, field, value).await;
-    }
-    alone.set(&flight, "landed_at", &far).await;
-    alone.set(&flight, "sealed", "sealed").await;
-    lasting(&flight).await;
-    refused(&short, "another_claim", 400).await;
-
-    for (state, stamp, other) in [("leading", "started", "lost"), ("lost", "again_at", "started")] {
-        alone.set(&flight, other, "1").await;
-        for (field, value) in [("state", state), ("fence", "1"), ("attempt", ONE), ("claim", "claim"), ("lost", "1")] {
-            alone.set(&flight, field, value).await;
-        }
-        alone.set(&flight, stamp, &far).await;
-        lasting(&flight).await;
-        let reply = alone.call("begin", &short).await;
-        assert_eq!([&reply[0], &reply[3]], ["join", "lost"]);
-        assert!(ms_in(&reply[4]) <= 400, "{reply:?}");
-        alone.redis.wait(Duration::from_millis(400)).await;
-        assert_eq!(alone.call("begin", &short).await[0], "lead");
-        alone.redis.cli(&["FLUSHALL"]).await;
-    }
-
-    alone.set("attempts:session", "held_until", &far).await;
-    lasting("attempts:session").await;
-    let reply = alone.call("begin", &short).await;
-    assert_eq!(reply[..2], ["rejected", "limited"]);
-    assert!(ms_in(&reply[2]) <= 300_000, "{reply:?}");
-    let held_until = ms_in(&alone.redis.cli(&["HGET", "rc:{alone}:attempts:session", "held_until"]).await);
-    assert!(held_until <= alone.now_ms().await + 300_000);
 }
 
 #[tokio::test]
