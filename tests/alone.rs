@@ -1,4 +1,4 @@
-//! A pod whose policy is to go on without Redis (`on_store_outage = local`), seen by whoever keeps its fences.
+//! A pod whose policy is to go on without Redis (`on_store_outage = local`), seen by a caller that keeps its fences.
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Promise 8: nobody gets an outcome without the same token, the same client's credentials and the same request.
-//! Who asks for something else waits until the token is free, and is then served alone, or told to come later.
+//! A caller that asks for something else waits until the token is free, and is then served alone, or told to come
+//! later.
 
 mod support;
 
@@ -114,7 +115,7 @@ on_both_stores! {
 
         assert_eq!(provider.total(), 1);
         let latecomer = asks(&fleet.pods[1], theirs(), &provider, tokens).await.expect("no panic").expect("tokens");
-        assert_eq!(latecomer.role(), Role::Latecomer, "who has the claim is still served");
+        assert_eq!(latecomer.role(), Role::Latecomer, "a caller with the claim is still served");
     }
 
     async fn another_claim_asks_the_provider_once_the_rotation_is_no_longer_fresh(

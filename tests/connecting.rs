@@ -14,7 +14,7 @@ use support::wait::until;
 
 const PASSWORD: &str = "hush-password";
 
-/// The one line that somebody who starts a pod reads.
+/// The one line that an operator reads when a pod does not start.
 async fn refused(url: &str, config: &Config) -> (ConnectError, String) {
     let started = Stopwatch::start();
     let error = match RefreshCoordinator::connect(url, config.clone()).await {
@@ -360,7 +360,7 @@ async fn bad_namespaces_are_named_before_anything_is_sent() {
     for namespace in ["", "a b", "a:b", "a{b}", "caf\u{e9}", "a\nb", "*", &long] {
         let config = Config { namespace: namespace.to_owned(), ..brief() };
 
-        // Nobody is there: who tried would be told so.
+        // No server is there: a pod that tried to connect would be told so.
         let (error, line) = refused("redis://127.0.0.1:1", &config).await;
 
         assert!(matches!(&error, ConnectError::Config(error) if error.setting == "namespace"), "{error:?}");

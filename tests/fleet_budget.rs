@@ -55,7 +55,7 @@ fn token(index: usize) -> String {
     format!("t{index}")
 }
 
-/// Who waits in the queue, and since when by Redis' clock, in microseconds.
+/// The flights that wait in the queue, and since when by Redis' clock, in microseconds.
 async fn queue(redis: &RedisServer, config: &Config) -> Vec<(String, u64)> {
     let text = redis.cli(&["ZRANGE", &key(config, "queue"), "0", "-1", "WITHSCORES"]).await;
     let lines: Vec<&str> = text.lines().collect();
@@ -95,8 +95,8 @@ fn most_overtaken(ranks: impl Iterator<Item = usize>, all: usize) -> usize {
 }
 
 /// The judge of the order is the queue's own stamps. A permit that comes free is kept for the first of the queue, so
-/// whoever arrives at the provider can have overtaken only those who have been called, too, and are still on their
-/// way: they hold all other permits.
+/// a leader that arrives at the provider can have overtaken only leaders that have been called, too, and are still on
+/// their way: they hold all other permits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_are_served_in_the_order_they_came_and_nobody_polls() {
     const PERMITS: usize = 10;
@@ -164,7 +164,7 @@ async fn ten_thousand_are_served_in_the_order_they_came_and_nobody_polls() {
         sent as f64 / ALL as f64
     );
     assert!(overtaken < PERMITS, "{overtaken} were overtaken");
-    // Queue, lead, complete; the first ones do not queue. The rest is for those who look whether permits have ended.
+    // Queue, lead, complete; the first ones do not queue. The rest is for pods that look whether permits have ended.
     assert!((3 * ALL - PERMITS..3 * ALL + ALL / 100).contains(&sent), "{sent} scripts were sent");
 }
 
@@ -279,7 +279,7 @@ async fn permits_of_a_killed_pod_go_to_those_who_queue_in_others_and_not_to_newc
     assert!(callers.join_all().await.iter().all(Result::is_ok));
     assert_eq!(living.most.load(Ordering::SeqCst), 3);
     println!(
-        "those who queue had the permits of a killed pod after {took:.0?}, before {} newcomers; the lease is 1 s",
+        "flights that queue had the permits of a killed pod after {took:.0?}, before {} newcomers; the lease is 1 s",
         newcomer - 9
     );
     assert!(first.iter().all(|index| (3..9).contains(index)), "{first:?} were first");

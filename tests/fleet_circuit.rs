@@ -217,7 +217,7 @@ async fn probe_of_a_killed_pod_is_back_within_a_lease() {
     killed.die();
     let start = Stopwatch::start();
     let circuit = format!("rc:{{{}}}:circuit", config.namespace);
-    // As somebody sees it who has only redis-cli: the probe, and when it ends.
+    // As an operator sees it with redis-cli alone: the probe, and when it ends.
     let script = "local now, circuit = redis.call('TIME'), redis.call('HGETALL', KEYS[1])
         for i = 1, #circuit, 2 do
             if string.match(circuit[i], '^probe:') then return circuit[i + 1] - now[1] * 1000 - math.floor(now[2] / 1000) end
@@ -339,7 +339,7 @@ async fn ten_minutes_of_bad_gateways_cost_no_session() {
     for (place, successor) in successors.iter().enumerate() {
         assert!(successor.ends_with(".1"), "caller {place} has {successor}");
     }
-    // Whoever was out when it opened, and a probe for each time it was open.
+    // The leaders that were out when it opened, and a probe for each time it was open.
     let most = 10 + ill_for.div_duration_f64(config.breaker.open_duration).ceil() as usize;
     assert!((3..=most).contains(&asked), "asked {asked} times, not 3 to {most}");
     assert!(recovered < Duration::from_secs(10), "{recovered:?}");

@@ -1,5 +1,5 @@
 //! Callers wherever tokio allows them to be: on other runtimes, on ones without timers or that end, in the tasks of strangers'
-//! executors, whose wakers own what they like and may panic. None of them is left hanging, and none harms another.
+//! executors with wakers that own what they like and may panic. None of them is left hanging, and none harms another.
 
 mod support;
 
@@ -122,7 +122,7 @@ async fn waker_that_panics_when_its_time_is_over_does_not_end_the_refresh() {
     assert_eq!(provider.presented("t"), 1);
 }
 
-/// A caller that waits in a task whose waker nobody else holds, and which owns another caller of the same flight.
+/// A caller that waits in a task and owns another caller of the same flight. Nobody else holds the task's waker.
 fn caller_whose_waker_owns_another(pod: &RefreshCoordinator, runtime: &Runtime) -> Caller {
     let provider = Provider::held();
     let _entered = runtime.enter();

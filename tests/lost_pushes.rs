@@ -14,7 +14,7 @@ use support::stopwatch::Stopwatch;
 use support::wait::until;
 use tokio::task::{JoinHandle, JoinSet};
 
-/// A server with a user for the pods, whose rights the test takes and gives.
+/// A server with a user for the pods: the test takes and gives its rights.
 async fn server() -> RedisServer {
     let redis = RedisServer::start_own(&[]).await;
     user(&redis, "pods").await;

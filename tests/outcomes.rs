@@ -1,5 +1,5 @@
-//! Which outcome is given to whom, and for how long: each class of what a provider can answer, for those who waited
-//! and for those who come later, on both stores.
+//! Which outcome is given to whom, and for how long: each class of what a provider can answer, for the callers that
+//! waited and for those that come later, on both stores.
 //!
 //! In memory time is paused and freshness is tested to the millisecond; on Redis the server's clock decides, and a
 //! test leaves it room.
@@ -171,7 +171,7 @@ where
     assert_eq!(provider.total(), 2, "fresh for {span:?}, and not asked again after");
 }
 
-/// Everybody who waited for this answer gets it: in the leader's pod, and over the fleet.
+/// Every caller that waited for this answer gets it: in the leader's pod, and over the fleet.
 async fn is_given_to_all_who_wait<A>(world: &World, answer: A)
 where
     A: Fn(&str) -> Answer + Copy + Send + 'static,
@@ -244,7 +244,7 @@ on_both_clocks! {
         world.pass(1200 * MS).await;
         let latecomer = ending(world.pod(1), "t", &provider, short).await.expect("tokens");
 
-        // The successor is what counts; who gets it can refresh again.
+        // The successor is what counts: a caller that has it can refresh again.
         assert_eq!((latecomer.tokens().refresh_token(), latecomer.tokens().expires_in()), (Some("r"), Some(Duration::ZERO)));
         assert_eq!(provider.total(), 1);
     }
@@ -543,7 +543,7 @@ async fn answer_too_large_for_redis_is_given_to_the_leaders_own_callers() {
     assert_eq!(provider.total(), 1);
 }
 
-/// Whoever could not be given the answer comes again, and the provider would take that for theft.
+/// A caller that could not be given the answer comes again, and the provider would take that for theft.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rotated_token_whose_answer_was_too_large_is_not_presented_again() {
     let world = World { fleet: Fleet::on_redis(2, &Config { keep_outcome: 30 * S, ..usual() }).await };

@@ -93,7 +93,7 @@ fn shown(lines: &[String], block: std::ops::Range<usize>) -> Vec<Step> {
     steps
 }
 
-/// What the page is looked at with: a shell whose `redis-cli` talks to the test's server.
+/// What the page is looked at with: a shell in which `redis-cli` talks to the test's server.
 struct Terminal {
     dir: tempfile::TempDir,
 }
@@ -247,13 +247,13 @@ impl Stage {
         stage
     }
 
-    /// A caller whose provider does not answer.
+    /// A caller that waits for a provider that does not answer.
     fn call(&self, pod: usize, refresh: Refresh, token: &str) {
         let (pod, call) = (self.pods[pod].clone(), self.provider.refresh(token));
         tokio::spawn(async move { drop(pod.refresh(refresh, call).await) });
     }
 
-    /// A caller who gets this answer.
+    /// A caller that gets this answer.
     async fn answered(&self, refresh: Refresh, failure: Option<ProviderFailure>) {
         let answer = move |token: &str| failure.map_or_else(|| Ok(support::provider::rotated(token)), Err);
         drop(self.pods[0].refresh(refresh, Provider::open().answering(TOKEN, answer)).await);

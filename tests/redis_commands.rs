@@ -16,7 +16,7 @@ use support::redis::RedisServer;
 use support::wait::until;
 use tokio::task::JoinSet;
 
-/// A fleet whose every word is heard, after its first refresh.
+/// A fleet after its first refresh; every command that it sends is heard.
 struct Heard {
     redis: RedisServer,
     pods: Vec<RefreshCoordinator>,

@@ -2,7 +2,7 @@
 //! tracked session weighs.
 //!
 //! Counts, not times: they do not depend on the machine. Each call costs about as much as a small command of its own.
-//! Whoever makes them fewer lowers the bound; whoever needs more raises it and says why.
+//! A change that makes them fewer lowers the bound; a change that needs more raises it and says why.
 
 mod support;
 
@@ -80,7 +80,7 @@ async fn pod_that_joins_makes_few_calls() {
     joins.await.expect("no panic");
 
     assert_calls(&begun, 1, 6);
-    // HDEL of who waited and one PUBLISH are what a waiting pod adds.
+    // An HDEL of its place and one PUBLISH are what a waiting pod adds.
     assert_calls(&counted(&redis).await, 1, 16);
 }
 

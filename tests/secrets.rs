@@ -1,5 +1,5 @@
 //! Promise 7: no secret in anything Redis or a log ever sees, nor in `Debug` or an error's text; and an outcome in
-//! Redis opens for nobody but who is entitled to it.
+//! Redis opens for nobody but the callers that are entitled to it.
 
 mod support;
 

@@ -90,7 +90,7 @@ impl Sent {
     }
 }
 
-/// The script whose signature this is.
+/// The script with this signature.
 fn script(keys: usize, arguments: usize) -> String {
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/lua");
     let mut names = Vec::new();

@@ -24,7 +24,7 @@ use crate::wire::{Makes, Rules, Trouble};
 pub(crate) struct Binaries {
     pub(crate) own: PathBuf,
     pub(crate) pod: PathBuf,
-    /// A pod whose scripts read otherwise, and mean the same.
+    /// A pod with scripts that read otherwise, and mean the same.
     pub(crate) other: PathBuf,
 }
 
@@ -39,7 +39,7 @@ pub(crate) struct Arena {
     pub(crate) dir: PathBuf,
     /// How many times the usual sessions are refreshed.
     pub(crate) crowd: usize,
-    /// Pods whose scripts read otherwise.
+    /// Pods with scripts that read otherwise.
     pub(crate) other_build: PathBuf,
     /// Pods that something happens to: the background keeps away from them.
     pub(crate) victims: RefCell<BTreeSet<usize>>,
@@ -168,7 +168,7 @@ impl Arena {
     ) -> ClientResult {
         let came = now_us();
         let until = Instant::now() + CLIENT_PATIENCE;
-        // Longer than any caller may have to wait: the checker is to see who is never answered.
+        // Longer than any caller may have to wait: the checker is to see a caller that is never answered.
         let patience = Duration::from_millis(self.rules.wait_timeout_ms) + Duration::from_secs(4);
         let mut last = "nobody to ask".to_owned();
         let result = loop {
@@ -251,7 +251,7 @@ impl Arena {
         }
     }
 
-    /// Somebody with the token, who is not its client.
+    /// An intruder: it has the token and is not its client.
     async fn intrude(&self, token: &str, slot: usize) {
         let ask = Ask {
             token: token.to_owned(),
@@ -363,7 +363,7 @@ now = now[1] * 1000 + math.floor(now[2] / 1000)
 local permits = redis.call('ZCOUNT', tag .. 'permits', '(' .. now, '+inf')
 local counter = tonumber(redis.call('GET', tag .. 'budget') or '0')
 if permits == 0 and redis.call('ZCARD', tag .. 'permits') == counter then
-  counter = 0 -- All of them are over; whoever asks next takes them back.
+  counter = 0 -- All of them are over; the next leader takes them back.
 end
 local fixed = {[tag .. 'fence'] = true, [tag .. 'meta'] = true}
 local locks, endless = 0, {}

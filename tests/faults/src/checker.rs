@@ -30,7 +30,7 @@ pub(crate) enum Rule {
     Permits,
     /// 4: a session leads no more often than it may.
     Attempts,
-    /// 5: a success that a living process held reaches whoever waits or comes.
+    /// 5: a success that a living process held reaches every caller that waits or comes.
     SuccessKept,
     /// 5: no session is lost but as the policy says.
     SessionKept,
@@ -188,7 +188,7 @@ impl Judge<'_> {
                 self.violated(Rule::Permits, run, format!("the counter said {counter}, {permits} permits were out"));
             }
         }
-        // Who asks the provider at once, as leaders that live tell it.
+        // How many leaders ask the provider at once, as those that live tell it.
         let mut turns: Vec<(u64, i64)> = Vec::new();
         for call in self.index.calls.values() {
             let Some((led, _)) = call.led else { continue };
@@ -221,7 +221,7 @@ impl Judge<'_> {
         for call in self.index.calls.values() {
             let is_free = matches!(call.answered, Some((_, Answer::NotSent)))
                 || (call.who == Who::Intruder && matches!(call.answered, Some((_, Answer::Denied))));
-            // Who goes on alone counts alone.
+            // A pod that goes on without Redis counts by itself.
             let counts = call.led.is_some_and(|(t, _)| self.alone_until(call.pod, t).is_none());
             if counts && !is_free {
                 led.entry(call.token).or_insert((0, call.run)).0 += 1;
@@ -321,7 +321,7 @@ impl Judge<'_> {
                     continue;
                 }
                 let still = self.index.stood_still_between(fault.began, client.t);
-                // Whose patience ended before the lease was told to come again, and does so after a pause.
+                // A caller that gave up before the lease ended was told to come again, and does so after a pause.
                 let mut told = self.index.of_token(client.token).filter_map(|(_, call)| call.outcome);
                 let came_again = told.any(|(t, outcome)| {
                     let is_late = matches!(outcome, Outcome::Later { why, .. } if why == "timed_out");

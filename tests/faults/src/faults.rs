@@ -105,7 +105,7 @@ pub(crate) enum Act {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Builds {
     One,
-    /// Every other pod is of a build whose scripts read otherwise and mean the same.
+    /// Every other pod is of a build with scripts that read otherwise and mean the same.
     Two,
 }
 

@@ -137,7 +137,7 @@ pub(crate) struct Run {
     pub(crate) fault: String,
     /// A leader that is lost here had sent nothing: nobody may lose a session.
     pub(crate) nothing_was_sent: bool,
-    /// A leader died; all who wait have an outcome within a lease and a call, where the policy is not to wait.
+    /// A leader died; all its joiners have an outcome within a lease and a call, where the policy is not to wait.
     pub(crate) leader_dies: bool,
     /// How long the provider takes for the flights that were led.
     pub(crate) call_ms: u64,

@@ -110,7 +110,7 @@ async fn run(
 
 async fn connect(pod: TcpStream, server: SocketAddr, mut way: watch::Receiver<Way>, completions: Arc<AtomicU64>) {
     let Ok(server) = TcpStream::connect(server).await else {
-        // As if there were no proxy: whoever was let in is thrown out at once.
+        // As if there were no proxy: a pod that was let in is thrown out at once.
         _ = pod.set_zero_linger();
         return;
     };

@@ -19,7 +19,7 @@ use crate::wire::{Makes, Rules, Trouble};
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RunArguments {
-    /// Decides the order of the faults, their victims, and who asks when
+    /// Decides the order of the faults, their victims, and which caller asks when
     #[arg(long, default_value_t = 1)]
     seed: u64,
     /// For about an hour
@@ -179,7 +179,7 @@ fn schedule(arguments: &RunArguments, rules: &Rules, mut random: Random) -> Vec<
     schedule
 }
 
-/// A session that is refreshed while the fault happens, and who asks for it.
+/// A session that is refreshed while the fault happens, and its clients.
 struct Session {
     token: Token,
     clients: Vec<tokio::task::JoinHandle<ClientResult>>,

@@ -95,5 +95,5 @@ pub(crate) enum Reply {
     Broken,
 }
 
-/// The call id of the driver itself, who looks whether a session lives.
+/// The call id of the driver itself, when it looks whether a session lives.
 pub(crate) const BY_DRIVER: u64 = 0;

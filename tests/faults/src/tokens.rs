@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) const HUSH: &str = "hush";
 /// The secret of the client that all honest callers are.
 pub(crate) const CLIENT_SECRET: &str = "hush.client";
-/// The secret of somebody who holds a token and is not its client.
+/// The secret of an intruder, which holds a token and is not its client.
 pub(crate) const INTRUDER_SECRET: &str = "hush.intruder";
 
 /// What the provider does when it is asked.

@@ -25,7 +25,7 @@ pub(crate) enum Makes {
     Coordinator,
     /// Sabotage: every caller asks the provider.
     NoCoordination,
-    /// Sabotage: a coordinator whose settings let nobody lead.
+    /// Sabotage: a coordinator with settings that let no caller lead.
     RefusesAll,
     /// Sabotage: callers get no answer.
     AnswersNobody,

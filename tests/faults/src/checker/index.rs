@@ -92,7 +92,7 @@ impl<'a> Index<'a> {
             down: HashMap::new(),
         };
         let mut by_number: HashMap<u64, (&str, usize)> = HashMap::new();
-        // First who asked: a pod may be quicker to tell of a call than the driver is to note it.
+        // First the callers: a pod may be quicker to tell of a call than the driver is to note it.
         for Event { t, what } in events {
             if let What::Asked { call, pod, token, run, who } = what {
                 let call_made = Call {
@@ -178,7 +178,7 @@ impl<'a> Index<'a> {
         }
     }
 
-    /// All who asked for a token.
+    /// All calls for a token.
     pub(super) fn of_token(&self, token: &str) -> impl Iterator<Item = (u64, &Call<'a>)> {
         self.by_token.get(token).into_iter().flatten().map(|call| (*call, &self.calls[call]))
     }

@@ -48,7 +48,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Whether Redis gave the lead of the second one first: whose pod stood still before it heard of that.
+    /// Whether Redis gave the lead of the second one first: its pod stood still before it heard of that.
     fn are_told_in_reverse(&self, before: &Presentation, again: &Presentation) -> bool {
         let calls = &self.index.calls;
         let (Some(first), Some(second)) = (calls.get(&before.call), calls.get(&again.call)) else { return false };
@@ -100,7 +100,7 @@ impl Judge<'_> {
         })
     }
 
-    /// What whoever reads of a violation wants to know, and has no history of.
+    /// What the reader of a violation wants to know without the history.
     fn scene(&self, before: &Presentation, again: &Presentation) -> String {
         let by = |one: &Presentation| match self.index.calls.get(&one.call) {
             Some(call) => {

@@ -9,13 +9,13 @@ use crate::tokens::Token;
 use super::index::{Call, Client};
 use super::{Judge, Rule, SLACK};
 
-/// How long a success may take from the call to everybody who asks, in us.
+/// How long a success may take from the leader's answer to every caller that asks, in us.
 const LANDING: u64 = 300_000;
 /// The same after the pod was cut off: connections are made again, with pauses of up to a second.
 pub(super) const LANDING_AFTER: u64 = 1_200_000;
 
 impl Judge<'_> {
-    /// What a living process held, whoever waits or comes gets.
+    /// What a living process held, every caller gets that waits or comes.
     pub(super) fn successes(&mut self) {
         let index = &self.index;
         let mut found = Vec::new();
@@ -25,8 +25,8 @@ impl Judge<'_> {
                 let cut_off = index.cut_off_until(leader.pod, answered, t);
                 cut_off.map_or(answered + LANDING, |end| end.max(answered) + LANDING_AFTER)
             };
-            // Whoever has died before it could share what it held was no living process. Its own caller is told when Redis
-            // was: until then it may have been slow.
+            // A leader that died before it could share what it held was no living process. Its own caller is told when
+            // Redis was: until then it may have been slow.
             let slow = if leader.outcome.is_none() { SLACK } else { 0 };
             if index.down_at(leader.pod).is_some_and(|down| down <= lands_by(down) + slow) {
                 continue;
@@ -72,7 +72,7 @@ impl Judge<'_> {
         for (token, (run, clients)) in by_token {
             counted.push(run);
             for client in &clients {
-                // Whose time the machine stood still in had less of it.
+                // While the machine stood still, its clients could not try.
                 if let ClientResult::GaveUp { last } = client.result
                     && self.index.stood_still_between(client.came, client.t) == 0
                 {

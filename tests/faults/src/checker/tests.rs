@@ -6,7 +6,7 @@ use crate::steps::{CallStep, PresentationStep, Reply, Stage, Verdict};
 
 const MS: u64 = 1000;
 
-/// A history that is written as it is told: who asks when, and what comes of it. Times are in ms.
+/// A history that is written as it is told: which caller asks when, and what comes of it. Times are in ms.
 struct Story {
     rules: Rules,
     runs: Vec<Run>,
@@ -317,7 +317,7 @@ fn lease_that_ended_by_the_clock_that_was_set_forward_may_be_taken_over_at_once(
     };
     // Led a moment before the clock was set forward, though after that began to be done.
     assert_eq!(story(10_001, 10_008).broken(), []);
-    // Led before, and told of it after who set the clock was told.
+    // Led before, and told so after the driver was told that the clock is set.
     assert_eq!(story(10_001, 10_003).broken(), []);
     // Set forward before anybody asked, or after it was led again: nothing allowed that.
     assert_eq!(story(9_980, 9_989).broken(), [Rule::OnePresentation]);
@@ -477,7 +477,7 @@ fn session_that_nobody_led_must_live_under_never() {
     assert_eq!(story.broken(), [Rule::SessionKept]);
 }
 
-/// A call that Redis heard and whose answer was lost in the cut: its pod can give the lead back when that is over.
+/// Redis heard the call, and its answer was lost in the cut: the pod can give the lead back when that is over.
 #[test]
 fn lead_that_could_not_be_given_back_in_time_is_uncertain_under_never() {
     let story = |asked: u64, ended: u64| {
@@ -556,7 +556,7 @@ fn waiting_longer_than_a_lease_for_a_dead_leader_is_seen_where_nobody_has_to() {
     };
     assert_eq!(takes_over_at(11_300, "store_outage"), []);
     assert_eq!(takes_over_at(12_000, "store_outage"), [Rule::Takeover]);
-    // Who was told so late waits a moment before it comes again.
+    // A caller that was told so late waits a moment before it comes again.
     assert_eq!(takes_over_at(12_000, "timed_out"), []);
     assert_eq!(takes_over_at(12_800, "timed_out"), [Rule::Takeover]);
 }
