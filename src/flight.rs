@@ -23,7 +23,7 @@ pub(crate) mod ending;
 pub(crate) mod flights;
 pub(crate) mod guard;
 pub(crate) mod intent;
-pub(crate) mod pace;
+pub(crate) mod early_timer;
 pub(crate) mod waiting;
 
 /// One refresh of one token, as the callers of this pod see it.

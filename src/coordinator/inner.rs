@@ -12,8 +12,8 @@ use crate::admission::AdmissionTerms;
 use crate::admission::reach::PodReach;
 use crate::config::Config;
 use crate::error::{RefreshError, Refusal};
+use crate::flight::early_timer::EarlyTimer;
 use crate::flight::flights::Flights;
-use crate::flight::pace::Pace;
 use crate::metrics::Counters;
 use crate::pressure::Pressure;
 use crate::store::{Store, StoreError};
@@ -25,7 +25,7 @@ pub(super) struct Inner {
     pub(super) config: Arc<Config>,
     pub(super) pod: String,
     pub(super) flights: Arc<Flights>,
-    pub(super) pace: Pace,
+    pub(super) early_timer: EarlyTimer,
     pub(super) store: Store,
     pub(super) counters: Arc<Counters>,
     pub(super) pressure: Pressure,
@@ -47,7 +47,7 @@ impl Inner {
             config,
             pod,
             flights: Arc::default(),
-            pace: Pace::new(),
+            early_timer: EarlyTimer::new(),
             store,
             counters,
             tasks: TaskTracker::new(),
@@ -62,9 +62,9 @@ impl Inner {
     }
 
     /// Keeps one timer registered that is earlier than those of the flight that begins now.
-    pub(super) fn keep_pace(&self, now: Instant) {
+    pub(super) fn keep_early_timer(&self, now: Instant) {
         let Config { refresh_timeout, lease, store_timeout, .. } = &*self.config;
-        self.pace.keep(now, (*refresh_timeout).min(*lease / 3).min(*store_timeout));
+        self.early_timer.keep(now, (*refresh_timeout).min(*lease / 3).min(*store_timeout));
     }
 
     /// What a flight brings along when it begins.

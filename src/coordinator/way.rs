@@ -36,7 +36,7 @@ where
     async move {
         // Here and not where the task is made: that may be on a runtime that has ended, where tokio refuses timers.
         let now = Instant::now();
-        inner.keep_pace(now);
+        inner.keep_early_timer(now);
         let mut way = Way::new(&inner, guard.flight(), &ask, &mut call);
         let ending = {
             let (mut way, mut clock) = (pin!(way.run()), pin!(guard.flight().keep_time(now, &inner.config)));

@@ -3,7 +3,9 @@
 //! Whenever a timer is registered that is earlier than all others, tokio wakes the thread that waits for the earliest
 //! one: a system call and a thread switch, which cost as much as all else that a refresh does. In a process that has
 //! little else to do every flight's timer is the earliest, and most are gone before they go off. With this one kept
-//! registered a flight's is not, but for one flight in a while.
+//! registered a flight's is not, but for one flight in a while. `benches/run lead_in_memory`, three runs each in turn on a
+//! busy machine: one refresh takes 1.6 to 2.3 times two bare tasks with it, 2.65 to 2.85 times without, which is beyond that
+//! bench's target.
 
 use std::pin::Pin;
 use std::sync::Mutex;
@@ -13,16 +15,16 @@ use std::time::Duration;
 
 use tokio::time::{Instant, Sleep, sleep_until};
 
-/// The pace of a pod.
+/// The timer of a pod.
 #[derive(Debug)]
-pub(crate) struct Pace {
+pub(crate) struct EarlyTimer {
     start: Instant,
     /// When the timer goes off, in nanoseconds since `start`.
     until: AtomicU64,
     timer: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
-impl Pace {
+impl EarlyTimer {
     pub(crate) fn new() -> Self {
         Self { start: Instant::now(), until: AtomicU64::new(0), timer: Mutex::new(None) }
     }
@@ -54,29 +56,29 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn timer_is_registered_once_for_all_flights_until_it_goes_off() {
-        let (pace, start) = (Pace::new(), Instant::now());
-        let goes_off = |pace: &Pace| {
-            let timer = pace.timer.lock().expect("not poisoned");
+        let (timer, start) = (EarlyTimer::new(), Instant::now());
+        let goes_off = |timer: &EarlyTimer| {
+            let timer = timer.timer.lock().expect("not poisoned");
             timer.as_ref().map(|timer| timer.deadline() - start)
         };
-        assert_eq!(goes_off(&pace), None);
+        assert_eq!(goes_off(&timer), None);
 
-        pace.keep(Instant::now(), 3 * S);
+        timer.keep(Instant::now(), 3 * S);
         tokio::time::sleep(2 * S).await;
-        pace.keep(Instant::now(), 3 * S);
-        assert_eq!(goes_off(&pace), Some(3 * S));
+        timer.keep(Instant::now(), 3 * S);
+        assert_eq!(goes_off(&timer), Some(3 * S));
         tokio::time::sleep(2 * S).await;
-        pace.keep(Instant::now(), 3 * S);
+        timer.keep(Instant::now(), 3 * S);
 
-        assert_eq!(goes_off(&pace), Some(7 * S));
+        assert_eq!(goes_off(&timer), Some(7 * S));
     }
 
     #[test]
     fn runtime_that_ends_takes_nothing_along() {
-        let pace = Pace::new();
+        let timer = EarlyTimer::new();
         for _ in 0..2 {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            runtime.block_on(async { pace.keep(Instant::now() + 3 * S, S) });
+            runtime.block_on(async { timer.keep(Instant::now() + 3 * S, S) });
         }
     }
 }
