@@ -9,7 +9,8 @@ use tracing::warn;
 use uuid::Uuid;
 
 use crate::admission::circuit::CircuitState;
-use crate::config::{Config, ConfigError, OnStoreOutage};
+use crate::config::{Config, OnStoreOutage};
+use crate::config_error::ConfigError;
 use crate::error::{ConnectError, RefreshError};
 use crate::flight::ending::Refreshed;
 use crate::leader::Attempt;

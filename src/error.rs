@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::ConfigError;
+use crate::config_error::ConfigError;
 use crate::outcome::ProviderFailure;
 use crate::request::InvalidRefresh;
 use crate::token_response::ProviderResponse;

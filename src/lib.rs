@@ -84,6 +84,7 @@ mod request;
 mod identity;
 mod token_response;
 mod outcome;
+mod config_error;
 mod config;
 mod retention;
 mod seal;
@@ -102,7 +103,8 @@ mod test_redis;
 mod readme {}
 
 pub use admission::circuit::{CircuitState, TripReason};
-pub use config::{Allowed, Breaker, Config, ConfigError, MemoryPressure, OnStoreOutage, Uncertain};
+pub use config::{Breaker, Config, MemoryPressure, OnStoreOutage, Uncertain};
+pub use config_error::{Allowed, ConfigError};
 pub use coordinator::RefreshCoordinator;
 pub use error::{ConnectError, RefreshError, Refusal};
 pub use flight::ending::{Refreshed, Role};

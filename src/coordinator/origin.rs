@@ -16,7 +16,7 @@ mod stage;
 
 use self::recorded::{Promise, Scenario, scenarios};
 use self::stage::{Replay, Stage};
-use crate::config::ConfigError;
+use crate::config_error::ConfigError;
 use crate::test_redis::RedisServer;
 
 #[test]

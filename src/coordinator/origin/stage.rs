@@ -11,7 +11,8 @@ use tokio::time::Instant;
 
 use super::recorded::{Action, Answer, Call, Numbers, Scenario, Session, ms};
 use crate::admission::circuit::CircuitState;
-use crate::config::{Config, ConfigError};
+use crate::config::Config;
+use crate::config_error::ConfigError;
 use crate::coordinator::{RefreshCoordinator, Refreshed};
 use crate::error::{ConnectError, RefreshError, Refusal};
 use crate::identity::Identity;
