@@ -261,3 +261,20 @@ async fn outcome_that_is_fresh_for_nobody_is_found_by_whoever_waited_for_it() {
     assert_eq!((joined.role(), joined.fence()), (Role::JoinedFleet, led.fence()));
     assert_eq!(provider.total(), 1);
 }
+
+/// A user with the right to publish is no pod: what it makes up must not count as a fence that Redis gave.
+#[tokio::test]
+async fn made_up_push_closes_nothing() {
+    let (redis, config) = (server().await, quick());
+    let (leader, joiner) = (connect_as(&redis, "pods", &config).await, connect_as(&redis, "pods", &config).await);
+    let hash = "ab".repeat(32);
+    let message = format!("landed {hash} {hash} {} 00000000-0000-4000-8000-000000000001 0\nx", u64::MAX);
+
+    for pod in [&leader, &joiner] {
+        let channel = format!("rc:{{{}}}:pod:{}", config.namespace, pod.pod());
+        redis.cli(&["PUBLISH", &channel, &message]).await;
+        until("the push has come", async || pod.metrics().pushes == 1).await;
+    }
+
+    a_push_arrives(&leader, &joiner, "after").await;
+}

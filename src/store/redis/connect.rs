@@ -56,17 +56,16 @@ impl RedisStore {
             channel: keys.channel(pod),
             client_name,
             timeout: config.store_timeout,
-            waiters: Arc::new(Waiters::default()),
+            waiters: Arc::new(Waiters::new(&fences)),
             counters: Arc::clone(&counters),
             subscribed: false.into(),
             gaps,
-            fences,
         });
         let subscription = inbox.subscribe().await.map_err(|error| preflight.refused(&error))?;
         // Last, so that a pod which cannot take part leaves no trace of its settings.
         preflight.agree(&calls).await?;
         preflight.warn_about_eviction(&lanes).await;
-        Ok(Admitted { config, counters, calls, outage, inbox, preflight }.start(subscription))
+        Ok(Admitted { config, counters, calls, outage, fences, inbox, preflight }.start(subscription))
     }
 }
 
@@ -76,6 +75,7 @@ struct Admitted {
     counters: Arc<Counters>,
     calls: Arc<Calls>,
     outage: Arc<Outage>,
+    fences: Arc<Fences>,
     inbox: Arc<Inbox>,
     preflight: Preflight,
 }
@@ -83,7 +83,7 @@ struct Admitted {
 impl Admitted {
     /// Starts what goes on beside the flights, until the store is closed.
     fn start(self, subscription: Subscription) -> RedisStore {
-        let Self { config, counters, calls, outage, inbox, preflight } = self;
+        let Self { config, counters, calls, outage, fences, inbox, preflight } = self;
         let closed = CancellationToken::new();
         // Random per pod: 0 to a twentieth of the lease.
         let jitter = config.lease.mul_f64(f64::from(Uuid::new_v4().as_bytes()[0]) / 255.0 / 20.0);
@@ -98,11 +98,8 @@ impl Admitted {
         tokio::spawn(looker.run(closed.clone()));
         let agreement = Arc::new(Agreement::new(preflight, Arc::clone(&calls)));
         tokio::spawn(Arc::clone(&agreement).keep(inbox.gaps.subscribe(), closed.clone()));
-        let prober = Arc::new(Prober {
-            outage: Arc::clone(&outage),
-            calls: Arc::clone(&calls),
-            fences: Arc::clone(&inbox.fences),
-        });
+        let prober =
+            Arc::new(Prober { outage: Arc::clone(&outage), calls: Arc::clone(&calls), fences: Arc::clone(&fences) });
         tokio::spawn(Arc::clone(&prober).run(closed.clone()));
         let completer = Arc::new(Completer {
             calls: Arc::clone(&calls),
@@ -113,7 +110,7 @@ impl Admitted {
             later: TaskTracker::new(),
             closed: closed.clone(),
         });
-        let (waiters, fences) = (Arc::clone(&inbox.waiters), Arc::clone(&inbox.fences));
+        let waiters = Arc::clone(&inbox.waiters);
         RedisStore {
             config,
             counters,

@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 use uuid::Uuid;
 
-use super::fences::Fences;
 use super::lanes::name_connection;
 use super::sealed::SealedOutcome;
 use super::waiters::Waiters;
@@ -35,7 +34,6 @@ pub(super) struct Inbox {
     pub(super) subscribed: AtomicBool,
     /// Counts the times it was made again, and the outages: Redis may have forgotten what it held.
     pub(super) gaps: Arc<watch::Sender<u64>>,
-    pub(super) fences: Arc<Fences>,
 }
 
 /// A connection that a NAT or a load balancer has forgotten says nothing for ever: it is asked now and then.
@@ -147,11 +145,11 @@ impl Inbox {
         self.counters.pushes.add_one();
         match read_message(message) {
             Some(Message::Landed { flight, claim, sealed }) => {
-                self.fences.see(sealed.fence);
+                // Its fence is believed when the outcome opens, not before: a stranger who may publish could make one up.
                 self.waiters.tell_landed(&flight, &claim, sealed);
             }
             Some(Message::Look { flight }) => self.waiters.tell_look(&flight),
-            // This pod's own check at start, or a newer release: looking finds what it said.
+            // This pod's own check at start, a newer release, or a stranger: looking finds what there is to know.
             None => debug!("a message that says nothing to this release"),
         }
     }

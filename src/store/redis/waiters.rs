@@ -8,14 +8,17 @@ use dashmap::DashMap;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
 
+use super::fences::Fences;
 use super::sealed::{Opener, SealedOutcome};
 use crate::identity::Hash;
 use crate::outcome::Class;
 use crate::store::contract::{LeaderSeen, News};
 
 /// All tickets of this pod, by flight. Several claims of one token may wait for the same flight.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Waiters {
+    /// Learns the fences of outcomes that opened.
+    fences: Arc<Fences>,
     flights: DashMap<Hash, HashMap<u64, Waiter>>,
     last_id: AtomicU64,
     /// When the first permit that queued flights wait for ends, should nobody give it back.
@@ -72,6 +75,17 @@ pub(super) struct Awaited {
 }
 
 impl Waiters {
+    pub(super) fn new(fences: &Arc<Fences>) -> Self {
+        Self {
+            fences: Arc::clone(fences),
+            flights: DashMap::new(),
+            last_id: AtomicU64::new(0),
+            reap_due: Mutex::new(None),
+            planned: Mutex::new(None),
+            earlier: Notify::new(),
+        }
+    }
+
     pub(super) fn ticket(self: &Arc<Self>, flight: Hash) -> Ticket {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = mpsc::unbounded_channel();
@@ -285,7 +299,12 @@ impl Ticket {
         if claim != awaited.claim {
             return News::BeginAgain;
         }
-        match awaited.opener.open(&sealed) {
+        let opened = awaited.opener.open(&sealed);
+        if opened.is_some() {
+            // A pod that held the token sealed it with this fence.
+            self.waiters.fences.see(sealed.fence);
+        }
+        match opened {
             // Of an older fence only a success is sure to have landed after the joining: a failure may be a message
             // that was late.
             Some(landed) if sealed.fence >= awaited.fence || landed.outcome.class() == Class::Success => {
