@@ -47,7 +47,7 @@ use arguments::Arguments;
 use logs::LogSettings;
 use provider::ProviderArguments;
 
-/// Many pods, many callers, the same tokens. Without arguments it needs nothing and takes some ten seconds
+/// Many pods, many callers, the same tokens. Without arguments it needs nothing and takes half a minute, or some ten seconds when it is built with --release
 #[derive(Debug, Parser)]
 #[command(name = "refresh-storm", version, args_conflicts_with_subcommands = true)]
 struct Cli {

@@ -86,6 +86,12 @@ pub(crate) async fn run(arguments: RunArguments) -> std::process::ExitCode {
     let other = sabotage::other_build(&pod, temporary.path());
     let binaries = Binaries { own: binary, pod, other };
     let makes = sabotage.map_or(Makes::Coordinator, |sabotage| sabotage.makes);
+    let names = |fault: &Fault| arguments.only.as_ref().is_none_or(|only| fault.name.contains(only.as_str()));
+    if !Fault::all().iter().any(names) {
+        let names: Vec<_> = Fault::all().iter().map(|fault| fault.name.to_string()).collect();
+        eprintln!("faults: no fault of this name; there are {}", names.join(", "));
+        return 2.into();
+    }
     println!("seed {}; the same again: tests/run faults --seed {0}", arguments.seed);
     let random = Random::new(arguments.seed);
     let began = Instant::now();
