@@ -164,8 +164,8 @@ elseif state == 'landed' then
     before = 'rotated'
   elseif record.token == 'unknown' and uncertain == 'never' then
     return done({'lost', record.fence})
-  elseif record.token == 'untouched' and tonumber(record.lost or '0') > 0 then
-    -- The leader that took over asked nothing of the token: what became of it is as uncertain as before.
+  elseif (record.token == 'untouched' or record.token == 'unknown') and tonumber(record.lost or '0') > 0 then
+    -- The leader that took over learned nothing of the token: what became of it is as uncertain as before.
     before = 'lost_leaders'
   end
 end

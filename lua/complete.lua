@@ -143,7 +143,7 @@ end
 if is_marked then
   keep_ms = math.max(keep_ms, lease_ms)
 end
-if token == 'untouched' and tonumber(record.lost or '0') > 0 then
+if (token == 'untouched' or token == 'unknown') and tonumber(record.lost or '0') > 0 then
   keep_ms = math.max(keep_ms, memory_ms)
 end
 redis.call('PEXPIRE', flight, whole(math.max(1, keep_ms)))

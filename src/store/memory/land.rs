@@ -119,7 +119,7 @@ impl MemoryPod {
         if record.waiting.is_some() {
             record.ends = record.ends.max(now + self.config.wait_timeout);
         }
-        if outcome.token_state() == TokenState::Untouched && record.lost > 0 {
+        if matches!(outcome.token_state(), TokenState::Untouched | TokenState::Unknown) && record.lost > 0 {
             record.ends = record.ends.max(now + self.config.memory_of_lost());
         }
         record.free(lease);

@@ -134,8 +134,10 @@ impl FlightRecord {
                 TokenState::Rotated if *fresh_until > now => NextLead::AnotherClaim { retry_after: *fresh_until - now },
                 TokenState::Rotated => NextLead::May(TokenHistory::Rotated),
                 TokenState::Unknown if config.uncertain == Uncertain::Never => NextLead::Never,
-                // The leader that took over asked nothing of the token: it is as uncertain as before.
-                TokenState::Untouched if self.lost > 0 => NextLead::May(TokenHistory::LostLeaders),
+                // The leader that took over learned nothing of the token: it is as uncertain as before.
+                TokenState::Untouched | TokenState::Unknown if self.lost > 0 => {
+                    NextLead::May(TokenHistory::LostLeaders)
+                }
                 TokenState::Kept | TokenState::Dead | TokenState::Untouched | TokenState::Unknown => {
                     NextLead::May(TokenHistory::Unremarkable)
                 }

@@ -135,6 +135,18 @@ both! {
         assert_eq!(lead(&stage.a, &ask("t")).await.history, TokenHistory::LostLeaders);
     }
 
+    async fn takeover_that_ends_unknown_does_not_forget_who_was_lost(stage, config()) {
+        let (dead, taker) = (ask("t"), ask("t"));
+        lead(&stage.a, &dead).await;
+        stage.lease_over(&dead).await;
+        let taken = lead(&stage.b, &taker).await;
+
+        complete(&stage.b, &taken, &taker, &failure(ProviderFailure::unknown("a 500"))).await;
+
+        stage.pass(stage.config.keep_failure + S / 10).await;
+        assert_eq!(lead(&stage.a, &ask("t")).await.history, TokenHistory::LostLeaders);
+    }
+
     // Where the store was away for everybody, the leader is on its way there with what it holds.
     async fn leader_that_is_missed_late_may_still_be_heard_of(
         stage,
