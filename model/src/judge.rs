@@ -4,6 +4,7 @@
 use crate::pod::{Given, Lead, Pod};
 use crate::promises::Promise;
 use crate::provider::{Outcome, Presentation};
+use crate::scripts::Command;
 use crate::settings::Uncertain;
 use crate::world::World;
 
@@ -108,6 +109,13 @@ pub fn late(world: &mut World, pod: usize, attempt: u8, held_before: bool) {
     if over && !held_before && holds_permit(world, attempt) {
         world.breaks(Promise::PermitsComeBack);
     }
+}
+
+/// Whether a renewal was refused, though the leader's lease stands and no newer leader has the flight: it is heard of.
+pub fn is_wronged(world: &World, renewal: &Command) -> bool {
+    let &Command::Renew { fence, stands, .. } = renewal else { return false };
+    let db = &world.primary.db;
+    stands && db.record.fence < fence && db.lock.is_none_or(|lock| lock.fence < fence)
 }
 
 /// Whether an attempt holds a permit at the primary.

@@ -133,6 +133,9 @@ impl Scene<'_> {
         let Step::Calling { lead, .. } = self.flight().step else { unreachable!("BUG: no call is under way") };
         let attempt = self.flight().attempt;
         self.hold(attempt, outcome);
+        if self.me().heard == NEVER {
+            self.me().heard = 0;
+        }
         self.me().go_on(Step::Landing { lead, outcome, wait: 0 });
     }
 

@@ -41,3 +41,4 @@ pub mod model;
 pub mod story;
 pub mod report;
 pub mod catalogue;
+pub mod cuts;

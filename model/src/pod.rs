@@ -204,7 +204,9 @@ impl Pod {
     pub fn tick(&mut self) {
         let was_left_in_peace = !self.is_paused && !self.is_disturbed;
         self.is_disturbed &= self.is_paused;
-        count_down(&mut self.heard);
+        if self.heard != NEVER {
+            count_down(&mut self.heard);
+        }
         if let Some(kept) = &mut self.kept {
             count_down(&mut kept.left);
             kept.has_greeted = false;

@@ -49,6 +49,9 @@ pub enum Rule {
     PromotedIsYoung,
     /// Mend: an uncertain outcome under `never` is kept and sent again like a success.
     KeepUncertain,
+    /// Mend: a renewal puts its flight back over the failure of an older fence, which ended before it began and which
+    /// Redis knows again because it came back with older data.
+    PutBackOverOlder,
     /// Mend: a pod that keeps something for the next server asks every third of a lease whether that is there.
     GreetWhileKeeping,
     /// Mend: a flight with an unanswered `begin` behind it gives its attempt back when it ends, though a later `begin`
@@ -86,7 +89,8 @@ pub const PROPOSED: &[Rule] = &[
 ];
 
 /// What was found missing.
-pub const MENDS: &[Rule] = &[AskLocator, PromotedIsYoung, KeepUncertain, GreetWhileKeeping, GoneBegin, LeaseHasBound];
+pub const MENDS: &[Rule] =
+    &[AskLocator, PromotedIsYoung, KeepUncertain, PutBackOverOlder, GreetWhileKeeping, GoneBegin, LeaseHasBound];
 
 /// A set of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -84,7 +84,7 @@ impl Scenario {
         deaf: false,
         last_gap: false,
         is_deep: false,
-        patience: 24,
+        patience: 36,
     };
 }
 

@@ -72,6 +72,7 @@ impl Scene<'_> {
         };
         let names_itself = self.rules.has(Rule::ServerNamesItself);
         let (is_primary, lease) = (lane == self.world.primary.id, self.settings().lease);
+        let is_wronged = reply == Some(Reply::LeaseLost) && judge::is_wronged(self.world, &command);
         let me = self.me();
         match reply {
             None => me.is_disturbed = true,
@@ -79,8 +80,12 @@ impl Scene<'_> {
                 if names_itself {
                     me.knows = me.knows.max(lane);
                 }
-                if is_primary && matches!(reply, Reply::Lead { .. } | Reply::Renewed) {
+                let is_granted = matches!(reply, Reply::Lead { .. } | Reply::Renewed);
+                if is_primary && is_granted {
                     me.heard = lease;
+                } else if is_primary && is_wronged {
+                    // It is told to renew no more, so its silence says nothing from now on.
+                    me.heard = NEVER;
                 }
             }
         }

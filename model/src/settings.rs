@@ -5,13 +5,13 @@ pub const PODS: usize = 3;
 /// The usual lease. A leader renews every third of it: at every tick.
 pub const LEASE: u8 = 3;
 /// The longest lease that a pod may have.
-pub const LONGEST_LEASE: u8 = 6;
+pub const LONGEST_LEASE: u8 = 4;
 /// How long a lost leader may still be heard of, from when it is first missed on: two `store_timeout`.
 pub const GRACE: u8 = 1;
 /// `retry_lost_after`, from the start of the lost flight.
 pub const RETRY_LOST_AFTER: u8 = 4;
-/// How long a call may run.
-pub const CALL_LIMIT: u8 = 4;
+/// How long a call may run: longer than Redis can be recovering, so that calls outlast it.
+pub const CALL_LIMIT: u8 = 6;
 
 /// What a pod does with a token of which nobody knows whether it was rotated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -14,11 +14,15 @@ impl Host<'_> {
         let holds = holder == Some((from.pod, fence));
         let record = self.server.db.record;
         let is_own_record = record.attempt == from.attempt;
+        let is_older =
+            record.fence < fence && matches!(record.state, FlightState::Landed(outcome) if !outcome.is_success());
+        let has_landed =
+            matches!(record.state, FlightState::Landed(_)) && !(is_older && self.rules.has(Rule::PutBackOverOlder));
         // An older holder stands there only when Redis came back with older data.
         if holder.is_some_and(|(_, there)| !holds && there >= fence)
             || record.fence > fence
             || (record.fence == fence && !is_own_record)
-            || (matches!(record.state, FlightState::Landed(_)) && (is_own_record || !holds))
+            || (has_landed && (is_own_record || !holds))
         {
             return Reply::LeaseLost;
         }
@@ -34,7 +38,7 @@ impl Host<'_> {
             let record = self.record();
             record.state = FlightState::Leading;
             record.lost -= 1;
-        } else if !is_own_record && !matches!(record.state, FlightState::Landed(_)) {
+        } else if !is_own_record && !has_landed {
             *self.record() = Record {
                 state: FlightState::Leading,
                 pod: from.pod,

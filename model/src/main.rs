@@ -1,0 +1,87 @@
+//! Looks at every scenario under today's rules, under those proposed (with and without the early end) and under those
+//! mended, and at every cut, and prints the tables of README.md.
+//!
+//!     cargo run --release --package refresh-model -- [--deep] [--only NAME] [--story]
+//!
+//! `--deep` looks at the large scenarios too; `--only` at one scenario; `--story` prints the counterexamples.
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use refresh_model::report::{self, Verdict};
+use refresh_model::rules::{Rule, Rules};
+use refresh_model::{catalogue, cuts};
+
+/// No configuration runs longer; what was not looked at by then is told.
+const LIMIT: Duration = Duration::from_secs(60);
+const DEEP_LIMIT: Duration = Duration::from_secs(600);
+
+const HEAD: &str = "states | unique | depth | time | verdict |\n| --- | --- | --- | --- | --- | --- | --- |";
+
+struct Options {
+    deep: bool,
+    only: Option<String>,
+    story: bool,
+}
+
+fn options() -> Result<Options, String> {
+    let mut options = Options { deep: false, only: None, story: false };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--deep" => options.deep = true,
+            "--story" => options.story = true,
+            "--only" => options.only = Some(arguments.next().ok_or("--only wants the name of a scenario")?),
+            other => return Err(format!("{other}: known are --deep, --only NAME and --story")),
+        }
+    }
+    Ok(options)
+}
+
+impl Options {
+    fn wants(&self, name: &str) -> bool {
+        self.only.as_ref().is_none_or(|only| only == name)
+    }
+
+    fn limit(&self) -> Duration {
+        if self.deep { DEEP_LIMIT } else { LIMIT }
+    }
+
+    fn print(&self, label: &str, verdict: &Verdict) {
+        println!("| {label} {verdict}");
+        if let (true, Some((_, story))) = (self.story, &verdict.broken) {
+            println!("\n{story}");
+        }
+    }
+}
+
+fn main() -> ExitCode {
+    let options = match options() {
+        Ok(options) => options,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    println!("| rules | scenario | {HEAD}");
+    let all = [
+        ("today", Rules::today()),
+        ("proposed", Rules::proposed()),
+        ("proposed, no early end", Rules::proposed().without(Rule::EarlyEnd)),
+        ("mended", Rules::mended()),
+    ];
+    for (label, rules) in all {
+        let is_asked_for = |name: &str| options.wants(name) && (options.deep || options.only.is_some());
+        for scenario in catalogue::ALL {
+            if options.wants(scenario.name) && (!scenario.is_deep || is_asked_for(scenario.name)) {
+                options.print(label, &report::check(scenario, rules, options.limit()));
+            }
+        }
+    }
+    println!("\n| without | scenario | {HEAD}");
+    for cut in cuts::ALL.iter().filter(|cut| options.wants(cut.scenario)) {
+        let verdict = report::check(catalogue::named(cut.scenario), cut.rules(), options.limit());
+        options.print(&format!("{:?}", cut.rule), &verdict);
+    }
+    ExitCode::SUCCESS
+}
