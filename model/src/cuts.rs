@@ -1,4 +1,5 @@
-//! Which rule is needed for what: without it, and with all others, a scenario has a counterexample.
+//! Which rule is needed for what: without it, and with all others but those named beside it, a scenario has a
+//! counterexample.
 
 use crate::promises::Promise;
 use crate::rules::Rule::{self, *};

@@ -1,6 +1,6 @@
 //! A world in words, for counterexamples.
 
-use crate::pod::{Flight, Kept, Lead, Pod, Step};
+use crate::pod::{Flight, Kept, Lead, NEVER, Pod, Step};
 use crate::redis::{Db, FlightState, Server};
 use crate::settings::PODS;
 use crate::world::World;
@@ -35,7 +35,9 @@ fn tell_pod(index: usize, pod: &Pod) -> String {
     if pod.late.is_some() {
         text += ", a command is late";
     }
-    if pod.heard > 0 {
+    if pod.heard == NEVER {
+        text += ", refused a renewal though nobody newer leads";
+    } else if pod.heard > 0 {
         text += &format!(", heard of {} ticks yet", pod.heard);
     }
     text

@@ -1,4 +1,5 @@
-//! Every rule is needed: without it, and with all others, a history breaks a promise. Run with `--nocapture` to read them.
+//! What each rule is for: without it a history breaks a promise. A few need another rule out as well, and one is not seen
+//! at all; `cuts.rs` names them. Run with `--nocapture` to read the histories.
 
 use std::time::Duration;
 

@@ -25,7 +25,8 @@ fn keeps(scenario: &str) {
 
 #[test]
 fn mended_rules_keep_every_promise_in_every_small_scenario() {
-    // Two are shown by themselves below: they take the longest, and tests run beside each other.
+    // Those that take the longest are shown by themselves below, because tests run beside each other; the last gap is
+    // not kept, and shown below, too.
     let apart = ["failover-pause", "restart-pause", "clock-back", "long-lease-forgotten", "pause-last-gap"];
     let small = catalogue::ALL.iter().filter(|scenario| !scenario.is_deep && !apart.contains(&scenario.name));
     for scenario in small {
