@@ -2,7 +2,7 @@
 
 mod support;
 
-use refresh_coordinator::{Refresh, Role};
+use refresh_coordinator::{Refresh, RefreshCoordinator, Role};
 use support::fleet::quick;
 use support::provider::Provider;
 use tokio::task::JoinSet;
@@ -49,5 +49,19 @@ on_both_stores! {
             assert!(next.all(|other| other == token));
         }
         assert_eq!(provider.total(), 5);
+    }
+}
+
+/// A caller that asks again begins a flight of its own, however soon: what it was told is over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn caller_that_was_told_does_not_join_the_flight_that_told_it() {
+    let pod = RefreshCoordinator::in_memory(quick()).expect("possible settings");
+    let provider = Provider::open();
+
+    for n in 0..2_000 {
+        let token = format!("t{n}");
+        pod.refresh(Refresh::new(token.as_str()), provider.refresh(&token)).await.expect("tokens");
+
+        assert_eq!(pod.in_flight(), 0, "refresh {n}");
     }
 }

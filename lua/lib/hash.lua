@@ -20,7 +20,8 @@ local function fields_after(record, prefix)
   return found
 end
 
--- What is left of a span that ends at a stamp in a hash. After the clock was set back it would be over too late by as much: it is put right.
+-- What is left of a span that ends at a stamp in a hash. After the clock was set back it would be over too late by as
+-- much: it is put right.
 local function left_of(key, record, field, now, longest)
   if tonumber(record[field] or now) > now + longest then
     record[field] = now + longest

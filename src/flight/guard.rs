@@ -14,30 +14,33 @@ use crate::outcome::ProviderFailure;
 pub(crate) struct FlightGuard {
     flights: Arc<Flights>,
     flight: Arc<Flight>,
+    /// None where the task ends without one.
+    ending: Option<Ending>,
 }
 
 impl FlightGuard {
     pub(crate) fn new(flights: Arc<Flights>, flight: Arc<Flight>) -> Self {
-        Self { flights, flight }
+        Self { flights, flight, ending: None }
     }
 
     pub(crate) fn flight(&self) -> &Arc<Flight> {
         &self.flight
     }
 
-    pub(crate) fn end(self, ending: Ending) {
-        self.flight.tell(ending);
+    pub(crate) fn end(mut self, ending: Ending) {
+        self.ending = Some(ending);
     }
 }
 
 impl Drop for FlightGuard {
     fn drop(&mut self) {
-        if self.flight.ending.get().is_none() {
-            let failure = ProviderFailure::unknown("the task of this refresh was ended before it was over");
-            self.flight.tell(Ending::failed(RefreshError::Provider { failure, fence: 0 }));
-        }
-        // Last: a caller who enters until here is told the same.
+        // First out of the map, then told: a caller that was told and asks again begins anew, and does not join this.
         self.flights.remove(&self.flight);
+        let ending = self.ending.take().unwrap_or_else(|| {
+            let failure = ProviderFailure::unknown("the task of this refresh was ended before it was over");
+            Ending::failed(RefreshError::Provider { failure, fence: 0 })
+        });
+        self.flight.tell(ending);
     }
 }
 

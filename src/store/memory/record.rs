@@ -219,7 +219,7 @@ impl FlightRecord {
         }
     }
 
-    /// Waiting flights are told what landed, or to begin again.
+    /// Waiting flights are told what landed. Where nothing did, the sender is dropped, and they begin again.
     pub(super) fn tell_waiting(&mut self, now: Instant) {
         if let Some(waiting) = self.waiting.take()
             && let Some(landed) = self.landed(now)
