@@ -16,7 +16,6 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::coalesced::Coalesced;
 use crate::endpoint::Endpoint;
 use crate::limits::Limits;
 use crate::metrics::Connection;
@@ -58,7 +57,7 @@ pub(crate) async fn serve(
                 Ok::<_, std::convert::Infallible>(answer.map(|body| Full::new(Bytes::from(body))))
             }
         });
-        let connection = Coalesced::new(open.watch(http.serve_connection(TokioIo::new(stream), service)));
+        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             let counted = Connection::open();
             if let Err(error) = connection.await {

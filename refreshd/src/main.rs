@@ -4,7 +4,6 @@
 //! A file per subcommand, a file per concern. What a user got wrong before anything runs is one line on stderr
 //! and exit code 2.
 
-mod coalesced;
 mod endpoint;
 mod limits;
 mod listener;
