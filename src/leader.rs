@@ -144,8 +144,8 @@ impl Leader<'_> {
         }
     }
 
-    /// Ends the call without an answer: nobody knows what the provider did, unless the function was never called. The
-    /// health is what that says of the provider.
+    /// Ends the call without an answer: nobody knows what the provider did, unless the function was never called. `health`
+    /// is what that says of the provider.
     fn give_up(&self, why: &'static str, health: ProviderHealth) -> Result<Completion, Withdrawn> {
         // The intent is declared from the flight's start; it can be withdrawn only until the function is called.
         match self.flight.intent().withdraw() {

@@ -202,7 +202,7 @@ impl Circuit {
         }
     }
 
-    /// For how long a closed circuit opens after this health, and why.
+    /// For how long this opens a closed circuit, and why.
     fn closed_opens(
         &mut self,
         failures: u32,

@@ -143,7 +143,7 @@ impl LocalFallback {
 
     /// First in Redis where that is back, so that callers that wait here find it there; else when it is.
     async fn complete_here(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Standing {
-        let later = self.redis.landing(lease, ask, completion);
+        let later = self.redis.seal(lease, ask, completion);
         let shared = later.try_now(ask).await;
         if let Some(Standing::Theirs(landed)) = &shared {
             self.fleet.landed(lease.flight, &landed.outcome, landed.age);

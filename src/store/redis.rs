@@ -168,8 +168,8 @@ impl RedisStore {
         self.completer.complete(lease, ask, completion).await
     }
 
-    /// What was obtained without Redis, sealed, until Redis has it.
-    pub(crate) fn landing(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> SealedCompletion {
+    /// Seals what was obtained without Redis, to be kept until Redis has it.
+    pub(crate) fn seal(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> SealedCompletion {
         self.completer.seal(lease, ask, completion)
     }
 

@@ -72,7 +72,7 @@ fn read(reply: &Reply) -> Result<CompleteReply, StoreError> {
     })
 }
 
-/// The word for a health, and the time that belongs to it.
+/// The word for what an outcome says of the provider, and the time that belongs to it.
 fn health_words(health: ProviderHealth) -> (&'static str, Option<Duration>) {
     match health {
         ProviderHealth::Healthy => ("healthy", None),
