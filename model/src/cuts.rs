@@ -38,7 +38,6 @@ pub const ALL: &[Cut] = &[
     cut(Superseded, "demoted-told", Promise::OnePresentation),
     cut(KeepSuccess, "failover", Promise::SuccessKept),
     cut(Gone, "failover-late", Promise::PermitsComeBack),
-    Cut { beside: &[AskLocator], ..cut(PutBackOnlyStanding, "restart-pause", Promise::OnePresentation) },
     cut(AskLocator, "demoted", Promise::OnePresentation),
     cut(PromotedIsYoung, "promoted-empty", Promise::OnePresentation),
     cut(KeepUncertain, "failover-never", Promise::NeverTwice),
@@ -49,7 +48,7 @@ pub const ALL: &[Cut] = &[
 ];
 
 /// Rules whose absence breaks nothing here; README.md says why.
-pub const UNSEEN: &[Rule] = &[RenewBeforeCall];
+pub const UNSEEN: &[Rule] = &[RenewBeforeCall, PutBackOnlyStanding];
 
 impl Cut {
     /// All rules but those that close the same history.

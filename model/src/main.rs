@@ -1,5 +1,5 @@
 //! Looks at every scenario under today's rules, under those proposed (with and without the early end) and under those
-//! mended, and at every cut, and prints the tables of README.md.
+//! mended, and at every cut; the same of chains, before and after what was found. Prints the tables of README.md.
 //!
 //!     cargo run --release --package refresh-model -- [--deep] [--only NAME] [--story]
 //!
@@ -8,9 +8,12 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use refresh_model::report::{self, Verdict};
+use refresh_model::chain::model::Chains;
+use refresh_model::chain::scenario::Scenario;
+use refresh_model::model::Protocol;
+use refresh_model::report::Verdict;
 use refresh_model::rules::{Rule, Rules};
-use refresh_model::{catalogue, cuts};
+use refresh_model::{catalogue, chain, cuts};
 
 /// No configuration runs longer; what was not looked at by then is told.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -47,10 +50,10 @@ impl Options {
         if self.deep { DEEP_LIMIT } else { LIMIT }
     }
 
-    fn print(&self, label: &str, verdict: &Verdict) {
+    fn print<P>(&self, label: &str, verdict: &Verdict<P>) {
         println!("| {label} {verdict}");
-        if let (true, Some((_, story))) = (self.story, &verdict.broken) {
-            println!("\n{story}");
+        if let (true, Some(broken)) = (self.story, &verdict.broken) {
+            println!("\n{}", broken.story);
         }
     }
 }
@@ -74,14 +77,31 @@ fn main() -> ExitCode {
         let is_asked_for = |name: &str| options.wants(name) && (options.deep || options.only.is_some());
         for scenario in catalogue::ALL {
             if options.wants(scenario.name) && (!scenario.is_deep || is_asked_for(scenario.name)) {
-                options.print(label, &report::check(scenario, rules, options.limit()));
+                options.print(label, &Protocol::check(scenario, rules, options.limit()));
             }
         }
     }
     println!("\n| without | scenario | {HEAD}");
     for cut in cuts::ALL.iter().filter(|cut| options.wants(cut.scenario)) {
-        let verdict = report::check(catalogue::named(cut.scenario), cut.rules(), options.limit());
+        let verdict = Protocol::check(catalogue::named(cut.scenario), cut.rules(), options.limit());
         options.print(&format!("{:?}", cut.rule), &verdict);
     }
+    chains(&options);
     ExitCode::SUCCESS
+}
+
+/// The same of chains.
+fn chains(options: &Options) {
+    println!("\n| rules | scenario | {HEAD}");
+    for (label, rules) in [("before", chain::rules::Rules::before()), ("today", chain::rules::Rules::today())] {
+        let asked_for = |scenario: &Scenario| options.deep || options.only.is_some() || !scenario.is_deep;
+        for scenario in chain::catalogue::ALL.iter().filter(|it| options.wants(it.name) && asked_for(it)) {
+            options.print(label, &Chains::check(scenario, rules, options.limit()));
+        }
+    }
+    println!("\n| without | scenario | {HEAD}");
+    for cut in chain::cuts::ALL.iter().filter(|cut| options.wants(cut.scenario)) {
+        let verdict = Chains::check(chain::catalogue::named(cut.scenario), cut.rules(), options.limit());
+        options.print(&format!("{:?}", cut.rule), &verdict);
+    }
 }

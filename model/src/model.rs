@@ -1,5 +1,7 @@
 //! The model: which actions are possible in a world, and what they lead to.
 
+use std::time::Duration;
+
 use stateright::{Model, Property};
 
 use crate::action::Action;
@@ -7,10 +9,12 @@ use crate::judge;
 use crate::pod::{Flight, Step};
 use crate::promises::Promise;
 use crate::provider::Outcome;
+use crate::report::{self, Judged, Verdict};
 use crate::rules::Rules;
 use crate::scenario::Scenario;
 use crate::scene::{Fate, Scene};
 use crate::settings::PODS;
+use crate::story;
 use crate::turn::{Turn, turns};
 use crate::world::World;
 
@@ -24,6 +28,11 @@ pub struct Protocol {
 }
 
 impl Protocol {
+    /// Looks at every history of the scenario under these rules, until one breaks a promise or the time is over.
+    pub fn check(scenario: &Scenario, rules: Rules, limit: Duration) -> Verdict<Promise> {
+        report::check(&Self { scenario: *scenario, rules }, limit)
+    }
+
     fn scene<'a>(&'a self, world: &'a mut World, pod: usize) -> Scene<'a> {
         Scene { world, scenario: &self.scenario, rules: self.rules, pod }
     }
@@ -190,5 +199,23 @@ impl Model for Protocol {
     }
 }
 
+impl Judged for Protocol {
+    type Promise = Promise;
+
+    const SOMETIMES: &'static str = SOMETIMES;
+
+    fn scenario(&self) -> &'static str {
+        self.scenario.name
+    }
+
+    fn promises() -> impl Iterator<Item = (Promise, &'static str)> {
+        Promise::ALL.into_iter().map(|promise| (promise, promise.name()))
+    }
+
+    fn parts(world: &World) -> Vec<String> {
+        story::parts(world)
+    }
+}
+
 /// What must be possible, or the other promises would be kept by doing nothing.
-pub const SOMETIMES: &str = "all callers have come, and the success was given";
+const SOMETIMES: &str = "all callers have come, and the success was given";

@@ -3,16 +3,17 @@
 use std::time::Duration;
 
 use refresh_model::catalogue;
+use refresh_model::model::Protocol;
 use refresh_model::promises::Promise;
-use refresh_model::report;
+use refresh_model::report::Broken;
 use refresh_model::rules::Rules;
 
 /// The steps of the shortest history of this scenario in which the token is presented beside a leader that lives.
 fn second_presentation(scenario: &str) -> String {
-    let verdict = report::check(catalogue::named(scenario), Rules::today(), Duration::from_secs(60));
+    let verdict = Protocol::check(catalogue::named(scenario), Rules::today(), Duration::from_secs(60));
 
-    let (promise, story) = verdict.broken.expect("a counterexample");
-    println!("{scenario}: {}\n\n{story}", promise.name());
+    let Broken { promise, name, story } = verdict.broken.expect("a counterexample");
+    println!("{scenario}: {name}\n\n{story}");
     assert_eq!(promise, Promise::OnePresentation);
     story
 }

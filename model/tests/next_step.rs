@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use refresh_model::catalogue;
+use refresh_model::model::Protocol;
 use refresh_model::promises::Promise;
-use refresh_model::report::{self, Verdict};
+use refresh_model::report::{Broken, Verdict};
 use refresh_model::rules::{Rule, Rules};
 
-fn check(scenario: &str, rules: Rules) -> Verdict {
-    let verdict = report::check(catalogue::named(scenario), rules, Duration::from_secs(120));
+fn check(scenario: &str, rules: Rules) -> Verdict<Promise> {
+    let verdict = Protocol::check(catalogue::named(scenario), rules, Duration::from_secs(120));
     println!("{verdict}");
     assert!(verdict.is_complete, "the time was over: {verdict}");
     verdict
@@ -17,8 +18,8 @@ fn check(scenario: &str, rules: Rules) -> Verdict {
 fn keeps(scenario: &str) {
     let verdict = check(scenario, Rules::mended());
 
-    if let Some((promise, story)) = verdict.broken {
-        panic!("{scenario}: {}\n\n{story}", promise.name());
+    if let Some(Broken { name, story, .. }) = verdict.broken {
+        panic!("{scenario}: {name}\n\n{story}");
     }
     assert!(verdict.is_possible, "no success was ever given, so the promises are kept by doing nothing");
 }
@@ -54,8 +55,8 @@ fn mended_rules_keep_every_promise_when_a_long_lease_is_forgotten() {
 fn is_broken(scenario: &str, rules: Rules, expected: Promise) -> String {
     let verdict = check(scenario, rules);
 
-    let (promise, story) = verdict.broken.expect("a counterexample");
-    println!("{scenario}: {}\n\n{story}", promise.name());
+    let Broken { promise, name, story } = verdict.broken.expect("a counterexample");
+    println!("{scenario}: {name}\n\n{story}");
     assert_eq!(promise, expected);
     story
 }

@@ -30,7 +30,7 @@ impl Host<'_> {
         if self.is_gone(from.attempt) || (is_forgotten && recovering == 0) {
             return Reply::LeaseLost;
         }
-        if self.rules.has(Rule::PutBackOnlyStanding) && !is_own_record && !stands {
+        if self.rules.has(Rule::PutBackOnlyStanding) && !is_own_record && !stands && recovering == 0 {
             return Reply::LeaseLost;
         }
         if let (true, FlightState::Lost { .. }) = (is_own_record, record.state) {
