@@ -34,7 +34,7 @@ const REST: Duration = Duration::from_millis(10);
 
 /// Renewals of thousands of flights that wait would be measured, too.
 fn config(namespace: &str) -> Config {
-    Config { namespace: namespace.to_owned(), lease: Duration::from_secs(120), ..wide() }
+    Config { namespace: namespace.to_owned(), lease: Duration::from_secs(60), ..wide() }
 }
 
 fn name(number: u64) -> String {

@@ -35,11 +35,12 @@ struct Floor {
 }
 
 const CALLS_OF_BEGIN: &str = "\
-local lock, flight, fence, recovering, attempts, permits, budget, queue, circuit = unpack(KEYS)
+local lock, flight, fence, incarnation, attempts, permits, budget, queue, circuit, meta = unpack(KEYS)
 local pod, attempt, claim, owner = unpack(ARGV)
 redis.call('TIME')
-redis.call('MGET', lock, fence, recovering, budget)
+redis.call('MGET', lock, fence, incarnation, budget)
 redis.call('HGETALL', flight)
+redis.call('INFO', 'server')
 redis.call('EXISTS', circuit, attempts, queue)
 redis.call('SET', lock, owner, 'NX', 'PX', '60000')
 redis.call('SET', fence, '12345')
@@ -49,7 +50,7 @@ redis.call('PEXPIREAT', permits, '4102444800000')
 redis.call('HSET', attempts, 'attempts', '1', 'window_start', '4102444800000', 'last_attempt', '4102444800000')
 redis.call('PEXPIRE', attempts, '300000')
 redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', '12345',
-  'started', '4102444800000', 'lease_ms', '60000', 'before', 'nothing', 'lost', '0', 'charged', '4102444800000')
+  'started', '4102444800000', 'lease_ms', '60000', 'known_before', 'nothing', 'lost_leaders', '0', 'charged_window', '4102444800000')
 redis.call('PEXPIRE', flight, '3660000')
 return {'lead', '12345', 'nothing'}";
 
@@ -63,7 +64,7 @@ redis.call('ZREM', permits, owner)
 redis.call('DECR', budget)
 redis.call('DEL', budget)
 redis.call('DEL', lock)
-redis.call('HSET', flight, 'state', 'landed', 'class', 'success', 'token', 'rotated', 'landed_at', '4102444800000',
+redis.call('HSET', flight, 'state', 'landed', 'class', 'success', 'token_state', 'rotated', 'landed_at', '4102444800000',
   'fresh_until', '4102444800000', 'fresh_ms', '30000', 'sealed', sealed, 'success_of', attempt)
 redis.call('PEXPIRE', flight, '65000')
 return {'landed'}";
@@ -84,7 +85,7 @@ impl Floor {
     async fn run(&self, connection: &mut MultiplexedConnection, namespace: &str, times: usize) {
         let tag = format!("rc:{{{namespace}-floor}}:");
         let (pod, attempt) = ("9b2f1d0c4f1c4f0e9d3d7c2b1a0f9e8d", "00000000-0000-4000-8000-000000000001");
-        let owner = format!("{pod}/12345");
+        let owner = format!("{pod}/12345/60000");
         let sealed = vec![b'x'; ANSWER_BYTES + 120];
         for _ in 0..times {
             // As long as the hashes, and as different.
@@ -94,17 +95,17 @@ impl Floor {
             let rules = [of_fleet("permits"), of_fleet("budget"), of_fleet("queue"), of_fleet("circuit")];
 
             let mut begin = self.begin.prepare_invoke();
-            begin.key(key("lock")).key(key("flight")).key(of_fleet("fence")).key(of_fleet("recovering"));
-            begin.key(key("attempts")).key(&rules);
+            begin.key(key("lock")).key(key("flight")).key(of_fleet("fence")).key(of_fleet("incarnation"));
+            begin.key(key("attempts")).key(&rules).key(of_fleet("meta"));
             begin.arg(pod).arg(attempt).arg(&name).arg(&owner).arg(&name).arg(of_fleet("pod:"));
-            begin.arg(0).arg(12345).arg("retry").arg("yes").arg("").arg(&[0u8; 96][..]);
+            begin.arg(0).arg(12345).arg("retry").arg("yes").arg("").arg(&[0u8; 104][..]);
             begin.invoke_async::<Vec<String>>(connection).await.expect("begun");
 
             let mut complete = self.complete.prepare_invoke();
             complete.key(key("lock")).key(key("flight")).key(of_fleet("fence")).key(key("attempts")).key(&rules);
             complete.arg(&owner).arg(attempt).arg(&name).arg(&sealed).arg("success").arg("rotated").arg(&name);
             complete.arg(of_fleet("pod:")).arg(12345).arg(&name).arg("charged").arg("healthy").arg("3600000");
-            complete.arg("").arg(&[0u8; 32][..]).arg(&[0u8; 72][..]);
+            complete.arg("").arg(&[0u8; 48][..]).arg(&[0u8; 72][..]);
             complete.invoke_async::<Vec<String>>(connection).await.expect("completed");
         }
     }

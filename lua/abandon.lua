@@ -9,7 +9,7 @@
 -- KEYS[6] queue     sorted set, the flights that wait for a permit
 -- KEYS[7] circuit   hash, whether the provider is left in peace
 -- ARGV[1] attempt   the caller's local flight
--- ARGV[2] own_fence its fence, 0 when the pod never learned whether it leads
+-- ARGV[2] own_fence its fence, 0 when a begin or a renewal of it may still be on its way
 -- ARGV[3] lease_ms  how long an attempt that has not arrived is expected
 -- ARGV[4] name      the flight's, for the message
 -- ARGV[5] channels  the channels of the pods, without the pod
@@ -38,28 +38,29 @@ if not leads then
   -- Older marks than one lease make way: on a token that is asked for all the time they would pile up, and every begin
   -- reads them all.
   for field, at in pairs(record) do
-    if string.sub(field, 1, 5) == 'gone:' and passed_ms(at, now) >= lease_ms then
+    if string.sub(field, 1, 10) == 'abandoned:' and passed_ms(at, now) >= lease_ms then
       redis.call('HDEL', flight, field)
     end
   end
-  if not record['gone:' .. attempt] then
-    redis.call('HSET', flight, 'gone:' .. attempt, now)
+  if not record['abandoned:' .. attempt] then
+    redis.call('HSET', flight, 'abandoned:' .. attempt, now)
   end
   keep_at_least(flight, lease_ms)
-  leave_queue(budget, table.concat({ARGV[6], attempt, name}, ' '))
+  pcall(leave_queue, budget, table.concat({ARGV[6], attempt, name}, ' '))
   return {'marked'}
 end
 
-if redis.call('GET', lock) == record.owner then
+if redis.call('MGET', lock)[1] == record.owner then
   redis.call('DEL', lock)
 end
-free_permit(budget, record.owner)
-redis.call('HDEL', circuit, 'probe:' .. record.fence)
-uncharge_attempt(attempts, record.charged)
+-- By pcall, as all that belongs to others: a lead is given back, whatever is wrong with a key of theirs.
+pcall(free_permit, budget, record.owner)
+redis.pcall('HDEL', circuit, 'probe:' .. record.fence)
+pcall(uncharge_attempt, attempts, record.charged_window)
 undo_lead(flight, record, lease_ms)
 -- A repeated begin or renewal of this attempt may still be on its way.
-redis.call('HSET', flight, 'gone:' .. attempt, now)
+redis.call('HSET', flight, 'abandoned:' .. attempt, now)
 keep_at_least(flight, lease_ms)
 tell_waiting(flight, waits_and_marks(record), channels, 'look ' .. name)
-settle(budget)
+pcall(settle, budget)
 return {'abandoned'}

@@ -3,229 +3,348 @@
 -- KEYS[1] lock        string, the owner: the leader
 -- KEYS[2] flight      hash, the record
 -- KEYS[3] fence       string, the last fence given
--- KEYS[4] recovering  string, stands for one lease after Redis was found to have forgotten
+-- KEYS[4] incarnation string, the server that decided last, and until when it recovers
 -- KEYS[5] attempts    hash, how often the session led
 -- KEYS[6] permits     sorted set, the flights that ask the provider now
 -- KEYS[7] budget      string, how many do
 -- KEYS[8] queue       sorted set, the flights that wait for a permit
 -- KEYS[9] circuit     hash, whether the provider is left in peace
+-- KEYS[10] meta       hash, the register of living pods
+-- KEYS[11] known      hash, the callers that are known
+-- KEYS[12] first, KEYS[13] second   strings, filters of tokens that are known
+-- KEYS[14] held       hash, the answer that is held for the token: where there is a chain
 -- ARGV[1] pod         the caller's pod
 -- ARGV[2] attempt     the caller's local flight; the same attempt gets the same answer
 -- ARGV[3] claim       what must be equal for an answer to be shared
--- ARGV[4] name        the flight's, for messages
--- ARGV[5] channels    the channels of the pods, without the pod
--- ARGV[6] joined      the fence the caller joined before, 0 if none
--- ARGV[7] seen        the highest fence the pod has seen
--- ARGV[8] uncertain   'retry' or 'never': what to do with a token of which nobody knows whether it was rotated
--- ARGV[9] may_lead    'yes', or 'no' when the caller's pod leads nothing at present
--- ARGV[10] queued_us  how long the caller has queued already, '' when it has not
--- ARGV[11] patience   'queue', or 'none' when it waits for a permit no longer
--- ARGV[12] settings   numbers, 8 bytes each, big-endian: in one argument, because each costs as much as a small call
--- SETTING[1] lease_ms      how long a lead lasts unless it is renewed
--- SETTING[2] retry_ms      when the token of a lost leader is presented again, from the start of the lost flight
--- SETTING[3] memory_ms     how long it is remembered that a leader was lost, at least retry_ms
--- SETTING[4] wait_ms       how long a caller waits at most
--- SETTING[5] max_attempts, SETTING[6] window_ms, SETTING[7] cooldown_ms   the limits of the session
--- SETTING[8] limit         how many permits there are
--- SETTING[9] called_ms     how long a permit is kept for a flight that was called from the queue
--- SETTING[10] budget_wait_ms   how long a flight queues
--- SETTING[11] half_open    how many probes may be out
--- SETTING[12] quiet_ms     how long a circuit that does not move is remembered
--- SETTING[13] grace_ms     how long a lost leader may still be heard of, from when a pod first missed it
+-- ARGV[4] client      the caller's client with its token
+-- ARGV[5] standing    'known' when the pod knows the caller, else the name of its credential, '' without one
+-- ARGV[6] account     which account of the session is charged
+-- ARGV[7] numbers     8 bytes each, big-endian; 2^53 is none
+-- NUMBER[1] joined    the fence the caller joined before, 0 if none
+-- NUMBER[2] seen      the highest fence the pod has seen
+-- NUMBER[3] waited_us how long the caller has waited already, in the queue or for Redis to recover; none when it has not
+-- NUMBER[4] may_lead  2; 0 when the caller's pod leads nothing at present, 1: only if the caller is known
+-- NUMBER[5] patience  1, or 0 when it waits for a permit no longer
+-- ARGV[8] settings    numbers, too, as src/store/redis/scripts/settings.rs declares them
+-- ARGV[9] chain       '<as> <holder> <from>': as what the caller comes along a chain (lib/held.lua); only there
 --
 -- Replies
---   {'landed', fence, attempt, age_ms, sealed}    the outcome is there
---   {'lost', fence}                               the token may have been rotated, and is not presented again
+--   {'landed', fence, attempt, age_ms, sealed}    the outcome is there; its fence again where nobody was told of it
+--   {'token_lost', fence}                         the token may have been rotated, and is not presented again
 --   {'join', fence, claim, leader, look_ms}       a leader lives ('living'), or was lost and may still come back
 --                                                 ('lost'); the pod is registered; look again after look_ms
---   {'lead', fence, before}                       the caller leads; before: 'nothing', 'lost_leaders', 'rotated'
+--   {'lead', fence, known_before, run_id}         it leads; 'nothing', 'lost_leaders' or 'rotated'; '' where nobody may ask
 --   {'queued', look_ms}                           the caller waits for a permit; look again after look_ms
---   {'rejected', why, retry_after_ms}             another_claim: the token was just rotated for another claim
---                                                 recovering: Redis has forgotten what it held
---                                                 pod: the caller's pod leads nothing
---                                                 circuit_open, cooling_down, limited, budget: the rules
+--   {'recovering', look_ms}                       Redis may have forgotten; the caller waits; look again after look_ms
+--   {'rejected', reason, retry_after_ms}          another_claim: the token was just rotated for another claim; pod: the caller's
+--                                                 leads nothing; circuit_open, cooling_down, limited, budget: the rules
+--   {'held', fence, attempt, age_ms, sealed, generation}  the token was rotated, and the answer is held
+--   {'unused'}                                    nobody has used the token
+--   {'used'}                                      somebody came with this token or a later one
+--   {'broken'}                                    what became of this token is not known, or writes were lost since
 --   {'abandoned'}                                 the attempt was taken back before it arrived
-assert(#KEYS == 9 and #ARGV == 12, 'begin: 9 keys, 12 arguments')
-local lock, flight, fence, recovering, attempts, permits, in_use_key, queue, circuit_key = unpack(KEYS)
-local pod, attempt, claim, name, channels, joined, seen, uncertain, may_lead, queued_us, patience, settings =
-  unpack(ARGV)
-joined, seen, queued_us = tonumber(joined), tonumber(seen), tonumber(queued_us)
-local lease_ms, retry_ms, memory_ms, wait_ms, max_attempts, window_ms, cooldown_ms, limit, called_ms, budget_wait_ms,
-  half_open, quiet_ms, grace_ms = struct.unpack('>I8I8I8I8I8I8I8I8I8I8I8I8I8', settings)
+assert((#KEYS == 14 and #ARGV == 9) or (#KEYS == 13 and #ARGV == 8), 'begin: 14 keys, 9 arguments, or one less of each')
+local lock, flight, fence, incarnation, attempts, permits, in_use_key, queue, circuit_key, meta = unpack(KEYS)
+local pod, attempt, claim, client, standing, account, numbers, settings, chain = unpack(ARGV)
+local joined, seen, waited_us, may_lead, patience = struct.unpack('>I8I8I8I8I8', numbers)
+-- UNPACKED HERE: BEGIN in src/store/redis/scripts/settings.rs
+seen, waited_us = fence_number(seen), waited_us < 2 ^ 53 and waited_us or nil
+uncertain = uncertain == 1 and 'never' or 'retry'
 
 local now, time = read_clock()
-local session_rules = {max_attempts = max_attempts, window_ms = window_ms, cooldown_ms = cooldown_ms}
-local circuit_rules = {half_open = half_open, quiet_ms = quiet_ms, lease_ms = lease_ms}
-local budget = {permits = permits, counter = in_use_key, queue = queue, limit = limit, lease_ms = lease_ms,
-  called_ms = called_ms, wait_ms = budget_wait_ms, channels = channels, now = now}
--- The caller's place in the queue.
-local place = pod .. ' ' .. attempt .. ' ' .. name
-
--- A flight that queues would have joined, had it come a moment later: what lands meanwhile is for it, however short
--- that is fresh. To present the token once more would be a reuse.
-local function landed_while_queued(landed_at)
-  return queued_us ~= nil and passed_ms(landed_at, now) * 1000 < queued_us
-end
-
--- The answer to a flight that neither leads nor queues: it queues no longer, and a permit that was kept for it goes to
--- the next.
-local function done(reply)
-  if queued_us then
-    leave_queue(budget, place)
-  end
-  return reply
-end
-
--- In one call: each costs as much as a small command of its own.
-local owner, last, is_recovering, in_use_there = unpack(redis.call('MGET', lock, fence, recovering, in_use_key))
+local owner, last, noted, in_use_there = unpack(redis.call('MGET', lock, fence, incarnation, in_use_key))
 local record = read_hash(flight)
-if record['gone:' .. attempt] then
-  return done({'abandoned'})
-end
-
--- The same attempt again: its first answer was lost on the way, and its function was never polled.
-if record.attempt == attempt then
-  if record.state == 'landed' then
-    return done({'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed})
-  end
-  if owner == record.owner then
-    redis.call('SET', lock, owner, 'PX', lease_ms)
-    keep_at_least(flight, lease_ms + memory_ms)
-    renew_permit(budget, owner)
-    renew_probe(circuit_key, record.fence, now, circuit_rules)
-    return {'lead', record.fence, record.before}
-  elseif not owner then
-    -- Its lease is over, and others were admitted meanwhile: it begins anew.
-    uncharge_attempt(attempts, record.charged)
-    undo_lead(flight, record, lease_ms)
-  end
-end
 local state = record.state
 
--- First an outcome for this flight: it costs nobody anything.
-local is_fresh = state == 'landed' and left_of(flight, record, 'fresh_until', now, tonumber(record.fresh_ms)) > 0
-if state == 'landed' and record.claim == claim then
-  -- A success of an older fence than the joined one landed after the joining: it is handed over, too.
-  if is_fresh or (joined > 0 and (tonumber(record.fence) >= joined or record.class == 'success'))
-    or landed_while_queued(record.landed_at) then
-    return done({'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed})
+-- A latecomer mostly finds a fresh outcome of its claim.
+if state == 'landed' and record.claim == claim and record.attempt ~= attempt and not waited_us and not chain then
+  local left, landed_at = (record.fresh_until or now) - now, tonumber(record.landed_at) or now
+  if left > 0 and left <= tonumber(record.fresh_ms) and landed_at <= now
+    and not record.untold and not record['abandoned:' .. attempt] then
+    return {'landed', record.fence, record.attempt, now - landed_at, record.sealed}
   end
-end
-if record.last_claim == claim and ((joined > 0 and tonumber(record.last_fence) >= joined)
-  or landed_while_queued(record.last_landed_at)) then
-  -- A newcomer leads already, but this is what was waited for.
-  return done({'landed', record.last_fence, record.last_attempt, passed_ms(record.last_landed_at, now),
-    record.last_sealed})
 end
 
--- Then the leader, with whatever claim: one presentation at a time. Registered in the same step, so there is no
--- gap between looking and waiting.
-if owner then
-  redis.call('HSET', flight, 'waits:' .. pod, attempt)
-  keep_at_least(flight, wait_ms)
-  local left = redis.call('PTTL', lock)
-  if left > tonumber(record.lease_ms or left) then
-    -- The clock was set back: the lock would outlive a dead leader by as much.
-    left = tonumber(record.lease_ms)
-    redis.call('PEXPIRE', lock, left)
-  end
-  return done({'join', fence_of(owner), record.claim or '', 'living', left})
-end
+-- What is known of the token, and of its caller. Mostly nothing, and then nothing of it is asked.
+local is_unheard_of = not owner and not waited_us and not chain and not next(record)
+local known_before, lost_leaders, is_own, is_walker, lost_ms = 'nothing', nil, true, false, 0
+local given_ms = record.given_until and math.max(0, record.given_until - now) or 0
+if not is_unheard_of then
+  -- PARTS HERE: spans begun
 
-if state == 'leading' then
-  state = 'lost'
-  record.lost = (record.lost or 0) + 1
-  -- Where Redis was away for all pods, the leader may be on its way here with its outcome.
-  record.again_at = whole(now + grace_ms)
-  redis.call('HSET', flight, 'state', state, 'lost', record.lost, 'again_at', record.again_at)
-end
+  -- A flight that waits would have joined, had it come a moment later: what lands meanwhile is for it, however short
+  -- that is fresh. To present the token once more would be a reuse.
+  local function landed_while_waiting(landed_at)
+    return waited_us ~= nil and passed_ms(landed_at, now) * 1000 < waited_us
+  end
 
-local before = 'nothing'
-if state == 'lost' then
-  local left = 0
-  if record.again_at ~= '0' then
-    left = math.max(left_of(flight, record, 'again_at', now, grace_ms),
-      retry_ms - passed_of(flight, record, 'started', now))
+  if record['abandoned:' .. attempt] then
+    return done({'abandoned'})
   end
-  if left > 0 then
-    redis.call('HSET', flight, 'waits:' .. pod, attempt)
-    keep_at_least(flight, wait_ms)
-    return done({'join', record.fence, record.claim, 'lost', left})
-  end
-  if uncertain == 'never' then
-    return done({'lost', record.fence})
-  end
-  before = 'lost_leaders'
-elseif state == 'landed' then
-  if record.token == 'rotated' then
-    if is_fresh then
-      return done({'rejected', 'another_claim', left_ms(record.fresh_until, now, tonumber(record.fresh_ms))})
+  local fence_there
+  if owner then
+    -- PARTS HERE: fields flight
+    fence_there = fence_of(owner)
+    if not fence_there then
+      return redis.error_reply('WRONGTYPE ' .. lock .. ' holds no owner')
     end
-    before = 'rotated'
-  elseif record.token == 'unknown' and uncertain == 'never' then
-    return done({'lost', record.fence})
-  elseif (record.token == 'untouched' or record.token == 'unknown') and tonumber(record.lost or '0') > 0 then
-    -- The leader that took over learned nothing of the token: what became of it is as uncertain as before.
-    before = 'lost_leaders'
+  end
+
+  if record.attempt == attempt then
+    -- PARTS HERE: again
+    local reply = begin_again()
+    if reply then
+      return reply
+    end
+    state = record.state
+  end
+
+  -- What is held for the token, and whether a caller that comes with an older one may go on here.
+  local coming, held, ended = nil, {}, nil
+  if chain then
+    -- PARTS HERE: held
+    coming, held, is_walker, lost_ms, ended = come_along(chain, noted, flight, record, KEYS[14], owner)
+    -- A walker that waits for the outcome of this token came before anybody used it: that is for it.
+    if ended and joined == 0 and not waited_us then
+      return done({ended})
+    end
+  end
+
+  -- First an outcome for this flight: it costs nobody anything.
+  local is_fresh = false
+  if state == 'landed' then
+    -- PARTS HERE: stamps
+    is_fresh = left_of(flight, record, 'fresh_until', now, tonumber(record.fresh_ms)) > 0
+  end
+  local untold = record.untold == record.fence and record.untold or nil -- while its leader lives, it is joined
+  if state == 'landed' and record.claim == claim and not (owner and untold) then
+    -- A success of an older fence than the joined one landed after the joining: it is handed over, too.
+    if is_fresh or (joined > 0 and (tonumber(record.fence) >= joined or record.class == 'success'))
+      or landed_while_waiting(record.landed_at) then
+      return done({'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed, untold})
+    end
+  end
+  if record.last_claim == claim and ((joined > 0 and tonumber(record.last_fence) >= joined)
+    or landed_while_waiting(record.last_landed_at)) then
+    -- A newcomer leads already, but this is what was waited for.
+    return done({'landed', record.last_fence, record.last_attempt, passed_ms(record.last_landed_at, now),
+      record.last_sealed})
+  end
+
+  -- Then the leader, with whatever claim: one presentation at a time.
+  if owner then
+    wait_for_flight()
+    if record.claim ~= claim and not is_stranger() then
+      -- PARTS HERE: fields stamps turns
+      take_turn(flight, record, client)
+    end
+    local left = redis.call('PTTL', lock)
+    if left > tonumber(record.lease_ms or left) then
+      -- The clock was set back: the lock would outlive a dead leader by as much.
+      left = tonumber(record.lease_ms)
+      redis.call('PEXPIRE', lock, left)
+    end
+    return done({'join', fence_there, record.claim or '', 'living', left})
+  end
+
+  -- What happened to another client's flight says nothing of what this one's credential would bring.
+  is_own = not record.client or record.client == client
+  local is_spent = record.token_state == 'rotated' or (record.token_state == 'dead' and is_own)
+  if ended or (is_walker and coming.as == 'take' and not held.sealed and not is_spent) then
+    return done({ended or 'unused'})
+  end
+
+  if state == 'leading' then
+    state = 'lost'
+    record.lost_leaders = (record.lost_leaders or 0) + 1
+    -- Where Redis was away for all pods, the leader may be on its way here with its outcome.
+    record.again_at = whole(now + grace_ms)
+    redis.call('HSET', flight, 'state', state, 'lost_leaders', record.lost_leaders, 'again_at', record.again_at)
+  end
+
+  if state == 'lost' then
+    -- PARTS HERE: stamps
+    local left = 0
+    if record.again_at ~= '0' then
+      left = left_of(flight, record, 'again_at', now, grace_ms)
+      if is_own then
+        left = math.max(left, retry_ms - passed_of(flight, record, 'started', now))
+      end
+    end
+    if left > 0 then
+      wait_for_flight()
+      return done({'join', record.fence, record.claim, 'lost', left})
+    end
+    known_before = is_own and 'lost_leaders' or 'nothing'
+  elseif state == 'landed' then
+    if record.token_state == 'rotated' then
+      if is_fresh then
+        return done({'rejected', 'another_claim', left_ms(record.fresh_until, now, tonumber(record.fresh_ms))})
+      end
+      known_before = 'rotated'
+    elseif is_own and record.token_state == 'unknown' and uncertain == 'never' then
+      return done({'token_lost', record.fence})
+    elseif is_own and (record.token_state == 'untouched' or record.token_state == 'unknown')
+      and tonumber(record.lost_leaders or '0') > 0 then
+      -- The leader that took over learned nothing of the token: what became of it is as uncertain as before.
+      known_before = 'lost_leaders'
+    end
+  end
+
+  if held.sealed then
+    if held.claim == claim and coming.as ~= 'past' then
+      return done({'held', held.fence, held.attempt, passed_ms(held.landed_at, now), held.sealed, held.generation})
+    end
+    known_before = 'rotated'
+  end
+  if is_walker and (known_before == 'rotated' or is_spent or (not state and given_ms == 0)) then
+    return done({'broken'})
+  end
+
+  lost_leaders = record.lost_leaders
+  if record.others then
+    -- PARTS HERE: fields clients
+    local lost_fence, lost = uncertain_for(record, client)
+    if lost_fence and uncertain == 'never' then
+      return done({'token_lost', lost_fence})
+    elseif lost_fence and lost > 0 and known_before == 'nothing' then
+      known_before, lost_leaders = 'lost_leaders', lost
+    elseif not lost_fence and not is_own and uncertain == 'never'
+      and count_of(record, 'uncertain:') >= most_clients_of_token and is_stranger() then
+      return done({'token_lost', record.fence or '0'})
+    end
   end
 end
 
-local recovering_ms
-last, recovering_ms = last_fence(fence, recovering, {last, is_recovering}, seen, lease_ms)
-if recovering_ms > 0 then
-  return done({'rejected', 'recovering', recovering_ms})
+-- Then whether this server may give a lead at all: it does where it is the one that decided last and has recovered.
+local run_id, until_ms = string.match(noted or '', '^(%w+) (%d+) %d+$')
+if not run_id or tonumber(until_ms) > now or ask_run_id() ~= run_id then
+  -- PARTS HERE: begun register incarnation
+  local recovering_ms
+  run_id, recovering_ms = recover({fence = fence, incarnation = incarnation, meta = meta, fleet = fleet_of(budget.channels),
+    lease_ms = lease_ms, now = now}, noted, fence_number(last), seen, false)
+  if recovering_ms > 0 then
+    wait_for_flight()
+    return done({'recovering', recovering_ms})
+  end
+end
+if not is_unheard_of then
+  -- PARTS HERE: spans begun
+  if is_walker and tonumber(record.given_at or '0') < lost_ms then
+    -- Somebody may have presented it, and Redis has lost that.
+    return done({'broken'})
+  end
+  if state == 'lost' and is_own and uncertain == 'never' then
+    -- Only now: while the server recovers, a leader that its data miss may put its flight back.
+    return done({'token_lost', record.fence})
+  end
+
+  -- Known clients lead first, in the order in which they came.
+  if record.others then
+    -- PARTS HERE: fields stamps turns
+    local turn_ms = wait_for_turn(flight, record, client, is_stranger, called_ms, now)
+    if turn_ms > 0 then
+      wait_for_flight()
+      return done({'join', record.fence or '0', '', 'living', turn_ms})
+    end
+  end
 end
 
 -- The rules of admission, in the order of src/admission.rs. Nothing is taken before all of them have been asked.
-if may_lead == 'no' then
-  return done({'rejected', 'pod', 0})
+if may_lead < 2 then
+  -- PARTS HERE: begun
+  if may_lead == 0 or is_stranger() then
+    return done({'rejected', 'pod', 0})
+  end
 end
 -- Mostly none of them is there: one look instead of three.
 local is_quiet = redis.call('EXISTS', circuit_key, attempts, queue) == 0
-local circuit = is_quiet and {} or read_hash(circuit_key)
-local passage, open_ms = admit_by_circuit(circuit_key, circuit, now, circuit_rules)
-if not passage then
-  return done({'rejected', 'circuit_open', open_ms})
-end
-local session = is_quiet and {} or read_hash(attempts)
-local refusal, refused_ms = admit_by_attempts(attempts, session, now, session_rules)
-if refusal then
-  return done({'rejected', refusal, refused_ms})
-end
-local came_us = time[1] * 1000000 + time[2] - (queued_us or 0)
-if queued_us then
-  came_us = came_at(budget, place, came_us)
-end
-local is_free, in_use, is_called = claim_place(budget, in_use_there, place, came_us, queued_us, is_quiet)
-if not is_free then
-  if patience == 'none' then
-    return done({'rejected', 'budget', fair_pause_ms})
+local passage, circuit, session, in_window = 'free', nil, nil, 0
+if not is_quiet then
+  -- PARTS HERE: spans fields keep begun stamps circuit accounts attempts
+  local refusal, refused_ms
+  circuit = read_hash(circuit_key)
+  passage, refused_ms = admit_by_circuit(circuit_key, circuit, now, {half_open = half_open})
+  if not passage then
+    return done({'rejected', 'circuit_open', refused_ms})
   end
-  return {'queued', queue_for_permit(budget, place, came_us)}
+  if passage == 'probe' and is_stranger() then
+    -- It may have made its request up: it does not decide whether the provider is well.
+    return done({'rejected', 'circuit_open', fair_pause_ms})
+  end
+  session = read_hash(attempts)
+  local rules = {max_attempts = max_attempts, window_ms = window_ms, cooldown_ms = cooldown_ms}
+  account = account_for(attempts, session, account, is_stranger, now, rules)
+  in_window, refusal, refused_ms = admit_by_attempts(attempts, session, account, now, rules)
+  if not in_window then
+    return done({'rejected', refusal, refused_ms})
+  end
+end
+local now_us = time[1] * 1000000 + time[2]
+local in_use, is_called = 0, false
+if in_use_there or waited_us or not is_quiet then
+  -- PARTS HERE: spans keep begun permits freed budget queue
+  local is_free, came_us
+  is_free, in_use, is_called, came_us = seek_permit(budget, in_use_there, place,
+    {now_us = now_us, waited_us = waited_us, is_quiet = is_quiet, is_stranger = is_stranger})
+  if not is_free then
+    if patience == 0 then
+      return done({'rejected', 'budget', fair_pause_ms})
+    end
+    -- What lands meanwhile, wherever it was led, is told to flights that queue, too.
+    wait_for_flight()
+    return {'queued', queue_for_permit(budget, place, came_us)}
+  end
 end
 
+-- The lead. Its fence is above all that this server and this pod know of, and by its time above what any other has given.
+local own_fence = whole(math.max(fence_number(last) + 1, seen + 1, now_us))
+local lease_text, started, ends = whole(lease_ms), whole(now), whole(now + lease_ms)
+local own = pod .. '/' .. own_fence .. '/' .. lease_text
+-- First, because it fails where the key holds something else: nothing is taken yet.
+redis.call('ZADD', permits, ends, own)
 -- The lock is taken with NX: were the reasoning above wrong, there still could not be two leaders.
-local own_fence, lease_text, started = whole(last + 1), whole(lease_ms), whole(now)
-local own = pod .. '/' .. own_fence
 if not redis.call('SET', lock, own, 'NX', 'PX', lease_text) then
-  return redis.error_reply('BUG begin: the lock was free a moment ago')
+  redis.call('ZREM', permits, own)
+  return redis.error_reply('WRONGTYPE ' .. lock .. ' is there and holds no owner')
+end
+if in_use == 0 and not is_called then
+  redis.call('SET', in_use_key, '1', 'PXAT', ends)
+  redis.call('PEXPIREAT', permits, ends)
+else
+  -- PARTS HERE: begun permits
+  take_permit(budget, place, in_use, is_called)
 end
 redis.call('SET', fence, own_fence)
-take_permit(budget, own, place, in_use, is_called)
 if passage == 'probe' then
-  take_probe(circuit_key, circuit, own_fence, now, circuit_rules)
+  -- PARTS HERE: spans fields stamps circuit
+  take_probe(circuit_key, circuit, own_fence, now, {quiet_ms = quiet_ms, lease_ms = lease_ms})
 end
-local charged = charge_attempt(attempts, session, now, session_rules)
+-- What the account pays: mostly the first attempt of its session.
+local charged_window = started .. ' ' .. account
+if session and next(session) then
+  -- PARTS HERE: spans keep charge
+  charged_window = charge_attempt(attempts, session, account, in_window, now, window_ms)
+else
+  redis.call('HSET', attempts, 'attempts:' .. account, '1', 'window_start:' .. account, started, 'last_attempt:' .. account,
+    started)
+  redis.call('PEXPIRE', attempts, whole(window_ms))
+end
+if record.others or not is_own then
+  -- PARTS HERE: fields clients
+  keep_others(flight, record, state, client, uncertain)
+end
 if state == 'landed' then
+  -- PARTS HERE: spans
   if record.class == 'success' and passed_ms(record.landed_at, now) < wait_ms then
     -- A waiting flight that missed the message may still come for it.
     redis.call('HSET', flight, 'last_claim', record.claim, 'last_fence', record.fence, 'last_attempt', record.attempt,
       'last_landed_at', record.landed_at, 'last_sealed', record.sealed)
   end
-  redis.call('HDEL', flight, 'class', 'token', 'sealed', 'landed_at', 'fresh_until', 'fresh_ms')
+  redis.call('HDEL', flight, 'class', 'token_state', 'sealed', 'landed_at', 'fresh_until', 'fresh_ms')
 end
-redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'attempt', attempt, 'claim', claim, 'fence', own_fence,
-  'started', started, 'lease_ms', lease_text, 'before', before,
-  'lost', before == 'lost_leaders' and record.lost or '0', 'charged', charged)
-redis.call('PEXPIRE', flight, whole(lease_ms + memory_ms))
-return {'lead', own_fence, before}
+redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'attempt', attempt, 'claim', claim, 'client', client,
+  'fence', own_fence, 'started', started, 'lease_ms', lease_text, 'known_before', known_before,
+  'lost_leaders', known_before == 'lost_leaders' and lost_leaders or '0', 'charged_window', charged_window)
+redis.call('PEXPIRE', flight, whole(math.max(lease_ms + memory_ms, given_ms)))
+return {'lead', own_fence, known_before, run_id}

@@ -12,165 +12,293 @@
 -- KEYS[6] budget    string, how many do
 -- KEYS[7] queue     sorted set, the flights that wait for a permit
 -- KEYS[8] circuit   hash, whether the provider is left in peace
--- ARGV[1] owner     the caller, <pod>/<fence>
+-- KEYS[9] known     hash, the callers that are known
+-- KEYS[10] first    string, a filter of tokens that are known
+-- KEYS[11] second   string, the other
+-- KEYS[12] held, KEYS[13] link, KEYS[14] held_until   where an answer is held: hash, that for the token; hash, the record of the
+--                   token in the outcome; sorted set, until when answers are held
+-- ARGV[1] owner     the caller, <pod>/<fence>/<lease_ms>
 -- ARGV[2] attempt   the caller's local flight; completing it again changes nothing
 -- ARGV[3] claim     what must be equal for an answer to be shared
--- ARGV[4] own_fence the caller's fence
--- ARGV[5] class     success, denied, busy, not_sent, unknown, lost: for the scripts and redis-cli; callers act on
+-- ARGV[4] client    the caller's client with its token
+-- ARGV[5] standing  'known' when the pod knows the caller, else the name of its credential, '' without one
+-- ARGV[6] account   which account of the session is charged
+-- ARGV[7] class     success, denied, busy, not_sent, not_processed, unknown, lost: for the scripts and redis-cli; callers act on
 --                   the sealed one
--- ARGV[6] token     what became of the token: rotated, kept, dead, untouched, unknown
--- ARGV[7] name      the flight's, for the message
--- ARGV[8] channels  the channels of the pods, without the pod
--- ARGV[9] sealed    the outcome
--- ARGV[10] session  the session's name, the flight's where the token is the session
--- ARGV[11] charge   'charged', or 'free' where the session does not pay for it
--- ARGV[12] health   what it says of the provider: healthy, failing, neutral, session_limited, fleet_limited
--- ARGV[13] lives_ms how long after the answer it is worth anything, '' for ever
--- ARGV[14] stay_away_ms   how long the provider asks to stay away, '' when it does not say
--- ARGV[15] times    numbers, packed as the settings are
--- TIME[1] held_ms   how long ago the provider answered, when this was sent
--- TIME[2] took_ms   how long it took to answer, from the lead on
--- TIME[3] fresh_ms  how long newcomers get the outcome
--- TIME[4] keep_ms   how long the record is kept
--- ARGV[16] settings numbers, 8 bytes each, big-endian: in one argument, because each costs as much as a small call
--- SETTING[1] late_ms    how long this may have been on its way
--- SETTING[2] wait_ms    how long the record is kept at least when pods wait
--- SETTING[3] memory_ms  how long it is remembered that a leader was lost
--- SETTING[4] lease_ms   how long an attempt that has not arrived is expected
--- SETTING[5] max_failures, SETTING[6] open_ms, SETTING[7] quiet_ms   the rules of the circuit
--- SETTING[8] limit      how many permits there are
--- SETTING[9] called_ms  how long a permit is kept for a flight that was called from the queue
+-- ARGV[8] token_state  what became of the token: rotated, kept, dead, untouched, unknown
+-- ARGV[9] health    what it says of the provider: healthy, failing, neutral, session_limited, fleet_limited
+-- ARGV[10] noted    how the caller is to be known from now on: 'client <credential>', or by the bits of its client with its
+--                   token, as four numbers; '' when it is not to be noted
+-- ARGV[11] numbers  8 bytes each, big-endian; 2^53 is none
+-- NUMBER[1] own_fence  the caller's fence
+-- NUMBER[2] held_ms    how long ago the provider answered, when this was sent
+-- NUMBER[3] took_ms    how long it took to answer, from the lead on
+-- NUMBER[4] fresh_ms   how long newcomers get the outcome
+-- NUMBER[5] keep_ms    how long the record is kept
+-- NUMBER[6] lives_ms   how long after the answer it is worth anything, none for ever
+-- NUMBER[7] stay_away_ms  how long the provider asks to stay away, none when it does not say
+-- NUMBER[8] allowed    how many flights the session may lead in its window, 0 for no more than the setting says
+-- NUMBER[9] charge     1, or 0 where the session does not pay for it
+-- NUMBER[10] unanswered  1 when a begin or a renewal of the attempt was not answered: it may arrive yet, and is to change nothing
+-- NUMBER[11] untold    1 when nobody is to be told yet: the leader does something before (before_told), and then calls tell.lua
+-- ARGV[12] sealed   the outcome
+-- ARGV[13] settings numbers, too; their names and what they are stand where they are declared, for the pod and for this
+--                     script: src/store/redis/scripts/settings.rs
+-- ARGV[14] chain    '<as> <holder> <flight> <holder>': 'direct', or the place that a walker came from; whose the token and the
+--                   one in the outcome are. '' where what is held for the token may be over. Else neither it nor the last keys
 --
 -- Replies
---   {'landed'}                                 this outcome stands
+--   {'landed', evicted, counted}               this outcome stands; so many that were held made way; 'stranger' where it
+--                                              speaks against the provider and its caller is not known: the circuit did
+--                                              not hear of it; else 'counted'
 --   {'stands', fence, attempt, age_ms, sealed} another one with the same claim stands
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
 --
--- Message to pods: 'landed <flight> <claim> <fence> <attempt> <held_ms>\n<sealed>' or 'look <flight>'
-assert(#KEYS == 8 and #ARGV == 16, 'complete: 8 keys, 16 arguments')
+-- Message to pods: 'landed <flight> <claim> <fence> <attempt> <age_ms>\n<sealed>' or 'look <flight>'
+assert((#KEYS == 14 and #ARGV == 14) or (#KEYS == 11 and #ARGV == 13), 'complete: 14 keys, 14 arguments, or 3 and one less')
 local lock, flight, fence, attempts, permits, in_use_key, queue, circuit = unpack(KEYS)
-local owner, attempt, claim, own_fence, class, token, name, channels, sealed, session, charge, health, lives_ms,
-  stay_away_ms, times, settings = unpack(ARGV)
-lives_ms, stay_away_ms = tonumber(lives_ms), tonumber(stay_away_ms)
-local held_ms, took_ms, fresh_ms, keep_ms = struct.unpack('>I8I8I8I8', times)
-local late_ms, wait_ms, memory_ms, lease_ms, max_failures, open_ms, quiet_ms, limit, called_ms =
-  struct.unpack('>I8I8I8I8I8I8I8I8I8', settings)
+local owner, attempt, claim, client, standing, account, class, token_state, health, noted, numbers, sealed, settings, chain =
+  unpack(ARGV)
+local own_fence, held_ms, took_ms, fresh_ms, keep_ms, lives_ms, stay_away_ms, allowed, charge, unanswered,
+  untold = struct.unpack('>I8I8I8I8I8I8I8I8I8I8I8', numbers)
+-- UNPACKED HERE: COMPLETE in src/store/redis/scripts/settings.rs
+local none = 2 ^ 53
+-- state, owner, attempt, claim, client, fence, started, lease_ms, known_before, lost_leaders, charged_window.
+local fields_of_a_lead = 11
 
 local now = read_clock()
-local budget = {permits = permits, counter = in_use_key, queue = queue, limit = limit, lease_ms = lease_ms,
-  called_ms = called_ms, channels = channels, now = now}
-local record = read_hash(flight)
--- A leader that takes or renews the lock of another owner writes the record anew: where the record says that this owner
--- leads, the lock is this owner's, or nobody's.
-local holder = record.state == 'leading' and record.owner == owner and owner or redis.call('GET', lock)
 -- Mostly none of them is there: one look instead of two.
 local is_quiet = redis.call('EXISTS', circuit, queue) == 0
-local circuit_now = is_quiet and {} or read_hash(circuit)
+local has_circuit, circuit_now = true, {}
+if not is_quiet then
+  has_circuit, circuit_now = pcall(read_hash, circuit)
+end
+
+-- Mostly a success lands, and in the record stands what its lead wrote and nothing else: nobody waits. Then a few of the fields
+-- are enough, and to read all of them would cost as much as five small calls.
+local record = {}
+local is_plain = class == 'success' and health == 'healthy' and is_quiet and redis.call('HLEN', flight) == fields_of_a_lead
+if is_plain then
+  record.owner, record.started, record.charged_window =
+    unpack(redis.call('HMGET', flight, 'owner', 'started', 'charged_window'))
+  -- A leader that put its record back wrote no charge. A lost one has one field more, and one that was given back no owner.
+  is_plain, record.state = record.owner == owner and record.charged_window, 'leading'
+end
+local holder = owner
+if not is_plain then
+  record, own_fence = read_hash(flight), whole(own_fence)
+  -- A leader that takes or renews the lock of another owner writes the record anew: where the record says that this owner
+  -- leads, the lock is this owner's, or nobody's.
+  if record.state ~= 'leading' or record.owner ~= owner then
+    holder = redis.call('MGET', lock)[1]
+  end
+end
 local state = record.state
 
--- Lock and permit are free, whatever lands.
-free_permit(budget, owner)
+-- Lock and permit are free, whatever lands. By pcall, as all that belongs to others: an outcome lands, whatever is wrong with
+-- a key of theirs.
+if redis.pcall('ZREM', permits, owner) == 1 then
+  local in_use = redis.pcall('DECR', in_use_key)
+  if type(in_use) == 'number' and in_use <= 0 then
+    redis.call('DEL', in_use_key)
+  end
+end
 if holder == owner then
   redis.call('DEL', lock)
 end
 
--- Last: what has come free goes to the next of the queue.
-local function done(reply)
-  if circuit_now['probe:' .. own_fence] then
-    -- A leader is done, and its outcome said nothing.
-    redis.call('HDEL', circuit, 'probe:' .. own_fence)
-  end
-  if not is_quiet then
-    settle(budget)
-  end
-  return reply
-end
-
--- Again: it has landed already, and somebody may lead anew since.
-if record.success_of == attempt or (state == 'landed' and record.attempt == attempt) then
-  return done({'landed'})
-end
-
--- begin.lua would have cleared an old outcome. A flight that was led without Redis, or that Redis has forgotten since, has
--- not gone through it: an outcome that was over before this flight began does not count.
-if state == 'landed' then
-  -- Two more: both spans are rounded up to whole ms.
-  local began = now - held_ms - took_ms + 2
-  local over = tonumber(record.class == 'success' and record.fresh_until or record.landed_at)
-  if over <= began then
-    state = nil
-  end
-end
-
-local lands
-if class == 'success' then
-  lands = not (state == 'landed' and record.class == 'success')
-else
-  lands = (state == 'leading' or state == 'lost') and record.attempt == attempt and record.fence == own_fence
-  if not state and not holder and token == 'unknown' then
-    -- Redis has forgotten the flight; that the token is uncertain must not be forgotten with it.
-    lands = true
-  end
-end
-local waits, is_marked = waits_and_marks(record)
-if not lands then
-  tell_waiting(flight, waits, channels, 'look ' .. name)
-  if state == 'landed' and record.claim == claim then
-    return done({'stands', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed})
-  end
-  return done({'stale'})
-end
-
 -- When the provider answered. What was long on its way here is older than it says.
 local landed_at = now - held_ms
-if record.attempt == attempt and record.started then
+if is_plain or (record.attempt == attempt and record.started) then
   landed_at = math.min(landed_at, math.max(record.started + took_ms, landed_at - late_ms))
 end
+lives_ms = lives_ms < none and lives_ms or nil
+stay_away_ms = stay_away_ms < none and stay_away_ms or nil
+
+-- What the record says of whether it lands, and who waits.
+local waits, is_marked
+if not is_plain then
+  -- PARTS HERE: spans ended waiting
+
+  -- Again: it has landed already, and somebody may lead anew since.
+  if record.success_of == attempt or (state == 'landed' and record.attempt == attempt) then
+    if class == 'success' and state == 'landed' and record.attempt == attempt
+      and landed_at < (tonumber(record.landed_at) or 0) then
+      -- The one before was not answered in time: a Redis that stood still had taken it, and knew less of its age than this
+      -- one says.
+      redis.call('HSET', flight, 'landed_at', whole(landed_at))
+      if lives_ms then
+        redis.call('HSET', flight, 'fresh_until', whole(math.min(tonumber(record.fresh_until) or now, landed_at + lives_ms)))
+      end
+    end
+    if untold == 1 and record.untold == own_fence then
+      -- PARTS HERE: keep untold
+      keep_untold(lock, holder, flight, owner, own_fence, lease_ms)
+    end
+    return done({'landed', 0, 'counted'})
+  end
+
+  -- begin.lua would have cleared an old outcome. A flight that was led without Redis, or that Redis has forgotten since, has
+  -- not gone through it. (Two more: both spans are rounded up to whole ms.)
+  if state == 'landed' then
+    -- PARTS HERE: fields flight
+    if was_over(record, now - held_ms - took_ms + 2)
+      -- A machine that was suspended does not know how long ago it began; but what landed under a later fence landed after
+      -- that. For a success that is no reason: pods that are cut off give fences that others gave before.
+      and (class == 'success' or (tonumber(record.fence) or 0) < tonumber(own_fence)) then
+      state = nil
+    end
+  end
+
+  local lands
+  if class == 'success' then
+    lands = not (state == 'landed' and record.class == 'success')
+  else
+    lands = (state == 'leading' or state == 'lost') and record.attempt == attempt and record.fence == own_fence
+    if not state and not holder and token_state == 'unknown' then
+      -- Redis has forgotten the flight; that the token is uncertain must not be forgotten with it.
+      lands = true
+    end
+  end
+  waits, is_marked = waits_and_marks(record)
+  if not lands then
+    -- PARTS HERE: names
+    tell_waiting(flight, waits, channels_of(fence), 'look ' .. name_of(flight))
+    if state == 'landed' and record.claim == claim then
+      return done({'stands', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed})
+    end
+    return done({'stale'})
+  end
+  if record.attempt ~= attempt or record.fence ~= own_fence then
+    -- Else they are there from the lead on.
+    redis.call('HSET', flight, 'owner', owner, 'attempt', attempt, 'claim', claim, 'client', client, 'fence', own_fence)
+  end
+end
+
+-- It lands.
 if lives_ms then
   fresh_ms = math.max(0, math.min(fresh_ms, landed_at + lives_ms - now))
 end
-
-if record.attempt ~= attempt or record.fence ~= own_fence then
-  -- Else they are there from the lead on.
-  redis.call('HSET', flight, 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', own_fence)
-end
-redis.call('HSET', flight, 'state', 'landed', 'class', class, 'token', token, 'landed_at', whole(landed_at),
+redis.call('HSET', flight, 'state', 'landed', 'class', class, 'token_state', token_state, 'landed_at', whole(landed_at),
   'fresh_until', whole(now + fresh_ms), 'fresh_ms', whole(fresh_ms), 'sealed', sealed,
   'success_of', class == 'success' and attempt or record.success_of or 'none')
 if waits then
   keep_ms = math.max(keep_ms, wait_ms)
 end
+if record.others then
+  -- PARTS HERE: fields clients
+  if class == 'success' then
+    forget_uncertain(flight, record)
+  elseif count_of(record, 'uncertain:') > 0 then
+    keep_ms = math.max(keep_ms, memory_ms)
+  end
+end
 if is_marked then
   keep_ms = math.max(keep_ms, lease_ms)
 end
-if (token == 'untouched' or token == 'unknown') and tonumber(record.lost or '0') > 0 then
+if (token_state == 'untouched' or token_state == 'unknown') and tonumber(record.lost_leaders or '0') > 0 then
   keep_ms = math.max(keep_ms, memory_ms)
 end
+local given_ms = (record.given_until or 0) - now
+if token_state == 'rotated' then
+  if record.given_until then
+    redis.call('HDEL', flight, 'given_until')
+  end
+else
+  -- Also where it is called dead: that may have been told to a stranger.
+  keep_ms = math.max(keep_ms, given_ms)
+end
 redis.call('PEXPIRE', flight, whole(math.max(1, keep_ms)))
+if untold == 1 then
+  -- PARTS HERE: keep untold
+  keep_untold(lock, holder, flight, owner, whole(own_fence), lease_ms)
+  waits = nil
+end
+if chain == '' and redis.call('HGET', KEYS[12], 'claim') == claim then
+  -- PARTS HERE: names
+  -- The provider has called it dead.
+  redis.call('DEL', KEYS[12])
+  redis.call('ZREM', KEYS[14], name_of(flight))
+end
+local evicted, is_kept = 0, false
+-- An answer that comes late is not held: what its token was used for may be forgotten by then.
+if chain and chain ~= '' and held_ms <= math.max(outcome_ms, math.min(late_ms, wait_ms)) then
+  -- PARTS HERE: names keep hold
+  local as, holder, next_flight, next_holder = string.match(chain, '^(%w+) (%x+) (%x+) (%x+)$')
+  if record.holder == holder then
+    -- Begin has noted it; the mark may be lost with the server.
+    record.used = math.max(record.used, as == 'direct' and record.generation or as)
+    redis.call('HSET', flight, 'used', whole(record.used))
+  end
+  evicted, is_kept = hold({held = KEYS[12], link = KEYS[13], index = KEYS[14], name = name_of(flight)}, record,
+    {claim = claim, holder = holder, attempt = attempt, fence = whole(own_fence), landed_at = landed_at, sealed = sealed,
+    next = next_flight, next_holder = next_holder}, now, {until_used_ms = until_used_ms, at_most = keep_at_most})
+end
+if token_state == 'rotated' and not is_kept and given_ms > 0 then
+  -- PARTS HERE: keep
+  -- Its record tells older tokens that it was used, as what is held would.
+  keep_at_least(flight, given_ms)
+end
 
 -- Once per flight, because a flight lands once: what it says of the provider, and what the session pays. Of one that is
--- not known any more nobody can say whether it was counted: this may be a repeat.
-if state then
-  learn(circuit, circuit_now, fence, {owner = owner, fence = own_fence, session = session, health = health,
-    retry_ms = stay_away_ms}, now, {max_failures = max_failures, open_ms = open_ms, quiet_ms = quiet_ms,
-    lease_ms = lease_ms})
+-- not known any more nobody can say whether it was counted: this may be a repeat. A closed circuit learns of failures only.
+local is_failure, counts = health ~= 'healthy' and health ~= 'neutral', true
+if is_failure then
+  -- PARTS HERE: known
+  local known = {clients = KEYS[9], first = KEYS[10], second = KEYS[11], now = now}
+  local is_judged, is_caller_known = pcall(is_known, known, client, standing)
+  counts = is_caller_known or not is_judged
 end
-if charge == 'free' then
-  uncharge_attempt(attempts, record.charged)
+if noted ~= '' then
+  -- How long anybody is known after a success.
+  local known_for_ms = 30 * 24 * 60 * 60 * 1000
+  local credential = string.match(noted, '^client (%x+)$')
+  if credential then
+    -- PARTS HERE: note_client
+    pcall(note_client, KEYS[9], credential, now)
+  else
+    -- PARTS HERE: note
+    pcall(note_token, KEYS[9], KEYS[10], KEYS[11], noted)
+  end
 end
-if health == 'session_limited' and stay_away_ms then
-  hold_session(attempts, now, stay_away_ms)
+if state and has_circuit and counts and (is_failure or next(circuit_now)) then
+  -- PARTS HERE: names spans fields stamps health
+  pcall(learn, circuit, circuit_now, fence, {owner = owner, fence = own_fence, token = name_of(flight),
+    session = name_of(attempts), health = health, retry_ms = stay_away_ms}, now, {max_failures = max_failures,
+    open_ms = open_ms, quiet_ms = quiet_ms, lease_ms = lease_ms})
 end
-if token == 'dead' and session == name then
-  redis.call('DEL', attempts)
+local is_held = health == 'session_limited' and stay_away_ms
+if charge == 0 or allowed > 0 or is_held or token_state == 'dead' then
+  -- PARTS HERE: names spans keep accounts session
+  local charged = string.match(record.charged_window or '', ' (%w+)$') or account
+  if charge == 0 then
+    pcall(uncharge_attempt, attempts, record.charged_window)
+  end
+  if allowed > 0 then
+    pcall(allow_attempts, attempts, charged, allowed)
+  end
+  if is_held then
+    pcall(hold_session, attempts, charged, now, stay_away_ms)
+  end
+  if token_state == 'dead' and name_of(attempts) == name_of(flight) then
+    -- The token is a session of its own, and that is over.
+    pcall(forget_account, attempts, charged)
+  end
 end
 
 if waits then
+  -- PARTS HERE: names waiting
   -- Over 8 KiB it costs less to let the pods look that still wait than to send it to all.
-  local message = 'look ' .. name
+  local message = 'look ' .. name_of(flight)
   if #sealed <= 8192 then
-    message = table.concat({'landed', name, claim, own_fence, attempt, held_ms}, ' ') .. '\n' .. sealed
+    message = table.concat({'landed', name_of(flight), claim, own_fence, attempt, whole(now - landed_at)}, ' ') .. '\n' .. sealed
   end
-  tell_waiting(flight, waits, channels, message)
+  tell_waiting(flight, waits, channels_of(fence), message)
 end
-return done({'landed'})
+local reply = {'landed', evicted, counts and 'counted' or 'stranger'}
+if is_plain and unanswered == 0 then
+  return reply
+end
+own_fence = whole(own_fence)
+-- PARTS HERE: ended
+return done(reply)

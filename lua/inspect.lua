@@ -6,36 +6,22 @@
 --
 --   redis-cli --raw --eval lua/inspect.lua <KEYS> [, shown]
 --
--- KEYS[1] lock        string, the owner: the leader
--- KEYS[2] flight      hash, the record
--- KEYS[3] fence       string, the last fence given
--- KEYS[4] recovering  string, stands for one lease after Redis was found to have forgotten
--- KEYS[5] attempts    hash, how often the session led; attempts:<flight> where the caller named no session
--- KEYS[6] permits     sorted set, the flights that ask the provider now
--- KEYS[7] budget      string, how many do
--- KEYS[8] queue       sorted set, the flights that wait for a permit
--- KEYS[9] circuit     hash, whether the provider is left in peace
--- KEYS[10] meta       hash, what all pods must agree on
+-- KEYS                the first ten of begin.lua, by the same names; attempts:<flight> where the caller named no session
 -- ARGV[1] shown       how many lines of each list are shown, 10 if it is not given
 --
--- Replies
---   lines of text; never the sealed outcome
+-- Replies lines of text; never the sealed outcome.
 assert(#KEYS == 10 and #ARGV <= 1, 'inspect: 10 keys, at most 1 argument')
-local shown = tonumber(ARGV[1] or '10')
-assert(shown, 'inspect: the argument is how many lines of each list are shown')
+local shown = assert(tonumber(ARGV[1] or '10'), 'inspect: the argument is how many lines of each list are shown')
 
 -- An operator who mistypes a key would otherwise read a wrong answer that looks right.
-local names = {'lock:', 'flight:', 'fence', 'recovering', 'attempts:', 'permits', 'budget', 'queue', 'circuit', 'meta'}
+local names = {'lock:', 'flight:', 'fence', 'incarnation', 'attempts:', 'permits', 'budget', 'queue', 'circuit', 'meta'}
 local tag = string.match(KEYS[1], '^rc:{[^}]+}:') or ''
-local after_tag = {}
 for i, name in ipairs(names) do
-  after_tag[i] = string.sub(KEYS[i], #tag + 1)
   assert(tag ~= '' and string.sub(KEYS[i], 1, #tag + #name) == tag .. name,
     'inspect: key ' .. i .. ' is to be rc:{<namespace>}:' .. name)
 end
-local lock, flight, fence, recovering, attempts = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
-local permits, budget, queue, circuit, meta = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
-local flight_name, session_name = string.sub(after_tag[2], #'flight:' + 1), string.sub(after_tag[5], #'attempts:' + 1)
+local lock, flight, fence, incarnation, attempts, permits, budget, queue, circuit, meta = unpack(KEYS)
+local flight_name, session_name = string.sub(flight, #tag + #'flight:' + 1), string.sub(attempts, #tag + #'attempts:' + 1)
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -43,6 +29,12 @@ local now = time[1] * 1000 + math.floor(time[2] / 1000)
 local lines = {}
 local function say(text, ...)
   lines[#lines + 1] = select('#', ...) > 0 and string.format(text, ...) or text
+end
+
+local function say_if(is_so, ...)
+  if is_so then
+    say(...)
+  end
 end
 
 local function span(ms)
@@ -94,9 +86,7 @@ local function list(count, line_of)
   for i = 1, math.min(count, shown) do
     say('  ' .. line_of(i))
   end
-  if count > shown then
-    say('  and %d more', count - math.max(0, shown))
-  end
+  say_if(count > shown, '  and %d more', count - math.max(0, shown))
 end
 
 local function ends(left, over)
@@ -104,11 +94,10 @@ local function ends(left, over)
 end
 
 -- The flight: its leader, the pods that wait, what became of it.
-
 local function tell_what_was_known(record)
-  if record.before == 'lost_leaders' then
-    say('  leaders were lost before it, %s in a row: the token may have been rotated by one', record.lost or '?')
-  elseif record.before == 'rotated' then
+  if record.known_before == 'lost_leaders' then
+    say('  leaders were lost before it, %s in a row: the token may have been rotated by one', record.lost_leaders or '?')
+  elseif record.known_before == 'rotated' then
     say('  the token was rotated before: the provider may take it for stolen')
   end
 end
@@ -139,42 +128,42 @@ local function tell_flight()
   elseif state == 'leading' or state == 'lost' then
     say('  lost: the lease of %s ended without an outcome; started %s', record.owner or 'a leader before',
       ago(record.started))
-    say('  leaders lost in a row: %d', tonumber(record.lost or '0') + (state == 'leading' and 1 or 0))
+    say('  leaders lost in a row: %d', tonumber(record.lost_leaders or '0') + (state == 'leading' and 1 or 0))
     say('  nobody knows whether the token was rotated')
     say('  whoever asks presents it again, but not before retry_lost_after has passed since the start, and a moment since')
     say('  it was missed')
     say('  with uncertain = never it is not presented again')
   elseif state == 'landed' then
-    say('  landed %s: %s, %s', ago(record.landed_at), record.class, token_words[record.token] or record.token)
+    say('  landed %s: %s, %s', ago(record.landed_at), record.class, token_words[record.token_state] or record.token_state)
     say('  led by %s, attempt %s', record.owner, record.attempt)
     local fresh = left_ms(record.fresh_until, record.fresh_ms)
     if fresh > 0 then
       say('  callers get this outcome for %s more', span(fresh))
-      if record.token == 'rotated' then
+      if record.token_state == 'rotated' then
         say('  callers with another client, credential or parameter are refused as long (another_claim)')
       end
     else
       say('  callers do not get it any more: the next one leads')
     end
+  elseif record.given_until then
+    say('  given %s by an answer that is held, and presented by nobody', ago(record.given_at))
   else
     say('  nobody leads it, and nothing is known of one before')
+    if string.find(table.concat(redis.call('HVALS', meta), ' '), ' refresh_tokens=reusable ', 1, true) then
+      say('  refresh_tokens is reusable here: a flight is named by token and claim (docs/redis-cli.md)')
+    end
   end
-  if record.claim then
-    say('  claim %s', record.claim)
+  if record.generation then
+    say('  token %s of a chain, after flight %s; used up to token %s', record.generation, record.before, record.used)
   end
-  if record.last_fence then
-    say('  the success before, of fence %s, landed %s', record.last_fence, ago(record.last_landed_at))
-  end
+  say_if(record.claim, '  claim %s', record.claim)
+  say_if(record.last_fence, '  the success before, of fence %s, landed %s', record.last_fence, ago(record.last_landed_at))
 
   local waits = fields_after(order, 'waits:')
   say(#waits == 0 and '  no other pod waits' or '  ' .. counted(#waits, 'other pod waits:', 'other pods wait:'))
-  list(#waits, function(i)
-    return '  ' .. waits[i] .. ', attempt ' .. record['waits:' .. waits[i]]
-  end)
-  local gone = fields_after(order, 'gone:')
-  if #gone > 0 then
-    say('  ' .. counted(#gone, 'attempt was', 'attempts were') .. ' given up')
-  end
+  list(#waits, function(i) return '  ' .. waits[i] .. ', attempt ' .. record['waits:' .. waits[i]] end)
+  local abandoned = fields_after(order, 'abandoned:')
+  say_if(#abandoned > 0, '  ' .. counted(#abandoned, 'attempt was', 'attempts were') .. ' given up')
 end
 
 -- The session: why it is refused, and until when.
@@ -182,40 +171,56 @@ local function tell_session()
   local session, order = read_hash(attempts)
   say('session %s', session_name == flight_name and 'of this flight' or session_name)
   if #order == 0 then
-    say('  not refused: it led nothing lately')
-    return
+    return say('  not refused: it led nothing lately')
   end
-  local cooling, held = left_ms(session.cooldown_until), left_ms(session.held_until)
-  if cooling > 0 then
-    say('  refused for %s more: it led too often and cools down (cooling_down)', span(cooling))
-  elseif held > 0 then
-    say('  refused for %s more: the provider asked it to stay away (limited)', span(held))
-  else
-    say('  not refused, unless the next attempt is one too many')
+  -- Each claim has an account of its own, by the beginning of the claim where the caller named none.
+  local accounts = fields_after(order, 'last_attempt:')
+  for _, held in ipairs(fields_after(order, 'held_until:')) do
+    if not session['last_attempt:' .. held] then
+      accounts[#accounts + 1] = held
+    end
   end
-  if session.attempts then
-    say('  %s in the window that began %s', counted(session.attempts, 'attempt', 'attempts'), ago(session.window_start))
+  for i = 1, math.min(#accounts, math.max(1, shown)) do
+    local account = ':' .. accounts[i]
+    say('  account %s', accounts[i])
+    local cooling, held = left_ms(session['cooldown_until' .. account]), left_ms(session['held_until' .. account])
+    if cooling > 0 then
+      say('    refused for %s more: it led too often and cools down (cooling_down)', span(cooling))
+    elseif held > 0 then
+      say('    refused for %s more: the provider asked it to stay away (limited)', span(held))
+    else
+      say('    not refused, unless the next attempt is one too many')
+    end
+    -- With a cooldown the window is over.
+    if session['attempts' .. account] and not session['cooldown_until' .. account] then
+      say('    %s in the window that began %s', counted(session['attempts' .. account], 'attempt', 'attempts'),
+        ago(session['window_start' .. account]))
+    end
+    say_if(session['last_attempt' .. account], '    the last attempt began %s', ago(session['last_attempt' .. account]))
   end
-  if session.last_attempt then
-    say('  the last attempt began %s', ago(session.last_attempt))
-  end
+  say_if(#accounts > 1 and #accounts > shown, '  and %d accounts more', #accounts - math.max(1, shown))
   say('  all of this is forgotten in %s', span(math.max(0, redis.call('PTTL', attempts))))
 end
 
 -- The circuit: whether it is open, why, until when; which probes are out.
 
-local why_words = {
+local reason_words = {
   failures = 'flights failed in a row, or a probe failed',
   retry_after = 'the provider answered 503 with Retry-After',
   sessions_limited = 'the provider limited several sessions at once',
 }
 
+-- A probe ends with the lease that it was given with, which stands beside its end.
+local function probe_left_ms(record, probe)
+  local ends_at, lease_ms = string.match(record['probe:' .. probe], '^(%d+) (%d+)$')
+  return left_ms(ends_at, lease_ms)
+end
+
 local function tell_circuit()
   local record, order = read_hash(circuit)
-  local probes = fields_after(order, 'probe:')
-  local out = 0
+  local probes, out = fields_after(order, 'probe:'), 0
   for _, probe in ipairs(probes) do
-    out = out + (left_ms(record['probe:' .. probe]) > 0 and 1 or 0)
+    out = out + (probe_left_ms(record, probe) > 0 and 1 or 0)
   end
 
   if not record.state then
@@ -230,20 +235,16 @@ local function tell_circuit()
       say('circuit half-open: %s out; beyond breaker.half_open_requests nobody leads (circuit_open)',
         counted(out, 'probe is', 'probes are'))
     end
-    say('  it opened because %s (%s)', why_words[record.why] or 'of this', record.why or '?')
+    say('  it opened because %s (%s)', reason_words[record.opened_because] or 'of this', record.opened_because or '?')
     say('  by the outcome of %s; fences up to %s do not decide any more', record.opened_by or '?',
       record.opened_after or '?')
   end
   list(#probes, function(i)
-    return 'probe of fence ' .. probes[i] .. ', ' .. ends(left_ms(record['probe:' .. probes[i]]), 'lost: it makes way')
+    return 'probe of fence ' .. probes[i] .. ', ' .. ends(probe_left_ms(record, probes[i]), 'lost: it makes way')
   end)
   local limited = fields_after(order, 'limited:')
-  if #limited > 0 then
-    say('  ' .. counted(#limited, 'session was', 'sessions were') .. ' limited by the provider lately:')
-  end
-  list(#limited, function(i)
-    return '  ' .. limited[i] .. ', ' .. ago(record['limited:' .. limited[i]])
-  end)
+  say_if(#limited > 0, '  ' .. counted(#limited, 'session was', 'sessions were') .. ' limited by the provider lately:')
+  list(#limited, function(i) return '  ' .. limited[i] .. ', ' .. ago(record['limited:' .. limited[i]]) end)
 end
 
 -- The budget: how many permits are out, who has them and until when; which flights queue, and since when.
@@ -253,9 +254,7 @@ local function tell_permits()
   local out = redis.call('ZCOUNT', permits, '(' .. string.format('%.0f', now), '+inf')
   say(all == 0 and 'permits: none is out' or 'permits: ' .. counted(out, 'is out', 'are out'))
   local counter = tonumber(redis.call('GET', budget) or '0')
-  if counter ~= all then
-    say('  BUG: budget is %.0f, permits has %s', counter, counted(all, 'member', 'members'))
-  end
+  say_if(counter ~= all, '  BUG: budget is %.0f, permits has %s', counter, counted(all, 'member', 'members'))
   local members = shown > 0 and redis.call('ZRANGE', permits, 0, shown - 1, 'WITHSCORES') or {}
   list(all, function(i)
     local holder, left = members[2 * i - 1], left_ms(members[2 * i])
@@ -275,37 +274,76 @@ local function tell_queue()
   local members = shown > 0 and redis.call('ZRANGE', queue, 0, shown - 1, 'WITHSCORES') or {}
   list(all, function(i)
     local pod, waiting = string.match(members[2 * i - 1], '^(%S+) %S+ (%S+)$')
-    return string.format('%d. pod %s, flight %s, came %s', i, pod or '?', waiting or '?', ago(members[2 * i] / 1000))
+    -- As in lib/budget.lua: strangers queue behind all that are known.
+    local came_ms, strangers_after_ms = members[2 * i] / 1000, 4000000000000
+    local is_stranger = came_ms >= strangers_after_ms
+    return string.format('%d. pod %s, flight %s, came %s%s', i, pod or '?', waiting or '?',
+      ago(is_stranger and came_ms - strangers_after_ms or came_ms), is_stranger and ', behind all known callers' or '')
   end)
 end
 
--- The fleet: whether it recovers, and what all pods agree on.
-local function tell_fleet()
-  local left = redis.call('PTTL', recovering)
-  if left > 0 then
-    say('recovering for %s more: Redis has forgotten fences, and nobody is given a lead (recovering)', span(left))
-  else
-    say('not recovering: Redis has forgotten nothing')
-  end
-  local last = redis.call('GET', fence)
-  say(last and 'fence ' .. last .. ' was given last' or 'fence: none was given yet')
+-- The register: which pods live, and what they go by.
 
-  local agreed, order = read_hash(meta)
-  if #order == 0 then
-    say('meta: nothing, no pod has started here since Redis was empty')
-    return
+local function tell_words(entry)
+  local line = ''
+  for word in string.gmatch(entry, '%S+') do
+    if #line + #word > 110 then
+      say('   ' .. line)
+      line = ''
+    end
+    line = line .. ' ' .. word
   end
-  say('meta: what all pods agree on')
-  say('  protocol %s', agreed.protocol or '?')
-  say('  pepper %s', agreed.pepper == 'none' and 'none' or 'with check value ' .. (agreed.pepper or '?'))
-  say('  upstream %s', agreed.upstream and 'with fingerprint ' .. agreed.upstream or 'not said')
+  say('   ' .. line)
 end
 
-tell_flight()
-tell_session()
-tell_circuit()
-tell_permits()
-tell_queue()
-tell_fleet()
+local function tell_register()
+  local register, order = read_hash(meta)
+  if register.protocol == '1' then
+    return say('meta: written by pods of protocol 1; DEL it when none of them lives any more')
+  end
+  local count, ways = 0, {}
+  for _, pod in ipairs(fields_after(order, 'pod:')) do
+    local ends, entry = string.match(register['pod:' .. pod], '^ends=(%d+) (.+)$')
+    if ends and tonumber(ends) > now then
+      local way = ways[entry] or {entry = entry, pods = {}, left = 0}
+      if not ways[entry] then
+        ways[entry], ways[#ways + 1] = way, way
+      end
+      way.pods[#way.pods + 1], way.left = pod, math.max(way.left, left_ms(ends))
+      count = count + 1
+    end
+  end
+  say(count == 0 and 'meta: no pod lives here' or 'meta: ' .. counted(count, 'pod lives', 'pods live') .. ' here')
+  table.sort(ways, function(one, other) return one.entry < other.entry end)
+  for i = 1, math.min(#ways, shown) do
+    local way = ways[i]
+    say('  %s by these settings; the last is gone in %s unless it writes itself in again',
+      counted(#way.pods, 'goes', 'go'), span(way.left))
+    tell_words(way.entry)
+    if #ways > 1 then
+      list(#way.pods, function(i) return '  pod ' .. way.pods[i] end)
+    end
+  end
+  say_if(#ways > shown, '  and %d more ways', #ways - math.max(0, shown))
+end
+
+-- The fleet: whether it recovers, and which pods live.
+local function tell_fleet()
+  local server, recovers_at, recovers_ms = string.match(redis.call('GET', incarnation) or '', '^(%w+) (%d+) (%d+)$')
+  local left = server and left_ms(recovers_at, recovers_ms) or 0
+  if left > 0 then
+    say('recovering for %s more: this server may have lost writes, and nobody is given a lead', span(left))
+  else
+    say(server and 'not recovering' or 'not recovering: no pod has started here since Redis was empty')
+  end
+  say_if(server, 'server %s decided last', server)
+  local last = redis.call('GET', fence)
+  say(last and 'fence ' .. last .. ' was given last' or 'fence: none was given yet')
+  tell_register()
+end
+
+for _, tell in ipairs({tell_flight, tell_session, tell_circuit, tell_permits, tell_queue, tell_fleet}) do
+  tell()
+end
 say('at %.0f ms of Redis\' time', now)
 return lines

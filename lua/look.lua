@@ -10,7 +10,7 @@ assert(#KEYS > 0 and #KEYS == #ARGV, 'look: as many arguments as keys')
 
 local reply = redis.call('MGET', unpack(KEYS))
 for i, owner in ipairs(reply) do
-  if owner and string.match(owner, '/(%d+)$') == ARGV[i] then
+  if owner and string.match(owner, '/(%d+)/%d+$') == ARGV[i] then
     reply[i] = tostring(redis.call('PTTL', KEYS[i]))
   else
     reply[i] = 'changed'

@@ -11,7 +11,8 @@
 -- ARGV[4] channels   the channels of the pods, without the pod
 --
 -- Replies
---   {'reaped', look_ms}   look again after look_ms
+--   {'reaped', look_ms, free}   look again after look_ms; so many permits are free, and nobody in the queue is to be
+--                               called: a flight that waits all the same was called in vain
 assert(#KEYS == 3 and #ARGV == 4, 'reap: 3 keys, 4 arguments')
 
 local now = read_clock()
@@ -19,5 +20,8 @@ local budget = {permits = KEYS[1], counter = KEYS[2], queue = KEYS[3], lease_ms 
   limit = tonumber(ARGV[2]), called_ms = tonumber(ARGV[3]), channels = ARGV[4], now = now}
 
 shorten_permits(budget)
-settle(budget)
-return {'reaped', look_ms(budget)}
+-- Also where nobody queues any more: a flight that was called in vain has left the queue, and waits for what it was given.
+local in_use = hand_over(budget, permits_in_use(budget, redis.call('GET', budget.counter)))
+-- Strangers that queue for their share of the permits are not to be called.
+local is_empty = #redis.call('ZRANGE', budget.queue, 0, 0) == 0
+return {'reaped', look_ms(budget), is_empty and math.max(0, budget.limit - in_use) or 0}

@@ -1,9 +1,14 @@
-//! Words: the settings, what each is for, and which contradict each other.
+//! Words: the settings, and what each is for.
 
 use std::time::Duration;
 
-use crate::config_error::{Allowed, ConfigError, at_most, count, within};
+use crate::dialect::Dialect;
+use crate::provider_name;
 use crate::secret::Secret;
+
+mod validate;
+
+const KIB: usize = 1024;
 
 /// The settings of a coordinator. All pods of a namespace should have the same.
 ///
@@ -25,9 +30,10 @@ pub struct Config {
     /// The provider's or tenant's coordination domain: 1 to 64 of `A-Z a-z 0-9 . _ -`. Coordinators share flights
     /// within a namespace only. Default: `default`.
     pub namespace: String,
-    /// What the namespace refreshes at, such as the token endpoint's URL. Only its fingerprint is stored, so that
-    /// a pod that points elsewhere is refused at start. In memory nothing is compared. Default: none, nothing is
-    /// compared.
+    /// The provider's name: any name, such as its host. It stands in Redis, so that a pod of another provider is refused
+    /// at start; where that provider is asked may change. In memory nothing is compared. Default: none, nothing is
+    /// compared. 1 to 200 visible ASCII characters, not `-`. Of a URL only scheme, host, port and path are the name; in
+    /// another name `@`, `?` and `#` are not allowed.
     pub upstream: Option<String>,
     /// How long a caller waits for the provider's answer, from its own arrival. The refresh itself goes on.
     /// Default: 30 s. 10 ms to 1 h; at most `wait_timeout` and `call_limit`.
@@ -40,40 +46,69 @@ pub struct Config {
     pub call_limit: Option<Duration>,
     /// How long a leader that is not heard of keeps the token. A leader renews its lease after each third of this.
     /// Default: 10 s.
-    /// At least `store_timeout`, 100 ms to 10 min.
+    /// At least `store_timeout`, at most `keep_outcome` and `wait_timeout` together; 100 ms to 10 min.
     pub lease: Duration,
     /// When the token of a lost leader is presented again, counted from the start of the lost flight. Zero
     /// means as soon as the lease is over: right for providers with a grace window or without rotation, and for
     /// fleets that prefer speed; later gives a leader that is only cut off from Redis the time to come back with
     /// its answer. Where it is longer than `lease`, and under `never`, no pod acts on a lost leader within two
     /// `store_timeout` from when a pod first missed it, either: it may have been Redis that was away. Default: none,
-    /// which means `refresh_timeout`. At most 1 h.
+    /// which means `refresh_timeout`, and zero where refresh tokens are reusable. At most 1 h.
     pub retry_lost_after: Option<Duration>,
-    /// How long a success is handed to newcomers who still hold the old token: other pods, slow tabs. Where the
-    /// provider gave no new refresh token, no longer than the access token lives. Zero is allowed. Default: 30 s. At
-    /// most 1 h.
+    /// How long a success that rotated the token is handed to newcomers who still hold the old one: other pods, slow
+    /// tabs. Where the presented token is used again, a success is handed on until a tenth of the access token's life is
+    /// left, at least 5 s and at most half of it, and not longer than 24 h; for this long where the provider does not say
+    /// how long it lives. Zero: no success is handed to newcomers. Default: 30 s. At most 1 h.
     pub keep_outcome: Duration,
+    /// How long new tokens are held that nobody has used yet, from the provider's answer on: a caller that went away before
+    /// it was answered is handed them when it comes again with the old token, also after `keep_outcome`. Only for requests
+    /// with a client's credential whose refresh function presents the token that it is handed
+    /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)); as soon as somebody comes with the new token,
+    /// the old one is the provider's to judge. Default: 1 h. Zero: not beyond `keep_outcome`. At most 24 h.
+    pub keep_until_used: Duration,
+    /// How many answers of the namespace are held so at most: the oldest make way. Answers of more than 64 KiB are not held.
+    /// Default: 100,000. 1 to 10,000,000.
+    pub keep_at_most: u32,
     /// How long a failure that may pass is handed to newcomers; damps a storm. Zero is allowed. Default: 100 ms. At
-    /// most 1 min. Other failures go by what they say: a dead or lost token 1 min, a refused client 5 s, a busy
-    /// provider for as long as it asks to stay away (5 min at most), a missing DPoP nonce not at all.
+    /// most 1 min. A busy provider's answer is handed on for as long as it asks to stay away (5 min at most).
     pub keep_failure: Duration,
+    /// How long the refusal of a dead or lost token is handed to newcomers: it will not come back to life, and bots retry.
+    /// Any other refusal is handed on for this long, and for 5 s at most; one that only asks for a DPoP nonce not at all.
+    /// Zero is allowed. Default: 1 min. At most 1 h.
+    pub keep_refusal: Duration,
+    /// Whether a refresh token can be presented more than once. Default: [`RefreshTokens::SingleUse`].
+    pub refresh_tokens: RefreshTokens,
+    /// How the provider says what the standard leaves open.
+    pub dialect: Dialect,
     /// What to do with a token of which nobody knows whether the provider rotated it. Default: [`Uncertain::Retry`].
     pub uncertain: Uncertain,
     /// How long it is remembered that a token is uncertain. For as long a pod tries to tell a Redis that is out of reach
     /// that a token was rotated. (What it obtained without Redis, [`OnStoreOutage::Local`], it tries to tell for
-    /// `keep_outcome` and `wait_timeout` together.) Default: 1 h. 1 s to 24 h.
+    /// `keep_outcome` and `wait_timeout` together.) Default: 1 h. 1 s to 24 h; under [`Uncertain::Never`] at least
+    /// `call_limit`.
     pub uncertain_memory: Duration,
-    /// How long a call to Redis may take, retries included, before the store counts as out of reach. Default: 1 s.
-    /// 10 ms to 1 min; at most `lease`.
+    /// How long a call to Redis may take, retries included, before the store counts as out of reach. After a third of it
+    /// without an answer the call is made over a new connection as well. Default: 1 s. 10 ms to 1 min; at most `lease`.
     pub store_timeout: Duration,
+    /// How many replicas must have a lead before the token is presented, and an outcome before it counts as landed. A lead
+    /// that too few have within `store_timeout` is given back, and its callers are told to come again. With fewer than all
+    /// replicas a failover may still choose one that lacks it. Costs a round trip to the replicas for each of the two, and the
+    /// right to `WAIT`. Default: 0, none is waited for. At most 16.
+    pub wait_replicas: u32,
     /// What to do while the store is out of reach. Default: [`OnStoreOutage::Reject`].
     pub on_store_outage: OnStoreOutage,
+    /// Whether a pod starts while Redis is away. It is as in an outage then, by [`on_store_outage`](Self::on_store_outage), and
+    /// takes part as soon as Redis is in reach; what makes it unfit, such as a missing right, is logged instead of returned.
+    /// Default: false, connecting fails with [`ConnectError::Unreachable`](crate::ConnectError::Unreachable).
+    pub start_without_redis: bool,
     /// Keys the hashes that stand in Redis, so that tokens of little entropy (under 128 bits) cannot be guessed
     /// from them. 32 bytes or more, the same in all pods. Default: none.
     pub pepper: Option<Secret>,
     /// How many flights a session may lead in a window; successes count, too: that is what stops refresh loops. The
-    /// next one starts the cooldown. A flight is free if nothing of it was sent, if its client was refused, or if it only
-    /// lacked a DPoP nonce.
+    /// next one starts the cooldown. A flight is free if nothing of it was sent, if its client was refused, if it only
+    /// lacked a DPoP nonce, if the provider was busy, or if its token is the session and is used again. Where an access
+    /// token lives for less than 5 min, its session may lead two flights for each such life (of 5 s at least), if that is
+    /// more.
     /// Default: 5. 1 to 1,000,000.
     pub max_refresh_attempts: u32,
     /// How long a window is. It is fixed, and starts with the session's first attempt. Default: 5 min. 10 ms to
@@ -84,21 +119,29 @@ pub struct Config {
     pub refresh_cooldown_period: Duration,
     /// How many flights of the namespace may ask the provider at once. Default: 10. 1 to 100,000.
     pub max_concurrent_refreshes: u32,
-    /// How long a flight queues for its turn when that many ask already, first come, first served. Zero refuses at
-    /// once. Default: 5 s. At most 1 h; no caller waits longer than `wait_timeout` for all.
-    pub budget_wait: Duration,
+    /// How long a flight queues for its turn when that many ask already, first come, first served; it leaves the queue
+    /// when all its callers have left. Zero refuses at once. Default: none, which means two thirds of `refresh_timeout`, so
+    /// that a third of it is left for the call. At most `wait_timeout`.
+    pub budget_wait: Option<Duration>,
     /// When the provider is left in peace because it fails.
     pub breaker: Breaker,
     /// When this pod only joins and leads nothing, because its memory is short. Default:
     /// [`MemoryPressure::Cgroup`].
     pub memory_pressure: MemoryPressure,
+    /// The longest refresh token that is taken, in bytes: some providers put a user's groups into it. Default: 64 KiB.
+    /// 1 KiB to 1 MiB.
+    pub max_token: usize,
+    /// The largest outcome that is shared over Redis, sealed, in bytes: the provider's answer, its headers, and some
+    /// hundred bytes. The callers of the leader's own pod get a larger answer all the same; other pods refuse theirs as
+    /// transient, and the token counts as rotated. Default: 256 KiB. 4 KiB to 16 MiB.
+    pub max_shared: usize,
     /// How often the memory store forgets what is over. Redis expires keys itself. Default: 1 min. 10 ms to 1 h.
     pub cleanup_interval: Duration,
 }
 
 /// The circuit breaker of the namespace: for the whole fleet, in the store.
 ///
-/// Only what speaks of the provider's health moves it: a 5xx, a reset, a timeout, an unreadable answer is a failure,
+/// Only what speaks of the provider's health moves it: a 5xx, a reset, a timeout is a failure,
 /// tokens are a success; a refused token or client is neither. Failures that are further apart than `call_limit` and
 /// `open_duration` together are not in a row. What failed before anything was sent counts in the pod alone: after
 /// `max_failures` of these in a row the pod only joins for `open_duration`.
@@ -135,7 +178,7 @@ pub enum MemoryPressure {
     ResidentMib(u64),
 }
 
-/// What to do with a token of which nobody knows whether the provider rotated it: the answer was unreadable or
+/// What to do with a token of which nobody knows whether the provider rotated it: the answer said nothing of it or was
 /// missing, or the leader was lost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 #[non_exhaustive]
@@ -145,6 +188,19 @@ pub enum Uncertain {
     Retry,
     /// Never present it again while `uncertain_memory` lasts; callers get [`Lost`](crate::RefreshError::Lost).
     Never,
+}
+
+/// Whether a refresh token can be presented more than once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum RefreshTokens {
+    /// A token that was rotated is not to come again: the provider takes that for theft.
+    #[default]
+    SingleUse,
+    /// A token can be presented again, also when a new one was given. Requests with one token that differ in client,
+    /// credential, scope or parameters neither wait for each other nor are refused after, each of them is a flight of its
+    /// own; an uncertain token is presented again, so [`Config::uncertain`] must be [`Uncertain::Retry`].
+    Reusable,
 }
 
 /// What to do while Redis is out of reach.
@@ -173,19 +229,28 @@ impl Default for Config {
             lease: Duration::from_secs(10),
             retry_lost_after: None,
             keep_outcome: Duration::from_secs(30),
+            keep_until_used: Duration::from_secs(60 * 60),
+            keep_at_most: 100_000,
             keep_failure: Duration::from_millis(100),
+            keep_refusal: Duration::from_secs(60),
+            refresh_tokens: RefreshTokens::SingleUse,
+            dialect: Dialect::default(),
             uncertain: Uncertain::Retry,
             uncertain_memory: Duration::from_secs(60 * 60),
             store_timeout: Duration::from_secs(1),
+            wait_replicas: 0,
             on_store_outage: OnStoreOutage::Reject,
+            start_without_redis: false,
             pepper: None,
             max_refresh_attempts: 5,
             refresh_attempt_window: Duration::from_secs(5 * 60),
             refresh_cooldown_period: Duration::from_secs(10 * 60),
             max_concurrent_refreshes: 10,
-            budget_wait: Duration::from_secs(5),
+            budget_wait: None,
             breaker: Breaker::default(),
             memory_pressure: MemoryPressure::default(),
+            max_token: 64 * KIB,
+            max_shared: 256 * KIB,
             cleanup_interval: Duration::from_secs(60),
         }
     }
@@ -197,9 +262,17 @@ impl Config {
         self.call_limit.unwrap_or(2 * self.refresh_timeout)
     }
 
+    /// How long a flight queues for its turn.
+    pub fn budget_wait(&self) -> Duration {
+        self.budget_wait.unwrap_or(self.refresh_timeout * 2 / 3)
+    }
+
     /// When the token of a lost leader is presented again.
     pub fn retry_lost_after(&self) -> Duration {
-        self.retry_lost_after.unwrap_or(self.refresh_timeout)
+        self.retry_lost_after.unwrap_or(match self.refresh_tokens {
+            RefreshTokens::SingleUse => self.refresh_timeout,
+            RefreshTokens::Reusable => Duration::ZERO,
+        })
     }
 
     /// How long it is remembered that a leader was lost.
@@ -218,151 +291,24 @@ impl Config {
         }
     }
 
-    /// How long a permit is kept for a flight that was called from the queue: as long as a call to the store may
+    /// How long a permit is reserved for the first flight of the queue: as long as a call to the store may
     /// take, for the flight has nothing else to do than to make one.
-    pub(crate) fn called_for(&self) -> Duration {
+    pub(crate) fn permit_reserved_for(&self) -> Duration {
         self.store_timeout
     }
 
-    /// Checks every setting alone and against the others. Building a coordinator does so, too.
-    ///
-    /// # Errors
-    ///
-    /// [`ConfigError`] names the first setting that is wrong, its value, and what is allowed.
-    pub fn validate(&self) -> Result<(), ConfigError> {
-        const MS: Duration = Duration::from_millis(1);
-        const S: Duration = Duration::from_secs(1);
-        const MIN: Duration = Duration::from_secs(60);
-        const HOUR: Duration = Duration::from_secs(60 * 60);
-        const SHORTEST_PEPPER: usize = 32;
-
-        if !is_name(&self.namespace) {
-            return Err(ConfigError {
-                setting: "namespace",
-                value: format!("{:?}", self.namespace),
-                allowed: Allowed::Name,
-            });
-        }
-        if let Some(pepper) = &self.pepper
-            && pepper.expose().len() < SHORTEST_PEPPER
-        {
-            return Err(ConfigError {
-                setting: "pepper",
-                value: format!("{} bytes long", pepper.expose().len()),
-                allowed: Allowed::Bytes { least: SHORTEST_PEPPER },
-            });
-        }
-        within("refresh_timeout", self.refresh_timeout, 10 * MS, HOUR)?;
-        within("wait_timeout", self.wait_timeout, 10 * MS, HOUR)?;
-        within("call_limit", self.call_limit(), 10 * MS, 2 * HOUR)?;
-        within("lease", self.lease, 100 * MS, 10 * MIN)?;
-        within("retry_lost_after", self.retry_lost_after(), Duration::ZERO, HOUR)?;
-        within("keep_outcome", self.keep_outcome, Duration::ZERO, HOUR)?;
-        within("keep_failure", self.keep_failure, Duration::ZERO, MIN)?;
-        within("uncertain_memory", self.uncertain_memory, S, 24 * HOUR)?;
-        within("store_timeout", self.store_timeout, 10 * MS, MIN)?;
-        count("max_refresh_attempts", self.max_refresh_attempts, 1_000_000)?;
-        within("refresh_attempt_window", self.refresh_attempt_window, 10 * MS, 24 * HOUR)?;
-        within("refresh_cooldown_period", self.refresh_cooldown_period, 10 * MS, 24 * HOUR)?;
-        count("max_concurrent_refreshes", self.max_concurrent_refreshes, 100_000)?;
-        count("breaker.max_failures", self.breaker.max_failures, 1_000_000)?;
-        within("breaker.open_duration", self.breaker.open_duration, 10 * MS, HOUR)?;
-        count("breaker.half_open_requests", self.breaker.half_open_requests, 1_000)?;
-        if self.memory_pressure == MemoryPressure::ResidentMib(0) {
-            return Err(ConfigError {
-                setting: "memory_pressure",
-                value: "0 MiB".to_owned(),
-                allowed: Allowed::Memory,
-            });
-        }
-        within("cleanup_interval", self.cleanup_interval, 10 * MS, HOUR)?;
-
-        at_most("refresh_timeout", self.refresh_timeout, "wait_timeout", self.wait_timeout)?;
-        at_most("refresh_timeout", self.refresh_timeout, "call_limit", self.call_limit())?;
-        // A call to the store that outlasts the lease could not renew it.
-        at_most("store_timeout", self.store_timeout, "lease", self.lease)?;
-        within("budget_wait", self.budget_wait, Duration::ZERO, HOUR)?;
-        Ok(())
-    }
-}
-
-/// Whether a text may stand in a key: 1 to 64 of `A-Z a-z 0-9 . _ -`.
-pub(crate) fn is_name(text: &str) -> bool {
-    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn defaults_are_possible() {
-        Config::default().validate().expect("the defaults");
+    /// Whether answers are held until somebody has used them. A token that can be presented again is never lost.
+    pub(crate) fn holds_answers(&self) -> bool {
+        self.refresh_tokens == RefreshTokens::SingleUse && !self.keep_until_used.is_zero()
     }
 
-    #[test]
-    fn each_impossible_setting_is_named() {
-        let ms = Duration::from_millis;
-        let default = Config::default;
-        let with_breaker = |change: &dyn Fn(&mut Breaker)| {
-            let mut config = default();
-            change(&mut config.breaker);
-            config
-        };
-        let cases = [
-            ("namespace", Config { namespace: "a b".into(), ..default() }),
-            ("namespace", Config { namespace: String::new(), ..default() }),
-            ("pepper", Config { pepper: Some("short".into()), ..default() }),
-            ("refresh_timeout", Config { refresh_timeout: ms(0), ..default() }),
-            ("refresh_timeout", Config { wait_timeout: ms(20), ..default() }),
-            ("refresh_timeout", Config { call_limit: Some(ms(20)), ..default() }),
-            ("lease", Config { lease: ms(0), ..default() }),
-            ("store_timeout", Config { lease: ms(500), ..default() }),
-            ("keep_outcome", Config { keep_outcome: ms(3_600_001), ..default() }),
-            ("keep_failure", Config { keep_failure: ms(60_001), ..default() }),
-            ("uncertain_memory", Config { uncertain_memory: ms(0), ..default() }),
-            ("cleanup_interval", Config { cleanup_interval: ms(0), ..default() }),
-            ("max_refresh_attempts", Config { max_refresh_attempts: 0, ..default() }),
-            ("refresh_attempt_window", Config { refresh_attempt_window: ms(0), ..default() }),
-            ("refresh_cooldown_period", Config { refresh_cooldown_period: ms(0), ..default() }),
-            ("max_concurrent_refreshes", Config { max_concurrent_refreshes: 0, ..default() }),
-            ("budget_wait", Config { budget_wait: ms(3_600_001), ..default() }),
-            ("breaker.max_failures", with_breaker(&|breaker| breaker.max_failures = 0)),
-            ("breaker.open_duration", with_breaker(&|breaker| breaker.open_duration = ms(0))),
-            ("breaker.half_open_requests", with_breaker(&|breaker| breaker.half_open_requests = 0)),
-            ("memory_pressure", Config { memory_pressure: MemoryPressure::ResidentMib(0), ..default() }),
-        ];
-
-        for (setting, config) in cases {
-            let error = config.validate().expect_err(setting);
-            assert_eq!(error.setting, setting, "{error}");
-        }
+    /// The provider's name as it may stand in Redis and in logs.
+    pub(crate) fn provider_name(&self) -> Option<String> {
+        self.upstream.as_deref().and_then(provider_name::shown)
     }
 
-    #[test]
-    fn what_is_allowed_is_told_in_one_line() {
-        let told = |config: Config| config.validate().expect_err("impossible").to_string();
-        let ms = Duration::from_millis;
-        let default = Config::default;
-
-        for (config, expected) in [
-            (
-                Config { namespace: "a b".into(), ..default() },
-                "namespace is \"a b\": it must be 1 to 64 characters of A-Z a-z 0-9 . _ -",
-            ),
-            (
-                Config { pepper: Some("short".into()), ..default() },
-                "pepper is 5 bytes long: it must have 32 bytes or more",
-            ),
-            (Config { lease: ms(1), ..default() }, "lease is 1ms: it must be 100ms to 600s"),
-            (Config { max_refresh_attempts: 0, ..default() }, "max_refresh_attempts is 0: it must be 1 to 1000000"),
-            (Config { lease: ms(500), ..default() }, "store_timeout is 1s: it must not be longer than lease (500ms)"),
-            (
-                Config { memory_pressure: MemoryPressure::ResidentMib(0), ..default() },
-                "memory_pressure is 0 MiB: it must be 1 MiB or more, or off",
-            ),
-        ] {
-            assert_eq!(told(config), expected);
-        }
+    /// How long one try of a call to the store waits for its answer, before another is made beside it.
+    pub(crate) fn store_patience(&self) -> Duration {
+        self.store_timeout / 3
     }
 }

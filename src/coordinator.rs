@@ -3,8 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
 
@@ -12,31 +13,37 @@ use crate::admission::circuit::CircuitState;
 use crate::config::{Config, OnStoreOutage};
 use crate::config_error::ConfigError;
 use crate::error::{ConnectError, RefreshError};
-use crate::flight::ending::Refreshed;
-use crate::leader::Attempt;
 use crate::metrics::{Counters, Metrics};
-use crate::outcome::ProviderFailure;
-use crate::request::Refresh;
+use crate::secret::Secret;
 use crate::store::Store;
 use crate::store::local::LocalFallback;
 use crate::store::memory::MemoryStore;
-use crate::store::redis::{RedisStore, url};
-use crate::token_response::TokenResponse;
+use crate::store::redis::RedisStore;
+use crate::store::redis::access::RedisTarget;
+use crate::store::redis::nodes::Nodes;
 
 mod caller;
-mod give_back;
+pub(crate) mod fleet;
 mod inner;
+mod pending_withdrawals;
+mod refresh;
+mod refusal_log;
+mod walk;
+mod way;
+mod withdrawal;
 
 #[cfg(test)]
+#[path = "../tests/origin/replay.rs"]
 mod origin;
-mod way;
+#[cfg(test)]
+mod suspended;
 
-use self::caller::RefreshFuture;
 use self::inner::Inner;
 
 /// Presents each refresh token once, however many callers ask, and hands the answer to all of them.
 ///
-/// One per process is enough, shared by clones. Coordinators of one namespace in one Redis share their flights.
+/// One per process is enough, shared by clones; for many namespaces there is [`Fleet`](crate::Fleet). Coordinators of one
+/// namespace in one Redis share their flights.
 ///
 /// # Examples
 ///
@@ -81,23 +88,99 @@ impl RefreshCoordinator {
     pub fn in_memory_shared(store: &MemoryStore, config: Config) -> Result<Self, ConfigError> {
         config.validate()?;
         let config = Arc::new(config);
-        let store = Store::Memory(store.pod(Arc::clone(&config)));
-        Ok(Self { inner: Arc::new(Inner::new(config, new_pod(), store, Arc::default())) })
+        let counters = Arc::<Counters>::default();
+        let store = Store::Memory(store.pod(Arc::clone(&config)).counted_by(&counters));
+        Ok(Self { inner: Arc::new(Inner::new(config, new_pod(), store, counters)) })
     }
 
     /// A coordinator that shares flights with all pods of its namespace in this Redis (7.0 or newer, 64-bit), given as
-    /// `redis://[user:password@]host[:port][/db]`.
+    /// `redis://[user:password@]host[:port][/db]`, `redis+unix:///path`,
+    /// `redis+sentinel://[user:password@]host[:port],host[:port]/MASTER[/db]` or
+    /// `redis+cluster://[user:password@]host[:port],host[:port]`; with TLS `rediss` for `redis`.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] when a setting is wrong, Redis is out of reach or too old, the user lacks a right (the ACL
-    /// rule is named), or the namespace is used with another protocol, pepper or upstream.
+    /// [`ConnectError`] when a setting is wrong, Redis is out of reach, too old or of another kind, the user lacks rights (the
+    /// ACL rules are named), or a living pod of the namespace goes by another protocol, pepper, provider or
+    /// `refresh_tokens`.
     ///
     /// # Cancellation
     ///
-    /// Nothing is left behind but the namespace's `meta`.
+    /// Nothing is left behind but this pod's entry in the namespace's register of living pods, which ends by itself after
+    /// 3 min and `lease`.
     pub async fn connect(redis: &str, config: Config) -> Result<Self, ConnectError> {
-        Self::connect_with_redis_client(url::opened(redis)?, config).await
+        Self::connect_with(RedisTarget::new(redis), config).await
+    }
+
+    /// As [`connect`](Self::connect), with more said of how Redis is entered than a URL can: certificates, and a password from
+    /// a file that is read again at every connect.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect); [`ConnectError::Tls`] names the file that is wrong.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Examples
+    ///
+    /// That of [`RedisTarget`].
+    pub async fn connect_with(redis: RedisTarget, config: Config) -> Result<Self, ConnectError> {
+        config.validate()?;
+        let config = Arc::new(config);
+        let counters = Arc::<Counters>::default();
+        let pod = new_pod();
+        let store = RedisStore::connect(redis, &pod, Arc::clone(&config), Arc::clone(&counters)).await?;
+        Ok(Self::of(store, pod, config, counters))
+    }
+
+    /// Over connections that other namespaces of this process share.
+    async fn over(nodes: Arc<Nodes>, config: Config) -> Result<Self, ConnectError> {
+        let config = Arc::new(config);
+        let counters = Arc::<Counters>::default();
+        let pod = new_pod();
+        let store = RedisStore::open(nodes, &pod, Arc::clone(&config), Arc::clone(&counters)).await?;
+        Ok(Self::of(store, pod, config, counters))
+    }
+
+    fn of(store: RedisStore, pod: String, config: Arc<Config>, counters: Arc<Counters>) -> Self {
+        let store = match config.on_store_outage {
+            OnStoreOutage::Reject => Store::Redis(store),
+            OnStoreOutage::Local => Store::Local(LocalFallback::new(store, &config, &counters)),
+        };
+        Self { inner: Arc::new(Inner::new(config, pod, store, counters)) }
+    }
+
+    /// As [`connect`](Self::connect), with the URL asked for at every connect: for a password that is renewed and an
+    /// endpoint that moves while this process runs. Connections are made anew when Redis refuses the user, leads no
+    /// longer, or is silent.
+    ///
+    /// # Errors
+    ///
+    /// As [`connect`](Self::connect); [`ConnectError::Url`] where the URL is not told within `store_timeout`. Later it is
+    /// asked for again, for as long as Redis is out of reach.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`connect`](Self::connect).
+    ///
+    /// # Examples
+    ///
+    /// ```no_run
+    /// use refresh_coordinator::{Config, RefreshCoordinator, Secret};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let url = || async { std::fs::read_to_string("/run/secrets/redis-url").map(Secret::from) };
+    /// let coordinator = RefreshCoordinator::connect_with_url(url, Config::default()).await?;
+    /// # Ok(()) }
+    /// ```
+    pub async fn connect_with_url<U, F>(url: U, config: Config) -> Result<Self, ConnectError>
+    where
+        U: Fn() -> F + Send + Sync + 'static,
+        F: Future<Output = std::io::Result<Secret>> + Send + 'static,
+    {
+        Self::connect_with(RedisTarget::asking(url), config).await
     }
 
     /// As [`connect`](Self::connect), with a client of the redis crate that is configured already: TLS certificates
@@ -112,45 +195,7 @@ impl RefreshCoordinator {
     ///
     /// As [`connect`](Self::connect).
     pub async fn connect_with_redis_client(client: redis::Client, config: Config) -> Result<Self, ConnectError> {
-        config.validate()?;
-        let config = Arc::new(config);
-        let counters = Arc::<Counters>::default();
-        let pod = new_pod();
-        let store = RedisStore::connect(client, &pod, Arc::clone(&config), Arc::clone(&counters)).await?;
-        let store = match config.on_store_outage {
-            OnStoreOutage::Reject => Store::Redis(store),
-            OnStoreOutage::Local => Store::Local(LocalFallback::new(store, &config, &counters)),
-        };
-        Ok(Self { inner: Arc::new(Inner::new(config, pod, store, counters)) })
-    }
-
-    /// Refreshes a token: by `call`, or by the flight of the same request that is under way in the fleet already.
-    ///
-    /// `call` runs at most once per flight in the fleet, in a task of its own. An application that must
-    /// persist the rotated token before any caller hears of it does so inside `call`.
-    ///
-    /// # Errors
-    ///
-    /// [`RefreshError`] tells whether asking again may help and when.
-    ///
-    /// # Panics
-    ///
-    /// When it is polled outside a tokio runtime with timers.
-    ///
-    /// # Cancellation
-    ///
-    /// The refresh goes on for everybody else, and its outcome is there for the caller that asks again. A future that was
-    /// never polled starts nothing.
-    pub fn refresh<C, F>(
-        &self,
-        refresh: Refresh,
-        call: C,
-    ) -> impl Future<Output = Result<Refreshed, RefreshError>> + use<'_, C, F>
-    where
-        C: FnOnce(Attempt) -> F + Send + 'static,
-        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
-    {
-        RefreshFuture::new(&self.inner, refresh, call)
+        Self::connect_with(client.into(), config).await
     }
 
     /// The settings this coordinator was built with.
@@ -173,6 +218,12 @@ impl RefreshCoordinator {
         &self.inner.pod
     }
 
+    /// When the certificates of the way to Redis end: `ca` (the last of the file's), `client`, and `server` (as it was shown
+    /// last). Empty without TLS, and for those of the system.
+    pub fn redis_certificate_ends(&self) -> Vec<(&'static str, SystemTime)> {
+        self.inner.store.certificate_ends()
+    }
+
     /// The circuit breaker of the namespace, as it stands for the whole fleet.
     ///
     /// # Errors
@@ -183,7 +234,7 @@ impl RefreshCoordinator {
     ///
     /// Nothing has happened.
     pub async fn circuit_state(&self) -> Result<CircuitState, RefreshError> {
-        self.inner.store.circuit_state().await.map_err(|error| self.inner.outage(error))
+        self.inner.store.circuit_state().await.map_err(|error| self.inner.count_outage(error))
     }
 
     /// Whether a refresh could be begun now: the store answers, or this pod goes on without it
@@ -197,16 +248,22 @@ impl RefreshCoordinator {
     ///
     /// Nothing has happened.
     pub async fn check_store(&self) -> Result<(), RefreshError> {
-        self.inner.store.check().await.map_err(|error| self.inner.outage(error))
+        self.inner.store.check().await.map_err(|error| self.inner.count_outage(error))
+    }
+
+    /// Cancelled when it is being closed.
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.inner.closing.clone()
     }
 
     /// Closes the coordinator.
     ///
     /// 1. It admits nothing new, and refuses what queues.
     /// 2. It waits up to `deadline` for refreshes under way, for outcomes that Redis was not told of yet, and for attempts
-    ///    that are to be given back.
-    /// 3. It gives up the rest. A call that was never polled is taken back; one that was polled is completed as unknown,
+    ///    that are to be withdrawn.
+    /// 3. It gives up the rest. A call that was never polled is cancelled; one that was polled is completed as unknown,
     ///    for which the store has up to three more `store_timeout`.
+    /// 4. It takes its entry out of the register of living pods, which may take a `store_timeout`, too.
     ///
     /// Closing twice is fine.
     ///
@@ -234,6 +291,7 @@ impl RefreshCoordinator {
         }
         // Also for a flight that slipped in: it must not wait for messages that nobody reads any more.
         inner.overdue.cancel();
+        inner.store.leave().await;
         inner.store.close();
     }
 }

@@ -41,8 +41,8 @@ pub enum RefreshError {
         retry_after: Duration,
     },
     /// The store that the fleet agrees in did not answer, and the policy is to refuse rather than risk a second
-    /// presentation. Also where a Redis that had forgotten is now used with another protocol, pepper or upstream: that
-    /// lasts until this pod is started anew, and the reason says so.
+    /// presentation. Also while a living pod of the namespace goes by another protocol, pepper, provider or `refresh_tokens`, which can be
+    /// where Redis had forgotten this one; the reason names that pod.
     #[error("the coordination store is out of reach: {reason}")]
     StoreOutage {
         /// What the store or the way to it said.
@@ -58,7 +58,7 @@ impl RefreshError {
     pub fn is_session_over(&self) -> bool {
         match self {
             Self::Lost { .. } => true,
-            Self::Provider { failure, .. } => failure.is_invalid_grant(),
+            Self::Provider { failure, .. } => failure.is_token_dead(),
             Self::Invalid(_) | Self::Refused(_) | Self::TimedOut { .. } | Self::StoreOutage { .. } => false,
         }
     }
@@ -89,16 +89,11 @@ impl RefreshError {
 #[non_exhaustive]
 pub enum Refusal {
     /// The token was just refreshed for a request with another client, credential, scope or parameter, and
-    /// presenting it once more would be a reuse.
-    #[error("the token was just rotated for another request")]
+    /// presenting it once more would be a reuse. The session has other tokens by now: read it again.
+    #[error("the token was just rotated for another request: read the session again for the new one")]
     AnotherClaim {
-        /// Until the outcome for the other request is no longer fresh (`keep_outcome`).
-        retry_after: Duration,
-    },
-    /// Redis has forgotten fences it gave (restart, failover): its leaders put their flights back first.
-    #[error("the fleet recovers what redis has forgotten")]
-    Recovering {
-        /// What is left of one `lease`.
+        /// The time to read the session again, 1 s. Not the end of `keep_outcome`: who presents the same token once more
+        /// then ends the session.
         retry_after: Duration,
     },
     /// The session led more flights in a window than `max_refresh_attempts`.
@@ -150,7 +145,6 @@ impl Refusal {
     pub fn retry_after(&self) -> Duration {
         match self {
             Self::AnotherClaim { retry_after }
-            | Self::Recovering { retry_after }
             | Self::CoolingDown { retry_after }
             | Self::Limited { retry_after }
             | Self::Budget { retry_after }
@@ -161,12 +155,25 @@ impl Refusal {
         }
     }
 
+    /// One word for a log, as in the counters `refused_...`.
+    pub(crate) fn reason(&self) -> &'static str {
+        match self {
+            Self::AnotherClaim { .. } => "another_claim",
+            Self::CoolingDown { .. } => "cooling_down",
+            Self::Limited { .. } => "limited",
+            Self::Budget { .. } => "budget",
+            Self::CircuitOpen { .. } => "circuit_open",
+            Self::NotReaching { .. } => "not_reaching",
+            Self::MemoryPressure { .. } => "memory_pressure",
+            Self::Closing { .. } => "closing",
+        }
+    }
+
     /// The field of [`Config`](crate::Config) that governs it, for the operator who has to change it. None where no setting
     /// does.
     pub fn setting(&self) -> Option<&'static str> {
         match self {
             Self::AnotherClaim { .. } => Some("keep_outcome"),
-            Self::Recovering { .. } => Some("lease"),
             Self::CoolingDown { .. } => Some("max_refresh_attempts"),
             Self::Budget { .. } => Some("max_concurrent_refreshes"),
             Self::CircuitOpen { .. } | Self::NotReaching { .. } => Some("breaker"),
@@ -184,10 +191,10 @@ pub enum ConnectError {
     /// A setting is impossible or contradicts another.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The URL is none that the redis crate understands.
-    #[error("the redis URL cannot be used: {reason}; expected redis://[user:password@]host[:port][/db]")]
+    /// The URL is none of a Redis, or could not be read.
+    #[error("the redis URL cannot be used: {reason}")]
     Url {
-        /// What is wrong with it, without the URL: it may hold a password.
+        /// What is wrong with it, and what would be right. Without the URL: it may hold a password.
         reason: String,
     },
     /// Nothing answers there, or not in time, the login is refused, or it is a 32-bit build.
@@ -206,26 +213,44 @@ pub enum ConnectError {
         /// What INFO says.
         version: String,
     },
-    /// The user's ACL lacks a right.
-    #[error("the redis user lacks a right: {reason}; add the ACL rule {rule}")]
-    Right {
-        /// What redis said.
+    /// Another kind of server than the URL says: a node of a cluster, a sentinel, a replica.
+    #[error("redis at {address} is {kind}: {remedy}")]
+    Kind {
+        /// Host and port.
+        address: String,
+        /// What it says it is.
+        kind: &'static str,
+        /// The URL that would be right.
+        remedy: String,
+    },
+    /// A certificate or a key cannot be used, or this build has no TLS.
+    #[error("TLS to redis cannot be set up: {reason}")]
+    Tls {
+        /// Which file is wrong, and what would be right.
         reason: String,
-        /// The rule to add with ACL SETUSER.
+    },
+    /// The user's ACL lacks rights.
+    #[error("the redis user lacks rights: {reason}; add by ACL SETUSER: {rule}")]
+    Right {
+        /// What redis said first.
+        reason: String,
+        /// All rules to add with ACL SETUSER, with a space between two.
         rule: String,
     },
-    /// The namespace is used by pods that would not understand this one.
-    #[error("namespace {namespace} is used with another {what} ({theirs}; here {ours}); {remedy}")]
+    /// The namespace is used by pods that live and would not understand this one.
+    #[error("namespace {namespace} is used with another {what} by {by} ({theirs}; here {ours}); {remedy}")]
     Mismatch {
         /// The namespace.
         namespace: String,
-        /// What differs: protocol, pepper or upstream.
+        /// A living pod that goes by the other one.
+        by: Box<str>,
+        /// What differs: protocol, pepper, provider or `refresh_tokens`.
         what: &'static str,
-        /// What the namespace holds.
+        /// What that pod has.
         theirs: String,
         /// What this pod has.
         ours: String,
         /// What to do.
-        remedy: &'static str,
+        remedy: Box<str>,
     },
 }

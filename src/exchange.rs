@@ -5,28 +5,48 @@
 //! outcome classes, and no socket: the HTTP call itself is a closure. `refreshd` is made of it; a coordinated
 //! client can be, too.
 
+mod accept;
 mod answer;
 mod client;
-mod dpop;
+mod complaint;
 mod form;
 mod headers;
+mod json;
+mod multipart;
 mod options;
+mod pause;
+mod pair;
+mod parameters;
+mod presented;
+mod proven;
+mod purpose;
 mod reply;
 mod request;
 mod send_error;
+mod trust;
 
 use std::future::Future;
+use std::sync::Arc;
 
-use http::{Request, Response};
+use http::{Request, Response, header};
 
-pub use answer::{LARGEST_ANSWER, read_answer};
+pub use answer::read_answer;
 pub use options::ExchangeOptions;
-pub use reply::{Served, oauth_error};
+pub use purpose::Purpose;
+pub use reply::{FenceOf, Served, oauth_error};
 pub use send_error::SendError;
+#[cfg(feature = "signatures")]
+pub use trust::{ClientKeys, UnusableKeys};
 
+use crate::dialect::Dialect;
 use crate::outcome::ProviderFailure;
-use crate::{Attempt, RefreshCoordinator};
+use crate::told::Told;
+use crate::{Attempt, RefreshCoordinator, RefreshError, Refreshed, Role};
+use accept::Accepted;
+use parameters::Unreadable;
+use presented::Place;
 use request::Asked;
+use trust::Trust;
 
 /// Answers token requests: a refresh goes to the provider once per flight, anything else once, as it is.
 ///
@@ -59,19 +79,30 @@ use request::Asked;
 pub struct TokenExchange {
     coordinator: RefreshCoordinator,
     options: ExchangeOptions,
+    dialect: Arc<Dialect>,
+    trust: Arc<Trust>,
+    told: Arc<Told>,
 }
 
 impl TokenExchange {
     /// An exchange in front of this coordinator.
     pub fn new(coordinator: RefreshCoordinator, options: ExchangeOptions) -> Self {
-        Self { coordinator, options }
+        let dialect = Arc::new(coordinator.config().dialect.clone());
+        let trust = Arc::new(Trust::by(&options));
+        Self { coordinator, options, dialect, trust, told: Arc::default() }
     }
 
     /// Answers one token request. `send` performs the HTTP call, once: without retries, redirects or decompression. It
-    /// is given the request without Host, Content-Length, Accept-Encoding, Expect, the session header and the headers
-    /// that belong to one connection only.
+    /// is given the request without Host, Content-Length, Expect, the session header and the headers that belong to one
+    /// connection only, and with a [`Purpose`] among its extensions. A refresh carries its [`Attempt`] there, too: once the
+    /// connection is there, and before anything is written, ask it for leave ([`before_sending`](Attempt::before_sending)).
     ///
-    /// Every answer says `Cache-Control: no-store` and carries a [`Served`] among its extensions. The answers of the
+    /// A caller that comes with a token that was rotated may be answered by a newer one
+    /// ([`keep_until_used`](crate::Config::keep_until_used)): then the request that `send` is given holds that, in place of
+    /// the caller's. Not where the request is signed, or where the token stands in more than one place.
+    ///
+    /// Every answer says `Cache-Control: no-store` and carries a [`Served`] among its extensions, one with tokens a
+    /// [`FenceOf`], too. The answers of the
     /// exchange's own are OAuth errors, and none is a 401: clients drop their session for it.
     ///
     /// # Cancellation
@@ -83,31 +114,85 @@ impl TokenExchange {
         S: FnOnce(Request<Vec<u8>>) -> F + Send + 'static,
         F: Future<Output = Result<Response<Vec<u8>>, SendError>> + Send + 'static,
     {
-        let asked = request::read(&request, &self.options);
-        let onward = headers::onward(request, self.options.session_header.as_ref());
+        let asked = request::read(&request, &self.options, &self.trust);
+        if matches!(asked, Ok(Asked::NoToken | Asked::Other | Asked::Unread)) {
+            self.trust.tell_of_another_address(&request);
+        }
+        if matches!(asked, Ok(Asked::Unread))
+            && let Some(left_out) = self.told.due("unread")
+        {
+            tracing::warn!(
+                left_out,
+                "a request that cannot be read speaks of a refresh token: passed on uncoordinated"
+            );
+        }
+        let accepted = Accepted::by(request.headers());
+        let mut onward = headers::onward(request, self.options.session_header.as_ref());
+        onward.extensions_mut().insert(match &asked {
+            Ok(Asked::Refresh(_)) => Purpose::Refresh,
+            Ok(Asked::NoToken | Asked::Other | Asked::Unread) | Err(_) => Purpose::PassedOn,
+        });
         let mut answer = match asked {
-            Err(unreadable) => reply::to_unreadable(&unreadable),
+            Err(unreadable) => self.refused(&unreadable),
             Ok(Asked::Refresh(refresh)) => {
+                let place = Place::of(&refresh.token, &onward);
+                let refresh = if place.is_some() { refresh.token_from_attempt() } else { refresh };
+                let dialect = Arc::clone(&self.dialect);
                 let call = move |attempt: Attempt| async move {
+                    let (fence, mut onward) = (attempt.fence, onward);
+                    if let Some(place) = place {
+                        place.present(attempt.token(), onward.body_mut());
+                    }
+                    onward.extensions_mut().insert(attempt);
                     let outcome = match send(onward).await {
-                        Ok(answer) => read_answer(answer),
+                        Ok(answer) => answer::read_answer_in(answer, &dialect),
                         Err(error) => Err(error.into()),
                     };
-                    outcome.inspect_err(|failure| tell(failure, attempt.fence))
+                    outcome.inspect_err(|failure| tell(failure, fence))
                 };
                 match self.coordinator.refresh(refresh, call).await {
-                    Ok(refreshed) => reply::to_tokens(&refreshed),
+                    Ok(refreshed) => self.to_tokens(&refreshed, &accepted),
+                    Err(RefreshError::Invalid(invalid)) => self.refused(&Unreadable(invalid.to_string())),
                     Err(error) => reply::to_failure(&error),
                 }
             }
-            Ok(Asked::Other) if self.options.only_refresh => reply::to_other_grant(),
-            Ok(Asked::Other) => match send(onward).await {
+            Ok(Asked::Other | Asked::Unread) if self.options.only_refresh => {
+                self.tell_of_refusal("another grant than refresh_token");
+                reply::to_other_grant()
+            }
+            // In a box: it is large, and seldom what comes.
+            Ok(Asked::NoToken | Asked::Other | Asked::Unread) => match Box::pin(send(onward)).await {
                 Ok(answer) => reply::passed_on(answer),
                 Err(error) => reply::to_send_error(&error),
             },
         };
         headers::forbid_storing(answer.headers_mut());
         answer
+    }
+
+    /// Refuses a request that nobody was asked with. The reason quotes nothing of it.
+    fn refused(&self, unreadable: &Unreadable) -> Response<Vec<u8>> {
+        self.tell_of_refusal(&unreadable.0);
+        reply::to_unreadable(unreadable)
+    }
+
+    /// The tokens, unless they came for another caller in a form that this one does not take.
+    fn to_tokens(&self, refreshed: &Refreshed, accepted: &Accepted) -> Response<Vec<u8>> {
+        let response = refreshed.tokens().response();
+        let content_type = response.headers().find(|(name, _)| *name == header::CONTENT_TYPE.as_str());
+        match content_type {
+            Some((_, value)) if refreshed.role() != Role::Led && accepted.excludes(value) => {
+                self.tell_of_refusal("the answer is of a media type that Accept excludes");
+                reply::to_another_type(value)
+            }
+            _ => reply::to_tokens(refreshed),
+        }
+    }
+
+    fn tell_of_refusal(&self, reason: &str) {
+        if let Some(left_out) = self.told.due(reason) {
+            tracing::info!(reason, left_out, "a token request is refused");
+        }
     }
 }
 
@@ -116,11 +201,21 @@ fn tell(failure: &ProviderFailure, fence: u64) {
     match failure {
         // Every day's work: sessions end.
         ProviderFailure::Denied { .. } => tracing::info!(fence, %failure, "a refresh brought no tokens"),
-        ProviderFailure::NotSent { .. } | ProviderFailure::Busy { .. } | ProviderFailure::Unknown { .. } => {
-            tracing::warn!(fence, %failure, "a refresh brought no tokens");
+        ProviderFailure::NotUnderstood { .. } => {
+            tracing::warn!(fence, %failure, "its bytes are handed on, and its token counts as rotated");
         }
+        ProviderFailure::NotSent { .. }
+        | ProviderFailure::Busy { .. }
+        | ProviderFailure::NotProcessed { .. }
+        | ProviderFailure::Unknown { .. } => tracing::warn!(fence, %failure, "a refresh brought no tokens"),
     }
 }
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(all(test, feature = "signatures"))]
+mod signed_tests;
+
+#[cfg(all(test, target_os = "linux"))]
+mod cost_tests;

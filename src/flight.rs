@@ -10,14 +10,18 @@ use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::task::Waker;
 
 use tokio::runtime::Handle;
+use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use self::call_lease::CallLease;
 use self::callers::Callers;
 use self::ending::Ending;
 use self::intent::Intent;
 use crate::config::Config;
 use crate::identity::Hash;
 
+pub(crate) mod before_told;
+mod call_lease;
 mod callers;
 pub(crate) mod ending;
 pub(crate) mod flights;
@@ -26,17 +30,20 @@ pub(crate) mod intent;
 pub(crate) mod early_timer;
 pub(crate) mod waiting;
 
-/// One refresh of one token, as the callers of this pod see it.
+/// This pod's part in a flight of the fleet: what its callers wait for. One for each token and claim.
 #[derive(Debug)]
-pub(crate) struct Flight {
+pub(crate) struct LocalFlight {
     key: Hash,
     ending: OnceLock<Ending>,
     callers: Mutex<Callers>,
     /// Here, because the flight and its call share this already.
     intent: Intent,
+    /// Told when the last caller that waited has left.
+    left: Notify,
+    lease: CallLease,
 }
 
-impl Flight {
+impl LocalFlight {
     /// Tells every caller. The first ending stays; the flight can still be entered, and tells newcomers the same.
     pub(crate) fn tell(&self, ending: Ending) {
         if self.ending.set(ending).is_ok() {
@@ -76,6 +83,16 @@ impl Flight {
         &self.intent
     }
 
+    /// The lease, where this flight leads.
+    pub(crate) fn lease(&self) -> &CallLease {
+        &self.lease
+    }
+
+    /// Whether a caller waits that has time left.
+    pub(crate) fn is_waited_for(&self, now: Instant, config: &Config) -> bool {
+        self.callers().is_anybody_waiting(now, config)
+    }
+
     /// The flight queues, or waits for a lost leader: from now on its callers wait for `wait_timeout`.
     pub(crate) fn allow_wait_timeout(&self) {
         self.callers().allow_wait_timeout();
@@ -85,6 +102,18 @@ impl Flight {
     /// join any more.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         self.callers().deadline()
+    }
+
+    /// Waits until all callers have left, and lets none join any more.
+    pub(crate) async fn deserted(&self) {
+        while !self.retire_deserted() {
+            self.left.notified().await;
+        }
+    }
+
+    /// Lets no caller join any more, unless one waits.
+    pub(crate) fn retire_deserted(&self) -> bool {
+        self.callers().retire_deserted()
     }
 
     /// Lets no caller join any more, unless one did that still waits.

@@ -10,11 +10,24 @@ macro_rules! in_repository {
     };
 }
 
-#[doc = in_repository!("tests/faults/README.md")]
+#[doc = in_repository!(
+    "docs/how-it-works.md",
+    "docs/topologies.md",
+    "model/README.md",
+    "src/store/suite/on_servers.rs",
+    "src/store/suite/on_topologies.rs",
+    "tests/failover.rs",
+    "tests/faults/README.md",
+    "tests/topologies.rs"
+)]
 #[doc = include_str!("../docs/guarantees.md")]
 pub mod guarantees {}
 
-#[doc = in_repository!("lua/README.md")]
+#[doc = in_repository!("examples/axum.rs", "tests/adapters.rs")]
+#[doc = include_str!("../docs/applications.md")]
+pub mod applications {}
+
+#[doc = in_repository!("docs/how-it-works.md", "lua/README.md")]
 #[doc = include_str!("../docs/redis-cli.md")]
 pub mod redis_cli {}
 
@@ -24,6 +37,7 @@ pub mod redis_cli {}
     "src/admission/circuit.rs",
     "src/admission/reach.rs",
     "src/pressure.rs",
+    "src/store/suite/sessions.rs",
     "tests/at_rest.rs",
     "tests/claims.rs",
     "tests/everybody_answered.rs",

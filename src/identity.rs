@@ -1,99 +1,101 @@
 //! Words: the names a refresh goes by once its secrets are hashed away.
 //!
-//! [`Request`] is what callers of one process find each other by, [`Identity`] what the rest of the crate works with:
+//! [`CheckedRequest`] is what callers of one process find each other by, [`Identity`] what the rest of the crate works with:
 //! hashes that may stand in Redis and in logs, beside the [`Entitlement`] that opens outcomes.
 
 use std::fmt;
-use std::hash::Hasher;
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
-use hkdf::Hkdf;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::{Digest, Sha256, digest};
-use zeroize::Zeroizing;
+use hmac::Mac;
+use sha2::{Digest, digest};
 
-use crate::request::{Client, InvalidRefresh, Refresh, Sharing};
+mod hash;
+mod presenter;
+
+pub(crate) use self::hash::Hash;
+use self::hash::{KEYS_OF_THIS_PROCESS, claim_key, hmac, update_field};
+pub(crate) use self::presenter::Caller;
+use self::presenter::{NamedIn, Presenter};
+use crate::request::{Client, InvalidRefresh, Presents, Refresh, Sharing};
 use crate::secret::Secret;
-
-/// Longest refresh token that is accepted, in bytes.
-pub(crate) const LONGEST_TOKEN: usize = 8 * 1024;
-
-/// A SHA-256 or HMAC-SHA-256 that names something without telling it. Prints as lower-case hex.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Hash([u8; 32]);
-
-impl Hash {
-    pub(crate) fn as_bytes(&self) -> &[u8; 32] {
-        &self.0
-    }
-
-    pub(crate) fn from_hex(hex: &str) -> Option<Self> {
-        let digits = hex.as_bytes().as_chunks::<2>();
-        let (pairs, []) = digits else { return None };
-        let mut bytes = [0u8; 32];
-        if pairs.len() != bytes.len() {
-            return None;
-        }
-        for (byte, pair) in bytes.iter_mut().zip(pairs) {
-            *byte = u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()?;
-        }
-        Some(Self(bytes))
-    }
-
-    /// The SHA-256 of a text.
-    pub(crate) fn unkeyed(text: &str) -> Self {
-        Self(Sha256::digest(text.as_bytes()).into())
-    }
-
-    /// The HMAC of a text under a key.
-    pub(crate) fn keyed(key: &Secret, text: &str) -> Self {
-        let mut mac = hmac(key.expose().as_bytes());
-        mac.update(text.as_bytes());
-        Self(mac.finalize().into_bytes().into())
-    }
-
-    /// A name that is no token's: control characters do not occur in tokens.
-    pub(crate) fn of_probe(pod: &str) -> Self {
-        Self::of(&format!("\0probe of {pod}"), None)
-    }
-
-    /// Keyed with the pepper if there is one, so that weak tokens cannot be guessed from their hash.
-    fn of(text: &str, pepper: Option<&Secret>) -> Self {
-        match pepper {
-            None => Self::unkeyed(text),
-            Some(pepper) => Self::keyed(pepper, text),
-        }
-    }
-}
-
-impl fmt::Display for Hash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const HEX: &[u8; 16] = b"0123456789abcdef";
-        let mut hex = [0u8; 64];
-        for (i, byte) in self.0.iter().enumerate() {
-            hex[2 * i] = HEX[usize::from(byte >> 4)];
-            hex[2 * i + 1] = HEX[usize::from(byte & 15)];
-        }
-        f.write_str(std::str::from_utf8(&hex).expect("BUG: hex digits are ASCII"))
-    }
-}
-
-impl fmt::Debug for Hash {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
 
 /// What a refresh is called everywhere outside the call itself.
 #[derive(Debug)]
 pub(crate) struct Identity {
-    /// Hash of the refresh token: `printf %s "$TOKEN" | sha256sum` finds it.
+    /// Hash of the refresh token: `printf %s "$TOKEN" | sha256sum` finds it. Where tokens are reusable, of token and claim.
     pub(crate) flight: Hash,
-    /// Hash of the session id; the flight's where the caller named none.
+    /// Hash of the session id; that of the token where the caller named none.
     pub(crate) session: Hash,
+    pub(crate) payer: Payer,
+    /// Which account of the session is charged: each claim has one of its own.
+    pub(crate) account: u64,
     /// Everything else that must be equal for an answer to be shared.
     pub(crate) claim: Hash,
+    /// The token's client and what it proves itself by, whatever else it claims: a MAC keyed by the token, as the claim
+    /// is. An assertion is no part of it: it differs with every request.
+    pub(crate) client: Hash,
+    pub(crate) presenter: Presenter,
+    /// As [`credential`](Self::credential) says: a flight asks for it three times.
+    credential_name: OnceLock<Hash>,
     pub(crate) entitlement: Entitlement,
+    /// Where answers may be held for this caller until somebody has used them. Boxed: most have none.
+    pub(crate) chain: Option<Box<ChainMember>>,
+}
+
+impl Identity {
+    /// What its client would be called with another token.
+    pub(crate) fn client_with(&self, token: &Secret, pepper: Option<&Secret>) -> Hash {
+        let credential = self.entitlement.credential.as_ref();
+        match self.presenter.named_in {
+            NamedIn::Fleet => self.presenter.name(claim_key(token, pepper), credential),
+            NamedIn::Process => self.presenter.name_in_process(Some(token.expose()), credential),
+        }
+    }
+
+    /// A client with its credential, by which it is known whatever token it presents: none where it has no credential that
+    /// could be compared. Under the pepper, or, without one, for this process alone: nobody is to guess a weak secret.
+    pub(crate) fn credential(&self, pepper: Option<&Secret>) -> Option<Hash> {
+        let credential = self.entitlement.credential.as_ref().filter(|_| !self.presenter.is_alone)?;
+        Some(*self.credential_name.get_or_init(|| match pepper {
+            Some(pepper) => self.presenter.name(hmac(pepper.expose().as_bytes()), Some(credential)),
+            None => self.presenter.name_in_process(None, Some(credential)),
+        }))
+    }
+}
+
+/// What goes with a request from its token to the one that followed.
+#[derive(Debug)]
+pub(crate) struct ChainMember {
+    /// Who may say that the token was used: a MAC of client and credential, under a key derived from the token.
+    pub(crate) holder: Hash,
+    /// The request without its token.
+    request: Refresh,
+}
+
+impl ChainMember {
+    /// The same request with a newer token. None where that cannot be one.
+    pub(crate) fn with_token(&self, token: &str, max_token: usize) -> Option<CheckedRequest> {
+        let refresh = Refresh { token: Secret::from(token), ..self.request.clone() };
+        CheckedRequest::of(refresh, max_token).ok()
+    }
+}
+
+/// Who pays for a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Payer {
+    /// A session that the caller named.
+    Session,
+    /// The refresh token, which is a session of its own.
+    Token,
+}
+
+/// Which requests are one flight: only one flight of a name presents its token at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FlightName {
+    /// All of one token, whatever they claim.
+    Token,
+    /// Those of one token and one claim: other claims may present the token meanwhile.
+    TokenAndClaim,
 }
 
 /// What a caller must hold to open an outcome: the refresh token and the client's credential.
@@ -108,21 +110,27 @@ impl fmt::Debug for Entitlement {
     }
 }
 
+/// What a request is called besides its flight.
+struct Names {
+    claim: Hash,
+    client: Hash,
+    holder: Option<Hash>,
+}
+
 /// A request that was checked, and what it is called in this process.
-pub(crate) struct Request {
+pub(crate) struct CheckedRequest {
     key: Hash,
     refresh: Refresh,
 }
 
-impl Request {
+impl CheckedRequest {
     /// Checks the request and derives its key: the cheap name, which is all that most callers need.
     ///
     /// # Errors
     ///
-    /// [`InvalidRefresh`] when the token is empty, longer than 8 KiB or not made of visible ASCII (VSCHAR,
-    /// RFC 6749 appendix A.17), or when the session id is empty.
-    pub(crate) fn checked(mut refresh: Refresh) -> Result<Self, InvalidRefresh> {
-        check_token(refresh.token.expose())?;
+    /// [`InvalidRefresh`] when the token is empty or longer than `max_token` bytes, or when the session id is empty.
+    pub(crate) fn of(mut refresh: Refresh, max_token: usize) -> Result<Self, InvalidRefresh> {
+        check_token(refresh.token.expose(), max_token)?;
         if refresh.session.as_ref().is_some_and(|session| session.expose().is_empty()) {
             return Err(InvalidRefresh::EmptySession);
         }
@@ -139,77 +147,111 @@ impl Request {
     }
 
     /// The names the fleet knows it by.
-    pub(crate) fn in_fleet(self, pepper: Option<&Secret>) -> Identity {
+    pub(crate) fn in_fleet(self, pepper: Option<&Secret>, name: FlightName) -> Identity {
         let mut claim = claim_key(&self.refresh.token, pepper);
+        let holder = credential_in_chain(&self.refresh).map(|client| {
+            let mut holder = claim.clone();
+            update_holder(&mut holder, client);
+            Hash(holder.finalize().into_bytes().into())
+        });
+        let presenter = Presenter::of(&self.refresh, NamedIn::Fleet);
+        let client = presenter.name(claim.clone(), self.credential());
         update_claim(&mut claim, &self.refresh);
-        self.identity(Hash(claim.finalize().into_bytes().into()), pepper)
+        let claim = Hash(claim.finalize().into_bytes().into());
+        self.identity(Names { claim, client, holder }, presenter, pepper, name)
     }
 
     /// The names it has where no other process hears of its claim: the key is as good, and is there already.
-    pub(crate) fn in_process(self, pepper: Option<&Secret>) -> Identity {
+    pub(crate) fn in_process(self, pepper: Option<&Secret>, name: FlightName) -> Identity {
         let claim = self.key;
-        self.identity(claim, pepper)
+        let holder = credential_in_chain(&self.refresh).map(|client| {
+            let mut holder = KEYS_OF_THIS_PROCESS.clone();
+            update_field(&mut holder, Some(self.refresh.token.expose()));
+            update_holder(&mut holder, client);
+            Hash(holder.finalize().into())
+        });
+        let presenter = Presenter::of(&self.refresh, NamedIn::Process);
+        let client = presenter.name_in_process(Some(self.refresh.token.expose()), self.credential());
+        self.identity(Names { claim, client, holder }, presenter, pepper, name)
     }
 
-    fn identity(self, claim: Hash, pepper: Option<&Secret>) -> Identity {
+    /// The same request, for which no answer is held beyond the time that it is fresh for.
+    pub(crate) fn unchained(mut self) -> Self {
+        self.refresh.presents = Presents::ItsOwn;
+        self
+    }
+
+    fn credential(&self) -> Option<&Secret> {
+        self.refresh.client.as_ref().and_then(|client| client.credential.as_ref())
+    }
+
+    fn identity(self, names: Names, presenter: Presenter, pepper: Option<&Secret>, name: FlightName) -> Identity {
+        let Names { claim, client: client_name, holder } = names;
+        let chain = holder.map(|holder| {
+            let request = Refresh { token: Secret::from(String::new()), ..self.refresh.clone() };
+            Box::new(ChainMember { holder, request })
+        });
+        let account = match &self.refresh.session {
+            Some(session) => presenter.account_of(session, &self.refresh, pepper),
+            // What differs with every request is no account: all of its client have one.
+            None if presenter.is_alone => client_name,
+            None => claim,
+        };
+        let account = account.beginning();
         let Refresh { token, session, client, .. } = self.refresh;
-        let flight = Hash::of(token.expose(), pepper);
-        let session = match &session {
-            Some(session) => Hash::of(session.expose(), pepper),
-            None => flight,
+        let of_token = Hash::of(token.expose(), pepper);
+        let flight = match name {
+            FlightName::Token => of_token,
+            FlightName::TokenAndClaim => Hash::of(&format!("{of_token} {claim}"), pepper),
+        };
+        let (session, payer) = match &session {
+            Some(session) => (Hash::of(session.expose(), pepper), Payer::Session),
+            None => (of_token, Payer::Token),
         };
         let credential = client.and_then(|client| client.credential);
-        Identity { flight, session, claim, entitlement: Entitlement { token, credential } }
+        Identity {
+            flight,
+            session,
+            payer,
+            account,
+            claim,
+            client: client_name,
+            presenter,
+            credential_name: OnceLock::new(),
+            entitlement: Entitlement { token, credential },
+            chain,
+        }
     }
 }
 
 #[cfg(test)]
 impl Identity {
     pub(crate) fn of(refresh: Refresh, pepper: Option<&Secret>) -> Result<Self, InvalidRefresh> {
-        Request::checked(refresh).map(|request| request.in_fleet(pepper))
+        CheckedRequest::of(refresh, crate::config::Config::default().max_token)
+            .map(|request| request.in_fleet(pepper, FlightName::Token))
     }
 }
 
-/// What all keys of this process begin with: one whole block of SHA-256 that nobody else knows, so that a key found in
-/// a dump tells nothing of a weak token, and nobody can choose tokens so that their keys meet in a map. Hashed once: a key
-/// costs no more for it.
-static KEYS_OF_THIS_PROCESS: LazyLock<Sha256> = LazyLock::new(|| {
-    let mut key = Sha256::new();
-    for _ in 0..4 {
-        key.update(uuid::Uuid::new_v4().as_bytes());
+/// What a token is made of is the provider's business: it goes there as it came, and nowhere else.
+fn check_token(token: &str, most: usize) -> Result<(), InvalidRefresh> {
+    match token.len() {
+        0 => Err(InvalidRefresh::EmptyToken),
+        bytes if bytes > most => Err(InvalidRefresh::LongToken { bytes, most }),
+        _ => Ok(()),
     }
-    key
-});
-
-fn check_token(token: &str) -> Result<(), InvalidRefresh> {
-    if token.is_empty() {
-        return Err(InvalidRefresh::EmptyToken);
-    }
-    if token.len() > LONGEST_TOKEN {
-        return Err(InvalidRefresh::LongToken { bytes: token.len() });
-    }
-    // Not `all`: without an early end the bytes are looked at many at a time.
-    if !token.bytes().fold(true, |printable, byte| printable & (0x20..=0x7e).contains(&byte)) {
-        return Err(InvalidRefresh::UnprintableToken);
-    }
-    Ok(())
 }
 
-/// The MAC of the claim, keyed by HKDF from the token.
-///
-/// Why not HMAC keyed with the token itself: HMAC hashes a key longer than its block, and the hash of the token
-/// is the flight, which stands in Redis. An attacker who reads Redis could then try client secrets against the claim.
-fn claim_key(token: &Secret, pepper: Option<&Secret>) -> Hmac<Sha256> {
-    let salt = pepper.map(|pepper| pepper.expose().as_bytes());
-    let mut key = Zeroizing::new([0u8; 32]);
-    Hkdf::<Sha256>::new(salt, token.expose().as_bytes())
-        .expand(b"refresh-coordinator/1 claim", &mut *key)
-        .expect("BUG: 32 bytes are a valid HKDF-SHA-256 length");
-    hmac(&*key)
+/// The client, where it has a credential and goes along chains. A request that nobody else's can be equal to does not.
+fn credential_in_chain(refresh: &Refresh) -> Option<&Client> {
+    let goes_along = refresh.presents == Presents::TheGiven && refresh.sharing == Sharing::Equal;
+    refresh.client.as_ref().filter(|client| goes_along && client.credential.is_some())
 }
 
-fn hmac(key: &[u8]) -> Hmac<Sha256> {
-    Hmac::<Sha256>::new_from_slice(key).expect("BUG: HMAC takes keys of any length")
+/// What tells a holder of a token apart. No claim begins with this byte.
+fn update_holder(holder: &mut impl digest::Update, client: &Client) {
+    holder.update(&[2]);
+    update_field(holder, Some(&client.id));
+    update_field(holder, client.credential.as_ref().map(Secret::expose));
 }
 
 /// All but the token that must be equal for an answer to be shared. The parameters are normalized.
@@ -231,18 +273,6 @@ fn update_claim(claim: &mut impl digest::Update, refresh: &Refresh) {
     }
 }
 
-/// Length-prefixed, and absent told from empty, so that no two requests run into one claim.
-fn update_field(claim: &mut impl digest::Update, field: Option<&str>) {
-    match field {
-        None => claim.update(&[0]),
-        Some(text) => {
-            claim.update(&[1]);
-            claim.update(&(text.len() as u64).to_be_bytes());
-            claim.update(text.as_bytes());
-        }
-    }
-}
-
 /// Sorted by name, then value (a name may repeat: RFC 8707 `resource`); `scope` is a set of words (RFC 6749
 /// section 3.3).
 fn normalize(parameters: &mut [(String, Secret)]) {
@@ -257,18 +287,11 @@ fn normalize(parameters: &mut [(String, Secret)]) {
     parameters.sort_by(|(a, x), (b, y)| (a, x.expose()).cmp(&(b, y.expose())));
 }
 
-impl std::hash::Hash for Hash {
-    /// A part of a hash is a hash. Strangers know the hash of every token they make up where there is no pepper: maps
-    /// are keyed by `foldhash`, so that they cannot choose hashes that meet.
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        let (part, _) = self.0.split_first_chunk().expect("BUG: 8 bytes are less than 32");
-        state.write_u64(u64::from_le_bytes(*part));
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
+
+    use sha2::Sha256;
 
     use super::*;
 
@@ -278,7 +301,7 @@ mod tests {
 
     /// By which the fleet tells requests apart, and by which this process does.
     fn names(refresh: Refresh) -> [Hash; 2] {
-        [identity(refresh.clone()).claim, Request::checked(refresh).expect("a valid refresh").key()]
+        [identity(refresh.clone()).claim, CheckedRequest::of(refresh, 100).expect("a valid refresh").key()]
     }
 
     #[test]
@@ -335,10 +358,10 @@ mod tests {
 
     #[test]
     fn claim_that_stays_in_the_process_is_the_key_and_tells_nothing_of_the_token() {
-        let request = Request::checked(Refresh::new("t")).expect("valid");
+        let request = CheckedRequest::of(Refresh::new("t"), 100).expect("valid");
         let key = request.key();
 
-        let identity = request.in_process(None);
+        let identity = request.in_process(None, FlightName::Token);
 
         assert_eq!(identity.claim, key);
         let mut guess = Sha256::new();
@@ -347,6 +370,24 @@ mod tests {
             update_field(&mut guess, field);
         }
         assert_ne!(key.as_bytes()[..], guess.finalize()[..]);
+    }
+
+    #[test]
+    fn reusable_token_is_a_flight_for_each_claim_and_one_session() {
+        let names = |refresh| {
+            CheckedRequest::of(refresh, crate::config::Config::default().max_token)
+                .expect("valid")
+                .in_fleet(None, FlightName::TokenAndClaim)
+        };
+        let (one, same) = (
+            names(Refresh::new("t").parameters([("scope", "a")])),
+            names(Refresh::new("t").parameters([("scope", "a")])),
+        );
+        let other = names(Refresh::new("t").parameters([("scope", "b")]));
+
+        assert_eq!(one.flight, same.flight);
+        assert_ne!(one.flight, other.flight);
+        assert_eq!((one.session, one.payer), (other.session, Payer::Token));
     }
 
     #[test]
@@ -375,10 +416,12 @@ mod tests {
 
     #[test]
     fn tokens_that_cannot_be_one_are_refused() {
-        for token in ["", "a\nb", "caf\u{e9}", &"x".repeat(LONGEST_TOKEN + 1)] {
-            assert!(Identity::of(Refresh::new(token), None).is_err(), "{token:?}");
-        }
-        assert!(Identity::of(Refresh::new("x".repeat(LONGEST_TOKEN)), None).is_ok());
-        assert!(Identity::of(Refresh::new("t").session(""), None).is_err());
+        let checked = |refresh| CheckedRequest::of(refresh, 5).map(drop);
+
+        assert_eq!(checked(Refresh::new("")), Err(InvalidRefresh::EmptyToken));
+        assert_eq!(checked(Refresh::new("123456")), Err(InvalidRefresh::LongToken { bytes: 6, most: 5 }));
+        assert_eq!(checked(Refresh::new("12345")), Ok(()));
+        assert_eq!(checked(Refresh::new("a\n\u{e9}\0")), Ok(()), "the provider's to judge");
+        assert_eq!(checked(Refresh::new("t").session("")), Err(InvalidRefresh::EmptySession));
     }
 }

@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::flight::Flight;
+use crate::flight::LocalFlight;
 use crate::store::{News, NewsSource, StoredOutcome};
 
 /// How waiting ends.
@@ -15,12 +15,12 @@ pub(crate) enum Waited {
     Over,
 }
 
-/// Waits for news of a leader or for a call from the queue: until `wait_timeout` after the last caller of this pod came,
+/// Waits for news of a leader, or for its turn in the queue: until `wait_timeout` after the last caller of this pod came,
 /// until `patience_until` where there is one, and until `give_up` is cancelled.
 pub(crate) async fn wait(
     source: &mut NewsSource,
     patience_until: Option<Instant>,
-    flight: &Flight,
+    flight: &LocalFlight,
     give_up: &CancellationToken,
 ) -> Waited {
     loop {

@@ -1,53 +1,73 @@
-//! Steps 3 and 4: calls the provider and keeps the lease meanwhile; [`land`] lands the outcome.
+//! Steps 3 and 4: `call` asks the provider and keeps the lease meanwhile; [`land`] lands the outcome.
 //!
 //! The call runs in a task of its own, so that one that blocks or panics does not take the lease with it.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::AbortOnDropHandle;
-use tracing::{debug, error, warn};
+use tracing::{debug, warn};
 
 use crate::admission::attempts;
 use crate::admission::reach::PodReach;
-use crate::config::Config;
-use crate::flight::Flight;
+use crate::admission::strangers::Strangers;
+use crate::config::{Config, RefreshTokens};
+use crate::flight::LocalFlight;
+use crate::flight::before_told::BeforeTold;
 use crate::flight::ending::Ending;
+use crate::identity::Payer;
 use crate::metrics::Counters;
-use crate::outcome::{Class, Outcome, ProviderFailure, ProviderHealth};
-use crate::store::{Ask, Completion, Lease, Renewed, Store, TokenHistory};
+use crate::moment::Moment;
+use crate::outcome::{Class, Outcome, ProviderFailure};
+use crate::own_lease::LeaseAge;
+use crate::store::{Ask, Lease, Renewed, Store, StoreError, TokenHistory};
 use crate::token_response::TokenResponse;
 
+mod attempt;
+mod call;
 mod land;
+mod pauses;
+mod telling;
 
-/// What the refresh function is told about the call it makes.
-#[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
-pub struct Attempt {
-    /// When the call is given up and its future dropped (`call_limit`).
-    pub deadline: Instant,
-    /// The number of this flight's lease. It grows with every lease of the namespace: write to your session store
-    /// only over a lower one.
-    pub fence: u64,
-}
+pub use self::attempt::Attempt;
+pub(crate) use self::telling::Hook;
 
 type Answer = Result<TokenResponse, ProviderFailure>;
 
 /// How leading ends.
 pub(crate) enum LeadEnd {
     Ended(Ending),
-    /// The token is as it was, and the store was not told: the lead is to be given back.
+    /// The lease counted for nothing before the refresh function was called, which is left for the next lead.
+    BeginAgain,
+    /// The store did not say whether the lease counts: the lead is to be abandoned.
+    Outage(StoreError),
+    /// The token is as it was, and the store was not told: the lead is to be abandoned.
     Untouched(Ending),
     /// Another leader has the flight, and this one's failure came too late to matter: its callers wait for the
     /// other, and get this only where there is none.
     Overtaken(Ending),
 }
 
-/// The refresh function was never called, for this reason: nothing can have been sent.
-struct Withdrawn(&'static str);
+/// The refresh function was never called: nothing can have been sent.
+enum NotCalled {
+    /// For this reason, and it will not be.
+    Cancelled(&'static str),
+    /// Others may lead by now.
+    LeaseOver,
+    /// Another server has taken over from the one that gave the lead.
+    ServerReplaced,
+    /// Nobody could say which server decides.
+    Outage(StoreError),
+}
+
+/// What came of a renewal.
+enum Renewal {
+    Granted,
+    /// Another flight leads, or this one is over.
+    Superseded,
+    /// The store gave no answer.
+    Failed,
+}
 
 /// A flight of this pod that was given the lead, with all it needs.
 pub(crate) struct Leader<'a> {
@@ -56,127 +76,92 @@ pub(crate) struct Leader<'a> {
     pub(crate) counters: &'a Counters,
     /// Whether this pod reaches the provider.
     pub(crate) reach: &'a PodReach,
+    /// The breakers of this pod for callers that are not known.
+    pub(crate) strangers: &'a Strangers,
     /// Cancelled when a close has waited long enough.
     pub(crate) overdue: &'a CancellationToken,
-    pub(crate) lease: &'a Lease,
+    pub(crate) lease: &'a mut Lease,
     pub(crate) ask: &'a Ask,
-    pub(crate) flight: &'a Arc<Flight>,
+    pub(crate) flight: &'a Arc<LocalFlight>,
+    /// What is to be done before any caller hears of new tokens.
+    pub(crate) before_told: Option<&'a Arc<BeforeTold>>,
 }
-
-/// The pause after a renewal that failed: soon enough to keep the lease, and no burden for a store that is down.
-const RENEWAL_RETRY: Duration = Duration::from_millis(100);
 
 impl Leader<'_> {
     /// Calls the refresh function, which must not have been called before, and lands what comes of it.
-    pub(crate) async fn lead<C, F>(&self, call: &mut Option<C>) -> LeadEnd
+    pub(crate) async fn lead<C, F>(&mut self, call: &mut Option<C>) -> LeadEnd
     where
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Answer> + Send + 'static,
     {
-        self.announce();
-        let completion = match self.call_with_lease(call).await {
-            Ok(completion) => completion,
-            Err(Withdrawn(why)) => {
-                let outcome = Arc::new(Outcome::Failure(ProviderFailure::not_sent(why)));
-                return LeadEnd::Untouched(Ending::led(outcome, self.lease.fence));
+        self.flight.lease().begin(self.lease.own);
+        // It was given just now.
+        let called = match self.may_call(LeaseAge::Young).await {
+            Ok(()) => {
+                self.announce();
+                self.call_with_lease(call).await
             }
+            Err(not_called) => Err(not_called),
+        };
+        self.flight.lease().end();
+        let completion = match called {
+            Ok(completion) => completion,
+            Err(not_called) => return self.not_called(not_called),
         };
         self.count(&completion.outcome);
-        let Lease { flight, fence, .. } = self.lease;
+        let Lease { flight, fence, .. } = *self.lease;
         debug!(%flight, session = %self.ask.identity.session, fence, class = completion.outcome.class().word(), "called");
         self.land(completion).await
     }
 
-    /// Runs the refresh function and renews the lease until it is over.
-    async fn call_with_lease<C, F>(&self, call: &mut Option<C>) -> Result<Completion, Withdrawn>
-    where
-        C: FnOnce(Attempt) -> F + Send + 'static,
-        F: Future<Output = Answer> + Send + 'static,
-    {
-        let deadline = self.lease.granted + self.config.call_limit();
-        let attempt = Attempt { deadline, fence: self.lease.fence };
-        // By reference until here: whatever a function is handed by value, its future holds twice.
-        let call = call.take().expect("BUG: a call that is spent was led");
-        let call = call_unless_withdrawn(call, attempt, Arc::clone(self.flight));
-        let mut task = AbortOnDropHandle::new(tokio::spawn(call));
-
-        // A third of the lease: two renewals may fail before it ends.
-        let interval = self.config.lease / 3;
-        let mut next_renewal = self.lease.started + interval;
-        let mut gaps = self.store.gaps();
-        loop {
-            tokio::select! {
-                biased;
-                ended = &mut task => return self.call_ended(ended),
-                () = tokio::time::sleep_until(deadline.min(next_renewal)) => {
-                    if deadline <= Instant::now() {
-                        return self.give_up("the refresh function ran longer than call_limit", ProviderHealth::Failing);
-                    }
-                }
-                () = self.overdue.cancelled() => {
-                    return self.give_up("the coordinator was closed meanwhile", ProviderHealth::Neutral);
-                }
-                // The store may have forgotten the lease.
-                () = gaps.passed() => {}
+    /// Says how leading ends without a call.
+    fn not_called(&self, not_called: NotCalled) -> LeadEnd {
+        let Lease { flight, fence, .. } = &*self.lease;
+        match not_called {
+            NotCalled::Cancelled(why) => {
+                let outcome = Arc::new(Outcome::Failure(ProviderFailure::not_sent(why)));
+                LeadEnd::Untouched(Ending::led(outcome, *fence))
             }
-            // Awaited, not raced: a renewal still on its way could arrive after the completion.
-            next_renewal = Instant::now() + self.renew().await.unwrap_or(interval);
+            NotCalled::LeaseOver => {
+                self.counters.leases_over.add_one();
+                warn!(%flight, fence, "the lease was over before the refresh function was called");
+                LeadEnd::BeginAgain
+            }
+            NotCalled::ServerReplaced => {
+                warn!(%flight, fence, "another redis server has taken over from the one that gave the lead");
+                LeadEnd::BeginAgain
+            }
+            NotCalled::Outage(error) => LeadEnd::Outage(error),
         }
     }
 
-    /// The call's task has ended.
-    fn call_ended(&self, ended: Result<Answer, JoinError>) -> Result<Completion, Withdrawn> {
-        match ended {
-            Ok(answer) => {
-                let outcome = outcome_of(self.lease, answer);
-                self.see_reach(&outcome);
-                self.see_lifetime(&outcome);
-                let health = outcome.health();
-                Ok(Completion { outcome: Arc::new(outcome), health, age: Duration::ZERO })
+    /// Asks the store for a renewal. The lease is moved on to when that was asked.
+    async fn renew(&mut self) -> Renewal {
+        let asked = Moment::now();
+        self.flight.lease().renewal_asked();
+        let renewed = self.store.renew(self.lease, self.ask).await;
+        let Lease { flight, fence, .. } = *self.lease;
+        let (renewal, left) = match renewed {
+            Ok(Renewed::Renewed) => {
+                self.lease.own.renewed(asked);
+                (Renewal::Granted, Some(self.lease.own))
             }
-            Err(error) if error.is_panic() => {
-                self.counters.panics.add_one();
-                // Its message may quote a token, so it is not repeated here.
-                error!(flight = %self.lease.flight, fence = self.lease.fence, "the refresh function panicked");
-                self.give_up("the refresh function panicked", ProviderHealth::Neutral)
-            }
-            Err(_) => self.give_up("the runtime is shutting down", ProviderHealth::Neutral),
-        }
-    }
-
-    /// Ends the call without an answer: nobody knows what the provider did, unless the function was never called. `health`
-    /// is what that says of the provider.
-    fn give_up(&self, why: &'static str, health: ProviderHealth) -> Result<Completion, Withdrawn> {
-        // The intent is declared from the flight's start; it can be withdrawn only until the function is called.
-        match self.flight.intent().withdraw() {
-            Ok(()) => Err(Withdrawn(why)),
-            Err(_started) => {
-                let outcome = Arc::new(Outcome::Failure(ProviderFailure::unknown(why)));
-                Ok(Completion { outcome, health, age: Duration::ZERO })
-            }
-        }
-    }
-
-    /// Says when to renew next, if not after the usual time.
-    async fn renew(&self) -> Option<Duration> {
-        let Lease { flight, fence, .. } = self.lease;
-        match self.store.renew(self.lease).await {
-            Ok(Renewed::Renewed) => None,
             Ok(Renewed::Superseded) => {
                 self.counters.leases_lost.add_one();
                 warn!(%flight, fence, "the lease was lost; a success will still land");
-                // Nothing to renew any more, but the call goes on: it may have rotated the token.
-                Some(self.config.call_limit())
+                (Renewal::Superseded, None)
             }
             Err(error) => {
                 warn!(%flight, fence, %error, "the lease could not be renewed");
-                Some(RENEWAL_RETRY)
+                (Renewal::Failed, Some(self.lease.own))
             }
-        }
+        };
+        self.flight.lease().renewal_answered(left);
+        renewal
     }
 
     fn announce(&self) {
-        let Lease { flight, fence, .. } = self.lease;
+        let Lease { flight, fence, .. } = *self.lease;
         self.counters.led.add_one();
         debug!(%flight, session = %self.ask.identity.session, fence, "led");
         match self.lease.history {
@@ -195,8 +180,12 @@ impl Leader<'_> {
 
     fn see_reach(&self, outcome: &Outcome) {
         match outcome.class() {
+            // It was told not to send: that says nothing of the way to the provider.
+            Class::NotSent if self.flight.lease().has_refused() => {}
             Class::NotSent => self.reach.failed(Instant::now(), &self.config.breaker),
-            Class::Success | Class::Denied | Class::Busy | Class::Unknown | Class::TokenLost => self.reach.succeeded(),
+            Class::Success | Class::Denied | Class::Busy | Class::NotProcessed | Class::Unknown | Class::TokenLost => {
+                self.reach.succeeded()
+            }
         }
     }
 
@@ -206,7 +195,7 @@ impl Leader<'_> {
         let Outcome::Success(tokens) = outcome else { return };
         let Some(lifetime) = tokens.expires_in() else { return };
         let identity = &self.ask.identity;
-        let outlives_its_tokens = identity.session != identity.flight || tokens.refresh_token().is_none();
+        let outlives_its_tokens = identity.payer == Payer::Session || tokens.is_kept();
         if outlives_its_tokens && attempts::would_starve(lifetime, self.config) && self.counters.starving.add_one() == 0
         {
             warn!(?lifetime, max_refresh_attempts = self.config.max_refresh_attempts,
@@ -216,44 +205,50 @@ impl Leader<'_> {
         }
     }
 
+    /// A provider that accepts a token which it rotated, though its tokens are said to be used once: told once, counted
+    /// always.
+    fn see_reuse(&self, outcome: &Outcome) {
+        let is_accepted = self.lease.history == TokenHistory::Rotated && outcome.class() == Class::Success;
+        if is_accepted
+            && self.config.refresh_tokens == RefreshTokens::SingleUse
+            && self.counters.accepted_again.add_one() == 0
+        {
+            warn!(flight = %self.lease.flight, fence = self.lease.fence,
+                "the provider accepted a token that it had rotated: where its refresh tokens can be used many times, set \
+                 refresh_tokens to reusable");
+        }
+    }
+
+    /// What an answer means for this token.
+    fn outcome_of(&self, answer: Answer) -> Outcome {
+        match answer {
+            Ok(tokens) => Outcome::Success(match self.config.refresh_tokens {
+                RefreshTokens::SingleUse => tokens.answering(&self.ask.identity.entitlement.token),
+                RefreshTokens::Reusable => tokens.keeping(true),
+            }),
+            Err(failure) => match failure.told_in(&self.config.dialect) {
+                // It most likely speaks of the lost answer, not of a token that was always bad.
+                ProviderFailure::Denied { is_token_dead: true, response, .. }
+                    if self.lease.history == TokenHistory::LostLeaders
+                        && self.config.refresh_tokens == RefreshTokens::SingleUse =>
+                {
+                    Outcome::TokenLost(response)
+                }
+                failure => Outcome::Failure(failure),
+            },
+        }
+    }
+
     fn count(&self, outcome: &Outcome) {
         let counter = match outcome.class() {
             Class::Success => &self.counters.successes,
             Class::Denied => &self.counters.denied,
             Class::Busy => &self.counters.busy,
             Class::NotSent => &self.counters.not_sent,
+            Class::NotProcessed => &self.counters.not_processed,
             Class::Unknown => &self.counters.unknown,
             Class::TokenLost => &self.counters.lost,
         };
         counter.add_one();
-    }
-}
-
-/// First the mark, then the call: a function that sends before it returns its future has sent, too.
-#[expect(clippy::manual_async_fn, reason = "an async function would hold the call twice: as argument and as its own")]
-fn call_unless_withdrawn<C, F>(call: C, attempt: Attempt, flight: Arc<Flight>) -> impl Future<Output = Answer>
-where
-    C: FnOnce(Attempt) -> F,
-    F: Future<Output = Answer>,
-{
-    async move {
-        if flight.intent().start() {
-            call(attempt).await
-        } else {
-            Err(ProviderFailure::not_sent("the refresh was given up"))
-        }
-    }
-}
-
-/// A refusal after a lost leader most likely speaks of the lost answer, not of a token that was always bad.
-fn outcome_of(lease: &Lease, answer: Answer) -> Outcome {
-    match answer {
-        Ok(tokens) => Outcome::Success(tokens),
-        Err(ProviderFailure::Denied { error, response })
-            if error == "invalid_grant" && lease.history == TokenHistory::LostLeaders =>
-        {
-            Outcome::TokenLost(response)
-        }
-        Err(failure) => Outcome::Failure(failure),
     }
 }

@@ -30,6 +30,8 @@
 //!
 //! # What to know
 //!
+//! * An application with sessions asks [`AccessTokens`](tokens::AccessTokens) for valid access tokens, and refreshes nothing
+//!   itself.
 //! * Callers share an answer where the token and all else that it depends on are equal: client, credential, parameters,
 //!   DPoP key. See [`Refresh`].
 //! * A caller that goes away does not stop a refresh: that may have rotated the token already.
@@ -56,6 +58,7 @@
 //!
 //! * [How it works][docs/how-it-works.md]: the protocol, drawn and told.
 //! * [`guide::guarantees`]: what holds, what cannot hold, and which setting moves the line.
+//! * [`guide::applications`]: an application over several replicas, from the first line to operating it.
 //! * [`guide::redis_cli`]: who leads, who waits, and what refuses a session, with redis-cli alone.
 //! * [`guide::differences`]: for those who come from the in-process coordinator that this one began as.
 //! * [The repository][README.md] has `refreshd`, a daemon that pods in any language can point their token URL at.
@@ -64,6 +67,11 @@
 //!
 //! * `http`: the module `exchange`, a token request in and a token response out, over the types of the `http` crate. What
 //!   a coordinating token endpoint or client is made of.
+//! * `signatures`: that module believes DPoP proofs and client assertions once it has verified them. Needs a C compiler, for
+//!   `ring`.
+//! * `reqwest`, `oauth2`, `axum`: the module `adapters`, for applications that are made with these.
+//! * `postgres`: sessions' tokens in PostgreSQL, by `sqlx`. See [`tokens`].
+//! * `tls`: Redis over TLS (`rediss://`), by rustls with ring: see [`RedisTarget`].
 //!
 #![doc = concat!("[docs/how-it-works.md]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/HEAD/docs/how-it-works.md")]
 #![doc = concat!("[README.md]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/HEAD/README.md")]
@@ -76,20 +84,32 @@ mod leader;
 mod joiner;
 #[cfg(feature = "http")]
 pub mod exchange;
+pub mod tokens;
+#[cfg(any(feature = "reqwest", feature = "oauth2", feature = "axum"))]
+pub mod adapters;
 
 pub mod guide;
 
+#[cfg(feature = "tls")]
+pub mod tls;
 mod secret;
+mod moment;
+mod own_lease;
 mod request;
 mod identity;
 mod token_response;
+mod dialect;
 mod outcome;
 mod config_error;
+mod provider_name;
 mod config;
+mod presets;
 mod retention;
 mod seal;
 mod error;
+mod verdict;
 mod metrics;
+mod told;
 mod pressure;
 
 /// A real Redis for the tests beside the code, the same as for those in `tests/`.
@@ -97,21 +117,37 @@ mod pressure;
 #[path = "../tests/support/redis.rs"]
 mod test_redis;
 
+/// Certificates, for the tests beside the code.
+#[cfg(all(test, feature = "tls"))]
+#[path = "../tests/support/pki.rs"]
+mod test_pki;
+
+/// The way to a Redis, for the tests beside the code.
+#[cfg(test)]
+#[path = "../tests/support/endpoint.rs"]
+mod test_endpoint;
+
 /// Its example is compiled and run.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 mod readme {}
 
 pub use admission::circuit::{CircuitState, TripReason};
-pub use config::{Breaker, Config, MemoryPressure, OnStoreOutage, Uncertain};
+pub use config::{Breaker, Config, MemoryPressure, OnStoreOutage, RefreshTokens, Uncertain};
 pub use config_error::{Allowed, ConfigError};
 pub use coordinator::RefreshCoordinator;
+pub use coordinator::fleet::Fleet;
+pub use dialect::Dialect;
 pub use error::{ConnectError, RefreshError, Refusal};
 pub use flight::ending::{Refreshed, Role};
 pub use leader::Attempt;
 pub use metrics::Metrics;
 pub use outcome::ProviderFailure;
+pub use presets::{Fact, Preset, UnknownPreset};
 pub use request::{InvalidRefresh, Refresh};
 pub use secret::Secret;
 pub use store::memory::MemoryStore;
+pub use store::redis::access::RedisTarget;
+pub use store::redis::servers::RedisServers;
 pub use token_response::{InvalidTokenResponse, ProviderResponse, TokenResponse};
+pub use verdict::Verdict;

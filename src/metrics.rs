@@ -49,7 +49,15 @@ counters! {
     joined_fleet,
     /// Flights answered with what was known already: an outcome that is kept, or that the token is lost.
     latecomers,
-    /// Led flights that ended with tokens.
+    /// Flights answered with new tokens that were held, because nobody had used them yet (`keep_until_used`).
+    held_served,
+    /// Flights that presented a newer token than the one that their caller came with (`keep_until_used`).
+    walks_led,
+    /// Flights that came with an old token after a newer one was used, or lost: their token went to the provider.
+    walks_over,
+    /// Answers that made way for newer ones before somebody had used them (`keep_at_most`).
+    held_evicted,
+    /// Led flights that ended with tokens, or with a 2xx that was not understood.
     successes,
     /// Led flights the provider refused.
     denied,
@@ -57,14 +65,14 @@ counters! {
     busy,
     /// Led flights of which nothing was sent.
     not_sent,
+    /// Led flights that the provider, or a gateway before it, did not process.
+    not_processed,
     /// Led flights of which nobody knows what the provider did.
     unknown,
     /// Led flights that ended with a token that is lost.
     lost,
     /// Flights refused because the token was just rotated for another client, credential or scope.
     refused_another_claim,
-    /// Flights refused because Redis has forgotten what it held.
-    refused_recovering,
     /// Flights refused because their session cools down (`max_refresh_attempts`).
     refused_cooling_down,
     /// Flights refused because the provider asked their session to come later.
@@ -79,6 +87,8 @@ counters! {
     refused_memory_pressure,
     /// Flights that queued for their turn at the provider.
     queued,
+    /// Flights that waited because Redis had started anew or may have lost writes: no new leads for one longest lease.
+    waited_for_recovery,
     /// Callers and flights refused because the coordinator is closing.
     refused_closing,
     /// Callers refused because what they sent cannot be a refresh.
@@ -87,12 +97,26 @@ counters! {
     taken_over,
     /// Refresh functions that panicked.
     panics,
+    /// Tries of a hook (`before_told`) that failed or panicked.
+    hooks_failed,
+    /// Background tasks of this pod that panicked and were started again: an error of this crate.
+    task_panics,
     /// Rotated tokens led again after their outcome was no longer kept: a reuse the provider will judge.
     reused,
+    /// Rotated tokens that the provider accepted again (`refresh_tokens`).
+    accepted_again,
     /// Successes that came after another success of the same token.
     second_successes,
     /// Leases found lost at renewal, while the refresh was still running.
     leases_lost,
+    /// Leads whose lease was over before the refresh function was called, as in a process that was stopped: begun again.
+    leases_over,
+    /// Leads given back because too few replicas had them in time (`wait_replicas`).
+    leads_unreplicated,
+    /// Outcomes that too few replicas had in time (`wait_replicas`): kept by this pod, as all are.
+    outcomes_unreplicated,
+    /// Attempts that could not be withdrawn from the store: what they took ends with their leases.
+    not_withdrawn,
     /// Flights given up, and looks such as those of /readyz that failed, because the store was out of reach.
     store_outages,
     /// Access tokens that live so short that their session will use up its attempts (`max_refresh_attempts`).
@@ -114,6 +138,10 @@ impl Counter {
     /// Counts one more; answers how many there were before. A statistic, ordered with nothing.
     pub(crate) fn add_one(&self) -> u64 {
         self.0.fetch_add(1, Ordering::Relaxed)
+    }
+
+    pub(crate) fn add(&self, count: u64) {
+        self.0.fetch_add(count, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {

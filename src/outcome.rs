@@ -5,11 +5,13 @@
 
 use std::time::Duration;
 
+use crate::dialect::Dialect;
+use crate::identity::Payer;
 use crate::token_response::{ProviderResponse, TokenResponse};
 
 /// Why a refresh brought no tokens, sorted by what is known of the refresh token afterwards.
 ///
-/// The four ways decide which callers are given the failure, for how long, and whether the token may be presented again:
+/// The ways decide which callers are given the failure, for how long, and whether the token may be presented again:
 /// choose by what happened to the token, not by the look of the error.
 #[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -23,8 +25,11 @@ pub enum ProviderFailure {
     /// The provider understood and said no (RFC 6749 section 5.2).
     #[error("the provider refused the refresh: {error}")]
     Denied {
-        /// The OAuth error code; `invalid_grant` means that the token is dead.
+        /// The OAuth error code, or what the provider has in its place.
         error: String,
+        /// Whether it says that the refresh token is dead: `invalid_grant`, or another of the names in
+        /// [`Dialect`](crate::Dialect). No other refusal says anything of the token.
+        is_token_dead: bool,
         /// What the provider sent, for every caller of the flight.
         response: Option<ProviderResponse>,
     },
@@ -37,8 +42,24 @@ pub enum ProviderFailure {
         /// What the provider sent, for every caller of the flight.
         response: Option<ProviderResponse>,
     },
-    /// The request may have reached the provider, and nobody knows what it did: a 5xx, a reset, a timeout, an
-    /// unreadable answer. The token may have been rotated.
+    /// The provider, or a gateway before it, answered that it did not process the request: a redirect but 303, 408, 421,
+    /// 425, a 503 that names no time. The token is untouched.
+    #[error("the provider did not process the refresh: {reason}")]
+    NotProcessed {
+        /// What was answered, for the log. Must not hold a secret.
+        reason: String,
+        /// What the provider sent, for every caller of the flight. A 503 speaks against the provider's health.
+        response: Option<ProviderResponse>,
+    },
+    /// The provider answered a 2xx in which no tokens could be read. It counts as a success that rotated the token: its
+    /// bytes are for every caller of the flight, and hold what there is.
+    #[error("the provider answered with success, in a form that is not understood")]
+    NotUnderstood {
+        /// What the provider sent.
+        response: ProviderResponse,
+    },
+    /// The request may have reached the provider, and nobody knows what it did: a 500, a reset, a timeout, a page
+    /// where tokens were expected. The token may have been rotated.
     #[error("nobody knows what the provider did: {reason}")]
     Unknown {
         /// What happened, for the log. Must not hold a secret.
@@ -54,9 +75,16 @@ impl ProviderFailure {
         Self::NotSent { reason: reason.into() }
     }
 
-    /// The provider's OAuth error code.
+    /// The provider's OAuth error code. Whether that names a dead token is known of the usual names, and when a flight
+    /// ends with it also of those in [`Config::dialect`](crate::Config::dialect).
     pub fn denied(error: impl Into<String>) -> Self {
-        Self::Denied { error: error.into(), response: None }
+        let error = error.into();
+        Self::Denied { is_token_dead: Dialect::default().is_dead_token(&error), error, response: None }
+    }
+
+    /// The provider answered that it did not process the request.
+    pub fn not_processed(reason: impl Into<String>) -> Self {
+        Self::NotProcessed { reason: reason.into(), response: None }
     }
 
     /// The provider asks to stay away: this session, or all with the response of a 503
@@ -74,9 +102,11 @@ impl ProviderFailure {
     pub fn with_response(mut self, answer: ProviderResponse) -> Self {
         match &mut self {
             Self::NotSent { .. } => {}
-            Self::Denied { response, .. } | Self::Busy { response, .. } | Self::Unknown { response, .. } => {
-                *response = Some(answer);
-            }
+            Self::NotUnderstood { response } => *response = answer,
+            Self::Denied { response, .. }
+            | Self::Busy { response, .. }
+            | Self::NotProcessed { response, .. }
+            | Self::Unknown { response, .. } => *response = Some(answer),
         }
         self
     }
@@ -85,16 +115,19 @@ impl ProviderFailure {
     pub fn response(&self) -> Option<&ProviderResponse> {
         match self {
             Self::NotSent { .. } => None,
-            Self::Denied { response, .. } | Self::Busy { response, .. } | Self::Unknown { response, .. } => {
-                response.as_ref()
-            }
+            Self::NotUnderstood { response } => Some(response),
+            Self::Denied { response, .. }
+            | Self::Busy { response, .. }
+            | Self::NotProcessed { response, .. }
+            | Self::Unknown { response, .. } => response.as_ref(),
         }
     }
 
     /// Whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::NotSent { .. } | Self::Busy { .. } | Self::Unknown { .. } => true,
+            Self::NotSent { .. } | Self::Busy { .. } | Self::NotProcessed { .. } | Self::Unknown { .. } => true,
+            Self::NotUnderstood { .. } => false,
             Self::Denied { error, .. } => {
                 matches!(error.as_str(), "temporarily_unavailable" | "server_error" | "slow_down" | "use_dpop_nonce")
             }
@@ -107,13 +140,51 @@ impl ProviderFailure {
         if let Self::Busy { retry_after: Some(left), .. } = &mut aged {
             *left = left.saturating_sub(age);
         }
+        match &mut aged {
+            Self::NotSent { .. } => {}
+            Self::NotUnderstood { response } => response.age(age),
+            Self::Denied { response, .. }
+            | Self::Busy { response, .. }
+            | Self::NotProcessed { response, .. }
+            | Self::Unknown { response, .. } => response.iter_mut().for_each(|response| response.age(age)),
+        }
         aged
     }
 
     /// Whether the token is dead. No other denial says anything about it.
-    pub(crate) fn is_invalid_grant(&self) -> bool {
-        matches!(self, Self::Denied { error, .. } if error == "invalid_grant")
+    pub(crate) fn is_token_dead(&self) -> bool {
+        matches!(self, Self::Denied { is_token_dead: true, .. })
     }
+
+    /// The same failure, once it is known what the provider calls a dead token.
+    pub(crate) fn told_in(mut self, dialect: &Dialect) -> Self {
+        if let Self::Denied { error, is_token_dead, .. } = &mut self {
+            *is_token_dead |= dialect.is_dead_token(error);
+        }
+        self
+    }
+
+    /// What kind of refusal it is.
+    pub(crate) fn denial(&self) -> Option<Denial> {
+        let Self::Denied { error, is_token_dead, .. } = self else { return None };
+        Some(match error.as_str() {
+            _ if *is_token_dead => Denial::DeadToken,
+            "invalid_client" | "unauthorized_client" | "unsupported_grant_type" => Denial::Client,
+            "use_dpop_nonce" => Denial::Nonce,
+            _ => Denial::Other,
+        })
+    }
+}
+
+/// The kinds of a refusal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Denial {
+    DeadToken,
+    /// The client is at fault.
+    Client,
+    /// The caller has only to come again with a nonce (RFC 9449 section 8).
+    Nonce,
+    Other,
 }
 
 /// What a flight ended with.
@@ -133,6 +204,7 @@ pub(crate) enum Class {
     Denied,
     Busy,
     NotSent,
+    NotProcessed,
     Unknown,
     TokenLost,
 }
@@ -144,6 +216,7 @@ impl Class {
             Self::Denied => "denied",
             Self::Busy => "busy",
             Self::NotSent => "not_sent",
+            Self::NotProcessed => "not_processed",
             Self::Unknown => "unknown",
             Self::TokenLost => "lost",
         }
@@ -155,9 +228,9 @@ impl Class {
 pub(crate) enum TokenState {
     /// The provider gave a successor: a second presentation would be a reuse.
     Rotated,
-    /// The provider gave none: the same token is used again.
+    /// The provider gave none, or the same one again, or its tokens are reusable: the same token is used again.
     Kept,
-    /// `invalid_grant`.
+    /// The provider says so, by `invalid_grant` or another name.
     Dead,
     /// It was not looked at, as far as anyone knows.
     Untouched,
@@ -192,10 +265,12 @@ pub(crate) enum ProviderHealth {
 
 /// A provider that asks to stay away for longer is asked again after this.
 pub(crate) const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(5 * 60);
+
 impl Outcome {
     pub(crate) fn class(&self) -> Class {
         match self {
-            Self::Success(_) => Class::Success,
+            Self::Success(_) | Self::Failure(ProviderFailure::NotUnderstood { .. }) => Class::Success,
+            Self::Failure(ProviderFailure::NotProcessed { .. }) => Class::NotProcessed,
             Self::Failure(ProviderFailure::Denied { .. }) => Class::Denied,
             Self::Failure(ProviderFailure::Busy { .. }) => Class::Busy,
             Self::Failure(ProviderFailure::NotSent { .. }) => Class::NotSent,
@@ -206,43 +281,56 @@ impl Outcome {
 
     pub(crate) fn health(&self) -> ProviderHealth {
         match self {
-            Self::Success(_) => ProviderHealth::Healthy,
+            Self::Success(_) | Self::Failure(ProviderFailure::NotUnderstood { .. }) => ProviderHealth::Healthy,
+            // A page with a 2xx: somebody between here and the provider wants something of a browser.
+            Self::Failure(ProviderFailure::Unknown { response: Some(response), .. })
+                if (200..300).contains(&response.status()) =>
+            {
+                ProviderHealth::Neutral
+            }
             Self::Failure(ProviderFailure::Unknown { .. }) => ProviderHealth::Failing,
+            Self::Failure(ProviderFailure::NotProcessed { response: Some(response), .. })
+                if response.status() == 503 =>
+            {
+                ProviderHealth::Failing
+            }
             Self::Failure(ProviderFailure::Busy { retry_after, response }) => match (retry_after, response) {
                 (Some(retry_after), Some(response)) if response.status() == 503 => {
                     ProviderHealth::FleetLimited(*retry_after)
                 }
                 (retry_after, _) => ProviderHealth::SessionLimited(*retry_after),
             },
-            Self::Failure(ProviderFailure::Denied { .. } | ProviderFailure::NotSent { .. }) | Self::TokenLost(_) => {
-                ProviderHealth::Neutral
-            }
+            Self::Failure(
+                ProviderFailure::Denied { .. } | ProviderFailure::NotSent { .. } | ProviderFailure::NotProcessed { .. },
+            )
+            | Self::TokenLost(_) => ProviderHealth::Neutral,
         }
     }
 
-    /// Whether the session pays for it: not where nothing was sent, nor where the client was at fault or has only to
-    /// come again with a nonce.
-    pub(crate) fn is_charged(&self) -> bool {
+    /// Whether the session pays for it: not where nothing was sent, where the client was at fault or has only to come
+    /// again with a nonce, where the provider was busy; nor for a token that is the session and is used again, which would
+    /// be refused for nothing but living on.
+    pub(crate) fn is_charged(&self, payer: Payer) -> bool {
         match self {
-            Self::Failure(ProviderFailure::NotSent { .. }) => false,
-            Self::Failure(ProviderFailure::Denied { error, .. }) => !matches!(
-                error.as_str(),
-                "invalid_client" | "unauthorized_client" | "unsupported_grant_type" | "use_dpop_nonce"
-            ),
-            Self::Success(_) | Self::Failure(_) | Self::TokenLost(_) => true,
+            Self::Success(tokens) => !(tokens.is_kept() && payer == Payer::Token),
+            Self::Failure(ProviderFailure::NotSent { .. } | ProviderFailure::Busy { .. }) => false,
+            Self::Failure(failure) => !matches!(failure.denial(), Some(Denial::Client | Denial::Nonce)),
+            Self::TokenLost(_) => true,
         }
     }
 
     pub(crate) fn token_state(&self) -> TokenState {
         match self {
-            Self::Success(tokens) if tokens.refresh_token().is_some() => TokenState::Rotated,
-            Self::Success(_) => TokenState::Kept,
-            Self::Failure(ProviderFailure::Denied { error, .. }) if error == "invalid_grant" => TokenState::Dead,
+            Self::Success(tokens) if tokens.is_kept() => TokenState::Kept,
+            Self::Success(_) | Self::Failure(ProviderFailure::NotUnderstood { .. }) => TokenState::Rotated,
+            Self::Failure(ProviderFailure::Denied { is_token_dead: true, .. }) | Self::TokenLost(_) => TokenState::Dead,
             Self::Failure(
-                ProviderFailure::Denied { .. } | ProviderFailure::Busy { .. } | ProviderFailure::NotSent { .. },
+                ProviderFailure::Denied { .. }
+                | ProviderFailure::Busy { .. }
+                | ProviderFailure::NotSent { .. }
+                | ProviderFailure::NotProcessed { .. },
             ) => TokenState::Untouched,
             Self::Failure(ProviderFailure::Unknown { .. }) => TokenState::Unknown,
-            Self::TokenLost(_) => TokenState::Dead,
         }
     }
 }

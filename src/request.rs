@@ -26,6 +26,17 @@ pub struct Refresh {
     pub(crate) parameters: Vec<(String, Secret)>,
     pub(crate) dpop_key: Option<String>,
     pub(crate) sharing: Sharing,
+    /// Whether the refresh function presents the token that it is handed.
+    pub(crate) presents: Presents,
+}
+
+/// Which token a refresh function presents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presents {
+    /// The one it was made with.
+    ItsOwn,
+    /// `Attempt::token`, which may be a newer one.
+    TheGiven,
 }
 
 #[derive(Clone, Debug)]
@@ -43,7 +54,7 @@ pub(crate) enum Sharing {
 }
 
 impl Refresh {
-    /// A refresh of this token. It is checked when it is used: 1 byte to 8 KiB of visible ASCII.
+    /// A refresh of this token. It is checked when it is used: 1 byte to [`max_token`](crate::Config::max_token) of any text.
     pub fn new(token: impl Into<Secret>) -> Self {
         Self {
             token: token.into(),
@@ -52,7 +63,13 @@ impl Refresh {
             parameters: Vec::new(),
             dpop_key: None,
             sharing: Sharing::Equal,
+            presents: Presents::ItsOwn,
         }
+    }
+
+    /// The token that is to be presented.
+    pub fn token(&self) -> &Secret {
+        &self.token
     }
 
     /// The session that pays for the attempt. It must be stable over rotations and authenticated, or a stranger
@@ -98,6 +115,17 @@ impl Refresh {
         self.sharing = Sharing::Alone;
         self
     }
+
+    /// Says that the refresh function presents [`Attempt::token`](crate::Attempt::token), and no token of its own.
+    ///
+    /// Then new tokens that nobody has used yet are not lost with the answer that brought them: they are held for
+    /// [`keep_until_used`](crate::Config::keep_until_used), and a caller that comes with the old token once more is handed
+    /// them, or, where the access token is over, what the provider gives for the newer refresh token. Only for a client
+    /// with a credential ([`client`](Self::client)); for others nothing changes.
+    pub fn token_from_attempt(mut self) -> Self {
+        self.presents = Presents::TheGiven;
+        self
+    }
 }
 
 /// A request that no provider could answer.
@@ -107,15 +135,14 @@ pub enum InvalidRefresh {
     /// The refresh token is empty.
     #[error("the refresh token is empty")]
     EmptyToken,
-    /// The refresh token is longer than 8 KiB.
-    #[error("the refresh token has {bytes} bytes, allowed are 8192")]
+    /// The refresh token is longer than [`max_token`](crate::Config::max_token).
+    #[error("the refresh token has {bytes} bytes, allowed are {most} (setting max_token)")]
     LongToken {
         /// How long it is.
         bytes: usize,
+        /// How long it may be.
+        most: usize,
     },
-    /// The refresh token has a character outside of VSCHAR (RFC 6749 appendix A.17).
-    #[error("the refresh token has a character that is not visible ASCII")]
-    UnprintableToken,
     /// The session id is empty; leave it out instead.
     #[error("the session id is empty")]
     EmptySession,

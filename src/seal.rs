@@ -2,7 +2,7 @@
 //! open one.
 //!
 //! The key is HKDF-SHA-256 (RFC 5869) over both, so there is nothing to distribute, and a dump of Redis is
-//! worthless. XChaCha20-Poly1305 with a random nonce, never the fence: fences can repeat when Redis forgets.
+//! worthless. The claim is authenticated with the outcome. XChaCha20-Poly1305 with a random nonce, never the fence: fences can repeat when Redis forgets.
 
 use std::time::Duration;
 
@@ -20,11 +20,13 @@ use crate::secret::Secret;
 use crate::token_response::{ProviderResponse, TokenResponse};
 
 /// Part of every key: outcomes of another protocol do not open.
-pub(crate) const PROTOCOL: u32 = 1;
+pub(crate) const PROTOCOL: u32 = 2;
+/// The oldest protocol that this release understands as well.
+pub(crate) const OLDEST_PROTOCOL: u32 = 2;
 
 const NONCE: usize = 24;
 
-/// Seals and opens the outcomes of one flight and claim.
+/// Seals and opens the outcomes of one flight, for one credential.
 pub(crate) struct Seal(XChaCha20Poly1305);
 
 /// It does not open: it is another's, or it was tampered with.
@@ -35,28 +37,24 @@ pub(crate) struct NotOurs;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Label {
     pub(crate) flight: Hash,
+    pub(crate) claim: Hash,
     pub(crate) attempt: Uuid,
     pub(crate) fence: u64,
 }
 
 impl Label {
-    fn bytes(&self) -> [u8; 56] {
-        let mut bytes = [0; 56];
+    fn bytes(&self) -> [u8; 88] {
+        let mut bytes = [0; 88];
         bytes[..32].copy_from_slice(self.flight.as_bytes());
-        bytes[32..48].copy_from_slice(self.attempt.as_bytes());
-        bytes[48..].copy_from_slice(&self.fence.to_be_bytes());
+        bytes[32..64].copy_from_slice(self.claim.as_bytes());
+        bytes[64..80].copy_from_slice(self.attempt.as_bytes());
+        bytes[80..].copy_from_slice(&self.fence.to_be_bytes());
         bytes
     }
 }
 
 impl Seal {
-    pub(crate) fn new(
-        entitlement: &Entitlement,
-        pepper: Option<&Secret>,
-        namespace: &str,
-        flight: &Hash,
-        claim: &Hash,
-    ) -> Self {
+    pub(crate) fn new(entitlement: &Entitlement, pepper: Option<&Secret>, namespace: &str, flight: &Hash) -> Self {
         let token = entitlement.token.expose();
         let credential = entitlement.credential.as_ref().map(Secret::expose);
         // Sized at once: a buffer that grows would leave unwiped copies behind.
@@ -73,14 +71,8 @@ impl Seal {
 
         let protocol = PROTOCOL.to_be_bytes();
         let namespace_length = [u8::try_from(namespace.len()).expect("BUG: namespaces have at most 64 bytes")];
-        let info: [&[u8]; 6] = [
-            b"refresh-coordinator outcome",
-            &protocol,
-            &namespace_length,
-            namespace.as_bytes(),
-            flight.as_bytes(),
-            claim.as_bytes(),
-        ];
+        let info: [&[u8]; 5] =
+            [b"refresh-coordinator outcome", &protocol, &namespace_length, namespace.as_bytes(), flight.as_bytes()];
         let mut key = Zeroizing::new([0u8; 32]);
         Hkdf::<Sha256>::new(pepper.map(|pepper| pepper.expose().as_bytes()), &secret)
             .expand_multi_info(&info, &mut *key)
@@ -89,15 +81,21 @@ impl Seal {
     }
 
     pub(crate) fn seal(&self, label: &Label, outcome: &Outcome) -> Vec<u8> {
+        self.seal_with(label, outcome, &[])
+    }
+
+    /// As [`seal`](Self::seal), with the refresh tokens that lie between the one that opens it and the outcome's.
+    pub(crate) fn seal_with(&self, label: &Label, outcome: &Outcome, passed: &[Secret]) -> Vec<u8> {
         let nonce = XNonce::generate();
-        let mut text = Zeroizing::new(written(outcome));
+        let mut text = Zeroizing::new(written(outcome, passed));
         self.0
             .encrypt_in_place(&nonce, &label.bytes(), &mut *text)
             .expect("BUG: a vector grows, and no outcome reaches the cipher's limit of 256 GiB");
         [&nonce[..], &text[..]].concat()
     }
 
-    pub(crate) fn open(&self, label: &Label, sealed: &[u8]) -> Result<Outcome, NotOurs> {
+    /// The outcome, and the refresh tokens that were sealed beside it.
+    pub(crate) fn open(&self, label: &Label, sealed: &[u8]) -> Result<(Outcome, Vec<Secret>), NotOurs> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE).ok_or(NotOurs)?;
         let nonce = XNonce::try_from(nonce).map_err(|_| NotOurs)?;
         let mut text = Zeroizing::new(sealed.to_vec());
@@ -113,16 +111,34 @@ struct Head {
     ending: Written,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     response: Option<ResponseHead>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    passed: Vec<Zeroizing<String>>,
 }
 
 #[derive(Serialize, Deserialize)]
 #[serde(tag = "class", rename_all = "snake_case")]
 enum Written {
-    Success,
-    NotSent { reason: String },
-    Denied { error: String },
-    Busy { retry_after_ms: Option<u64> },
-    Unknown { reason: String },
+    Success {
+        /// Whether the presented refresh token is used again.
+        is_kept: bool,
+    },
+    NotUnderstood,
+    NotSent {
+        reason: String,
+    },
+    NotProcessed {
+        reason: String,
+    },
+    Denied {
+        error: String,
+        is_token_dead: bool,
+    },
+    Busy {
+        retry_after_ms: Option<u64>,
+    },
+    Unknown {
+        reason: String,
+    },
     Lost,
 }
 
@@ -132,14 +148,18 @@ struct ResponseHead {
     headers: Vec<(String, String)>,
 }
 
-fn written(outcome: &Outcome) -> Vec<u8> {
+fn written(outcome: &Outcome, passed: &[Secret]) -> Vec<u8> {
     let (ending, response) = match outcome {
-        Outcome::Success(tokens) => (Written::Success, Some(tokens.response())),
+        Outcome::Success(tokens) => (Written::Success { is_kept: tokens.is_kept() }, Some(tokens.response())),
         Outcome::TokenLost(response) => (Written::Lost, response.as_ref()),
         Outcome::Failure(failure) => {
             let written = match failure {
                 ProviderFailure::NotSent { reason } => Written::NotSent { reason: reason.clone() },
-                ProviderFailure::Denied { error, .. } => Written::Denied { error: error.clone() },
+                ProviderFailure::Denied { error, is_token_dead, .. } => {
+                    Written::Denied { error: error.clone(), is_token_dead: *is_token_dead }
+                }
+                ProviderFailure::NotProcessed { reason, .. } => Written::NotProcessed { reason: reason.clone() },
+                ProviderFailure::NotUnderstood { .. } => Written::NotUnderstood,
                 ProviderFailure::Busy { retry_after, .. } => Written::Busy {
                     retry_after_ms: retry_after.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX)),
                 },
@@ -150,6 +170,7 @@ fn written(outcome: &Outcome) -> Vec<u8> {
     };
     let head = Head {
         ending,
+        passed: passed.iter().map(|token| Zeroizing::new(token.expose().to_owned())).collect(),
         response: response.map(|response| ResponseHead {
             status: response.status(),
             headers: response.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
@@ -165,25 +186,33 @@ fn written(outcome: &Outcome) -> Vec<u8> {
     text
 }
 
-fn read(text: &[u8]) -> Option<Outcome> {
+fn read(text: &[u8]) -> Option<(Outcome, Vec<Secret>)> {
     let (length, rest) = text.split_first_chunk::<4>()?;
     let (head, body) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
-    let Head { ending, response } = serde_json::from_slice(head).ok()?;
+    let Head { ending, response, passed } = serde_json::from_slice(head).ok()?;
     let response = response.map(|ResponseHead { status, headers }| {
         let bare = ProviderResponse::new(status, body);
         headers.into_iter().fold(bare, |response, (name, value)| response.with_header(name, value))
     });
-    Some(match ending {
-        Written::Success => Outcome::Success(TokenResponse::from_response(response?).ok()?),
+    let outcome = match ending {
+        Written::Success { is_kept } => {
+            Outcome::Success(TokenResponse::from_response(response?).ok()?.keeping(is_kept))
+        }
+        Written::NotUnderstood => Outcome::Failure(ProviderFailure::NotUnderstood { response: response? }),
         Written::Lost => Outcome::TokenLost(response),
         Written::NotSent { reason } => Outcome::Failure(ProviderFailure::NotSent { reason }),
-        Written::Denied { error } => Outcome::Failure(ProviderFailure::Denied { error, response }),
+        Written::NotProcessed { reason } => Outcome::Failure(ProviderFailure::NotProcessed { reason, response }),
+        Written::Denied { error, is_token_dead } => {
+            Outcome::Failure(ProviderFailure::Denied { error, is_token_dead, response })
+        }
         Written::Busy { retry_after_ms } => {
             let retry_after = retry_after_ms.map(Duration::from_millis);
             Outcome::Failure(ProviderFailure::Busy { retry_after, response })
         }
         Written::Unknown { reason } => Outcome::Failure(ProviderFailure::Unknown { reason, response }),
-    })
+    };
+    let passed = passed.iter().map(|token| Secret::from(token.as_str())).collect();
+    Some((outcome, passed))
 }
 
 #[cfg(test)]
@@ -194,15 +223,19 @@ mod tests {
 
     fn of(refresh: Refresh) -> (Seal, Label) {
         let identity = Identity::of(refresh, None).expect("valid");
-        let seal = Seal::new(&identity.entitlement, None, "ns", &identity.flight, &identity.claim);
-        (seal, Label { flight: identity.flight, attempt: Uuid::from_u128(7), fence: 3 })
+        let seal = Seal::new(&identity.entitlement, None, "ns", &identity.flight);
+        (seal, Label { flight: identity.flight, claim: identity.claim, attempt: Uuid::from_u128(7), fence: 3 })
     }
 
     fn outcomes() -> Vec<Outcome> {
         let response = ProviderResponse::new(400, *b"{\"error\":\"x\"}\0\xff").with_header("content-type", "text/x");
         let tokens = TokenResponse::from_json(r#"{"access_token":"hush"}"#).expect("tokens");
         vec![
-            Outcome::Success(tokens),
+            Outcome::Success(tokens.clone()),
+            Outcome::Success(tokens.keeping(false)),
+            Outcome::Failure(ProviderFailure::NotUnderstood { response: response.clone() }),
+            Outcome::Failure(ProviderFailure::not_processed("421").with_response(response.clone())),
+            Outcome::Failure(ProviderFailure::denied("invalid_grant").with_response(response.clone())),
             Outcome::TokenLost(None),
             Outcome::TokenLost(Some(response.clone())),
             Outcome::Failure(ProviderFailure::not_sent("dns")),
@@ -218,8 +251,8 @@ mod tests {
         let (seal, label) = of(Refresh::new("t").client("app", "pw"));
 
         for outcome in outcomes() {
-            let opened = seal.open(&label, &seal.seal(&label, &outcome)).expect("ours");
-            assert_eq!(written(&opened), written(&outcome));
+            let (opened, _) = seal.open(&label, &seal.seal(&label, &outcome)).expect("ours");
+            assert_eq!(written(&opened, &[]), written(&outcome, &[]));
         }
     }
 
@@ -236,7 +269,8 @@ mod tests {
             Refresh::new("t").client("app", "pw").parameters([("scope", "a")]),
         ];
         for other in others {
-            let (seal, _) = of(other);
+            let (seal, theirs) = of(other);
+            let label = Label { claim: theirs.claim, ..label };
             assert_eq!(seal.open(&label, &sealed).err(), Some(NotOurs));
         }
         for label in [

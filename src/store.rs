@@ -3,15 +3,19 @@
 //! Two stores keep one [`contract`]: [`memory`] for one process, [`redis`] for a fleet. The rest of the crate asks
 //! [`Store`] and need not know which of them answers.
 
+use std::time::SystemTime;
+
 use tokio::time::Instant;
 
 pub(crate) use self::contract::{
-    Ask, Completion, Gaps, LeaderSeen, Lease, News, Renewed, Standing, StoreError, StoredOutcome, TokenHistory,
+    Ask, AttemptId, ChainEnd, Coming, Completion, Gaps, Held, LeaderSeen, Lease, News, Renewed, Standing, StoreError,
+    StoredOutcome, Telling, Tip, TokenHistory,
 };
 use crate::admission::AdmissionTerms;
 use crate::admission::circuit::CircuitState;
-use crate::identity::{Identity, Request};
-use crate::secret::Secret;
+use crate::config::{Config, RefreshTokens};
+use crate::identity::{CheckedRequest, FlightName, Identity};
+use crate::outcome::Outcome;
 
 #[cfg(test)]
 mod attacks;
@@ -37,9 +41,9 @@ pub(crate) enum Store {
 /// Where news of a joined flight come from.
 #[derive(Debug)]
 pub(crate) enum NewsSource {
-    Memory(memory::NewsSource),
+    Memory(memory::MemoryNews),
     Redis(redis::Ticket),
-    Local(local::NewsSource),
+    Local(local::LocalNews),
 }
 
 impl NewsSource {
@@ -60,10 +64,16 @@ impl NewsSource {
 // What Redis takes is boxed: its futures are large, and every flight in memory would be as large, and moved about.
 impl Store {
     /// What the request is called here.
-    pub(crate) fn identity(&self, request: Request, pepper: Option<&Secret>) -> Identity {
+    pub(crate) fn identity(&self, request: CheckedRequest, config: &Config) -> Identity {
+        let name = match config.refresh_tokens {
+            RefreshTokens::SingleUse => FlightName::Token,
+            RefreshTokens::Reusable => FlightName::TokenAndClaim,
+        };
+        let pepper = config.pepper.as_ref();
+        let request = if config.holds_answers() { request } else { request.unchained() };
         match self {
-            Self::Memory(_) => request.in_process(pepper),
-            Self::Redis(_) | Self::Local(_) => request.in_fleet(pepper),
+            Self::Memory(_) => request.in_process(pepper, name),
+            Self::Redis(_) | Self::Local(_) => request.in_fleet(pepper, name),
         }
     }
 
@@ -82,11 +92,24 @@ impl Store {
     }
 
     /// Moves the lease on, if no newer leader has the flight.
-    pub(crate) async fn renew(&self, lease: &Lease) -> Result<Renewed, StoreError> {
+    pub(crate) async fn renew(&self, lease: &Lease, ask: &Ask) -> Result<Renewed, StoreError> {
         match self {
             Self::Memory(memory) => Ok(memory.renew(lease)),
-            Self::Redis(redis) => Box::pin(redis.renew(lease)).await,
-            Self::Local(local) => Box::pin(local.renew(lease)).await,
+            Self::Redis(redis) => Box::pin(redis.renew(lease, ask)).await,
+            Self::Local(local) => Box::pin(local.renew(lease, ask)).await,
+        }
+    }
+
+    /// Whether the provider may be asked under this lease: no other server has taken over from the one that gave it.
+    ///
+    /// # Errors
+    ///
+    /// Nobody could say. The lead is to be abandoned.
+    pub(crate) async fn is_current(&self, lease: &Lease) -> Result<bool, StoreError> {
+        match self {
+            Self::Memory(_) => Ok(true),
+            Self::Redis(redis) => Box::pin(redis.is_current(lease)).await,
+            Self::Local(local) => Box::pin(local.is_current(lease)).await,
         }
     }
 
@@ -104,6 +127,37 @@ impl Store {
         }
     }
 
+    /// Says what becomes of an outcome that landed untold, of the flight of `ask` and this fence. Where that is
+    /// [`Done`](Telling::Done), the token in it counts as used, wherever it was found.
+    pub(crate) async fn tell(
+        &self,
+        ask: &Ask,
+        fence: u64,
+        outcome: &Outcome,
+        telling: Telling,
+    ) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => {
+                memory.tell(ask, fence, outcome, telling);
+                Ok(())
+            }
+            Self::Redis(redis) => Box::pin(redis.tell(ask, fence, outcome, telling)).await,
+            Self::Local(local) => Box::pin(local.tell(ask, fence, outcome, telling)).await,
+        }
+    }
+
+    /// Holds for the older token of `ask` what its chain has come to; none where it leads nowhere.
+    pub(crate) async fn tip(&self, ask: &Ask, tip: Option<&Tip>) -> Result<(), StoreError> {
+        match self {
+            Self::Memory(memory) => {
+                memory.tip(ask, tip);
+                Ok(())
+            }
+            Self::Redis(redis) => Box::pin(redis.tip(ask, tip)).await,
+            Self::Local(local) => Box::pin(local.tip(ask, tip)).await,
+        }
+    }
+
     /// Gives back a lead that left the token as it was, with its permit, its probe and its charge.
     pub(crate) async fn abandon(&self, lease: &Lease, ask: &Ask) -> Result<(), StoreError> {
         match self {
@@ -114,13 +168,22 @@ impl Store {
         Ok(())
     }
 
-    /// Gives up an attempt and its place in the queue: a `begin` of it that is still on its way arrives as abandoned.
-    pub(crate) async fn disown(&self, ask: &Ask, queued_since: Option<Instant>) -> Result<(), StoreError> {
+    /// When the certificates of the way to the store end, those that are known.
+    pub(crate) fn certificate_ends(&self) -> Vec<(&'static str, SystemTime)> {
+        match self {
+            Self::Memory(_) => Vec::new(),
+            Self::Redis(redis) => redis.certificate_ends(),
+            Self::Local(local) => local.certificate_ends(),
+        }
+    }
+
+    /// Takes back an attempt and its place in the queue: a `begin` of it that is still on its way arrives as abandoned.
+    pub(crate) async fn withdraw(&self, attempt: &AttemptId, queued_since: Option<Instant>) -> Result<(), StoreError> {
         match self {
             // A begin in memory is never on its way.
-            Self::Memory(memory) => memory.leave_queue(ask, queued_since),
-            Self::Redis(redis) => Box::pin(redis.disown(ask)).await?,
-            Self::Local(local) => Box::pin(local.disown(ask, queued_since)).await?,
+            Self::Memory(memory) => memory.leave_queue(attempt, queued_since),
+            Self::Redis(redis) => Box::pin(redis.withdraw(attempt)).await?,
+            Self::Local(local) => Box::pin(local.withdraw(attempt, queued_since)).await?,
         }
         Ok(())
     }
@@ -145,7 +208,7 @@ impl Store {
 
     /// Notes an outcome that could not be shared yet: it goes first when the store is back. Until the guard is
     /// dropped.
-    pub(crate) fn note_unshared(&self) -> Option<redis::UnsharedOutcome> {
+    pub(crate) fn note_unshared(&self) -> Option<redis::UnsharedOutcomeGuard> {
         match self {
             Self::Memory(_) => None,
             Self::Redis(redis) => Some(redis.note_unshared()),
@@ -177,6 +240,15 @@ impl Store {
             Self::Memory(_) => {}
             Self::Redis(redis) => redis.drained().await,
             Self::Local(local) => local.drained().await,
+        }
+    }
+
+    /// Takes this pod out of those that count as living.
+    pub(crate) async fn leave(&self) {
+        match self {
+            Self::Memory(_) => {}
+            Self::Redis(redis) => redis.leave().await,
+            Self::Local(local) => local.leave().await,
         }
     }
 

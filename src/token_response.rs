@@ -1,14 +1,19 @@
 //! Words: what the provider sent, and the tokens in it.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
-use serde_json::value::RawValue;
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
+use fields::Fields;
+
+mod decoding;
+mod fields;
+pub(crate) mod json;
 
 /// What the provider sent, as it sent it: status, the headers that mean something to a client, the body.
 #[derive(Clone)]
@@ -43,6 +48,49 @@ impl ProviderResponse {
     /// The body, byte for byte. It may hold tokens, or name a user: do not log it.
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    /// The values of a header, whatever the case of its name.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers().filter(move |(header, _)| header.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+
+    /// The body as text: without its content encoding, where that can be undone, and without a byte order mark.
+    pub(crate) fn text(&self) -> Text<'_> {
+        match decoding::decoded(self.body(), self.values("content-encoding")) {
+            None => Text(Cow::Borrowed(&self.body)),
+            Some(text) => Text(Cow::Owned(text)),
+        }
+    }
+
+    /// A caller that comes `age` later is told what is left of the time to stay away. A date stays the same.
+    pub(crate) fn age(&mut self, age: Duration) {
+        let pauses = self.headers.iter_mut().filter(|(name, _)| name.eq_ignore_ascii_case("retry-after"));
+        for (_, value) in pauses {
+            if let Ok(seconds @ 1..) = value.trim().parse::<u64>() {
+                *value = seconds.saturating_sub(age.as_secs()).max(1).to_string();
+            }
+        }
+    }
+
+    /// The same answer with another text for its body. What the provider said of the bytes themselves goes with them.
+    fn with_text(self, text: Vec<u8>) -> Self {
+        const OF_BYTES: [&str; 6] =
+            ["content-encoding", "content-md5", "digest", "content-digest", "repr-digest", "etag"];
+        let Self { status, mut headers, body: _ } = self;
+        headers.retain(|(name, _)| !OF_BYTES.iter().any(|of_bytes| name.eq_ignore_ascii_case(of_bytes)));
+        Self { status, headers, body: Arc::new(Zeroizing::new(text)) }
+    }
+}
+
+/// The text of a body; wiped where it is a copy.
+pub(crate) struct Text<'a>(Cow<'a, Zeroizing<Vec<u8>>>);
+
+impl Deref for Text<'_> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        self.0.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&self.0)
     }
 }
 
@@ -79,25 +127,15 @@ pub struct TokenResponse {
 struct Parts {
     fields: Fields,
     response: ProviderResponse,
+    /// The presented refresh token is used again: the answer holds no other one.
+    is_kept: bool,
 }
 
-#[derive(Clone, Deserialize)]
-struct Fields {
-    access_token: Secret,
-    // Of any JSON type: some providers send strings for numbers, and no oddity is worth losing a rotated token for.
-    #[serde(default)]
-    token_type: Option<serde_json::Value>,
-    #[serde(default)]
-    expires_in: Option<serde_json::Value>,
-    #[serde(default)]
-    refresh_token: Option<Secret>,
-    #[serde(default)]
-    scope: Option<serde_json::Value>,
-}
-
-/// The bytes are no token response: they are no JSON object, or one without `access_token`.
+/// The bytes are no token response: there is no `access_token` in them that could be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no token response (RFC 6749 section 5.1): it must be a JSON object with a non-empty access_token")]
+#[error(
+    "no token response (RFC 6749 section 5.1): it must be a JSON object, or form-encoded, with a non-empty access_token"
+)]
 pub struct InvalidTokenResponse;
 
 impl TokenResponse {
@@ -105,24 +143,44 @@ impl TokenResponse {
     ///
     /// # Errors
     ///
-    /// [`InvalidTokenResponse`] when it is no JSON object with a non-empty text as `access_token`, when its
-    /// `refresh_token` is neither a text nor null, or when one of the fields comes twice. The text of the error never
-    /// quotes the body.
+    /// [`InvalidTokenResponse`] as [`from_response`](Self::from_response).
     pub fn from_json(body: impl Into<Vec<u8>>) -> Result<Self, InvalidTokenResponse> {
         Self::from_response(ProviderResponse::new(200, body).with_header("content-type", "application/json"))
     }
 
     /// Reads a whole answer, keeping its status and headers for every caller of the flight.
     ///
+    /// Tokens are read out of JSON and of form-encoded bodies, behind a byte order mark, in gzip, deflate and brotli
+    /// (RFC 9110 section 8.4.1; up to 1 MiB decoded), and one envelope down, such as `{"body":{"access_token":...}}`.
+    ///
     /// # Errors
     ///
-    /// As [`from_json`](Self::from_json).
+    /// [`InvalidTokenResponse`] when no non-empty text is found as `access_token`. The text of the error never quotes
+    /// the body.
     pub fn from_response(response: ProviderResponse) -> Result<Self, InvalidTokenResponse> {
-        let fields: Fields = serde_json::from_slice(response.body()).map_err(|_| InvalidTokenResponse)?;
-        if fields.access_token.expose().is_empty() {
-            return Err(InvalidTokenResponse);
+        let fields = fields::find(&response.text()).ok_or(InvalidTokenResponse)?;
+        let is_kept = fields.refresh_token.is_none() && fields.others.is_empty();
+        Ok(Self { parts: Arc::new(Parts { fields, response, is_kept }) })
+    }
+
+    /// The same, as the answer to a presentation of this refresh token: one that only repeats it gives no successor.
+    pub(crate) fn answering(self, presented: &Secret) -> Self {
+        let Fields { refresh_token, others, .. } = &self.parts.fields;
+        let is_kept = refresh_token.iter().chain(others).all(|given| given.expose() == presented.expose());
+        self.keeping(is_kept)
+    }
+
+    /// The same, where the presented refresh token is used again, or is not, whatever the answer holds.
+    pub(crate) fn keeping(mut self, is_kept: bool) -> Self {
+        if is_kept != self.parts.is_kept {
+            Arc::make_mut(&mut self.parts).is_kept = is_kept;
         }
-        Ok(Self { parts: Arc::new(Parts { fields, response }) })
+        self
+    }
+
+    /// Whether the presented refresh token is used again.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.parts.is_kept
     }
 
     /// The access token.
@@ -132,33 +190,28 @@ impl TokenResponse {
 
     /// How the access token is used: `Bearer`, `DPoP`. Empty where the provider left it out.
     pub fn token_type(&self) -> &str {
-        self.parts.fields.token_type.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default()
+        self.parts.fields.token_type.as_deref().unwrap_or_default()
     }
 
     /// How long the access token lives from now, if the provider said so.
     pub fn expires_in(&self) -> Option<Duration> {
-        let seconds = match self.parts.fields.expires_in.as_ref()? {
-            serde_json::Value::Number(number) => number.as_u64().or_else(|| number.as_f64().map(|n| n as u64)),
-            serde_json::Value::String(text) => text.trim().parse().ok(),
-            _ => None,
-        };
-        seconds.map(Duration::from_secs)
+        self.parts.fields.expires_in
     }
 
-    /// The next refresh token. None means: keep the one you have (RFC 6749 section 6).
+    /// The next refresh token; some providers repeat the presented one. None means: keep the one you have (RFC 6749
+    /// section 6).
     pub fn refresh_token(&self) -> Option<&str> {
-        self.parts.fields.refresh_token.as_ref().map(Secret::expose).filter(|token| !token.is_empty())
+        self.parts.fields.refresh_token.as_ref().map(Secret::expose)
     }
 
     /// The scope of the access token; None means: as requested.
     pub fn scope(&self) -> Option<&str> {
-        self.parts.fields.scope.as_ref().and_then(serde_json::Value::as_str)
+        self.parts.fields.scope.as_deref()
     }
 
-    /// Any other top-level field, such as `id_token`.
+    /// Any other field beside the access token, such as `id_token`. Of a form-encoded answer it is a text.
     pub fn field(&self, name: &str) -> Option<serde_json::Value> {
-        let mut all: serde_json::Map<_, _> = serde_json::from_slice(self.parts.response.body()).ok()?;
-        all.remove(name)
+        fields::member(&self.response().text(), name)
     }
 
     /// The provider's bytes, status and headers.
@@ -167,32 +220,27 @@ impl TokenResponse {
     }
 
     /// The same answer for a caller that comes `age` later: `expires_in` is less by it, in the field and in the
-    /// bytes, and nothing else is touched.
+    /// bytes, a number as a number and text as text. Nothing else is touched, but that an encoded body is decoded and that
+    /// a byte order mark is left out.
     pub(crate) fn aged(&self, age: Duration) -> Self {
-        let Some(left) = self.expires_in().map(|lifetime| lifetime.saturating_sub(age).as_secs()) else {
+        let Some(left) = self.expires_in().map(|lifetime| Duration::from_secs(lifetime.saturating_sub(age).as_secs()))
+        else {
             return self.clone();
         };
         let mut aged = Parts::clone(&self.parts);
-        aged.fields.expires_in = Some(left.into());
-        let body = self.response().body();
-        if let Some(span) = value_span(body, "expires_in") {
-            let mut bytes = Vec::with_capacity(body.len());
-            bytes.extend_from_slice(&body[..span.start]);
-            bytes.extend_from_slice(left.to_string().as_bytes());
-            bytes.extend_from_slice(&body[span.end..]);
-            aged.response.body = Arc::new(Zeroizing::new(bytes));
+        aged.fields.expires_in = Some(left);
+        let text = self.response().text();
+        if let Some(span) = fields::lifetime_span(&text) {
+            let left = left.as_secs().to_string();
+            // Sized at once: a buffer that grows would leave unwiped copies behind.
+            let mut bytes = Vec::with_capacity(text.len() - span.len() + left.len());
+            bytes.extend_from_slice(&text[..span.start]);
+            bytes.extend_from_slice(left.as_bytes());
+            bytes.extend_from_slice(&text[span.end..]);
+            aged.response = aged.response.with_text(bytes);
         }
         Self { parts: Arc::new(aged) }
     }
-}
-
-/// Where in `body` the value of a top-level field stands.
-fn value_span(body: &[u8], name: &str) -> Option<std::ops::Range<usize>> {
-    let fields: std::collections::HashMap<std::borrow::Cow<'_, str>, &RawValue> = serde_json::from_slice(body).ok()?;
-    let raw = fields.get(name)?.get();
-    // The raw value is a part of the body, so the distance of the two is its place.
-    let start = raw.as_ptr() as usize - body.as_ptr() as usize;
-    Some(start..start + raw.len())
 }
 
 impl fmt::Debug for TokenResponse {
@@ -200,7 +248,7 @@ impl fmt::Debug for TokenResponse {
         f.debug_struct("TokenResponse")
             .field("token_type", &self.token_type())
             .field("expires_in", &self.expires_in())
-            .field("rotated", &self.refresh_token().is_some())
+            .field("rotated", &!self.is_kept())
             .finish_non_exhaustive()
     }
 }
@@ -228,12 +276,81 @@ mod tests {
     fn aging_never_goes_below_zero_and_needs_no_expires_in() {
         assert_eq!(
             tokens(r#"{"access_token":"a","expires_in":"30"}"#).aged(Duration::from_secs(40)).response().body(),
-            br#"{"access_token":"a","expires_in":0}"#
+            br#"{"access_token":"a","expires_in":"0"}"#
         );
         assert_eq!(
             tokens(r#"{"access_token":"a"}"#).aged(Duration::from_secs(40)).response().body(),
             br#"{"access_token":"a"}"#
         );
+    }
+
+    #[test]
+    fn tokens_are_found_in_every_form_that_is_understood_and_age_in_it() {
+        for body in [
+            r#"{"status":0,"body":{"access_token":"a","expires_in":"3600","refresh_token":"r"}}"#,
+            r#" [{"access_token":"a","expires_in":3600,"refresh_token":"r"}] "#,
+            r#"{"expires_in":3600.0,"access_token":"b","data":{"refresh_token":"r"},"access_token":"a"}"#,
+            "\u{feff}{\"access_token\":\"a\",\"expires_in\":3600,\"refresh_token\":\"r\"}",
+            "access_token=%61&expires_in=3600&refresh_token=r\n",
+            "\nrefresh_token=r&expires_in=3600&access_token=a",
+        ] {
+            let tokens = tokens(body);
+            assert_eq!((tokens.access_token(), tokens.refresh_token()), ("a", Some("r")), "{body}");
+
+            let aged = tokens.aged(Duration::from_secs(10));
+
+            let expected = body.replace("3600.0", "3590").replace("3600", "3590");
+            let expected = expected.trim_start_matches('\u{feff}');
+            assert_eq!(String::from_utf8_lossy(aged.response().body()), expected);
+            assert_eq!(aged.expires_in(), Some(Duration::from_secs(3590)));
+        }
+    }
+
+    #[test]
+    fn token_is_kept_where_no_other_one_is_given_anywhere() {
+        let is_kept = |body: &str| tokens(body).answering(&Secret::from("r1")).is_kept();
+
+        for body in [
+            r#"{"access_token":"a"}"#,
+            r#"{"access_token":"a","refresh_token":"r1","data":{"refresh_token":"r1"}}"#,
+            r#"{"access_token":"a","refresh_token":null,"refresh_token_expires_in":5}"#,
+            r#"{"access_token":"a","refresh_token":false}"#,
+            "access_token=a&refresh_token=",
+            "access_token=a&refresh_token=r1",
+            "access_token=a&refresh_token=r1&refresh_token=r%31&refresh_token_expires_in=5",
+            r#"{"access_token":"a","refresh_token":"r1","refresh_token":"r1"}"#,
+            r#"{"access_token":"a","refresh_token":{},"refresh_token_expires_in":5}"#,
+        ] {
+            assert!(is_kept(body), "{body}");
+        }
+        for body in [
+            r#"{"access_token":"a","refresh_token":"r2"}"#,
+            r#"{"access_token":"a","refresh_token":7}"#,
+            r#"{"access_token":"a","refreshToken":"r2"}"#,
+            r#"{"access_token":"a","refresh_token":"r1","user":{"tokens":[{"refresh_token":"r2"}]}}"#,
+            "access_token=a&refresh_token=r2",
+            "access_token=a&refresh_token=r1&refresh_token=r2",
+            r#"{"access_token":"a","refresh_token":"r2","refresh_token":"r1"}"#,
+            r#"{"access_token":"a","refresh_token":"r1","refresh_token":"r2"}"#,
+            r#"{"access_token":"a","refresh_token":{"value":"r2"}}"#,
+            r#"{"access_token":"a","refresh_token":["r2"]}"#,
+            r#"{"access_token":"a","new_refresh_token":"r2"}"#,
+            r#"{"access_token":"a","a":{"b":{"c":{"d":{"e":{"refresh_token":"r2"}}}}}}"#,
+        ] {
+            assert!(!is_kept(body), "{body}");
+        }
+    }
+
+    #[test]
+    fn later_caller_is_told_what_is_left_of_the_time_to_stay_away() {
+        let aged = |value: &str, seconds: u64| {
+            let mut response = ProviderResponse::new(429, "").with_header("Retry-After", value);
+            response.age(Duration::from_millis(seconds * 1000 + 900));
+            response.values("retry-after").collect::<String>()
+        };
+
+        assert_eq!([aged("30", 10), aged("30", 0), aged("30", 40), aged("0", 1)], ["20", "30", "1", "0"]);
+        assert_eq!(aged("Tue, 24 Nov 2026 10:00:00 GMT", 9), "Tue, 24 Nov 2026 10:00:00 GMT");
     }
 
     #[test]

@@ -60,8 +60,37 @@ async fn fence_that_was_given_alone_is_not_given_again_by_a_redis_that_is_back()
     };
     let (alone, (given_alone, next)) = tokio::join!(refreshed(&pod, &held, "alone"), meanwhile);
 
-    assert_eq!(alone.fence(), 1);
-    assert!(next.fence() > given_alone, "{} was given before, of {given_alone}", next.fence());
+    assert!(
+        next.fence() > alone.fence() + (given_alone - 1),
+        "{} after {}, of {given_alone}",
+        next.fence(),
+        alone.fence()
+    );
+}
+
+/// Tests start runtimes, applications that embed the library do, too: an outcome outlives the one that its flight ran on.
+#[test]
+fn what_was_obtained_alone_lands_though_its_runtime_has_ended() {
+    let runtime =
+        || tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
+    let (config, provider, of_the_test) = (going_on_alone(), Provider::open(), runtime());
+    let redis = of_the_test.block_on(RedisServer::start_own(&[]));
+    let of_the_flight = runtime();
+    let pod = of_the_flight.block_on(async { connect(&redis, &config).await });
+    of_the_test.block_on(redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]));
+    of_the_flight.block_on(refreshed(&pod, &provider, "alone"));
+    assert_eq!(pod.metrics().led_alone, 1, "it went on");
+    drop(of_the_flight);
+
+    of_the_test.block_on(async {
+        redis.cli(&["CLIENT", "UNPAUSE"]).await;
+        // Closing waits for what Redis is to be told.
+        pod.close(Duration::from_secs(10)).await;
+
+        let other = connect(&redis, &config).await;
+        let told = other.refresh(Refresh::new("alone"), provider.refresh("alone")).await.expect("it is fresh");
+        assert_eq!((told.role(), provider.presented("alone")), (Role::Latecomer, 1));
+    });
 }
 
 /// Whatever a pod was told of a token while Redis was there: to present it once more would be a reuse, or what the
@@ -136,10 +165,11 @@ async fn what_is_obtained_alone_replaces_what_had_ended_before() {
     let config = Config { keep_outcome: Duration::from_secs(3), ..going_on_alone() };
     let (pod, other) = (connect(&redis, &config).await, connect(&redis, &config).await);
     let provider = Provider::open();
-    // A provider that does not rotate: the token is presented again and again.
+    // A provider that does not rotate: the token is presented again and again. It does not say how long access tokens live,
+    // so that `keep_outcome` decides how long the first answer is handed out.
     let answer = |number: u32| {
         provider.answering("t", move |_| {
-            let body = format!(r#"{{"access_token":"{number}","expires_in":3600,"refresh_token":"t"}}"#);
+            let body = format!(r#"{{"access_token":"{number}","refresh_token":"t"}}"#);
             Ok(TokenResponse::from_json(body).expect("a token response"))
         })
     };

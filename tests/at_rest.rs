@@ -25,11 +25,11 @@ fn brief() -> Config {
         store_timeout: Duration::from_millis(600),
         keep_outcome: Duration::from_millis(200),
         keep_failure: Duration::from_millis(50),
-        uncertain_memory: Duration::from_secs(1),
+        uncertain_memory: Duration::from_secs(2),
         // Also what the rules of admission remember: some flights queue, none is refused.
         refresh_attempt_window: Duration::from_secs(1),
         max_concurrent_refreshes: 3,
-        budget_wait: Duration::from_secs(2),
+        budget_wait: Some(Duration::from_secs(2)),
         breaker: Breaker { open_duration: Duration::from_millis(100), ..quick().breaker },
         ..quick()
     }
@@ -49,7 +49,7 @@ impl Watch {
         local tag, wrong, seen = ARGV[1], {}, 0
         for _, key in ipairs(redis.call('KEYS', tag .. '*')) do
             local name, left = string.sub(key, #tag + 1), redis.call('PTTL', key)
-            if name == 'fence' or name == 'meta' then
+            if name == 'fence' or name == 'incarnation' then
                 if left ~= -1 then wrong[#wrong + 1] = name .. ' ends in ' .. left end
             elseif left == -1 then
                 wrong[#wrong + 1] = name .. ' never ends'
@@ -95,8 +95,12 @@ fn tag(namespace: &str) -> String {
 /// Waits until only the fixed keys are left.
 async fn at_rest(redis: &RedisServer, namespace: &str) {
     let tag = tag(namespace);
-    let fixed = [format!("{tag}fence"), format!("{tag}meta")];
-    until("the namespace is at rest", async || redis.keys(&format!("{tag}*")).await == fixed).await;
+    let fixed = ["fence", "incarnation", "meta"].map(|name| format!("{tag}{name}"));
+    // Who is known stays so.
+    let is_known = |key: &String| key.starts_with(&format!("{tag}known"));
+    let left =
+        async || redis.keys(&format!("{tag}*")).await.into_iter().filter(|key| !is_known(key)).collect::<Vec<_>>();
+    until("the namespace is at rest", async || left().await == fixed).await;
 }
 
 async fn fleet(pods: usize, config: &Config) -> (Arc<RedisServer>, Vec<RefreshCoordinator>) {
@@ -227,7 +231,8 @@ async fn functions_that_panic_leave_nothing() {
         answers.iter().all(|answer| matches!(
             answer,
             Err(RefreshError::Provider { failure: ProviderFailure::Unknown { .. }, .. })
-        ))
+        )),
+        "{answers:?}"
     );
     at_rest(&redis, &config.namespace).await;
     watch.saw_nothing_wrong().await;
@@ -329,7 +334,6 @@ async fn namespace_that_redis_forgot_comes_to_rest() {
 
     provider.release(2);
 
-    let fixed = [format!("{}fence", tag(&config.namespace))];
-    until("only the fence is left", async || redis.keys(&format!("{}*", tag(&config.namespace))).await == fixed).await;
+    at_rest(&redis, &config.namespace).await;
     watch.saw_nothing_wrong().await;
 }

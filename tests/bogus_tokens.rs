@@ -37,28 +37,48 @@ struct Peak {
     keys: u64,
 }
 
-/// The longest that any key lives from now on, but for the fixed ones; and how many they are.
-async fn longest_life(redis: &RedisServer, config: &Config) -> (Duration, usize) {
-    let (mut cursor, mut longest, mut seen) = ("0".to_owned(), 0, 0);
+/// What Redis has left of the flood.
+#[derive(Debug, Default)]
+struct Left {
+    keys: usize,
+    /// How long any of them still lives, but for the fixed ones.
+    longest: Duration,
+    /// What is remembered of refused tokens, and the bytes it takes.
+    refused: u64,
+    refused_bytes: u64,
+}
+
+async fn left(redis: &RedisServer, config: &Config) -> Left {
+    let (mut cursor, mut longest, mut left) = ("0".to_owned(), 0, Left::default());
     // In parts, so that nobody waits for it.
     let script = "local page = redis.call('SCAN', ARGV[1], 'COUNT', 500)
-        local longest = -2
+        local longest, refused, bytes = -2, 0, 0
         for _, key in ipairs(page[2]) do
             local left = redis.call('PTTL', key)
             local name = string.sub(key, #ARGV[2] + 1)
-            if left == -1 and name ~= 'fence' and name ~= 'meta' then return redis.error_reply(key .. ' never ends') end
-            longest = math.max(longest, left)
+            if left == -1 and name ~= 'fence' and name ~= 'incarnation' then return redis.error_reply(key .. ' never ends') end
+            -- The pods that live write themselves into it again and again; who is known stays so.
+            if name ~= 'meta' and string.sub(name, 1, 5) ~= 'known' then longest = math.max(longest, left) end
+            if string.sub(name, 1, 7) == 'flight:' and redis.call('HGET', key, 'class') == 'denied' then
+                refused = refused + 1
+                bytes = bytes + (redis.call('MEMORY', 'USAGE', key) or 0)
+            end
         end
-        return {page[1], #page[2], longest}";
+        return {page[1], #page[2], longest, refused, bytes}";
     loop {
         let page = redis.cli(&["EVAL", script, "0", &cursor, &format!("rc:{{{}}}:", config.namespace)]).await;
-        let [next, keys, left] = page.lines().collect::<Vec<_>>()[..] else { panic!("{page}") };
-        seen += keys.parse::<usize>().expect("a number");
-        longest = longest.max(left.parse::<i64>().expect("a number"));
-        if next == "0" {
-            return (Duration::from_millis(longest.try_into().expect("something ends")), seen);
+        let [next, numbers @ ..] = &page.lines().collect::<Vec<_>>()[..] else { panic!("{page}") };
+        let numbers: Vec<i64> = numbers.iter().map(|number| number.parse().expect("a number")).collect();
+        let [keys, lives, refused, bytes] = numbers[..] else { panic!("{page}") };
+        left.keys += usize::try_from(keys).expect("so many");
+        left.refused += refused.unsigned_abs();
+        left.refused_bytes += bytes.unsigned_abs();
+        longest = longest.max(lives);
+        if *next == "0" {
+            left.longest = Duration::from_millis(longest.try_into().expect("something ends"));
+            return left;
         }
-        cursor = next.to_owned();
+        cursor = (*next).to_owned();
     }
 }
 
@@ -148,23 +168,24 @@ async fn flood_of_bogus_tokens_is_soon_forgotten_and_delays_honest_callers_only_
     is_over.store(true, Ordering::Relaxed);
     let mut waited: Vec<Duration> = honest.join_all().await.into_iter().flatten().collect();
     let peak = watcher.await.expect("it watches to the end");
-    let (longest, left) = longest_life(&redis, &config).await;
+    let Left { keys, longest, refused, refused_bytes } = left(&redis, &config).await;
 
     waited.sort();
     let (median, slowest) = (waited[waited.len() / 2], waited[waited.len() - 1]);
-    // Of the flood, redis holds what the last minute brought; the honest ones' own records are counted with it.
-    let per_key = (peak.memory - memory_before) / peak.keys;
+    // Of the flood, Redis holds what the last minute brought: the honest callers' records, which hold answers, are larger.
+    assert!(refused > 0, "the last minute's are there");
+    let per_token = refused_bytes / refused;
     println!(
-        "{bogus} bogus tokens through {PODS} pods in {took:.1?}: up to {} keys and {:.1} MB more than before, {per_key} \
-         bytes each; {left} keys left, all gone within {longest:.1?}; {} honest refreshes meanwhile, median {median:.0?}, \
-         slowest {slowest:.0?}",
+        "{bogus} bogus tokens through {PODS} pods in {took:.1?}: up to {} keys and {:.1} MB more than before, {per_token} \
+         bytes for each of {refused} refused tokens; {keys} keys left, all gone within {longest:.1?}; {} honest refreshes \
+         meanwhile, median {median:.0?}, slowest {slowest:.0?}",
         peak.keys,
         (peak.memory - memory_before) as f64 / 1e6,
         waited.len()
     );
     assert!(longest <= Duration::from_secs(60), "{longest:?}");
-    assert!(per_key < 2_000, "{per_key} bytes for each key");
-    assert!(slowest < config.budget_wait, "an honest caller waited for {slowest:?}");
+    assert!(per_token < 2_000, "{per_token} bytes for each refused token");
+    assert!(slowest < config.budget_wait(), "an honest caller waited for {slowest:?}");
     assert!(waited.len() > 8, "{} honest refreshes", waited.len());
     if bogus > FEW {
         is_forgotten(&redis, &config, memory_before, longest).await;
@@ -173,13 +194,15 @@ async fn flood_of_bogus_tokens_is_soon_forgotten_and_delays_honest_callers_only_
 
 async fn is_forgotten(redis: &RedisServer, config: &Config, memory_before: u64, longest: Duration) {
     let deadline = Instant::now() + longest + Duration::from_secs(10);
-    let fixed = ["fence", "meta"].map(|name| format!("rc:{{{}}}:{name}", config.namespace));
+    let fixed = ["fence", "incarnation", "meta"].map(|name| format!("rc:{{{}}}:{name}", config.namespace));
     // KEYS skips what is over, though redis may not have taken it away yet.
-    while redis.keys("*").await != fixed || keys(redis).await != 2 {
+    // Besides, who is known: the honest callers of the flood.
+    let left = async || redis.keys("*").await.into_iter().filter(|key| !key.contains(":known")).collect::<Vec<_>>();
+    while left().await != fixed {
         assert!(Instant::now() < deadline, "{} keys are left", keys(redis).await);
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let memory = used_memory(redis).await;
     println!("forgotten: the memory used is {:.1} kB more than before", (memory as f64 - memory_before as f64) / 1e3);
-    assert!(memory < memory_before + 1_000_000, "{memory_before} bytes before, {memory} now");
+    assert!(memory < memory_before + 2_000_000, "{memory_before} bytes before, {memory} now");
 }

@@ -2,12 +2,13 @@
 
 mod support;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use refresh_coordinator::{
-    Attempt, Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Role, TokenResponse,
+    Attempt, Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refusal, Role, TokenResponse,
 };
 use support::fleet::quick;
 use support::provider::Provider;
@@ -38,7 +39,8 @@ on_both_stores! {
 
         let refreshed = second.await.expect("told").expect("tokens");
 
-        assert_eq!((refreshed.fence(), provider.presented("t")), (1, 1));
+        assert_ne!(refreshed.role(), Role::Led);
+        assert_eq!(provider.presented("t"), 1);
         assert_eq!(fleet.pods[0].metrics().gone, 1);
     }
 
@@ -79,14 +81,17 @@ on_both_stores! {
         provider.asked(1).await;
         provider.release(100);
 
+        let mut fences = BTreeSet::new();
         for told in callers.join_all().await {
             let error = told.expect_err("refused");
             assert!(!error.is_transient());
-            assert!(matches!(
-                error,
-                RefreshError::Provider { failure: ProviderFailure::Denied { error, .. }, fence: 1 } if error == "invalid_grant"
-            ));
+            let RefreshError::Provider { failure: ProviderFailure::Denied { error, .. }, fence } = error else {
+                panic!("{error:?}")
+            };
+            assert_eq!(error, "invalid_grant");
+            fences.insert(fence);
         }
+        assert_eq!(fences.len(), 1, "{fences:?}");
         assert_eq!(provider.presented("t"), 1);
     }
 
@@ -128,6 +133,7 @@ on_both_stores! {
         Config {
             refresh_timeout: Duration::from_millis(300),
             wait_timeout: Duration::from_millis(400),
+            budget_wait: Some(Duration::ZERO),
             call_limit: Some(Duration::from_secs(10)),
             ..quick()
         }
@@ -189,8 +195,8 @@ on_both_stores! {
 
         closing.await.expect("closed");
 
-        assert_eq!(leading.await.expect("told").expect("tokens").fence(), 1);
-        assert_eq!(joining.await.expect("told").expect("tokens").fence(), 1);
+        let led = leading.await.expect("told").expect("tokens");
+        assert_eq!(joining.await.expect("told").expect("tokens").fence(), led.fence());
         assert_eq!(provider.presented("t"), 1);
     }
 
@@ -259,6 +265,31 @@ fn spawn_timed(pod: &RefreshCoordinator, provider: &Provider) -> JoinHandle<(Ins
 }
 
 #[tokio::test(start_paused = true)]
+async fn running_call_of_a_refresh_that_timed_out_makes_way_for_others() {
+    let second = Duration::from_secs(1);
+    let config = Config {
+        refresh_timeout: second,
+        call_limit: Some(10 * second),
+        max_concurrent_refreshes: 1,
+        budget_wait: Some(Duration::ZERO),
+        ..Config::default()
+    };
+    let pod = RefreshCoordinator::in_memory(config).expect("possible");
+    let (hanging, provider) = (Provider::held(), Provider::open());
+    let start = Instant::now();
+    let told = pod.refresh(Refresh::new("hangs"), hanging.refresh("hangs")).await;
+    assert!(matches!(told, Err(RefreshError::TimedOut { .. })), "{told:?}");
+    let ask = || pod.refresh(Refresh::new("t"), provider.refresh("t"));
+
+    let told = ask().await;
+    assert!(matches!(told, Err(RefreshError::Refused(Refusal::Budget { .. }))), "{told:?}");
+    // The next renewal of its lease.
+    tokio::time::sleep_until(start + 4 * second).await;
+
+    assert_eq!(ask().await.expect("there is a permit").role(), Role::Led);
+}
+
+#[tokio::test(start_paused = true)]
 async fn each_of_many_callers_is_told_when_its_own_time_is_over() {
     let second = Duration::from_secs(1);
     let config = Config { refresh_timeout: 14 * second, wait_timeout: 14 * second, ..Config::default() };
@@ -276,10 +307,10 @@ async fn each_of_many_callers_is_told_when_its_own_time_is_over() {
     let mut told = Vec::new();
     for caller in callers {
         let (at, told_then) = caller.await.expect("told");
-        told.push((at.duration_since(start).as_secs(), told_then.ok().map(|refreshed| refreshed.fence())));
+        told.push((at.duration_since(start).as_secs(), told_then.is_ok()));
     }
 
-    assert_eq!(told, [(14, None), (20, None), (21, Some(1)), (21, Some(1))]);
+    assert_eq!(told, [(14, false), (20, false), (21, true), (21, true)]);
     assert_eq!((pod.metrics().timed_out, pod.metrics().gone), (2, 1));
 }
 

@@ -55,6 +55,11 @@ fn token(index: usize) -> String {
     format!("t{index}")
 }
 
+/// Of a client that has succeeded, once its first refresh has.
+fn known_caller(token: String) -> Refresh {
+    Refresh::new(token).client("app", "a secret of the app's")
+}
+
 /// The flights that wait in the queue, and since when by Redis' clock, in microseconds.
 async fn queue(redis: &RedisServer, config: &Config) -> Vec<(String, u64)> {
     let text = redis.cli(&["ZRANGE", &key(config, "queue"), "0", "-1", "WITHSCORES"]).await;
@@ -94,8 +99,8 @@ fn most_overtaken(ranks: impl Iterator<Item = usize>, all: usize) -> usize {
     most
 }
 
-/// The judge of the order is the queue's own stamps. A permit that comes free is kept for the first of the queue, so
-/// a leader that arrives at the provider can have overtaken only leaders that have been called, too, and are still on
+/// The judge of the order is the queue's own stamps. A permit that comes free is reserved for the first of the queue,
+/// so a leader that arrives at the provider can have overtaken only leaders that have a permit, too, and are still on
 /// their way: they hold all other permits.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_are_served_in_the_order_they_came_and_nobody_polls() {
@@ -105,7 +110,7 @@ async fn ten_thousand_are_served_in_the_order_they_came_and_nobody_polls() {
     let patience = Duration::from_secs(80);
     let config = Config {
         max_concurrent_refreshes: PERMITS as u32,
-        budget_wait: patience,
+        budget_wait: Some(patience),
         refresh_timeout: patience,
         wait_timeout: patience,
         // All of them ask redis within the same second.
@@ -175,7 +180,7 @@ async fn queue_costs_a_look_of_each_pod_now_and_then_however_many_wait() {
     const ALL: usize = 400;
     let config = Config {
         max_concurrent_refreshes: PERMITS as u32,
-        budget_wait: Duration::from_secs(30),
+        budget_wait: Some(Duration::from_secs(30)),
         wait_timeout: Duration::from_secs(30),
         refresh_timeout: Duration::from_secs(30),
         ..quick()
@@ -200,7 +205,7 @@ async fn queue_costs_a_look_of_each_pod_now_and_then_however_many_wait() {
     assert!(callers.join_all().await.iter().all(Result::is_ok));
     println!("{ALL} flights in {} pods queued for 2 leases: {sent} scripts sent", pods.len());
     // Two leaders renew three times per lease; the pods look when the first permit should have ended, which is later by
-    // a renewal each time, or a called flight should have come.
+    // a renewal each time, or a flight with a reserved permit should have come.
     assert!((2 * PERMITS..=60).contains(&sent), "{sent} scripts were sent");
 }
 
@@ -210,7 +215,7 @@ fn hash(token: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn permits_of_a_killed_pod_are_back_within_a_lease_though_nobody_asks() {
-    let config = Config { max_concurrent_refreshes: 3, budget_wait: Duration::from_secs(2), ..quick() };
+    let config = Config { max_concurrent_refreshes: 3, budget_wait: Some(Duration::from_secs(2)), ..quick() };
     let redis = RedisServer::start().await;
     let pod = MortalPod::connect(redis.url(), &config).await;
     let counter = Counter::held();
@@ -243,7 +248,7 @@ async fn permits_of_a_killed_pod_are_back_within_a_lease_though_nobody_asks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn permits_of_a_killed_pod_go_to_those_who_queue_in_others_and_not_to_newcomers() {
-    let config = Config { max_concurrent_refreshes: 3, budget_wait: Duration::from_secs(8), ..quick() };
+    let config = Config { max_concurrent_refreshes: 3, budget_wait: Some(Duration::from_secs(8)), ..quick() };
     let redis = RedisServer::start().await;
     let killed = MortalPod::connect(redis.url(), &config).await;
     let (dead, living) = (Counter::held(), Counter::held());
@@ -355,12 +360,15 @@ async fn counter_and_permits_are_equal_at_every_moment_of_a_storm_with_kills() {
                         Ok(rotated(&presented))
                     };
                     // Whatever comes of it, when the pod next to it dies.
-                    _ = pod.refresh(Refresh::new(token), call).await;
+                    _ = pod.refresh(known_caller(token), call).await;
                 }
             });
         }
         pod
     };
+    // Of strangers, a quarter of the permits would be kept from all.
+    let first = connect(&redis, &config).await;
+    first.refresh(known_caller(token(usize::MAX)), async |_| Ok(rotated("first"))).await.expect("tokens");
     let mut pods = Vec::new();
     for _ in 0..4 {
         pods.push(pod().await);

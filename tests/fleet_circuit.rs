@@ -13,7 +13,7 @@ use refresh_coordinator::{
     Breaker, CircuitState, Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refreshed, Refusal,
     Role, TripReason,
 };
-use support::fleet::{Fleet, connect, quick};
+use support::fleet::{Fleet, connect};
 use support::monitor::Monitor;
 use support::mortal::MortalPod;
 use support::provider::{Provider, rotated};
@@ -24,6 +24,15 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 type Answered = Result<Refreshed, RefreshError>;
+
+/// Under a pepper all pods know the client by its credential, once it has succeeded.
+fn quick() -> Config {
+    Config { pepper: Some("p".repeat(32).into()), ..support::fleet::quick() }
+}
+
+fn refresh(token: &str) -> Refresh {
+    Refresh::new(token).client("app", "secret")
+}
 
 fn breaker(max_failures: u32, open_ms: u64) -> Breaker {
     Breaker { max_failures, open_duration: Duration::from_millis(open_ms), half_open_requests: 1 }
@@ -42,7 +51,7 @@ fn ask(
 ) {
     let (pod, token) = (pod.clone(), uuid::Uuid::new_v4().to_string());
     let call = provider.answering(&token, move |token| answer.map(|()| rotated(token)));
-    callers.spawn(async move { pod.refresh(Refresh::new(token), call).await });
+    callers.spawn(async move { pod.refresh(refresh(&token), call).await });
 }
 
 async fn fails(pod: &RefreshCoordinator) {
@@ -211,7 +220,7 @@ async fn probe_of_a_killed_pod_is_back_within_a_lease() {
     until_half_open(&pods[0]).await;
     let (dead, living) = (Provider::held(), Provider::open());
     let call = dead.refresh("t");
-    killed.spawn(|pod| async move { pod.refresh(Refresh::new("t"), call).await });
+    killed.spawn(|pod| async move { pod.refresh(refresh("t"), call).await });
     dead.asked(1).await;
 
     killed.die();
@@ -220,7 +229,7 @@ async fn probe_of_a_killed_pod_is_back_within_a_lease() {
     // As an operator sees it with redis-cli alone: the probe, and when it ends.
     let script = "local now, circuit = redis.call('TIME'), redis.call('HGETALL', KEYS[1])
         for i = 1, #circuit, 2 do
-            if string.match(circuit[i], '^probe:') then return circuit[i + 1] - now[1] * 1000 - math.floor(now[2] / 1000) end
+            if string.match(circuit[i], '^probe:') then return string.match(circuit[i + 1], '^%d+') - now[1] * 1000 - math.floor(now[2] / 1000) end
         end";
     let left = redis.cli(&["EVAL", script, "1", &circuit]).await;
     assert!(left.parse::<i64>().expect("a probe is out") <= 1000, "the lease is 1 s, and it lasts for {left} ms");
@@ -296,7 +305,7 @@ async fn ten_minutes_of_bad_gateways_cost_no_session() {
             callers.spawn(async move {
                 let token = format!("{session}.0");
                 for turn in session + 3 * tab.. {
-                    let refresh = Refresh::new(token.as_str()).session(format!("session {session}"));
+                    let refresh = refresh(token.as_str()).session(format!("session {session}"));
                     let (provider, presented) = (Arc::clone(&provider), token.clone());
                     let call = move |_| async move { provider.answer(session, &presented) };
                     let error = match pods[turn % pods.len()].refresh(refresh, call).await {
@@ -368,10 +377,10 @@ async fn pod_that_cannot_reach_the_provider_stops_nobody_else_and_only_joins() {
     }
     // What another pod leads, the broken one joins.
     let (leader, call) = (others[0].clone(), provider.refresh("shared"));
-    callers.spawn(async move { leader.refresh(Refresh::new("shared"), call).await });
+    callers.spawn(async move { leader.refresh(refresh("shared"), call).await });
     provider.asked(31).await;
     let (joiner, call) = (broken.clone(), no_dns.answering("shared", move |_| not_sent().map(|()| unreachable!())));
-    let joined = tokio::spawn(async move { joiner.refresh(Refresh::new("shared"), call).await });
+    let joined = tokio::spawn(async move { joiner.refresh(refresh("shared"), call).await });
     until("the broken pod joins", async || broken.metrics().joined_fleet == 1).await;
     provider.release(31);
     let answers = callers.join_all().await;

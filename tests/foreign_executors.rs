@@ -118,7 +118,7 @@ async fn waker_that_panics_when_its_time_is_over_does_not_end_the_refresh() {
     provider.release(10);
     let told = joining.await.expect("told");
 
-    assert_eq!(told.expect("the tokens that the provider gave").fence(), 1);
+    told.expect("the tokens that the provider gave");
     assert_eq!(provider.presented("t"), 1);
 }
 
@@ -343,13 +343,13 @@ fn nobody_is_overlooked_when_all_run_out_of_time() {
     let store = refresh_coordinator::MemoryStore::new();
     let short = Duration::from_millis(10);
     // Two runtimes: whichever of them stands still longer, nobody is to take over.
-    let shared = Config { lease: Duration::from_secs(60), ..quick() };
+    let shared = Config { lease: Duration::from_secs(30), ..quick() };
     let leads = RefreshCoordinator::in_memory_shared(&store, shared.clone()).expect("possible");
     let provider = Provider::held();
     let runtimes = [many_threads(), many_threads(), many_threads()];
     let leading = runtimes[2].spawn(caller(&leads, &provider));
     runtimes[2].block_on(provider.asked(1));
-    let config = Config { refresh_timeout: short, wait_timeout: short, ..shared };
+    let config = Config { refresh_timeout: short, wait_timeout: short, budget_wait: Some(short), ..shared };
     let pod = RefreshCoordinator::in_memory_shared(&store, config).expect("possible");
     let mut tasks = Vec::new();
     for at in 0..12u64 {

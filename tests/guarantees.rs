@@ -40,6 +40,21 @@ fn every_test_that_the_page_names_is_there() {
 }
 
 #[test]
+fn every_property_of_the_model_that_the_page_names_is_there() {
+    let page = std::fs::read_to_string(root().join("docs/guarantees.md")).expect("the page");
+    let read = |path: &str| std::fs::read_to_string(root().join(path)).expect("a source");
+    let promises = read("model/src/promises.rs") + &read("model/src/chain/promises.rs");
+
+    let rows = page.lines().filter_map(|line| line.split_once("model: "));
+    let told = rows.filter_map(|(_, told)| told.split([';', '|']).next());
+    let names: Vec<_> = told.flat_map(|told| told.split('`').skip(1).step_by(2)).collect();
+    let missing: Vec<_> = names.iter().filter(|name| !promises.contains(&format!("    {name},\n"))).collect();
+
+    assert!(names.len() > 15, "the page names properties: {names:?}");
+    assert!(missing.is_empty(), "{missing:?}");
+}
+
+#[test]
 fn every_promise_names_a_test() {
     let page = std::fs::read_to_string(root().join("docs/guarantees.md")).expect("the page");
     let (_, table) = page.split_once("## What holds").expect("the table");

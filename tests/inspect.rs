@@ -7,7 +7,7 @@ use support::redis::RedisServer;
 
 /// In the order in which the script takes them.
 const NAMES: [&str; 10] =
-    ["lock:f", "flight:f", "fence", "recovering", "attempts:s", "permits", "budget", "queue", "circuit", "meta"];
+    ["lock:f", "flight:f", "fence", "incarnation", "attempts:s", "permits", "budget", "queue", "circuit", "meta"];
 
 /// A Redis with a namespace of the test's own.
 struct Stage {
@@ -87,9 +87,9 @@ async fn namespace_in_which_nothing_happens_is_told_in_full() {
             "circuit closed: 0 failed flights in a row",
             "permits: none is out",
             "queue: nobody waits for a permit",
-            "not recovering: Redis has forgotten nothing",
+            "not recovering: no pod has started here since Redis was empty",
             "fence: none was given yet",
-            "meta: nothing, no pod has started here since Redis was empty",
+            "meta: no pod lives here",
         ],
     );
 }
@@ -98,13 +98,13 @@ async fn namespace_in_which_nothing_happens_is_told_in_full() {
 async fn long_lists_are_cut_and_counted() {
     let stage = Stage::new().await;
     let (stamp, later) = (stage.stamp(0).await, stage.stamp(HOUR).await);
-    stage.on("HSET", "circuit", &["state", "half_open", "why", "failures"]).await;
+    stage.on("HSET", "circuit", &["state", "half_open", "opened_because", "failures"]).await;
     stage.on("SET", "budget", &["13"]).await;
     for i in 0..13 {
         stage.on("HSET", "flight:f", &[&format!("waits:pod{i}"), "attempt"]).await;
         stage.on("ZADD", "permits", &[&later, &format!("pod{i}/{i}")]).await;
         stage.on("ZADD", "queue", &[&format!("{stamp}000"), &format!("pod{i} attempt flight{i}")]).await;
-        stage.on("HSET", "circuit", &[&format!("probe:{i}"), &later]).await;
+        stage.on("HSET", "circuit", &[&format!("probe:{i}"), &format!("{later} 10000")]).await;
         stage.on("HSET", "circuit", &[&format!("limited:s{i}"), &stamp]).await;
     }
     let lists = 5;
@@ -121,6 +121,26 @@ async fn long_lists_are_cut_and_counted() {
 }
 
 #[tokio::test]
+async fn living_pods_are_told_by_what_they_go_by() {
+    let stage = Stage::new().await;
+    let (over, later, last) = (stage.stamp(-1000).await, stage.stamp(60_000).await, stage.stamp(90_000).await);
+    for (pod, ends, lease) in [("a", &later, 10), ("b", &last, 10), ("slow", &later, 20), ("gone", &over, 30)] {
+        let entry = format!("ends={ends} protocols=2-2 lease={lease}");
+        stage.on("HSET", "meta", &[&format!("pod:{pod}"), &entry]).await;
+    }
+
+    let told = stage.inspect().await;
+
+    says(&told, &["meta: 3 pods live here", "protocols=2-2 lease=10", "protocols=2-2 lease=20", "pod slow"]);
+    for part in ["2 go by these settings; the last is gone in 9", "1 goes by these settings; the last is gone in 6"] {
+        assert!(told.contains(part) || told.contains(&part.replace("in 9", "in 8").replace("in 6", "in 5")), "{told}");
+    }
+    assert!(!told.contains("gone\n") && !told.contains("lease=30"), "{told}");
+    stage.on("HSET", "meta", &["protocol", "1"]).await;
+    says(&stage.inspect().await, &["meta: written by pods of protocol 1; DEL it when none of them lives any more"]);
+}
+
+#[tokio::test]
 async fn sealed_outcomes_are_never_printed() {
     let stage = Stage::new().await;
     let stamp = stage.stamp(0).await;
@@ -130,7 +150,7 @@ async fn sealed_outcomes_are_never_printed() {
             ["owner", "pod/1"],
             ["attempt", "attempt"],
             ["class", "success"],
-            ["token", "rotated"],
+            ["token_state", "rotated"],
             ["landed_at", &stamp],
             ["fresh_until", &stamp],
             ["fresh_ms", "1000"],
@@ -182,9 +202,13 @@ async fn stamps_of_a_clock_that_was_set_back_do_not_mislead() {
         )
         .await;
     stage
-        .on("HSET", "circuit", &["state", "open", "why", "failures", "open_until", &far_ahead, "open_ms", "30000"])
+        .on(
+            "HSET",
+            "circuit",
+            &["state", "open", "opened_because", "failures", "open_until", &far_ahead, "open_ms", "30000"],
+        )
         .await;
-    stage.on("HSET", "attempts:s", &["attempts", "2", "window_start", &ahead, "last_attempt", &ahead]).await;
+    stage.on("HSET", "attempts:s", &["attempts:a", "2", "window_start:a", &ahead, "last_attempt:a", &ahead]).await;
     stage.on("ZADD", "queue", &[&format!("{ahead}000"), "pod attempt flight"]).await;
 
     let told = stage.inspect().await;
@@ -206,11 +230,17 @@ async fn what_is_over_or_does_not_fit_is_told_apart() {
     let stage = Stage::new().await;
     let (over, later) = (stage.stamp(-HOUR).await, stage.stamp(HOUR).await);
     stage.on("SET", "lock:f", &["new/9"]).await;
-    stage.on("HSET", "flight:f", &["state", "leading", "owner", "old/8", "gone:a", "1"]).await;
+    stage.on("HSET", "flight:f", &["state", "leading", "owner", "old/8", "abandoned:a", "1"]).await;
     stage.on("ZADD", "permits", &[&over, "dead/1", &over, "dead a f2", &later, "new/9"]).await;
     stage.on("SET", "budget", &["2"]).await;
-    stage.on("HSET", "circuit", &["state", "open", "why", "retry_after", "open_until", &over, "open_ms", "1000"]).await;
-    stage.on("HSET", "circuit", &["probe:3", &over]).await;
+    stage
+        .on(
+            "HSET",
+            "circuit",
+            &["state", "open", "opened_because", "retry_after", "open_until", &over, "open_ms", "1000"],
+        )
+        .await;
+    stage.on("HSET", "circuit", &["probe:3", &format!("{over} 10000")]).await;
 
     let told = stage.inspect().await;
 
@@ -250,7 +280,7 @@ async fn every_outcome_has_its_words() {
             ["owner", "pod/1"],
             ["attempt", "attempt"],
             ["class", class],
-            ["token", token],
+            ["token_state", token],
             ["landed_at", &stage.stamp(HOUR).await],
             ["fresh_until", &stamp],
             ["fresh_ms", "1000"],

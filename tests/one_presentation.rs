@@ -24,7 +24,7 @@ on_both_stores! {
 
         assert_eq!(provider.presented("t"), 1);
         assert!(answers.iter().all(|answer| answer.tokens().access_token() == "access-for-t"));
-        assert!(answers.iter().all(|answer| answer.fence() == 1));
+        assert!(answers.iter().all(|answer| answer.fence() == answers[0].fence()));
         assert_eq!(answers.iter().filter(|answer| answer.role() == Role::Led).count(), 1);
     }
 

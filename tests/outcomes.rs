@@ -9,8 +9,8 @@ mod support;
 use std::time::Duration;
 
 use refresh_coordinator::{
-    Config, ProviderFailure, ProviderResponse, Refresh, RefreshCoordinator, RefreshError, Refreshed, Role,
-    TokenResponse, Uncertain,
+    Config, Dialect, ProviderFailure, ProviderResponse, Refresh, RefreshCoordinator, RefreshError, RefreshTokens,
+    Refreshed, Refusal, Role, TokenResponse, Uncertain,
 };
 use support::fleet::{Fleet, connect, quick};
 use support::provider::{Provider, rotated};
@@ -125,6 +125,14 @@ fn kept(expires_in: u64) -> impl Fn(&str) -> Answer + Copy + Send + 'static {
     }
 }
 
+/// The presented refresh token comes back.
+fn repeated(expires_in: u64) -> impl Fn(&str) -> Answer + Copy + Send + 'static {
+    move |token| {
+        let body = format!(r#"{{"access_token":"a","expires_in":{expires_in},"refresh_token":"{token}"}}"#);
+        Ok(TokenResponse::from_json(body).expect("a token response"))
+    }
+}
+
 /// What an ending says, without how the caller came to it.
 fn said(ending: &Ending) -> String {
     let response = |response: Option<&ProviderResponse>| match response {
@@ -221,12 +229,113 @@ on_both_clocks! {
         world,
         Config { keep_outcome: 30 * S, ..usual() }
     ) {
-        is_fresh_for(&world, kept(4), 4 * S).await;
+        // Half of its life: 5 s are more.
+        is_fresh_for(&world, kept(8), 4 * S).await;
         assert_eq!(world.pod(1).metrics().reused, 0, "the token is used again, as it should be");
     }
 
-    async fn success_without_a_new_refresh_token_is_not_fresh_past_keep_outcome(world, usual()) {
-        is_fresh_for(&world, kept(3600), 4 * S).await;
+    async fn presented_token_that_comes_back_is_used_again(world, Config { keep_outcome: 30 * S, ..usual() }) {
+        is_fresh_for(&world, repeated(8), 4 * S).await;
+        assert_eq!(world.pod(1).metrics().reused, 0);
+    }
+
+    async fn other_claims_go_on_at_once_where_the_token_is_used_again(world, usual()) {
+        let provider = Provider::open();
+        ending(world.pod(0), "t", &provider, kept(3600)).await.expect("tokens");
+        for scope in ["a", "b"] {
+            let (call, refresh) = (provider.answering("t", repeated(3600)), Refresh::new("t"));
+            let other = world.pod(1).refresh(refresh.parameters([("scope", scope)]), call).await.expect("tokens");
+
+            assert_eq!(other.role(), Role::Led);
+        }
+        assert_eq!(provider.total(), 3);
+    }
+
+    async fn another_claim_is_told_to_read_the_session_again_and_not_to_come_when_the_outcome_is_over(
+        world,
+        Config { keep_outcome: 30 * S, ..usual() }
+    ) {
+        let provider = Provider::open();
+        ending(world.pod(0), "t", &provider, tokens).await.expect("tokens");
+
+        let (call, refresh) = (provider.refresh("t"), Refresh::new("t").parameters([("scope", "a")]));
+        let error = world.pod(1).refresh(refresh, call).await.expect_err("it was rotated");
+
+        assert!(matches!(error, RefreshError::Refused(Refusal::AnotherClaim { .. })), "{error:?}");
+        assert_eq!(error.retry_after(), Some(S));
+    }
+
+    async fn reusable_token_is_presented_for_each_claim_and_shared_within_one(
+        world,
+        Config { refresh_tokens: RefreshTokens::Reusable, keep_outcome: 30 * S, ..usual() }
+    ) {
+        let provider = Provider::held();
+        let mut callers = Vec::new();
+        for scope in ["a", "b", "c"] {
+            for pod in &world.fleet.pods {
+                let (pod, call) = (pod.clone(), provider.refresh("t"));
+                let refresh = Refresh::new("t").parameters([("scope", scope)]);
+                callers.push(tokio::spawn(async move { pod.refresh(refresh, call).await }));
+            }
+        }
+        // None of the three waits for another one's answer.
+        provider.asked(3).await;
+        provider.release(3);
+        for caller in callers {
+            caller.await.expect("no panic").expect("tokens");
+        }
+
+        assert_eq!(provider.total(), 3);
+        assert_eq!(world.pod(0).metrics().reused, 0);
+    }
+
+    async fn what_is_not_understood_counts_as_rotated_and_is_handed_on(world, Config { keep_outcome: 4 * S, ..usual() }) {
+        let not_understood = |_: &str| {
+            let response = ProviderResponse::new(200, "{\"accessToken\":\"a\"}").with_header("content-type", "x/y");
+            Err(ProviderFailure::NotUnderstood { response })
+        };
+        is_fresh_for(&world, not_understood, 4 * S).await;
+        let metrics = world.pod(0).metrics();
+        assert_eq!((metrics.successes, world.pod(1).metrics().reused), (1, 1));
+    }
+
+    async fn what_was_not_processed_is_fresh_for_keep_failure(world, Config { keep_failure: 4 * S, ..usual() }) {
+        let not_processed = |_: &str| Err(ProviderFailure::not_processed("status 503").with_response(response(503)));
+        is_fresh_for(&world, not_processed, 4 * S).await;
+        assert_eq!(world.pod(0).metrics().not_processed, 1);
+    }
+
+    async fn what_was_not_processed_is_not_lost_under_the_policy_never(
+        world,
+        Config { uncertain: Uncertain::Never, keep_failure: Duration::ZERO, uncertain_memory: 30 * S, ..usual() }
+    ) {
+        let provider = Provider::open();
+        let gateway = |_: &str| Err(ProviderFailure::not_processed("status 503").with_response(response(503)));
+        let error = ending(world.pod(0), "t", &provider, gateway).await.expect_err("no tokens");
+        assert!(error.is_transient() && !error.is_session_over());
+
+        let next = ending(world.pod(1), "t", &provider, tokens).await.expect("tokens");
+
+        assert_eq!(next.role(), Role::Led);
+    }
+
+    async fn dead_token_is_known_by_the_names_of_the_settings_too(
+        world,
+        Config {
+            dialect: Dialect { dead_token_errors: vec!["token_gone".to_owned()], ..Dialect::default() },
+            ..usual()
+        }
+    ) {
+        let provider = Provider::open();
+        for error in ["invalid_grant", "refresh_token_already_used", "token_gone"] {
+            let first = ending(world.pod(0), error, &provider, denied(error)).await;
+            world.pass(10 * MS).await;
+            let other = ending(world.pod(1), error, &provider, tokens).await;
+
+            assert_eq!(said(&other), said(&first));
+            assert!(first.expect_err("dead").is_session_over() && other.expect_err("dead").is_session_over());
+        }
+        assert_eq!(provider.total(), 3);
     }
 
     async fn access_token_that_lives_no_time_is_fresh_for_nobody(world, usual()) {
@@ -278,13 +387,13 @@ on_both_clocks! {
         is_fresh_for(&world, denied("use_dpop_nonce"), Duration::ZERO).await;
     }
 
-    async fn any_other_refusal_is_fresh_for_keep_failure(world, Config { keep_failure: 4 * S, ..usual() }) {
-        is_fresh_for(&world, denied("invalid_scope"), 4 * S).await;
+    async fn any_other_refusal_is_fresh_for_five_seconds(world, usual()) {
+        is_fresh_for(&world, denied("invalid_scope"), 5 * S).await;
     }
 
-    async fn refusal_is_fresh_for_nobody_with_keep_failure_zero(
+    async fn refusal_is_fresh_for_nobody_with_keep_refusal_zero(
         world,
-        Config { keep_failure: Duration::ZERO, ..usual() }
+        Config { keep_refusal: Duration::ZERO, ..usual() }
     ) {
         is_fresh_for(&world, denied(""), Duration::ZERO).await;
     }
@@ -342,16 +451,20 @@ on_both_clocks! {
             assert!(matches!(error, RefreshError::Lost { .. }), "{error:?}");
             assert!(!error.is_transient());
         }
-        // Nor for another claim: it is the same token.
-        let (call, refresh) = (provider.refresh("t"), Refresh::new("t").client("app", "pw"));
+        // Nor for another claim of the same client: it is the same token.
+        let (call, refresh) = (provider.refresh("t"), Refresh::new("t").parameters([("scope", "mail")]));
         let error = world.pod(1).refresh(refresh, call).await.expect_err("lost");
         assert!(matches!(error, RefreshError::Lost { .. }), "{error:?}");
         assert_eq!(provider.total(), 1);
+        // What one client brought about says nothing to another: it may have been a stranger.
+        let (call, refresh) = (provider.refresh("t"), Refresh::new("t").client("app", "pw"));
+        world.pod(1).refresh(refresh, call).await.expect("the provider judges");
+        assert_eq!(provider.total(), 2);
     }
 
     async fn uncertain_token_is_presented_again_once_the_mark_is_over(
         world,
-        Config { uncertain: Uncertain::Never, uncertain_memory: 2 * S, ..usual() }
+        Config { uncertain: Uncertain::Never, refresh_timeout: 2 * S, call_limit: Some(2 * S), ..usual() }
     ) {
         let provider = Provider::open();
         ending(world.pod(0), "t", &provider, unknown).await.expect_err("unknown");
@@ -388,7 +501,7 @@ on_both_clocks! {
 
     async fn waiters_get_a_refusal_that_is_fresh_for_nobody(
         world,
-        Config { keep_failure: Duration::ZERO, ..usual() }
+        Config { keep_refusal: Duration::ZERO, ..usual() }
     ) {
         is_given_to_all_who_wait(&world, denied("invalid_request")).await;
     }
@@ -411,7 +524,7 @@ on_both_clocks! {
 
     async fn waiters_are_told_what_nobody_knows_under_the_policy_never(
         world,
-        Config { uncertain: Uncertain::Never, keep_failure: Duration::ZERO, ..usual() }
+        Config { uncertain: Uncertain::Never, keep_failure: Duration::ZERO, uncertain_memory: 30 * S, ..usual() }
     ) {
         is_given_to_all_who_wait(&world, unknown).await;
     }
@@ -442,6 +555,40 @@ on_both_clocks! {
         let expected = first.replace("3600", &left.as_secs().to_string());
         assert_eq!(String::from_utf8_lossy(latecomer.tokens().response().body()), expected, "nothing else is touched");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn success_without_a_new_refresh_token_is_fresh_until_a_tenth_of_its_life_is_left() {
+    let world = World { fleet: Fleet::in_memory(3, &usual()) };
+
+    is_fresh_for(&world, kept(3600), 3240 * S).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn session_that_is_a_token_which_is_used_again_is_never_refused_for_living_on() {
+    let world = World { fleet: Fleet::in_memory(1, &Config { max_refresh_attempts: 5, ..usual() }) };
+    let provider = Provider::open();
+
+    for _ in 0..20 {
+        ending(world.pod(0), "t", &provider, kept(20)).await.expect("tokens");
+        world.pass(16 * S).await;
+    }
+
+    assert_eq!(provider.total(), 20);
+}
+
+#[tokio::test(start_paused = true)]
+async fn busy_provider_costs_the_session_no_attempt() {
+    let world = World { fleet: Fleet::in_memory(1, &Config { max_refresh_attempts: 2, ..usual() }) };
+    let provider = Provider::open();
+
+    for _ in 0..9 {
+        let error = ending(world.pod(0), "t", &provider, busy(Some(S))).await.expect_err("busy");
+        assert_eq!(error.retry_after(), Some(S), "{error:?}");
+        world.pass(1001 * MS).await;
+    }
+
+    assert_eq!(provider.total(), 9);
 }
 
 #[tokio::test(start_paused = true)]
@@ -477,7 +624,7 @@ async fn success_that_lands_late(store_timeout: Duration) {
     let config = Config { keep_outcome: 30 * S, lease: 5 * S, store_timeout, ..usual() };
     let pods = [connect(&redis, &config).await, connect(&redis, &config).await];
     let provider = Provider::held();
-    let leads = asks(&pods[0], "t", &provider, kept(2));
+    let leads = asks(&pods[0], "t", &provider, kept(4));
     provider.asked(1).await;
 
     // Until it ends, no script that writes runs.
@@ -489,9 +636,9 @@ async fn success_that_lands_late(store_timeout: Duration) {
     let landed = format!("rc:{{{}}}:flight:*", config.namespace);
     let flight = redis.keys(&landed).await.pop().expect("a flight");
     redis.until(&["HGET", &flight, "state"], "landed").await;
-    // Now it is older than two seconds, however long all this took.
+    // Now it is older than two seconds, half of its life, however long all this took.
     redis.wait(800 * MS).await;
-    let next = ending(&pods[1], "t", &provider, kept(2)).await.expect("tokens");
+    let next = ending(&pods[1], "t", &provider, kept(4)).await.expect("tokens");
 
     assert_eq!((next.role(), provider.total()), (Role::Led, 2), "handed with an age of {:?}", next.age());
 }
@@ -520,7 +667,7 @@ async fn large_answer_is_given_to_all_who_wait() {
 }
 
 fn huge(_: &str) -> Answer {
-    let id_token = "i".repeat(100 * 1024);
+    let id_token = "i".repeat(300 * 1024);
     let body = format!(r#"{{"access_token":"a","refresh_token":"r","id_token":"{id_token}"}}"#);
     Ok(TokenResponse::from_json(body).expect("a token response"))
 }

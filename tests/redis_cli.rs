@@ -13,7 +13,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use refresh_coordinator::{Breaker, Config, ProviderFailure, ProviderResponse, Refresh, RefreshCoordinator};
+use refresh_coordinator::{
+    Breaker, Config, ProviderFailure, ProviderResponse, Refresh, RefreshCoordinator, RefreshTokens, TokenResponse,
+};
 use support::fleet::connect;
 use support::mortal::MortalPod;
 use support::provider::Provider;
@@ -22,7 +24,6 @@ use support::redis::RedisServer;
 const PAGE: &str = "docs/redis-cli.md";
 const TOKEN: &str = "8xLOxBtZp8";
 const PEPPER: &str = "a pepper has 32 bytes or more, and this one does";
-const UPSTREAM: &str = "https://login.example/token";
 
 /// Sessions, in the order in which the page asks for them.
 const SESSIONS: [&str; 2] = ["ann's laptop", "bob's phone"];
@@ -240,6 +241,7 @@ struct Stage {
 impl Stage {
     async fn new(pods: usize, config: &Config) -> Self {
         let redis = RedisServer::start_own(&[]).await;
+        redis.in_use(&config.namespace).await;
         let mut stage = Self { redis, pods: Vec::new(), provider: Provider::held() };
         for _ in 0..pods {
             stage.pods.push(connect(&stage.redis, config).await);
@@ -297,6 +299,15 @@ async fn staged(situation: &str) -> Stage {
             stage.key(&["HGET", &flight(), "state"], "landed").await;
             stage
         }
+        "an answer is held" => {
+            let stage = Stage::new(1, &default()).await;
+            let body = format!(r#"{{"access_token":"a","expires_in":300,"refresh_token":"{TOKEN}"}}"#);
+            let call = async |_| Ok(TokenResponse::from_json(body).expect("tokens"));
+            let refresh = Refresh::new("the token before").client("app", "pw").token_from_attempt();
+            stage.pods[0].refresh(refresh, call).await.expect("tokens");
+            stage.key(&["HGET", &flight(), "generation"], "2").await;
+            stage
+        }
         "a leader has died" => {
             let stage = Stage::new(0, &default()).await;
             // Its lease is over soon; the page shows what is left then.
@@ -319,14 +330,15 @@ async fn staged(situation: &str) -> Stage {
             let limited = ProviderFailure::busy(Some(Duration::from_secs(200)))
                 .with_response(ProviderResponse::new(429, Vec::new()));
             stage.answered(Refresh::new("bob's").session(bob), Some(limited)).await;
-            for (session, field) in [(ann, "cooldown_until"), (bob, "held_until")] {
-                stage.key(&["HEXISTS", &format!("attempts:{}", sha256(session)), field], "1").await;
+            // Those of a cooldown, and how long it is held.
+            for (session, fields) in [(ann, "5"), (bob, "1")] {
+                stage.key(&["HLEN", &format!("attempts:{}", sha256(session))], fields).await;
             }
             stage
         }
         "two permits are out, two flights queue" => {
             // So long that no renewal changes the order while the section runs.
-            let (lease, budget_wait) = (Duration::from_secs(60), Duration::from_secs(30));
+            let (lease, budget_wait) = (Duration::from_secs(60), Some(Duration::from_secs(30)));
             let config = Config { max_concurrent_refreshes: 2, budget_wait, lease, ..default() };
             let stage = Stage::new(2, &config).await;
             for (pod, token) in [(0, "first"), (1, "second")] {
@@ -364,11 +376,22 @@ async fn staged(situation: &str) -> Stage {
             stage.call(0, Refresh::new(TOKEN), TOKEN);
             stage.provider.asked(1).await;
             stage.redis.cli(&["FLUSHALL"]).await;
-            stage.key(&["EXISTS", "recovering"], "1").await;
+            stage.key(&["EXISTS", "incarnation"], "1").await;
             stage
         }
-        "pods that name their upstream" => {
-            Stage::new(1, &Config { upstream: Some(UPSTREAM.to_owned()), ..default() }).await
+        "pods that go by different settings" => {
+            let config = Config { upstream: Some("login.example".to_owned()), ..default() };
+            let mut stage = Stage::new(1, &config).await;
+            stage.pods.push(connect(&stage.redis, &Config { lease: Duration::from_secs(20), ..config }).await);
+            stage
+        }
+        "pods that take tokens for reusable" => {
+            let stage = Stage::new(1, &Config { refresh_tokens: RefreshTokens::Reusable, ..default() }).await;
+            for (asked, scope) in ["read", "write"].into_iter().enumerate() {
+                stage.call(0, Refresh::new(TOKEN).parameters([("scope", scope)]), TOKEN);
+                stage.provider.asked(asked + 1).await;
+            }
+            stage
         }
         "pods with a pepper" => {
             let stage = Stage::new(1, &Config { pepper: Some(PEPPER.into()), ..default() }).await;

@@ -108,8 +108,13 @@ fn peppered() -> Config {
 }
 
 fn refresh(token: &str, client_secret: &str) -> Refresh {
-    // The provider asks the busy one's session to stay away; the others go on.
-    let session = if token == BUSY_TOKEN { format!("{SESSION} busy") } else { SESSION.to_owned() };
+    let session = match token {
+        // The provider asks its session to stay away; the others go on.
+        BUSY_TOKEN => format!("{SESSION} busy"),
+        // An empty session is refused, whatever the token.
+        INVALID_TOKEN => String::new(),
+        _ => SESSION.to_owned(),
+    };
     Refresh::new(token)
         .session(session)
         .client("app", client_secret)

@@ -12,15 +12,10 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
-/// What of a program is counted.
+/// What of a program is counted: what these functions do and whatever they call. None of them may call another one of them:
+/// callgrind starts to count where one is entered, and stops where the next one is.
 #[derive(Clone, Copy)]
-pub enum Counted<'a> {
-    /// All of it, from its start to its end.
-    Program,
-    /// What these functions do and whatever they call. None of them may call another one of them: callgrind starts to
-    /// count where one is entered, and stops where the next one is.
-    Functions(&'a [&'a str]),
-}
+pub struct Counted<'a>(pub &'a [&'a str]);
 
 /// Why nothing can be counted on this machine, where that is so.
 pub fn missing() -> Option<String> {
@@ -47,9 +42,7 @@ pub fn command(program: impl AsRef<OsStr>, counted: Counted<'_>, out: &Path) -> 
     // one run to the next of a program that leads in memory. Without them it is 0.1 %.
     command.env("GLIBC_TUNABLES", "glibc.malloc.mxfast=0");
     command.args(["--quiet", "--tool=callgrind"]).arg(format!("--callgrind-out-file={}", out.display()));
-    if let Counted::Functions(functions) = counted {
-        command.args(functions.iter().map(|function| format!("--toggle-collect={function}")));
-    }
+    command.args(counted.0.iter().map(|function| format!("--toggle-collect={function}")));
     command.arg(program);
     command
 }
@@ -61,17 +54,14 @@ pub fn command(program: impl AsRef<OsStr>, counted: Counted<'_>, out: &Path) -> 
 /// Something was not counted, though it should have been: callgrind itself is content with a function that is not there.
 pub fn read(counted: Counted<'_>, out: &Path) -> Result<u64, String> {
     let text = std::fs::read_to_string(out).map_err(|error| format!("{}: {error}", out.display()))?;
-    if let Counted::Functions(functions) = counted {
-        for function in functions {
-            // `fn=(17) its::name` or `cfn=(17) its::name`: the name is written once, wherever it is needed first.
-            let name = format!(") {function}");
-            let is_seen =
-                text.lines().any(|line| line.split_once("fn=(").is_some_and(|(_, rest)| rest.ends_with(&name)));
-            if !is_seen {
-                return Err(format!(
-                    "callgrind saw no function {function}: it was renamed or inlined, and what it takes is not counted"
-                ));
-            }
+    for function in counted.0 {
+        // `fn=(17) its::name` or `cfn=(17) its::name`: the name is written once, wherever it is needed first.
+        let name = format!(") {function}");
+        let is_seen = text.lines().any(|line| line.split_once("fn=(").is_some_and(|(_, rest)| rest.ends_with(&name)));
+        if !is_seen {
+            return Err(format!(
+                "callgrind saw no function {function}: it was renamed or inlined, and what it takes is not counted"
+            ));
         }
     }
     let total = text.lines().find_map(|line| line.strip_prefix("totals: ")?.trim().parse().ok());

@@ -92,6 +92,13 @@ impl RedisServer {
         command.query_async(&mut self.connection.clone()).await.unwrap_or_else(|error| panic!("{words:?}: {error}"))
     }
 
+    /// Notes that this server decided last in a namespace: pods lead there at once, as where others led before.
+    pub async fn in_use(&self, namespace: &str) {
+        let info: String = self.ask(&["INFO", "server"]).await;
+        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).expect("a run id");
+        self.ask::<()>(&["SET", &format!("rc:{{{namespace}}}:incarnation"), &format!("{} 0 0", run_id.trim())]).await;
+    }
+
     /// Counts begin anew.
     pub async fn reset_stats(&self) {
         self.ask::<()>(&["CONFIG", "RESETSTAT"]).await;

@@ -49,8 +49,9 @@ fn leading_in_memory_allocates_little() {
         led(&pod, 1_000).await
     });
 
-    assert!(allocations <= 7.1, "{allocations} allocations for each refresh");
-    assert!(bytes <= 3_850.0, "{bytes} bytes for each refresh");
+    // The token that a call is handed is a copy.
+    assert!(allocations <= 8.1, "{allocations} allocations for each refresh");
+    assert!(bytes <= 6_000.0, "{bytes} bytes for each refresh");
 }
 
 #[test]
@@ -62,7 +63,8 @@ fn leading_on_redis_allocates_little() {
         led(&pod, 500).await
     });
 
-    assert!(allocations <= 55.0, "{allocations} allocations for each refresh");
-    // Two boxes of what Redis takes, begin and complete, so that flights in memory need not be as large.
-    assert!(bytes <= 39_700.0, "{bytes} bytes for each refresh");
+    assert!(allocations <= 68.0, "{allocations} allocations for each refresh");
+    // Two boxes of what Redis takes, begin and complete, so that flights in memory need not be as large; and the completion, which
+    // is kept for a lease.
+    assert!(bytes <= 31_600.0, "{bytes} bytes for each refresh");
 }

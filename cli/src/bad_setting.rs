@@ -15,7 +15,13 @@ impl BadSetting {
 }
 
 /// Fields with another flag than their own name with `-` for `_`.
-const OTHER_NAMES: [(&str, &str); 1] = [("pepper", "the pepper (--pepper-file or REFRESHD_PEPPER)")];
+const OTHER_NAMES: [(&str, &str); 5] = [
+    ("pepper", "the pepper (--pepper-file or REFRESHD_PEPPER)"),
+    ("upstream", "--provider-name"),
+    ("dialect.dead_token_errors", "--dead-token-error"),
+    ("dialect.passing_refusals", "--passing-refusal"),
+    ("dialect.gateway_texts", "--gateway-text"),
+];
 
 /// What the user calls a field of [`Config`].
 fn flag(field: &str) -> String {
@@ -30,6 +36,11 @@ impl From<ConfigError> for BadSetting {
         let ConfigError { setting, value, allowed } = error;
         let allowed = match allowed {
             Allowed::AtMost { setting, bound } => format!("not be longer than {} ({bound:?})", flag(setting)),
+            Allowed::Default { setting, value } => format!("keep its default where {} is {value}", flag(setting)),
+            Allowed::AtLeast { setting, bound } => format!("not be shorter than {} ({bound:?})", flag(setting)),
+            Allowed::AtMostTogether { settings: [one, other], bound } => {
+                format!("not be longer than {} and {} together ({bound:?})", flag(one), flag(other))
+            }
             // They name no other setting.
             allowed => allowed.to_string(),
         };
@@ -43,6 +54,9 @@ impl From<ConnectError> for BadSetting {
             ConnectError::Config(error) => error.into(),
             ConnectError::Unreachable { .. } => {
                 Self::new(format!("--redis: {error}; start it, correct the URL, or leave --redis out to run alone"))
+            }
+            ConnectError::Tls { .. } => {
+                Self::new(format!("--redis: {error} (--redis-ca-file, --redis-cert-file, --redis-key-file)"))
             }
             ConnectError::Mismatch { .. } => Self::new(format!("--namespace: {error}")),
             // The other ways name their remedy themselves.

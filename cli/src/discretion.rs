@@ -4,8 +4,7 @@ use tracing::Level;
 
 /// They carry headers, bodies and keys. What they write at debug and trace is not ours to vouch for, and an
 /// operator that asks for `trace` does not ask for tokens: nothing below info is taken from them.
-const TALKATIVE: [&str; 9] =
-    ["h2", "hyper", "hyper_util", "reqwest", "rustls", "redis", "deadpool_redis", "tower", "mio"];
+const TALKATIVE: [&str; 8] = ["h2", "hyper", "hyper_util", "reqwest", "rustls", "redis", "tower", "mio"];
 
 /// Whether something may be written down at all, whatever was asked for.
 pub fn is_discreet(target: &str, level: Level) -> bool {

@@ -2,6 +2,8 @@
 //! settings and errors as one line, and logs that tell no secret.
 
 mod settings;
+mod redis;
+mod size;
 mod values;
 mod secrets;
 mod bad_setting;
@@ -12,7 +14,9 @@ mod chain;
 pub use bad_setting::BadSetting;
 pub use chain::{chain, chain_as, innermost};
 pub use discretion::is_discreet;
-pub use secrets::read_secret;
+pub use redis::{Redis, RedisSettings};
+pub use secrets::{is_shown_to_everybody, read_secret, secret};
 pub use settings::Settings;
+pub use size::Size;
 pub use usage::explain;
 pub use values::Span;

@@ -23,14 +23,26 @@ pub fn read_secret(flag: &str, file: &Path) -> Result<Secret, BadSetting> {
     Ok(Secret::from(line))
 }
 
-/// Whether a URL has a password before its host. Taken from the text: a URL that does not parse may hold one, too.
-pub(crate) fn has_password(url: &str) -> bool {
-    let authority = url.split_once("://").map_or(url, |(_, rest)| rest);
-    authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'))
+/// Whether a URL holds a password and stands among this process's arguments, which the list of processes shows.
+pub fn is_shown_to_everybody(url: &Secret) -> bool {
+    has_password(url.expose()) && std::env::args().any(|argument| argument.contains(url.expose()))
+}
+
+/// Whether a URL has a password before its host, or among its parameters. Taken from the text: a URL that does not parse may
+/// hold one, too.
+fn has_password(url: &str) -> bool {
+    let behind = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let before_the_host = behind.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+    let mut parameters = behind.split_once('?').map_or("", |(_, parameters)| parameters).split('&');
+    let is_password = |parameter: &str| {
+        let name = parameter.split('=').next().unwrap_or_default().to_ascii_lowercase();
+        name.contains("pass") || name.contains('%')
+    };
+    before_the_host || parameters.any(is_password)
 }
 
 /// A flag's text that nobody prints.
-pub(crate) fn secret() -> ValueParser {
+pub fn secret() -> ValueParser {
     ValueParser::new(|text: &str| Ok::<_, std::convert::Infallible>(Secret::from(text)))
 }
 
@@ -40,10 +52,18 @@ mod tests {
 
     #[test]
     fn password_in_a_url_is_seen() {
-        for url in ["redis://:pw@h", "rediss://u:pw@h:1/0", "u:pw@h"] {
+        for url in [
+            "redis://:pw@h",
+            "rediss://u:pw@h:1/0",
+            "u:pw@h",
+            "unix:///run/redis.sock?db=1&pass=pw",
+            "redis+sentinel://h,h2/m?sentinel_password=pw",
+            "unix:///run/redis.sock?p%61ss=pw",
+            "redis://h,u:pw@h2",
+        ] {
             assert!(has_password(url), "{url}");
         }
-        for url in ["redis://h:6379/0", "redis://u@h:6379", "unix:///run/redis.sock"] {
+        for url in ["redis://h:6379/0", "redis://u@h:6379", "unix:///run/redis.sock?db=3", "redis+cluster://h:1,h2:2"] {
             assert!(!has_password(url), "{url}");
         }
     }

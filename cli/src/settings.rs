@@ -5,10 +5,14 @@
 
 use std::path::PathBuf;
 
-use refresh_coordinator::{Breaker, Config, OnStoreOutage, Secret, Uncertain};
+use refresh_coordinator::{
+    Breaker, Config, Dialect, OnStoreOutage, Preset, RefreshTokens, Secret, Uncertain, UnknownPreset,
+};
 
 use crate::bad_setting::BadSetting;
-use crate::secrets::{has_password, read_secret, secret};
+use crate::redis::{Redis, RedisSettings};
+use crate::secrets::read_secret;
+use crate::size::Size;
 use crate::values::{MemoryLimit, Span};
 
 // Where a fleet agrees, and by which rules.
@@ -16,15 +20,8 @@ use crate::values::{MemoryLimit, Span};
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Coordination")]
 pub struct Settings {
-    // Not a doc comment, which rustdoc would read for links.
-    #[arg(long, value_name = "URL", env = "REFRESHD_REDIS", hide_env_values = true, value_parser = secret(),
-        help = "The Redis that all pods share: redis://[user:password@]host[:port][/db]. A URL with a password is \
-                taken from the environment or from --redis-file only. Without it the store is embedded: this process \
-                coordinates alone")]
-    redis: Option<Secret>,
-    /// A file with one line, the URL of --redis
-    #[arg(long, value_name = "FILE", env = "REFRESHD_REDIS_FILE", conflicts_with = "redis")]
-    redis_file: Option<PathBuf>,
+    #[command(flatten)]
+    redis: RedisSettings,
     /// The coordination domain, one per provider or tenant: 1 to 64 of A-Z a-z 0-9 . _ -
     #[arg(long, value_name = "NAME", env = "REFRESHD_NAMESPACE", default_value_t = Config::default().namespace)]
     namespace: String,
@@ -44,25 +41,55 @@ pub struct Settings {
     /// [default: twice --refresh-timeout]
     #[arg(long, value_name = "TIME", env = "REFRESHD_CALL_LIMIT")]
     call_limit: Option<Span>,
-    /// How long a leader that is not heard of keeps the token; renewed every third of it
+    /// How long a leader that is not heard of keeps the token; renewed every third of it. Not longer than
+    /// --keep-outcome and --wait-timeout together
     #[arg(long, value_name = "TIME", env = "REFRESHD_LEASE", default_value_t = Span(Config::default().lease))]
     lease: Span,
     /// When the token of a lost leader is presented again, from the start of the lost flight; 0 for providers
-    /// with a grace window or without rotation [default: as --refresh-timeout]
+    /// with a grace window or without rotation [default: that of --provider, else as --refresh-timeout]
     #[arg(long, value_name = "TIME", env = "REFRESHD_RETRY_LOST_AFTER")]
     retry_lost_after: Option<Span>,
+    /// What is known of a provider: its settings where none are given here. `refreshd presets` prints them, with sources
+    #[arg(long, value_name = "NAME", env = "REFRESHD_PROVIDER", value_parser = preset)]
+    provider: Option<&'static Preset>,
+    /// Whether a refresh token can be presented more than once [default: that of --provider, else single-use]
+    #[arg(long, value_name = "USE", env = "REFRESHD_REFRESH_TOKENS", value_enum)]
+    refresh_tokens: Option<TokenUse>,
+    /// One more name of an error that says that the refresh token is dead, beside invalid_grant and others in wide use;
+    /// may be given several times, or several with commas between them
+    #[arg(long, value_name = "ERROR", env = "REFRESHD_DEAD_TOKEN_ERROR", value_delimiter = ',')]
+    dead_token_error: Vec<String>,
+    /// A text in a refusal that says that it will pass, whatever its error; may be given several times
+    #[arg(long, value_name = "TEXT", env = "REFRESHD_PASSING_REFUSAL")]
+    passing_refusal: Vec<String>,
+    /// A text in a 503 of a gateway that says that the request may have been processed; may be given several times
+    #[arg(long, value_name = "TEXT", env = "REFRESHD_GATEWAY_TEXT")]
+    gateway_text: Vec<String>,
     /// How long new tokens are handed to newcomers that still hold the old refresh token
     #[arg(long, value_name = "TIME", env = "REFRESHD_KEEP_OUTCOME",
         default_value_t = Span(Config::default().keep_outcome))]
     keep_outcome: Span,
+    /// How long new tokens that nobody has used yet are held for a caller that comes again with the old one, where its client
+    /// has a credential; 0: only for --keep-outcome
+    #[arg(long, value_name = "TIME", env = "REFRESHD_KEEP_UNTIL_USED",
+        default_value_t = Span(Config::default().keep_until_used))]
+    keep_until_used: Span,
+    /// How many answers are held so at most; the oldest make way
+    #[arg(long, value_name = "N", env = "REFRESHD_KEEP_AT_MOST", default_value_t = Config::default().keep_at_most)]
+    keep_at_most: u32,
     /// How long a failure that may pass is handed to newcomers
     #[arg(long, value_name = "TIME", env = "REFRESHD_KEEP_FAILURE",
         default_value_t = Span(Config::default().keep_failure))]
     keep_failure: Span,
-    /// What to do with a token of which nobody knows whether the provider rotated it
-    #[arg(long, value_name = "POLICY", env = "REFRESHD_UNCERTAIN", value_enum, default_value_t = Policy::Retry)]
-    uncertain: Policy,
-    /// How long it is remembered that a token is uncertain
+    /// How long the refusal of a dead token is handed to newcomers; any other refusal for 5s of it at most
+    #[arg(long, value_name = "TIME", env = "REFRESHD_KEEP_REFUSAL",
+        default_value_t = Span(Config::default().keep_refusal))]
+    keep_refusal: Span,
+    /// What to do with a token of which nobody knows whether the provider rotated it [default: that of --provider, else
+    /// retry]
+    #[arg(long, value_name = "POLICY", env = "REFRESHD_UNCERTAIN", value_enum)]
+    uncertain: Option<Policy>,
+    /// How long it is remembered that a token is uncertain; with --uncertain never not shorter than --call-limit
     #[arg(long, value_name = "TIME", env = "REFRESHD_UNCERTAIN_MEMORY",
         default_value_t = Span(Config::default().uncertain_memory))]
     uncertain_memory: Span,
@@ -70,6 +97,9 @@ pub struct Settings {
     #[arg(long, value_name = "TIME", env = "REFRESHD_STORE_TIMEOUT",
         default_value_t = Span(Config::default().store_timeout))]
     store_timeout: Span,
+    /// How many replicas of Redis must have a lead before the token is presented; all, or a failover may lose it
+    #[arg(long, value_name = "N", env = "REFRESHD_WAIT_REPLICAS", default_value_t = Config::default().wait_replicas)]
+    wait_replicas: u32,
     /// What to do while Redis is out of reach
     #[arg(long, value_name = "POLICY", env = "REFRESHD_ON_STORE_OUTAGE", value_enum, default_value_t = Outage::Reject)]
     on_store_outage: Outage,
@@ -89,10 +119,10 @@ pub struct Settings {
     #[arg(long, value_name = "N", env = "REFRESHD_MAX_CONCURRENT_REFRESHES",
         default_value_t = Config::default().max_concurrent_refreshes)]
     max_concurrent_refreshes: u32,
-    /// How long a refresh queues for its turn when that many ask already; 0 refuses at once
-    #[arg(long, value_name = "TIME", env = "REFRESHD_BUDGET_WAIT",
-        default_value_t = Span(Config::default().budget_wait))]
-    budget_wait: Span,
+    /// How long a refresh queues for its turn when that many ask already; 0 refuses at once; at most --wait-timeout
+    /// [default: two thirds of --refresh-timeout]
+    #[arg(long, value_name = "TIME", env = "REFRESHD_BUDGET_WAIT")]
+    budget_wait: Option<Span>,
     /// How many refreshes in a row must fail (5xx, reset, timeout) before nobody asks the provider any more
     #[arg(long, value_name = "N", env = "REFRESHD_BREAKER_MAX_FAILURES",
         default_value_t = Breaker::default().max_failures)]
@@ -109,6 +139,13 @@ pub struct Settings {
     /// if it has one), or a number of MiB of resident memory
     #[arg(long, value_name = "LIMIT", env = "REFRESHD_MEMORY_PRESSURE", default_value = "cgroup")]
     memory_pressure: MemoryLimit,
+    /// The longest refresh token that is taken
+    #[arg(long, value_name = "SIZE", env = "REFRESHD_MAX_TOKEN", default_value_t = Size(Config::default().max_token))]
+    max_token: Size,
+    /// The largest answer that is shared over Redis, sealed; the leader's own callers get a larger one all the same, and
+    /// other pods refuse theirs as transient
+    #[arg(long, value_name = "SIZE", env = "REFRESHD_MAX_SHARED", default_value_t = Size(Config::default().max_shared))]
+    max_shared: Size,
     /// How often the embedded store forgets what is over
     #[arg(long, value_name = "TIME", env = "REFRESHD_CLEANUP_INTERVAL",
         default_value_t = Span(Config::default().cleanup_interval))]
@@ -121,6 +158,19 @@ enum Policy {
     Retry,
     /// Never present it again while it is remembered
     Never,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum TokenUse {
+    /// A token that was rotated is not to come again
+    SingleUse,
+    /// It can be presented again: requests that differ in client, scope or parameters neither wait for each other nor
+    /// are refused
+    Reusable,
+}
+
+fn preset(name: &str) -> Result<&'static Preset, UnknownPreset> {
+    Preset::named(name)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -138,6 +188,8 @@ impl Settings {
     ///
     /// [`BadSetting`] for a value that the library refuses, and for a pepper that cannot be read.
     pub fn config(&self) -> Result<Config, BadSetting> {
+        let known = self.provider.map_or_else(Config::default, |preset| preset.applied_to(Config::default()));
+        let with = |known: &[String], given: &[String]| known.iter().chain(given).cloned().collect();
         // Every field is named, so that a new setting does not compile until it has a flag.
         let config = Config {
             namespace: self.namespace.clone(),
@@ -146,15 +198,32 @@ impl Settings {
             wait_timeout: self.wait_timeout.0,
             call_limit: self.call_limit.map(|span| span.0),
             lease: self.lease.0,
-            retry_lost_after: self.retry_lost_after.map(|span| span.0),
+            retry_lost_after: self.retry_lost_after.map(|span| span.0).or(known.retry_lost_after),
             keep_outcome: self.keep_outcome.0,
+            keep_until_used: self.keep_until_used.0,
+            keep_at_most: self.keep_at_most,
             keep_failure: self.keep_failure.0,
+            keep_refusal: self.keep_refusal.0,
+            refresh_tokens: match self.refresh_tokens {
+                None => known.refresh_tokens,
+                Some(TokenUse::SingleUse) => RefreshTokens::SingleUse,
+                Some(TokenUse::Reusable) => RefreshTokens::Reusable,
+            },
+            dialect: Dialect {
+                dead_token_errors: with(&known.dialect.dead_token_errors, &self.dead_token_error),
+                passing_refusals: with(&known.dialect.passing_refusals, &self.passing_refusal),
+                gateway_texts: with(&known.dialect.gateway_texts, &self.gateway_text),
+            },
             uncertain: match self.uncertain {
-                Policy::Retry => Uncertain::Retry,
-                Policy::Never => Uncertain::Never,
+                None => known.uncertain,
+                Some(Policy::Retry) => Uncertain::Retry,
+                Some(Policy::Never) => Uncertain::Never,
             },
             uncertain_memory: self.uncertain_memory.0,
             store_timeout: self.store_timeout.0,
+            wait_replicas: self.wait_replicas,
+            // Each program's own to say.
+            start_without_redis: false,
             on_store_outage: match self.on_store_outage {
                 Outage::Reject => OnStoreOutage::Reject,
                 Outage::Local => OnStoreOutage::Local,
@@ -164,36 +233,28 @@ impl Settings {
             refresh_attempt_window: self.refresh_attempt_window.0,
             refresh_cooldown_period: self.refresh_cooldown_period.0,
             max_concurrent_refreshes: self.max_concurrent_refreshes,
-            budget_wait: self.budget_wait.0,
+            budget_wait: self.budget_wait.map(|span| span.0),
             breaker: Breaker {
                 max_failures: self.breaker_max_failures,
                 open_duration: self.breaker_open_duration.0,
                 half_open_requests: self.breaker_half_open_requests,
             },
             memory_pressure: self.memory_pressure.0,
+            max_token: self.max_token.0,
+            max_shared: self.max_shared.0,
             cleanup_interval: self.cleanup_interval.0,
         };
         config.validate()?;
         Ok(config)
     }
 
-    /// The URL of Redis; none means the embedded store.
+    /// Where Redis is; none means the embedded store.
     ///
     /// # Errors
     ///
-    /// [`BadSetting`] for a file that cannot be read, and for a password that the list of processes shows.
-    pub fn redis(&self) -> Result<Option<Secret>, BadSetting> {
-        if let Some(file) = &self.redis_file {
-            return read_secret("--redis-file", file).map(Some);
-        }
-        let Some(url) = &self.redis else { return Ok(None) };
-        if has_password(url.expose()) && std::env::args().any(|argument| argument.contains(url.expose())) {
-            return Err(BadSetting::new(
-                "--redis holds a password, which everybody on this machine can read in the list of processes: \
-                 give the URL by the environment variable REFRESHD_REDIS or by --redis-file",
-            ));
-        }
-        Ok(Some(url.clone()))
+    /// As [`RedisSettings::redis`].
+    pub fn redis(&self) -> Result<Option<Redis>, BadSetting> {
+        self.redis.redis()
     }
 
     fn pepper(&self) -> Result<Option<Secret>, BadSetting> {
@@ -250,6 +311,29 @@ mod tests {
     }
 
     #[test]
+    fn preset_is_where_nothing_is_given_and_a_wrong_name_lists_the_right_ones() {
+        let known =
+            settings(&["--provider", "supabase", "--dead-token-error", "gone,lost"]).config().expect("possible");
+        let given = settings(&["--provider=entra", "--refresh-tokens=single-use", "--retry-lost-after=9s"]);
+        let given = given.config().expect("possible");
+        let entra = settings(&["--provider=entra", "--uncertain=never"]).config().expect_err("contradictory");
+        let wrong = Cli::try_parse_from(["refreshd", "--provider", "octa"]).expect_err("unknown").to_string();
+
+        assert_eq!(known.retry_lost_after(), Duration::ZERO);
+        let names = known.dialect.dead_token_errors.join(" ");
+        assert!(names.contains("session_not_found") && names.ends_with("gone lost"), "{names}");
+        assert_eq!(
+            (given.refresh_tokens, given.retry_lost_after()),
+            (RefreshTokens::SingleUse, Duration::from_secs(9))
+        );
+        assert_eq!(
+            entra.to_string(),
+            "--uncertain is never: it must keep its default where --refresh-tokens is reusable"
+        );
+        assert!(wrong.contains("auth0, django-oauth-toolkit, entra, github, google, keycloak, okta"), "{wrong}");
+    }
+
+    #[test]
     fn memory_is_limited_by_a_word_or_by_mib() {
         for (text, expected) in [
             ("off", MemoryPressure::Off),
@@ -268,9 +352,16 @@ mod tests {
         let breaker = settings(&["--breaker-max-failures", "0"]).config().expect_err("none");
         assert_eq!(breaker.to_string(), "--breaker-max-failures is 0: it must be 1 to 1000000");
         let longer = settings(&["--refresh-timeout", "60s"]).config().expect_err("longer than --wait-timeout");
+        let shorter = settings(&["--uncertain", "never", "--uncertain-memory", "50s"]).config().expect_err("too short");
+        let too_long = settings(&["--lease", "70s"]).config().expect_err("longer than two others together");
         let name = settings(&["--namespace", "a b"]).config().expect_err("no name");
 
         assert_eq!(longer.to_string(), "--refresh-timeout is 60s: it must not be longer than --wait-timeout (35s)");
+        assert_eq!(shorter.to_string(), "--uncertain-memory is 50s: it must not be shorter than --call-limit (60s)");
+        assert_eq!(
+            too_long.to_string(),
+            "--lease is 70s: it must not be longer than --keep-outcome and --wait-timeout together (65s)"
+        );
         assert_eq!(name.to_string(), "--namespace is \"a b\": it must be 1 to 64 characters of A-Z a-z 0-9 . _ -");
     }
 

@@ -24,6 +24,9 @@ impl fmt::Display for Span {
     }
 }
 
+/// 16 TiB.
+const MOST_MIB: u64 = 16 * 1024 * 1024;
+
 /// What a pod takes for a shortage of memory: `off`, `cgroup`, or MiB.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MemoryLimit(pub(crate) MemoryPressure);
@@ -35,9 +38,12 @@ impl FromStr for MemoryLimit {
         Ok(Self(match text {
             "off" => MemoryPressure::Off,
             "cgroup" => MemoryPressure::Cgroup,
-            mib => MemoryPressure::ResidentMib(
-                mib.parse().map_err(|_| "expected off, cgroup, or a whole number of MiB".to_owned())?,
-            ),
+            mib => {
+                let mib = mib.parse().ok().filter(|mib| (1..=MOST_MIB).contains(mib));
+                MemoryPressure::ResidentMib(
+                    mib.ok_or_else(|| format!("expected off, cgroup, or a whole number of MiB, 1 to {MOST_MIB}"))?,
+                )
+            }
         }))
     }
 }

@@ -1,18 +1,12 @@
--- How many flights ask the provider at once, and which is next. Mirrors src/admission/budget.rs.
---
--- permits  sorted set: holder -> when its permit ends. A leader holds it by its owner, until the end of its lease; a
---          flight that was called from the queue by its place there, until it has had the time to come
--- budget   string: how many permits are out. Compared with the limit and set by every script that changes permits, so
---          that the two are equal at every moment; they end together, too
--- queue    sorted set: '<pod> <attempt> <flight>' -> when it came, in us
---
--- budget: permits, counter, queue (keys), limit, lease_ms, called_ms, channels, now; wait_ms where flights queue
+-- How many flights ask the provider at once, and which is next. Mirrors src/admission/budget.rs; the keys are told in
+-- permits.lua. Comes after it.
 
--- Both keys end with the last permit that can be out.
-local function set_in_use(budget, in_use)
-  local ends = whole(budget.now + budget.lease_ms)
-  redis.call('SET', budget.counter, whole(in_use), 'PXAT', ends)
-  redis.call('PEXPIREAT', budget.permits, ends)
+-- Strangers queue behind all that are known, by as much: no moment of this century is as late.
+local strangers_after_us = 4000000000000000
+
+-- The last quarter of the permits is for callers that are known.
+local function share_of_strangers(limit)
+  return limit - math.floor(limit / 4)
 end
 
 -- Flights that were called and did not come belong to pods that are stopped or cut off, though redis may not know it
@@ -74,7 +68,8 @@ local function hand_over(budget, in_use, before_us, own_place)
     is_over = #first == 0
     for i = 1, #first, 2 do
       local place, came_us = first[i], tonumber(first[i + 1])
-      is_over = in_use + handed >= budget.limit or (before_us and came_us >= before_us)
+      local limit = came_us >= strangers_after_us and share_of_strangers(budget.limit) or budget.limit
+      is_over = in_use + handed >= limit or (before_us and came_us >= before_us)
       if is_over then
         break
       end
@@ -104,13 +99,6 @@ local function hand_over(budget, in_use, before_us, own_place)
     set_in_use(budget, in_use + handed)
   end
   return in_use + handed
-end
-
--- A permit is over before its time.
-local function free_permit(budget, holder)
-  if redis.call('ZREM', budget.permits, holder) == 1 and redis.call('DECR', budget.counter) <= 0 then
-    redis.call('DEL', budget.counter)
-  end
 end
 
 -- A leader that lives keeps its permit; one that was late has it again, because it does ask the provider.

@@ -1,18 +1,21 @@
--- What a session gets back. Mirrors src/admission/attempts.rs; the fields are told in attempts.lua.
+-- What an account of a session pays for a lead. Mirrors src/admission/attempts.rs; the fields are told in attempts.lua, which
+-- says whether it may.
 
--- Longest that a provider is obeyed.
-local longest_hold_ms = 5 * 60 * 1000
-
--- Gives an attempt back, unless its window is over.
-local function uncharge_attempt(key, charged)
-  local start, count, cooldown_until, held_until =
-    unpack(redis.call('HMGET', key, 'window_start', 'attempts', 'cooldown_until', 'held_until'))
-  if not charged or start ~= charged then
-    return
+-- Counts an attempt, after those that the account has in its window. Returns the start of the window and the account that it is
+-- charged to: where it can be given back.
+local function charge_attempt(key, session, account, in_window, now, window_ms)
+  local at = whole(now)
+  local start = in_window == 0 and at or session['window_start:' .. account]
+  if session['cooldown_until:' .. account] or (in_window == 0 and session['allowed:' .. account]) then
+    redis.call('HDEL', key, 'cooldown_until:' .. account, 'cooldown_ms:' .. account, 'allowed:' .. account)
   end
-  if tonumber(count) <= 1 and not cooldown_until and not held_until then
-    redis.call('DEL', key)
+  redis.call('HSET', key, 'attempts:' .. account, whole(in_window + 1), 'window_start:' .. account, start,
+    'last_attempt:' .. account, at)
+  local ttl_ms = window_ms - passed_ms(start, now)
+  if next(session) then
+    keep_at_least(key, ttl_ms)
   else
-    redis.call('HINCRBY', key, 'attempts', -1)
+    redis.call('PEXPIRE', key, whole(ttl_ms))
   end
+  return start .. ' ' .. account
 end

@@ -1,3 +1,9 @@
+-- Longest that a provider is obeyed when it asks to stay away.
+local longest_hold_ms = 5 * 60 * 1000
+
+-- Where nobody knows when a probe or a permit comes back: a pause that is fair to all.
+local fair_pause_ms = 1000
+
 -- Redis' time, the only clock that decides anything: in ms; and as redis tells it, in s and us of it.
 local function read_clock()
   local time = redis.call('TIME')
@@ -8,14 +14,4 @@ end
 -- much as a small call.
 local function whole(number)
   return string.format('%d', number)
-end
-
--- A stamp in the future counts as now, so a clock that was set back does no lasting harm.
-local function passed_ms(stamp, now)
-  return math.max(0, now - (tonumber(stamp) or now))
-end
-
--- What is left of a span that ends at `stamp`, never more than the span itself is long.
-local function left_ms(stamp, now, longest)
-  return math.min(longest, math.max(0, (tonumber(stamp) or now) - now))
 end

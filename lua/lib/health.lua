@@ -1,22 +1,48 @@
--- What the circuit and the session learn from a flight. Mirrors src/admission/circuit.rs and attempts.rs; the fields
--- are told in circuit.lua and attempts.lua. Comes after charge.lua.
+-- What the circuit learns from a flight. Mirrors src/admission/circuit.rs; the fields are told in circuit.lua.
 
 -- So many sessions that are limited within this time are a limit of everybody.
 local limited_sessions, limited_within_ms = 3, 10000
+-- So many tokens that failed in a row are told apart.
+local failed_tokens = 64
 
 local function open_circuit(key, circuit, now, rules, opening)
   for field in pairs(circuit) do
-    if string.match(field, '^probe:') or string.match(field, '^limited:') then
+    if string.match(field, '^probe:') or string.match(field, '^limited:') or string.match(field, '^failed:') then
       redis.call('HDEL', key, field)
     end
   end
-  redis.call('HSET', key, 'state', 'open', 'why', opening.why, 'open_until', now + opening.pause_ms,
+  redis.call('HSET', key, 'state', 'open', 'opened_because', opening.because, 'open_until', now + opening.pause_ms,
     'open_ms', opening.pause_ms, 'opened_by', opening.by, 'opened_after', opening.after)
   redis.call('HDEL', key, 'failures')
   redis.call('PEXPIRE', key, opening.pause_ms + rules.quiet_ms)
 end
 
--- Learns from a flight that landed. flown: owner, fence, session, health (healthy, failing, neutral,
+-- The failures are in a row no longer.
+local function forget_failures(key, circuit)
+  redis.call('HDEL', key, 'failures')
+  for token in pairs(fields_after(circuit, 'failed:')) do
+    redis.call('HDEL', key, 'failed:' .. token)
+  end
+end
+
+-- One more failure in a row, unless this token failed before. Returns how many there are.
+local function count_failure(key, circuit, token)
+  -- Short enough that the hash stays the compact one.
+  token = string.sub(token, 1, 16)
+  local failed, told_apart = fields_after(circuit, 'failed:'), 0
+  if failed[token] then
+    return tonumber(circuit.failures)
+  end
+  for _ in pairs(failed) do
+    told_apart = told_apart + 1
+  end
+  if told_apart < failed_tokens then
+    redis.call('HSET', key, 'failed:' .. token, '1')
+  end
+  return redis.call('HINCRBY', key, 'failures', 1)
+end
+
+-- Learns from a flight of a known caller that landed. flown: owner, fence, token, session, health (healthy, failing, neutral,
 -- session_limited, fleet_limited), retry_ms (nil when the provider named none).
 local function learn(key, circuit, fence_key, flown, now, rules)
   local was_probe = circuit['probe:' .. flown.fence]
@@ -27,23 +53,24 @@ local function learn(key, circuit, fence_key, flown, now, rules)
 
   local opening
   if flown.health == 'failing' then
-    opening = {why = 'failures', pause_ms = rules.open_ms}
+    opening = {because = 'failures', pause_ms = rules.open_ms}
   elseif flown.health == 'fleet_limited' then
-    opening = {why = 'retry_after', pause_ms = math.min(flown.retry_ms, 5 * 60 * 1000)}
+    opening = {because = 'retry_after', pause_ms = math.min(flown.retry_ms, longest_hold_ms)}
   end
 
   if circuit.state == 'open' then
     -- Nothing was admitted since it opened.
     return
   elseif circuit.state == 'half_open' then
-    if not was_probe or left_ms(was_probe, now, rules.lease_ms) == 0 then
+    local ends = tonumber(string.match(was_probe or '', '^(%d+) %d+$') or '0')
+    if ends <= now then
       return
     end
     if flown.health == 'healthy' then
       for probe in pairs(fields_after(circuit, 'probe:')) do
         redis.call('HDEL', key, 'probe:' .. probe)
       end
-      redis.call('HDEL', key, 'state', 'why', 'open_until', 'open_ms', 'opened_by')
+      redis.call('HDEL', key, 'state', 'opened_because', 'open_until', 'open_ms', 'opened_by')
       redis.call('PEXPIRE', key, rules.quiet_ms)
       return
     end
@@ -53,11 +80,11 @@ local function learn(key, circuit, fence_key, flown, now, rules)
     end
     if flown.health == 'healthy' then
       if circuit.failures then
-        redis.call('HDEL', key, 'failures')
+        forget_failures(key, circuit)
       end
       return
     elseif flown.health == 'failing' then
-      local failures = redis.call('HINCRBY', key, 'failures', 1)
+      local failures = count_failure(key, circuit, flown.token)
       redis.call('PEXPIRE', key, rules.quiet_ms)
       if failures < rules.max_failures then
         return
@@ -75,7 +102,7 @@ local function learn(key, circuit, fence_key, flown, now, rules)
         end
       end
       if limited >= limited_sessions then
-        opening = {why = 'sessions_limited', pause_ms = math.min(flown.retry_ms or rules.open_ms, 5 * 60 * 1000)}
+        opening = {because = 'sessions_limited', pause_ms = math.min(flown.retry_ms or rules.open_ms, longest_hold_ms)}
       end
     end
   end
@@ -85,12 +112,4 @@ local function learn(key, circuit, fence_key, flown, now, rules)
     opening.pause_ms = math.max(1, opening.pause_ms)
     open_circuit(key, circuit, now, rules, opening)
   end
-end
-
--- The provider asked the session to stay away.
-local function hold_session(attempts, now, retry_ms)
-  local hold_ms = math.min(retry_ms, longest_hold_ms)
-  local held_until = tonumber(redis.call('HGET', attempts, 'held_until') or '0')
-  redis.call('HSET', attempts, 'held_until', math.max(held_until, now + hold_ms))
-  keep_at_least(attempts, math.max(1, hold_ms))
 end

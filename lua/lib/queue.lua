@@ -1,10 +1,16 @@
--- The queue for a permit: how a flight comes to one. Mirrors src/admission/budget.rs; the keys are told in budget.lua.
+-- The queue for a permit: how a flight comes to one. Mirrors src/admission/budget.rs; the keys are told in permits.lua. Comes after
+-- budget.lua.
 
--- Where the clock was set back, a permit would outlive its dead holder by as much.
+-- Where the clock was set back, a permit would outlive its dead holder by as much. A leader's permit was given for the lease
+-- in its owner.
 local function shorten_permits(budget)
-  local longest = budget.now + budget.lease_ms
-  for _, holder in ipairs(redis.call('ZRANGEBYSCORE', budget.permits, '(' .. string.format('%.0f', longest), '+inf')) do
-    redis.call('ZADD', budget.permits, longest, holder)
+  local after = '(' .. whole(budget.now + budget.lease_ms)
+  local late = redis.call('ZRANGEBYSCORE', budget.permits, after, '+inf', 'WITHSCORES')
+  for i = 1, #late, 2 do
+    local longest = budget.now + tonumber(string.match(late[i], '/(%d+)$') or budget.lease_ms)
+    if tonumber(late[i + 1]) > longest then
+      redis.call('ZADD', budget.permits, whole(longest), late[i])
+    end
   end
 end
 
@@ -16,6 +22,7 @@ end
 -- Whether a permit is there for a flight, once those that came before it have theirs. It is not taken yet. Returns
 -- how many are out, and whether one of them is kept for this flight.
 local function claim_place(budget, counter, place, came_us, is_queued, nobody_queues)
+  local limit = came_us >= strangers_after_us and share_of_strangers(budget.limit) or budget.limit
   local in_use = permits_in_use(budget, counter)
   if is_queued then
     redis.call('ZREM', budget.queue, place)
@@ -27,22 +34,11 @@ local function claim_place(budget, counter, place, came_us, is_queued, nobody_qu
   if not nobody_queues then
     in_use = hand_over(budget, in_use, came_us, place)
   end
-  if in_use < budget.limit then
+  if in_use < limit then
     return true, in_use, false
   end
   shorten_permits(budget)
   return false, in_use, false
-end
-
--- Gives the owner the permit that claim_place found.
-local function take_permit(budget, owner, place, in_use, is_called)
-  if is_called then
-    redis.call('ZREM', budget.permits, place)
-  else
-    in_use = in_use + 1
-  end
-  redis.call('ZADD', budget.permits, whole(budget.now + budget.lease_ms), owner)
-  set_in_use(budget, in_use)
 end
 
 -- In how many ms waiting flights look, should nobody call: when the first permit ends, of those that are out or of those
@@ -64,4 +60,22 @@ local function leave_queue(budget, place)
   redis.call('ZREM', budget.queue, place)
   free_permit(budget, place)
   settle(budget)
+end
+
+-- A permit for a flight, or its place in the queue. caller: now_us, waited_us, is_quiet, is_stranger. Strangers leave a share of
+-- the permits to known callers, who queue before them. Returns whether one is free, how many are out, whether it was reserved, and
+-- since when the flight counts as waiting.
+local function seek_permit(budget, in_use_there, place, caller)
+  local came_us = caller.now_us - (caller.waited_us or 0)
+  local is_short = tonumber(in_use_there or '0') >= share_of_strangers(budget.limit)
+    or (not caller.is_quiet and #redis.call('ZRANGE', budget.queue, '0', '0') > 0)
+  if is_short and caller.is_stranger() then
+    came_us = came_us + strangers_after_us
+  end
+  if caller.waited_us then
+    came_us = came_at(budget, place, came_us)
+  end
+  local is_free, in_use, is_called =
+    claim_place(budget, in_use_there, place, came_us, caller.waited_us, caller.is_quiet)
+  return is_free, in_use, is_called, came_us
 end

@@ -4,12 +4,12 @@
 local function waits_and_marks(record)
   local waits, is_marked
   for field in pairs(record) do
-    -- All others are single words.
+    -- Mostly the others are single words.
     if string.find(field, ':', 1, true) then
       if string.sub(field, 1, 6) == 'waits:' then
         waits = waits or {}
         waits[#waits + 1] = field
-      else
+      elseif string.sub(field, 1, 10) == 'abandoned:' then
         is_marked = true
       end
     end
@@ -25,7 +25,10 @@ local function tell_waiting(flight, waits, channels, message)
   if not waits then
     return
   end
-  redis.call('HDEL', flight, unpack(waits))
+  -- Lua unpacks no more than some thousands.
+  for first = 1, #waits, 1000 do
+    redis.call('HDEL', flight, unpack(waits, first, math.min(first + 999, #waits)))
+  end
   for _, field in ipairs(waits) do
     redis.pcall('PUBLISH', channels .. string.sub(field, 7), message)
   end

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use http::header::{self, HeaderValue};
+use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use refresh_coordinator::RefreshCoordinator;
-use refresh_coordinator::exchange::{Served, TokenExchange, oauth_error};
+use refresh_coordinator::exchange::{FenceOf, Served, TokenExchange, oauth_error};
+use tokio::sync::watch;
 
+use crate::callers::Caller;
 use crate::limits::Limits;
 use crate::metrics::{self, Metrics};
 use crate::upstream::Upstream;
@@ -18,11 +20,22 @@ use crate::upstream::Upstream;
 /// The token endpoint beside the upstream's own path.
 const TOKEN_PATH: &str = "/token";
 
+/// What is asked at a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Port {
+    /// Tokens, health and metrics.
+    All,
+    /// Tokens only: health and metrics have a port of their own.
+    Tokens,
+    /// Health and metrics.
+    Admin,
+}
+
 /// Everything a request meets.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
     pub(crate) exchange: TokenExchange,
-    pub(crate) upstream: Arc<Upstream>,
+    pub(crate) upstream: watch::Receiver<Arc<Upstream>>,
     pub(crate) coordinator: RefreshCoordinator,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
@@ -31,16 +44,44 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// Closes connections to the upstream that were not used for a while. Never ends.
+    pub(crate) async fn close_idle(&self) {
+        let mut current = self.upstream.clone();
+        loop {
+            let upstream = Arc::clone(&current.borrow_and_update());
+            tokio::select! {
+                () = upstream.close_idle() => unreachable!("BUG: it never ends"),
+                // Nothing replaces it any more where the sender is gone.
+                replaced = current.changed() => if replaced.is_err() { std::future::pending::<()>().await },
+            }
+        }
+    }
+
     /// Answers any request. Nothing of an answer may be stored on the way.
-    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Vec<u8>> {
+    pub(crate) async fn answer(&self, request: Request<Incoming>, port: Port, caller: &Caller) -> Response<Vec<u8>> {
+        let mut answer = self.routed(request, port, caller).await;
+        if self.is_draining.load(Ordering::Relaxed) || caller.age() > self.limits.max_connection_age.0 {
+            // The next request of this caller goes to another pod, or comes over another connection.
+            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        answer
+    }
+
+    async fn routed(&self, request: Request<Incoming>, port: Port, caller: &Caller) -> Response<Vec<u8>> {
         let path = request.uri().path();
-        let is_token = path == TOKEN_PATH || path == self.upstream.path();
+        let is_token = port != Port::Admin && (path == TOKEN_PATH || path == self.upstream.borrow().path());
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         match path {
             // First, as the upstream's path is the operator's choice and may be any.
-            _ if is_token && request.method() == Method::POST => self.token(request).await,
+            _ if is_token && request.method() == Method::POST => self.token(request, caller).await,
+            _ if port == Port::Tokens && !is_token => {
+                text(StatusCode::NOT_FOUND, "not found: only tokens are asked for here\n")
+            }
             "/healthz" if is_read => text(StatusCode::OK, "alive\n"),
-            "/readyz" if is_read => self.readiness().await,
+            "/readyz" if is_read => {
+                let _answering = caller.answering();
+                self.readiness().await
+            }
             "/metrics" if is_read => self.rendered_metrics(),
             "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
             _ if is_token => not_allowed("POST"),
@@ -48,16 +89,18 @@ impl Endpoint {
         }
     }
 
-    async fn token(&self, request: Request<Incoming>) -> Response<Vec<u8>> {
+    async fn token(&self, request: Request<Incoming>, caller: &Caller) -> Response<Vec<u8>> {
         let start = Instant::now();
-        let answer = match self.whole(request).await {
+        let mut answer = match self.whole(request).await {
             Ok(request) => {
-                let upstream = Arc::clone(&self.upstream);
+                let _answering = caller.answering();
+                let upstream = Arc::clone(&self.upstream.borrow());
                 self.exchange.exchange(request, |request| async move { upstream.send(request).await }).await
             }
             Err(refused) => refused,
         };
         let served = answer.extensions().get::<Served>().map_or("refused", |served| served.word());
+        tell_of_fence(&mut answer, served);
         let (status, time) = (answer.status(), start.elapsed());
         metrics::answered(served, status, time);
         tracing::debug!(served, status = status.as_u16(), ?time, "token request answered");
@@ -67,7 +110,8 @@ impl Endpoint {
     /// The request with its body, within the limits of size and time.
     async fn whole(&self, request: Request<Incoming>) -> Result<Request<Vec<u8>>, Response<Vec<u8>>> {
         let most = self.limits.max_body.0;
-        let refused = |status, description: &str| {
+        let refused = |status: StatusCode, description: &str| {
+            tracing::info!(reason = description, status = status.as_u16(), "a token request is refused");
             let mut answer = oauth_error(status, "invalid_request", description, None);
             // What was not read would be taken for the next request.
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
@@ -107,6 +151,16 @@ impl Endpoint {
         let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         answer.headers_mut().insert(header::CONTENT_TYPE, format);
         answer
+    }
+}
+
+/// Tells a caller that got tokens how it came to them, and in which order they were obtained.
+fn tell_of_fence(answer: &mut Response<Vec<u8>>, role: &'static str) {
+    const FENCE: HeaderName = HeaderName::from_static("refresh-fence");
+    const ROLE: HeaderName = HeaderName::from_static("refresh-role");
+    if let Some(FenceOf(fence)) = answer.extensions().get().copied() {
+        answer.headers_mut().insert(FENCE, HeaderValue::from(fence));
+        answer.headers_mut().insert(ROLE, HeaderValue::from_static(role));
     }
 }
 

@@ -13,18 +13,19 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use refresh_coordinator_cli::BadSetting;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
-use crate::endpoint::Endpoint;
+use crate::callers::{Callers, Place};
+use crate::endpoint::{Endpoint, Port};
 use crate::limits::Limits;
-use crate::metrics::Connection;
+use crate::metrics::{Connection, REFUSED};
 
-/// Takes an address.
-pub(crate) async fn bind(address: &str) -> Result<TcpListener, BadSetting> {
+/// Takes an address, which this flag says.
+pub(crate) async fn bind(flag: &str, address: &str) -> Result<TcpListener, BadSetting> {
     TcpListener::bind(address).await.map_err(|error| {
         BadSetting::new(format!(
-            "--listen {address} cannot be listened at: {error}; give a free address of this machine, such as \
+            "{flag} {address} cannot be listened at: {error}; give a free address of this machine, such as \
              127.0.0.1:8400"
         ))
     })
@@ -33,7 +34,9 @@ pub(crate) async fn bind(address: &str) -> Result<TcpListener, BadSetting> {
 /// Serves until `stop`, then gives back what is left to drain. The listener is closed by then.
 pub(crate) async fn serve(
     listener: TcpListener,
+    callers: Arc<Callers>,
     endpoint: Arc<Endpoint>,
+    port: Port,
     limits: &Limits,
     stop: CancellationToken,
 ) -> GracefulShutdown {
@@ -43,25 +46,33 @@ pub(crate) async fn serve(
         .max_header_size(limits.max_headers.0)
         .max_buf_size(2 * limits.max_headers.0)
         .max_headers(100);
-    let places = Arc::new(Semaphore::new(limits.max_connections as usize));
     let open = GracefulShutdown::new();
 
-    while let Some((stream, place)) = stop.run_until_cancelled(accept(&listener, &places)).await {
+    while let Some((stream, place)) = stop.run_until_cancelled(accept(&listener, &callers)).await {
         // Answers are one small write: waiting for more only adds delay.
         let _ = stream.set_nodelay(true);
         let endpoint = Arc::clone(&endpoint);
+        let caller = Arc::clone(&place.caller);
         let service = service_fn(move |request: hyper::Request<Incoming>| {
-            let endpoint = Arc::clone(&endpoint);
+            let (endpoint, caller) = (Arc::clone(&endpoint), Arc::clone(&caller));
             async move {
-                let answer = endpoint.answer(request).await;
+                let answer = endpoint.answer(request, port, &caller).await;
                 Ok::<_, std::convert::Infallible>(answer.map(|body| Full::new(Bytes::from(body))))
             }
         });
-        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(limits.write_timeout.0));
+        let connection = open.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
         tokio::spawn(async move {
             let counted = Connection::open();
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection ended early");
+            tokio::select! {
+                ended = connection => match ended {
+                    Ok(()) => {}
+                    // Answered by the HTTP server with 400 or 431. The error quotes nothing of it.
+                    Err(error) if error.is_parse() => tracing::info!(reason = %error, "a request is refused"),
+                    Err(error) => tracing::debug!(%error, "a connection ended early"),
+                },
+                () = place.caller.is_cut() => tracing::debug!("a connection that waited for its caller is cut"),
             }
             drop((counted, place));
         });
@@ -70,11 +81,15 @@ pub(crate) async fn serve(
 }
 
 /// The next connection, once there is a place for it.
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> (TcpStream, OwnedSemaphorePermit) {
-    let place = Arc::clone(places).acquire_owned().await.expect("BUG: nobody closes it");
+async fn accept(listener: &TcpListener, callers: &Arc<Callers>) -> (TcpStream, Place) {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, place),
+            Ok((stream, address)) => {
+                if let Some(place) = callers.admit(address.ip().to_canonical()).await {
+                    return (stream, place);
+                }
+                metrics::counter!(REFUSED).increment(1);
+            }
             Err(error) => {
                 tracing::warn!(%error, "no connection could be accepted");
                 // Out of files, most likely: they come back as connections end, not by asking at once.

@@ -1,8 +1,11 @@
-//! Logs: structured, to stderr, one event a line.
+//! Logs: structured, to stderr, one event a line. Who writes one never waits for stderr: where nobody reads that, lines are
+//! left out and counted.
 
 use std::io::IsTerminal;
+use std::sync::OnceLock;
 
 use refresh_coordinator_cli::{BadSetting, is_discreet};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::{EnvFilter, FilterExt, filter_fn};
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt};
 
@@ -26,15 +29,17 @@ enum Format {
 }
 
 impl LogSettings {
-    /// Logs from now on.
-    pub(crate) fn start(&self) -> Result<(), BadSetting> {
+    /// Logs from now on, and until the guard is dropped.
+    pub(crate) fn start(&self) -> Result<WorkerGuard, BadSetting> {
         let chosen = EnvFilter::try_new(&self.log).map_err(|error| {
             BadSetting::new(format!("--log is {:?}: {error}; expected info, or info,refreshd=debug", self.log))
         })?;
         let discreet = filter_fn(|metadata| is_discreet(metadata.target(), *metadata.level()));
         let filter = chosen.and(discreet);
-        let lines =
-            tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+        let (stderr, guard) = NonBlockingBuilder::default().buffered_lines_limit(MOST_LINES).finish(std::io::stderr());
+        let left_out = stderr.error_counter();
+        LEFT_OUT.set(left_out).map_err(drop).expect("BUG: logs are started once, first of all");
+        let lines = tracing_subscriber::fmt::layer().with_writer(stderr).with_ansi(std::io::stderr().is_terminal());
         let lines = match self.log_format {
             Format::Text => lines.with_filter(filter).boxed(),
             Format::Json => lines.json().flatten_event(true).with_filter(filter).boxed(),
@@ -42,6 +47,16 @@ impl LogSettings {
         // Not `init`, which would let in the records of the `log` crate: they hide the target the filter goes by.
         tracing::subscriber::set_global_default(Registry::default().with(lines))
             .expect("BUG: logs are started once, first of all");
-        Ok(())
+        Ok(guard)
     }
+}
+
+/// More than a pod writes in a second. They wait here while stderr takes none.
+const MOST_LINES: usize = 8192;
+
+static LEFT_OUT: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// How many lines were left out.
+pub(crate) fn left_out() -> u64 {
+    LEFT_OUT.get().map_or(0, |counter| counter.dropped_lines() as u64)
 }

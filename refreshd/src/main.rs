@@ -4,20 +4,26 @@
 //! A file per subcommand, a file per concern. What a user got wrong before anything runs is one line on stderr
 //! and exit code 2.
 
+mod callers;
 mod endpoint;
+mod files;
 mod limits;
 mod listener;
 mod logs;
 mod metrics;
+mod ready;
+mod reload;
 mod serve;
-mod size;
+mod signatures;
 mod upstream;
+mod wiping;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use refresh_coordinator::Preset;
 use refresh_coordinator_cli::{self as cli, BadSetting};
 
 /// Presents each OAuth 2.0 refresh token to its provider once, for a whole fleet.
@@ -33,6 +39,9 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
+    Ready(ready::Ready),
+    /// Print what is known of each provider that --provider takes, with the sources
+    Presets,
     /// Moved to a program of its own
     #[command(hide = true, disable_help_flag = true)]
     Storm {
@@ -44,7 +53,14 @@ enum Command {
 impl Command {
     async fn run(self) -> Result<ExitCode, BadSetting> {
         match self {
-            Self::Serve(serve) => serve.run().await,
+            Self::Serve(serve) => Box::pin(serve.run()).await,
+            Self::Ready(ready) => ready.run().await,
+            Self::Presets => {
+                for preset in Preset::all() {
+                    println!("{preset}");
+                }
+                Ok(ExitCode::SUCCESS)
+            }
             // The arguments are not repeated: they may hold a password.
             Self::Storm { .. } => Err(BadSetting::new(
                 "storm is a program of its own now: refresh-storm, with the same arguments (from the sources: cargo run \
@@ -66,12 +82,14 @@ fn main() -> ExitCode {
 }
 
 fn start(cli: Cli) -> Result<ExitCode, BadSetting> {
-    cli.logs.start()?;
+    // Dropped last of all: what is logged until then is written.
+    let _logs = cli.logs.start()?;
     // First: building an HTTP client without a process-wide provider panics.
     rustls::crypto::ring::default_provider()
         .install_default()
         .expect("BUG: nobody else installs a provider, and this is done once");
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime = runtime.enable_all().on_thread_park(wiping::wipe_stack).build().map_err(|error| {
         BadSetting::new(format!("the runtime cannot be started: {error}; raise the limits of threads and files"))
     })?;
 

@@ -1,13 +1,20 @@
 //! Metrics in the text format of Prometheus. No label holds a token, a hash, a client or a session.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use refresh_coordinator::RefreshCoordinator;
 
+use crate::logs;
+
 /// From an outcome that is there already to a provider that takes as long as it may.
 const SECONDS: [f64; 14] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0];
+
+pub(crate) const CUT: &str = "refreshd_connections_cut_total";
+pub(crate) const REFUSED: &str = "refreshd_connections_refused_total";
+const LINES_LEFT_OUT: &str = "refreshd_log_lines_left_out_total";
+const CERTIFICATE_ENDS: &str = "refreshd_redis_certificate_end_timestamp_seconds";
 
 /// Counts in this process, and writes down what was counted.
 #[derive(Debug)]
@@ -26,7 +33,19 @@ impl Metrics {
         metrics::describe_counter!("refreshd_requests_total", "Token requests answered, by how, and by status class.");
         metrics::describe_histogram!("refreshd_request_seconds", "Time from a token request to its answer.");
         metrics::describe_gauge!("refreshd_connections", "Connections of callers that are open.");
+        metrics::describe_counter!(
+            CUT,
+            "Connections that waited for their callers and were cut, to make way or at the end."
+        );
+        metrics::describe_counter!(REFUSED, "Connections closed at once, from addresses with too many.");
+        metrics::describe_counter!(LINES_LEFT_OUT, "Lines of the log that were left out because stderr took none.");
+        metrics::counter!(CUT).absolute(0);
+        metrics::counter!(REFUSED).absolute(0);
         metrics::describe_gauge!("refreshd_flights", "Flights this pod has under way, leading or waiting.");
+        metrics::describe_gauge!(
+            CERTIFICATE_ENDS,
+            "When a certificate of the way to Redis ends, in seconds since 1970; the label tells of which party it is."
+        );
         metrics::describe_gauge!("refreshd_build_info", "Always 1; the label tells the version.");
         metrics::gauge!("refreshd_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
         Self { recorder }
@@ -48,7 +67,12 @@ impl Metrics {
             metrics::describe_counter!(name.clone(), help);
             metrics::counter!(name).absolute(count);
         }
+        metrics::counter!(LINES_LEFT_OUT).absolute(logs::left_out());
         metrics::gauge!("refreshd_flights").set(coordinator.in_flight() as f64);
+        for (party, end) in coordinator.redis_certificate_ends() {
+            let end = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+            metrics::gauge!(CERTIFICATE_ENDS, "of" => party).set(end.as_secs_f64());
+        }
         self.recorder.render()
     }
 }

@@ -1,26 +1,39 @@
 //! The way to the provider: a token request is sent once.
 //!
-//! It never retries, follows no redirect and probes nothing (a token request is not idempotent, RFC 9110 section
-//! 9.2.2), asks for no encoding, and goes straight to the provider: proxies named in the environment are not used,
-//! since a secret must not take a way that nobody configured here. TLS is verified against the certificates of the
-//! system, or against `--ca-file` alone.
+//! It never retries what the provider may have processed, follows no redirect and probes nothing (a token request is not
+//! idempotent, RFC 9110 section 9.2.2). It goes straight to the provider, or by `--upstream-proxy`: proxies named in the
+//! environment are not used, since a secret must not take a way that nobody configured here. TLS is verified against the
+//! certificates of the system, or against `--ca-file` alone.
 
+mod answer;
 mod chain;
 mod connections;
+mod document;
+mod failed;
+mod http1;
+mod open;
+mod proxy;
+mod route;
 mod tls;
+mod untidy;
 
 use std::path::PathBuf;
 use std::time::Duration;
 
+use http::header::AUTHORIZATION;
 use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri};
 use http_body_util::Full;
-use refresh_coordinator::Config;
-use refresh_coordinator::exchange::SendError;
-use refresh_coordinator_cli::{BadSetting, Span};
-use url::Url;
+use refresh_coordinator::exchange::{Purpose, SendError};
+use refresh_coordinator::{Attempt, Config, Secret};
+use refresh_coordinator_cli::{BadSetting, Size, Span, secret};
+use tokio::sync::Semaphore;
+use url::{Position, Url};
 
-use connections::{Connections, Times};
+pub(crate) use document::Document;
+
+use connections::{Bounds, Connections, Target};
+use tls::ClientFiles;
 
 // No doc comment: clap would take it for the subcommand's own text.
 #[derive(Clone, Debug, clap::Args)]
@@ -34,9 +47,33 @@ pub(crate) struct UpstreamSettings {
         help = "The provider's token endpoint, such as https://idp.example/oauth2/token"
     )]
     upstream: String,
-    /// Trust these certificates (PEM) for the upstream, and no others [default: those of the system]
+    /// The provider's name: pods that share a namespace have the same, whatever the URL each of them asks
+    /// [default: host and port of --upstream]
+    #[arg(long, value_name = "NAME", env = "REFRESHD_PROVIDER_NAME")]
+    provider_name: Option<String>,
+    /// Trust these certificates (PEM) for the upstream and its proxy, and no others [default: those of the system]
     #[arg(long, value_name = "FILE", env = "REFRESHD_CA_FILE")]
     ca_file: Option<PathBuf>,
+    /// The certificate (PEM, with its chain) to show to an upstream that asks for one
+    #[arg(long, value_name = "FILE", env = "REFRESHD_CLIENT_CERT", requires = "client_key")]
+    client_cert: Option<PathBuf>,
+    /// The private key (PEM) of --client-cert
+    #[arg(long, value_name = "FILE", env = "REFRESHD_CLIENT_KEY", requires = "client_cert")]
+    client_key: Option<PathBuf>,
+    // Not a doc comment, which rustdoc would read for links.
+    #[arg(long, value_name = "URL", env = "REFRESHD_UPSTREAM_PROXY", hide_env_values = true, value_parser = secret(),
+        help = "The forward proxy on the way to the upstream: http://[user:password@]host:port, or https:// where it is spoken \
+                to over TLS. A URL with a password is taken from the environment only [default: none, whatever \
+                HTTPS_PROXY says]")]
+    upstream_proxy: Option<Secret>,
+    /// How large an answer of the upstream may be; of a larger one nobody knows what it says
+    #[arg(long, value_name = "SIZE", env = "REFRESHD_MAX_ANSWER", default_value_t = Size(1024 * 1024))]
+    max_answer: Size,
+    /// How many requests that are no refreshes ask the upstream at once; more wait for --connect-timeout. Refreshes have
+    /// connections of their own, and --max-concurrent-refreshes
+    #[arg(long, value_name = "N", env = "REFRESHD_MAX_PASSED_ON", default_value_t = 256,
+        value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    max_passed_on: u32,
     /// How long connecting may take, TLS included
     #[arg(long, value_name = "TIME", env = "REFRESHD_CONNECT_TIMEOUT", default_value = "5s")]
     connect_timeout: Span,
@@ -52,18 +89,33 @@ pub(crate) struct UpstreamSettings {
     no_check_upstream: bool,
 }
 
+/// How long a connection to the provider may stay unused.
+const IDLE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60 * 60);
+
 /// The provider's token endpoint, and the connections to it.
 #[derive(Debug)]
 pub(crate) struct Upstream {
     url: Url,
     /// The same, as requests need it.
     uri: Uri,
-    connections: Connections,
+    /// Whom a connection is made to: the upstream, or its proxy.
+    first_hop: (String, u16),
+    refreshes: Connections,
+    /// Apart from those of refreshes, so that the streams of an HTTP/2 connection are left to them.
+    others: Connections,
+    places_of_others: Semaphore,
+    connect_timeout: Duration,
 }
 
 const EXPECTED: &str = "expected such as https://idp.example/oauth2/token";
 
 impl UpstreamSettings {
+    /// What the fleet must agree on.
+    pub(crate) fn provider_name(&self, upstream: &Upstream) -> String {
+        // As the URL has it: a port only where it is not the scheme's.
+        self.provider_name.clone().unwrap_or_else(|| upstream.url[Position::BeforeHost..Position::AfterPort].to_owned())
+    }
+
     /// The client, checked as far as it can be without the provider.
     pub(crate) fn build(&self, config: &Config) -> Result<Upstream, BadSetting> {
         let url = self.url()?;
@@ -75,17 +127,89 @@ impl UpstreamSettings {
         if self.connect_timeout.0 > timeout {
             return Err(longer("--connect-timeout", self.connect_timeout.0, "--upstream-timeout", timeout));
         }
-        let tls = match &self.ca_file {
-            Some(file) => tls::of_file(file)?,
-            None if url.scheme() == "http" => tls::of_nobody(),
-            None => tls::of_system()?,
+        let max_answer = self.max_answer.0;
+        if !(1024..=64 * 1024 * 1024).contains(&max_answer) {
+            return Err(BadSetting::new(format!("--max-answer is {}: it must be 1KiB to 64MiB", self.max_answer)));
+        }
+        let client = self.client_cert.as_ref().zip(self.client_key.as_ref());
+        let target = self.target("--upstream", &url, client)?;
+        let target =
+            target.ok_or_else(|| BadSetting::new(format!("--upstream cannot be asked for over HTTP; {EXPECTED}")))?;
+        let first_hop = match &target.proxy {
+            Some(proxy) => proxy.host_and_port(),
+            None => host_and_port(&url),
         };
-        let unusable = || BadSetting::new(format!("--upstream cannot be asked for over HTTP; {EXPECTED}"));
-        let uri: Uri = url.as_str().parse().map_err(|_| unusable())?;
-        let host = uri.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
-        let times = Times { connect: self.connect_timeout.0, whole: timeout, idle: self.upstream_idle.0 };
-        let connections = Connections::new(tls, uri.clone(), host.ok_or_else(unusable)?, times);
-        Ok(Upstream { url, uri, connections })
+        if !IDLE.contains(&self.upstream_idle.0) {
+            let (least, most) = (Span(*IDLE.start()), Span(*IDLE.end()));
+            return Err(BadSetting::new(format!(
+                "--upstream-idle is {}: it must be {least} to {most}",
+                self.upstream_idle
+            )));
+        }
+        let connect_timeout = self.connect_timeout.0;
+        let bounds = Bounds { connect: connect_timeout, whole: timeout, idle: self.upstream_idle.0, max_answer };
+        Ok(Upstream {
+            url,
+            uri: target.url.clone(),
+            first_hop,
+            refreshes: Connections::new(target.clone(), bounds),
+            others: Connections::new(target, bounds),
+            places_of_others: Semaphore::new(self.max_passed_on as usize),
+            connect_timeout,
+        })
+    }
+
+    /// What it reads.
+    pub(crate) fn files(&self) -> impl Iterator<Item = &PathBuf> {
+        [&self.ca_file, &self.client_cert, &self.client_key].into_iter().flatten()
+    }
+
+    /// The way to a URL, as it is to the upstream. None: it cannot be asked for over HTTP.
+    fn target(&self, flag: &str, url: &Url, client: ClientFiles<'_>) -> Result<Option<Target>, BadSetting> {
+        let tls = match &self.ca_file {
+            Some(file) => tls::of_file(file, client)?,
+            None if url.scheme() == "http" => tls::of_nobody(),
+            None => tls::of_system(flag, client)?,
+        };
+        let to_proxy = |flag: &str| match &self.ca_file {
+            Some(file) => tls::of_file(file, None).map(tls::to_proxy),
+            None => tls::of_system(flag, None).map(tls::to_proxy),
+        };
+        let proxy = self.upstream_proxy.as_ref().map(|url| proxy::read(url, to_proxy)).transpose()?;
+        let Ok(url) = url.as_str().parse::<Uri>() else { return Ok(None) };
+        let host = url.authority().and_then(|authority| HeaderValue::from_str(authority.as_str()).ok());
+        Ok(host.map(|host| Target { url, host, tls, proxy }))
+    }
+
+    /// A document at another URL, which is asked for as the upstream is, but without a certificate of our own.
+    pub(crate) fn document(&self, flag: &str, url: &str) -> Result<Document, BadSetting> {
+        let wrong = |what: &str| {
+            BadSetting::new(format!("{flag} {what}; expected a file, or such as https://app.example/jwks"))
+        };
+        let url = Url::parse(url).map_err(|_| wrong("is not a URL"))?;
+        let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+        match url.scheme() {
+            "https" => {}
+            "http" if is_local => {}
+            // Who could change it on the way could make himself a client.
+            _ => return Err(wrong("is no https:// URL")),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err(wrong("holds a user or a password"));
+        }
+        let target = self.target(flag, &url, None)?.ok_or_else(|| wrong("cannot be asked for over HTTP"))?;
+        Ok(Document::at(target, self.connect_timeout.0))
+    }
+
+    /// Names the proxies of the environment that are not used, where there are any.
+    pub(crate) fn tell_of_unused_proxies(&self) {
+        let unused = proxy::named_by_environment();
+        if self.upstream_proxy.is_none() && !unused.is_empty() {
+            tracing::warn!(
+                variables = unused.join(", "),
+                "the proxy that the environment names is not used: name it by --upstream-proxy if it is wanted"
+            );
+        }
     }
 
     fn url(&self) -> Result<Url, BadSetting> {
@@ -111,18 +235,24 @@ impl UpstreamSettings {
         if self.no_check_upstream {
             return Ok(());
         }
-        let (host, port) = upstream.address();
-        let connect = tokio::net::TcpStream::connect((host.trim_matches(['[', ']']), port));
+        let (host, port) = &upstream.first_hop;
+        let connect = tokio::net::TcpStream::connect((host.trim_matches(['[', ']']), *port));
         let reason = match tokio::time::timeout(self.connect_timeout.0, connect).await {
             Ok(Ok(_)) => return Ok(()),
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no answer within {}", self.connect_timeout),
         };
+        let flag = if self.upstream_proxy.is_some() { "--upstream-proxy" } else { "--upstream" };
         Err(BadSetting::new(format!(
-            "--upstream: {host}:{port} cannot be reached: {reason}; correct the URL, or start without looking by \
+            "{flag}: {host}:{port} cannot be reached: {reason}; correct the URL, or start without looking by \
              --no-check-upstream"
         )))
     }
+}
+
+fn host_and_port(url: &Url) -> (String, u16) {
+    let host = url.host_str().expect("BUG: checked before");
+    (host.to_owned(), url.port_or_known_default().expect("BUG: http and https have one"))
 }
 
 impl Upstream {
@@ -131,9 +261,9 @@ impl Upstream {
         self.url.path()
     }
 
-    /// What the fleet must agree on.
-    pub(crate) fn name(&self) -> String {
-        self.url.to_string()
+    /// The provider's token endpoint, as it was given.
+    pub(crate) fn url(&self) -> &str {
+        self.url.as_str()
     }
 
     /// Host and port, for people.
@@ -149,39 +279,64 @@ impl Upstream {
         self.url.scheme() == "http" && !is_loopback
     }
 
-    /// Sends a request, once, and takes the whole answer.
+    /// Sends a request, once, and takes the whole answer. A refresh asks its attempt for leave when the connection is
+    /// there.
     ///
     /// # Errors
     ///
-    /// `NotSent` only where no connection came about, or where it closed before anything of the request was written;
-    /// whatever else happens on one may have reached the provider.
+    /// `NotSent` only where no connection came about, where it closed before anything of the request was written, or where
+    /// the provider vouches for not having processed it, and another process may lead the refresh by then; whatever else happens on
+    /// one may have reached the provider.
     ///
     /// # Cancellation
     ///
     /// The request may have been sent, in part or whole.
     pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, SendError> {
-        let (parts, body) = request.into_parts();
+        let (mut parts, body) = request.into_parts();
+        let attempt = parts.extensions.remove::<Attempt>();
         let mut request = Request::new(Full::from(body));
         *request.method_mut() = parts.method;
         *request.headers_mut() = parts.headers;
+        if let http::header::Entry::Occupied(mut credentials) = request.headers_mut().entry(AUTHORIZATION) {
+            // HTTP/2 would keep it for as long as the connection lives, to write it shorter the next time.
+            credentials.iter_mut().for_each(|value| value.set_sensitive(true));
+        }
         *request.uri_mut() = match parts.uri.query() {
             None => self.uri.clone(),
             Some(query) => self.with_query(query).map_err(|error| SendError::NotSent(error.to_string()))?,
         };
-        self.connections.ask(request).await
+        if parts.extensions.get() == Some(&Purpose::Refresh) {
+            return self.refreshes.ask(request, attempt.as_ref()).await;
+        }
+        let place = tokio::time::timeout(self.connect_timeout, self.places_of_others.acquire()).await;
+        let Ok(Ok(_place)) = place else {
+            return Err(SendError::NotSent("all places are taken (setting --max-passed-on)".to_owned()));
+        };
+        self.others.ask(request, None).await
     }
 
     /// Closes connections that were not used for a while. Never ends.
     pub(crate) async fn close_idle(&self) {
-        self.connections.close_idle().await;
+        tokio::join!(self.refreshes.close_idle(), self.others.close_idle());
     }
 
-    /// The URL with the parameters of a request behind its own.
+    /// The URL with the parameters of a request behind its own, but for those of the same name: what the operator wrote
+    /// stands.
     fn with_query(&self, query: &str) -> Result<Uri, http::Error> {
         let path = self.uri.path_and_query().map_or("/", PathAndQuery::as_str);
+        let own = path.split_once('?').map_or("", |(_, own)| own);
+        let name = |pair: &str| {
+            let decoded = form_urlencoded::parse(pair.as_bytes()).next();
+            decoded.map(|(name, _)| name.trim().to_lowercase()).unwrap_or_default()
+        };
+        let own: Vec<String> = own.split('&').map(name).collect();
+        let added: Vec<&str> = query.split('&').filter(|pair| !own.contains(&name(pair))).collect();
+        if added.is_empty() {
+            return Ok(self.uri.clone());
+        }
         let separator = if path.contains('?') { '&' } else { '?' };
         let mut parts = self.uri.clone().into_parts();
-        parts.path_and_query = Some(format!("{path}{separator}{query}").try_into()?);
+        parts.path_and_query = Some(format!("{path}{separator}{}", added.join("&")).try_into()?);
         Ok(Uri::from_parts(parts)?)
     }
 }

@@ -1,10 +1,10 @@
 //! How many flights ask the provider at once, and which is next.
 //!
 //! A permit ends with its holder's lease, so whatever becomes of a leader, it comes back. A permit that comes free is
-//! handed to the first of the queue: it is kept for it, as a permit like any other, until it has had the time to
+//! handed to the first of the queue: it is reserved for it, as a permit like any other, until it has had the time to
 //! come. Why not let the first that asks take it: under load newcomers would overtake waiting flights for ever.
 //!
-//! In Redis: `permits`, `budget` (their number) and `queue`; `lua/lib/budget.lua`.
+//! In Redis: `permits`, `budget` (their number) and `queue`; `lua/lib/permits.lua`, `budget.lua` and `queue.lua`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,37 +18,47 @@ pub(crate) struct Budget<W> {
     permits: BTreeMap<Holder, Permit>,
     /// No permit ends before: what saves to look through all of them at each step.
     earliest_end: Option<Instant>,
-    /// When all of them are forgotten, called flights and all, unless one more is given: a lease after the last was.
+    /// When all of them are forgotten, reserved ones and all, unless one more is given: a lease after the last was.
     forgotten_at: Option<Instant>,
-    /// By arrival.
-    queue: BTreeMap<(Instant, Uuid), W>,
+    /// First all that are known, by arrival.
+    queue: BTreeMap<Place, W>,
+}
+
+/// A place in the queue, in their order.
+type Place = (Rank, Instant, Uuid);
+
+/// Strangers queue behind all that are known, and the last quarter of the permits is not for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Rank {
+    Known,
+    Stranger,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Holder {
     /// A leader, by its fence.
     Leader(u64),
-    /// A flight that was called from the queue and has not come yet, by its attempt.
-    Called(Uuid),
+    /// A flight that was woken in the queue and has not come yet, by its attempt.
+    Reserved(Uuid),
 }
 
 #[derive(Clone, Copy, Debug)]
 struct Permit {
     /// The end of the holder's lease, or of its time to come.
     until: Instant,
-    /// Whom it is kept for, until it comes.
-    kept_for: Option<PodNumber>,
+    /// The pod of the flight that it is reserved for, until that comes.
+    for_pod: Option<PodNumber>,
 }
 
 /// A pod, among those that share the budget.
 pub(crate) type PodNumber = u64;
 
-/// The number of permits, and for how long a called flight's is kept.
+/// The number of permits, and for how long one is reserved for a flight that was woken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BudgetLimits {
     pub(crate) limit: usize,
     pub(crate) lease: Duration,
-    pub(crate) called_for: Duration,
+    pub(crate) reserved_for: Duration,
 }
 
 /// A flight that wants a permit.
@@ -57,6 +67,17 @@ pub(crate) struct Applicant {
     pub(crate) attempt: Uuid,
     /// When it came first: its place in the queue.
     pub(crate) since: Instant,
+    pub(crate) rank: Rank,
+}
+
+impl BudgetLimits {
+    /// How many permits may be out for a flight of this rank to get one more.
+    fn limit_for(self, rank: Rank) -> usize {
+        match rank {
+            Rank::Known => self.limit,
+            Rank::Stranger => self.limit - self.limit / 4,
+        }
+    }
 }
 
 pub(crate) trait Wake {
@@ -73,36 +94,49 @@ impl<W> Default for Budget<W> {
 }
 
 impl<W: Wake> Budget<W> {
+    /// Whether the next flight gets a permit, whoever comes.
+    pub(crate) fn has_room_for_all(&self, limits: BudgetLimits) -> bool {
+        self.queue.is_empty() && self.permits.len() < limits.limit_for(Rank::Stranger)
+    }
+
     /// Leaves the queue and tells whether a permit is there for this flight, once the flights before it have theirs. The
     /// permit is not taken yet.
-    pub(crate) fn claim_place(&mut self, applicant: Applicant, now: Instant, limits: BudgetLimits) -> bool {
+    pub(crate) fn apply_for_permit(&mut self, applicant: Applicant, now: Instant, limits: BudgetLimits) -> bool {
         self.reap(now);
-        self.queue.remove(&(applicant.since, applicant.attempt));
-        if self.permits.contains_key(&Holder::Called(applicant.attempt)) {
+        let place = self.place_of(applicant);
+        self.queue.remove(&place);
+        if self.permits.contains_key(&Holder::Reserved(applicant.attempt)) {
             return true;
         }
-        self.hand_over(now, limits, Some(applicant.since));
-        self.permits.len() < limits.limit
+        self.hand_over(now, limits, Some((place.0, place.1)));
+        self.permits.len() < limits.limit_for(place.0)
     }
 
-    /// Gives the flight the permit that [`claim_place`](Self::claim_place) found, until the end of its lease.
+    /// The place of a flight; one that came as a stranger keeps it, whatever it is now.
+    fn place_of(&self, applicant: Applicant) -> Place {
+        let place = |rank| (rank, applicant.since, applicant.attempt);
+        let is_there = |rank| self.queue.contains_key(&place(rank));
+        [Rank::Known, Rank::Stranger].into_iter().find(|rank| is_there(*rank)).map_or(place(applicant.rank), place)
+    }
+
+    /// Gives the flight the permit that [`apply_for_permit`](Self::apply_for_permit) found, until the end of its lease.
     pub(crate) fn take(&mut self, applicant: Applicant, fence: u64, until: Instant) {
-        self.permits.remove(&Holder::Called(applicant.attempt));
-        self.give(Holder::Leader(fence), Permit { until, kept_for: None }, until);
+        self.permits.remove(&Holder::Reserved(applicant.attempt));
+        self.give(Holder::Leader(fence), Permit { until, for_pod: None }, until);
     }
 
-    /// Lets the flight wait for its turn. Answers when to look, should nobody call: when the first permit ends, of those
+    /// Lets the flight wait for its turn. Answers when to look, should nobody wake it: when the first permit ends, of those
     /// that are out or of those that are handed over until then.
     pub(crate) fn queue(&mut self, applicant: Applicant, waker: W, now: Instant, limits: BudgetLimits) -> Instant {
-        self.queue.insert((applicant.since, applicant.attempt), waker);
-        let next_called = now + limits.called_for;
-        self.first_end().map_or(next_called, |first| first.min(next_called))
+        self.queue.insert((applicant.rank, applicant.since, applicant.attempt), waker);
+        let next_handed_over = now + limits.reserved_for;
+        self.first_end().map_or(next_handed_over, |first| first.min(next_handed_over))
     }
 
     /// The flight wants no permit any more.
     pub(crate) fn leave(&mut self, applicant: Applicant, now: Instant, limits: BudgetLimits) {
-        self.queue.remove(&(applicant.since, applicant.attempt));
-        self.permits.remove(&Holder::Called(applicant.attempt));
+        self.queue.remove(&self.place_of(applicant));
+        self.permits.remove(&Holder::Reserved(applicant.attempt));
         self.settle(now, limits);
     }
 
@@ -110,12 +144,12 @@ impl<W: Wake> Budget<W> {
     pub(crate) fn renew(&mut self, fence: u64, until: Instant, now: Instant, limits: BudgetLimits) {
         // First what is over: with this permit the others would seem not to be forgotten.
         self.reap(now);
-        self.give(Holder::Leader(fence), Permit { until, kept_for: None }, until);
+        self.give(Holder::Leader(fence), Permit { until, for_pod: None }, until);
         self.settle(now, limits);
     }
 
     /// A leader is done.
-    pub(crate) fn give_back(&mut self, fence: u64, now: Instant, limits: BudgetLimits) {
+    pub(crate) fn release(&mut self, fence: u64, now: Instant, limits: BudgetLimits) {
         self.permits.remove(&Holder::Leader(fence));
         self.settle(now, limits);
     }
@@ -138,8 +172,8 @@ impl<W: Wake> Budget<W> {
     }
 
     fn give(&mut self, holder: Holder, permit: Permit, forgotten_at: Instant) {
+        self.forgotten_at = Some(self.forgotten_at.map_or(forgotten_at, |at| at.max(forgotten_at)));
         self.permits.insert(holder, permit);
-        self.forgotten_at = Some(forgotten_at);
         self.earliest_end = Some(self.earliest_end.map_or(permit.until, |first| first.min(permit.until)));
     }
 
@@ -154,18 +188,18 @@ impl<W: Wake> Budget<W> {
         let mut silent = BTreeSet::new();
         self.permits.retain(|_, permit| {
             if permit.until <= now {
-                silent.extend(permit.kept_for);
+                silent.extend(permit.for_pod);
             }
             permit.until > now
         });
         self.earliest_end = self.first_end();
-        // As in Redis, where both keys have ended: what was called and did not come is forgotten.
+        // As in Redis, where both keys have ended: what was reserved and not taken is forgotten.
         if self.forgotten_at.is_some_and(|at| at > now) {
             self.give_way(&silent);
         }
     }
 
-    /// A pod of which a flight was called and did not come is stopped or cut off. The other places of that pod are given
+    /// A pod of which a flight was woken and did not come is stopped or cut off. The other places of that pod are given
     /// up, or each of them would keep a permit from the others for as long. Their flights are woken: one that goes on
     /// after all comes again, and brings its place along.
     fn give_way(&mut self, silent: &BTreeSet<PodNumber>) {
@@ -180,17 +214,17 @@ impl<W: Wake> Budget<W> {
     }
 
     /// Hands free permits to the flights that wait, up to those that came at `before`.
-    fn hand_over(&mut self, now: Instant, limits: BudgetLimits, before: Option<Instant>) {
-        while self.permits.len() < limits.limit
-            && let Some(first) = self.queue.first_entry()
-            && before.is_none_or(|before| first.key().0 < before)
+    fn hand_over(&mut self, now: Instant, limits: BudgetLimits, before: Option<(Rank, Instant)>) {
+        while let Some(first) = self.queue.first_entry()
+            && self.permits.len() < limits.limit_for(first.key().0)
+            && before.is_none_or(|before| (first.key().0, first.key().1) < before)
         {
-            let ((_, attempt), waker) = first.remove_entry();
+            let ((_, _, attempt), waker) = first.remove_entry();
             // A flight that cannot be woken gets nothing; should it come by itself, it has its place still.
             let pod = waker.pod();
             if waker.wake() {
-                let permit = Permit { until: now + limits.called_for, kept_for: Some(pod) };
-                self.give(Holder::Called(attempt), permit, now + limits.lease);
+                let permit = Permit { until: now + limits.reserved_for, for_pod: Some(pod) };
+                self.give(Holder::Reserved(attempt), permit, now + limits.lease);
             }
         }
     }
@@ -204,7 +238,7 @@ mod tests {
     use super::*;
 
     const S: Duration = Duration::from_secs(1);
-    const SIZE: BudgetLimits = BudgetLimits { limit: 2, lease: Duration::from_secs(10), called_for: S };
+    const SIZE: BudgetLimits = BudgetLimits { limit: 2, lease: Duration::from_secs(10), reserved_for: S };
 
     /// Notes which flights were woken.
     struct Bell {
@@ -237,19 +271,19 @@ mod tests {
         }
 
         fn applicant(&self, name: u128, since: u32) -> Applicant {
-            Applicant { attempt: Uuid::from_u128(name), since: self.start + since * S }
+            Applicant { attempt: Uuid::from_u128(name), since: self.start + since * S, rank: Rank::Known }
         }
 
         /// Takes a permit or queues, at second `at`; the fence is the name.
         fn ask(&mut self, name: u64, since: u32, at: u32) -> bool {
             let (now, applicant) = (self.start + at * S, self.applicant(name.into(), since));
-            let claim_place = self.budget.claim_place(applicant, now, SIZE);
-            if claim_place {
+            let has_permit = self.budget.apply_for_permit(applicant, now, SIZE);
+            if has_permit {
                 self.budget.take(applicant, name, now + 10 * S);
             } else {
                 self.queue(name, since, at, true);
             }
-            claim_place
+            has_permit
         }
 
         fn queue(&mut self, name: u64, since: u32, at: u32, is_there: bool) {
@@ -258,20 +292,20 @@ mod tests {
             self.budget.queue(self.applicant(name.into(), since), bell, self.start + at * S, SIZE);
         }
 
-        fn give_back(&mut self, fence: u64, at: u32) {
-            self.budget.give_back(fence, self.start + at * S, SIZE);
+        fn release(&mut self, fence: u64, at: u32) {
+            self.budget.release(fence, self.start + at * S, SIZE);
         }
     }
 
     #[test]
-    fn permit_that_comes_free_is_kept_for_the_first_of_the_queue() {
+    fn permit_that_comes_free_is_reserved_for_the_first_of_the_queue() {
         let mut stage = Stage::new();
         assert_eq!(
             [stage.ask(1, 0, 0), stage.ask(2, 0, 0), stage.ask(3, 1, 1), stage.ask(4, 2, 2)],
             [true, true, false, false]
         );
 
-        stage.give_back(1, 3);
+        stage.release(1, 3);
 
         assert_eq!(*stage.woken.borrow(), [3]);
         assert_eq!(stage.budget.in_use(), 2);
@@ -281,25 +315,25 @@ mod tests {
     }
 
     #[test]
-    fn who_does_not_come_when_called_loses_the_permit_but_not_its_place() {
+    fn who_does_not_come_when_its_turn_came_loses_the_permit_but_not_its_place() {
         let mut stage = Stage::new();
         stage.ask(1, 0, 0);
         stage.ask(2, 0, 0);
         stage.ask(3, 1, 1);
         stage.ask(4, 2, 2);
-        stage.give_back(1, 3);
+        stage.release(1, 3);
 
-        // Second 4: the call of 3 is over.
+        // Second 4: the permit is no longer reserved for 3.
         assert!(stage.ask(4, 2, 4));
         assert!(!stage.ask(3, 1, 5));
         stage.ask(6, 6, 6);
-        stage.give_back(2, 7);
+        stage.release(2, 7);
 
         assert_eq!(*stage.woken.borrow(), [3, 3]);
     }
 
     #[test]
-    fn pod_that_does_not_come_when_called_makes_way_with_all_its_places() {
+    fn pod_that_does_not_come_when_its_turn_came_makes_way_with_all_its_places() {
         let mut stage = Stage::new();
         stage.ask(1, 0, 0);
         stage.ask(2, 0, 0);
@@ -307,7 +341,7 @@ mod tests {
         for (since, name) in [(1, 3), (2, 13), (3, 23), (4, 4)] {
             stage.ask(name, since, since);
         }
-        stage.give_back(1, 5);
+        stage.release(1, 5);
         assert_eq!(*stage.woken.borrow(), [3]);
 
         stage.budget.settle(stage.start + 6 * S, SIZE);
@@ -316,7 +350,7 @@ mod tests {
         assert!(stage.ask(4, 4, 6));
         // It goes on after all, and is first again.
         assert!(!stage.ask(13, 2, 7) && !stage.ask(5, 7, 7));
-        stage.give_back(4, 8);
+        stage.release(4, 8);
         assert_eq!(stage.woken.borrow().last(), Some(&13));
     }
 
@@ -328,7 +362,7 @@ mod tests {
         stage.queue(3, 1, 1, false);
         stage.queue(4, 2, 2, true);
 
-        stage.give_back(1, 3);
+        stage.release(1, 3);
 
         assert_eq!(*stage.woken.borrow(), [3, 4]);
         assert!(stage.ask(4, 2, 3));
@@ -366,7 +400,7 @@ mod tests {
         assert!([stage.ask(3, 10, 10), stage.ask(4, 10, 10)].iter().all(|led| *led));
 
         stage.budget.renew(1, stage.start + 21 * S, stage.start + 11 * S, SIZE);
-        stage.give_back(3, 12);
+        stage.release(3, 12);
 
         assert_eq!(stage.budget.in_use(), 2);
         assert!(!stage.ask(5, 13, 13));
@@ -379,7 +413,7 @@ mod tests {
         stage.ask(2, 0, 0);
         stage.ask(3, 1, 1);
         stage.ask(4, 2, 2);
-        stage.give_back(1, 3);
+        stage.release(1, 3);
 
         stage.budget.leave(stage.applicant(3, 1), stage.start + 3 * S, SIZE);
 

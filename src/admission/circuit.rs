@@ -1,12 +1,12 @@
 //! Whether the provider is to be left in peace: because it fails, or because it asked for it.
 //!
-//! One flight is one success or failure, whatever the number of its callers, and only what speaks of the provider's
-//! health counts: three dead tokens stop nobody. Half-open lets out exactly as many probes as are allowed; only they
+//! One token is one failure, however many callers it has and however often it fails, and only what speaks of the provider's
+//! health counts: three dead tokens stop nobody. Nor does a caller that is not [`known`](super::known). Half-open lets out exactly as many probes as are allowed; only they
 //! decide, and the probe of a lost leader comes back with its lease. What was sent before an opening never decides.
 //!
 //! In Redis: `circuit`, `lua/lib/circuit.lua`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -20,6 +20,8 @@ use crate::outcome::{LONGEST_RETRY_AFTER, ProviderHealth};
 /// So many different sessions that are limited within [`LIMITED_WITHIN`] are a limit of everybody.
 const LIMITED_SESSIONS: usize = 3;
 const LIMITED_WITHIN: Duration = Duration::from_secs(10);
+/// So many tokens that failed in a row are told apart.
+const FAILED_TOKENS: usize = 64;
 
 /// The circuit of a namespace.
 #[derive(Debug, Default)]
@@ -37,6 +39,8 @@ pub(crate) struct Circuit {
 enum State {
     Closed {
         failures: u32,
+        /// The tokens that failed: each counts once.
+        failed: BTreeSet<Hash>,
     },
     Open {
         until: Instant,
@@ -51,8 +55,20 @@ enum State {
 
 impl Default for State {
     fn default() -> Self {
-        Self::Closed { failures: 0 }
+        Self::Closed { failures: 0, failed: BTreeSet::new() }
     }
+}
+
+/// A flight that landed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Flown {
+    pub(crate) fence: u64,
+    /// The last fence given, to whatever flight.
+    pub(crate) last_fence: u64,
+    /// By its flight.
+    pub(crate) token: Hash,
+    pub(crate) session: Hash,
+    pub(crate) health: ProviderHealth,
 }
 
 /// Why a circuit opened.
@@ -157,28 +173,31 @@ impl Circuit {
     }
 
     /// A leader is done, and its outcome says nothing here.
-    pub(crate) fn give_back(&mut self, fence: u64) {
+    pub(crate) fn release(&mut self, fence: u64) {
         if let State::HalfOpen { probes, .. } = &mut self.state {
             probes.remove(&fence);
         }
     }
 
-    /// Learns from a flight that landed. `last_fence` is the last one given.
-    pub(crate) fn learn(
-        &mut self,
-        (fence, last_fence): (u64, u64),
-        health: ProviderHealth,
-        session: Hash,
-        now: Instant,
-        config: &Config,
-    ) {
+    /// Learns from a flight of a known caller.
+    pub(crate) fn learn(&mut self, flown: Flown, now: Instant, config: &Config) {
+        let Flown { fence, last_fence, token, session, health } = flown;
         self.forget(now);
         let opening = match &mut self.state {
             State::Closed { .. } if fence <= self.opened_after => None,
-            State::Closed { failures } => {
+            State::Closed { failures, failed } => {
                 match health {
-                    ProviderHealth::Healthy => *failures = 0,
-                    ProviderHealth::Failing => *failures += 1,
+                    ProviderHealth::Healthy => {
+                        *failures = 0;
+                        failed.clear();
+                    }
+                    ProviderHealth::Failing if failed.contains(&token) => {}
+                    ProviderHealth::Failing => {
+                        *failures += 1;
+                        if failed.len() < FAILED_TOKENS {
+                            failed.insert(token);
+                        }
+                    }
                     ProviderHealth::Neutral | ProviderHealth::FleetLimited(_) | ProviderHealth::SessionLimited(_) => {}
                 }
                 let failures = *failures;
@@ -246,7 +265,7 @@ impl Circuit {
     pub(crate) fn state(&mut self, now: Instant) -> CircuitState {
         self.forget(now);
         match &self.state {
-            State::Closed { failures } => CircuitState::Closed { failures: *failures },
+            State::Closed { failures, .. } => CircuitState::Closed { failures: *failures },
             State::Open { until, reason } if *until > now => {
                 CircuitState::Open { retry_after: *until - now, reason: *reason }
             }
@@ -318,7 +337,8 @@ mod tests {
         }
 
         fn learn_of(&mut self, session: Hash, fence: u64, health: ProviderHealth, at: u32) {
-            self.circuit.learn((fence, self.last_fence), health, session, self.start + at * S, &self.config);
+            let flown = Flown { fence, last_fence: self.last_fence, token: session, session, health };
+            self.circuit.learn(flown, self.start + at * S, &self.config);
         }
 
         fn fail(&mut self, times: u32, at: u32) {
@@ -387,7 +407,7 @@ mod tests {
             stage.learn(probe, health, 30);
         }
         let probe = stage.lead(30).expect("a probe");
-        stage.circuit.give_back(probe);
+        stage.circuit.release(probe);
 
         assert!(stage.lead(30).is_ok());
     }
@@ -467,6 +487,21 @@ mod tests {
 
         assert_eq!(stage.lead(21), Err(60 * S));
         assert_eq!(stage.state(22), CircuitState::Open { retry_after: 59 * S, reason: TripReason::SessionsLimited });
+    }
+
+    #[test]
+    fn three_failures_of_one_token_are_one() {
+        let mut stage = Stage::new(1);
+        let token = Hash::unkeyed("t");
+        for _ in 0..3 {
+            let fence = stage.lead(0).expect("closed");
+            stage.learn_of(token, fence, ProviderHealth::Failing, 0);
+        }
+        assert_eq!(stage.state(0), CircuitState::Closed { failures: 1 });
+
+        stage.fail(2, 0);
+
+        assert!(matches!(stage.state(0), CircuitState::Open { .. }));
     }
 
     #[test]

@@ -9,13 +9,15 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::inner::{Inner, RETRY_AFTER};
+use super::refusal_log::Refused;
 use super::way;
 use crate::error::RefreshError;
+use crate::flight::before_told::BeforeTold;
 use crate::flight::ending::Refreshed;
 use crate::flight::flights::Entered;
 use crate::flight::guard::FlightGuard;
 use crate::flight::waiting::WaitingCaller;
-use crate::identity::Request;
+use crate::identity::CheckedRequest;
 use crate::leader::Attempt;
 use crate::metrics::Counters;
 use crate::outcome::ProviderFailure;
@@ -33,14 +35,14 @@ pub(super) struct RefreshFuture<'a, C> {
 }
 
 enum Step<'a, C> {
-    Asks { refresh: Refresh, call: C },
+    Asks { refresh: Refresh, call: C, before_told: Option<Arc<BeforeTold>> },
     Waits { waiting: WaitingCaller, is_first: bool, gone: CountIfDropped<'a> },
     Told,
 }
 
 impl<'a, C> RefreshFuture<'a, C> {
-    pub(super) fn new(inner: &'a Arc<Inner>, refresh: Refresh, call: C) -> Self {
-        Self { inner, step: Step::Asks { refresh, call } }
+    pub(super) fn new(inner: &'a Arc<Inner>, refresh: Refresh, call: C, before_told: Option<Arc<BeforeTold>>) -> Self {
+        Self { inner, step: Step::Asks { refresh, call, before_told } }
     }
 }
 
@@ -57,9 +59,9 @@ where
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
         let Self { inner, step } = &mut *self;
         if let Step::Asks { .. } = step
-            && let Step::Asks { refresh, call } = mem::replace(step, Step::Told)
+            && let Step::Asks { refresh, call, before_told } = mem::replace(step, Step::Told)
         {
-            let (waiting, is_first) = inner.enter(refresh, call, context.waker())?;
+            let (waiting, is_first) = inner.enter(refresh, call, before_told, context.waker())?;
             *step = Step::Waits { waiting, is_first, gone: CountIfDropped(Some(&inner.counters)) };
         }
         let Step::Waits { waiting, is_first, gone } = step else { panic!("a refresh was polled after its end") };
@@ -70,7 +72,7 @@ where
             Some(ending) => ending.for_caller(arrived, is_first),
             None => {
                 inner.counters.timed_out.add_one();
-                Err(RefreshError::TimedOut { retry_after: RETRY_AFTER })
+                Err(inner.refused_to_caller(RefreshError::TimedOut { retry_after: RETRY_AFTER }))
             }
         };
         *step = Step::Told;
@@ -79,11 +81,20 @@ where
 }
 
 impl Inner {
+    /// Tells the operator of what this caller is refused before or beside its flight.
+    fn refused_to_caller(&self, error: RefreshError) -> RefreshError {
+        if let Some(refused) = Refused::of(&error) {
+            self.refusals.tell(refused, None, &self.pod);
+        }
+        error
+    }
+
     /// Joins the flight of this pod, or starts it. Answers whether it was started.
     fn enter<C, F>(
         self: &Arc<Self>,
         refresh: Refresh,
         call: C,
+        before_told: Option<Arc<BeforeTold>>,
         waker: &Waker,
     ) -> Result<(WaitingCaller, bool), RefreshError>
     where
@@ -92,19 +103,20 @@ impl Inner {
     {
         let arrived = Instant::now();
         self.counters.callers.add_one();
-        let request = Request::checked(refresh).inspect_err(|_| {
+        let request = CheckedRequest::of(refresh, self.config.max_token).map_err(|invalid| {
             self.counters.refused_invalid.add_one();
+            self.refused_to_caller(invalid.into())
         })?;
         if self.is_closing() {
-            return Err(self.closed());
+            return Err(self.refused_to_caller(self.count_closing()));
         }
         match self.flights.enter(request.key(), arrived, waker, &self.config) {
             Entered::New(waiting) => {
                 let guard = FlightGuard::new(Arc::clone(&self.flights), Arc::clone(waiting.flight()));
-                let identity = self.store.identity(request, self.config.pepper.as_ref());
-                let ask = Ask { identity, attempt: Uuid::new_v4() };
+                let identity = self.store.identity(request, &self.config);
+                let ask = Ask::new(identity, Uuid::new_v4());
                 // Boxed: tokio moves what it spawns several times.
-                self.tasks.spawn(Box::pin(way::fly(Arc::clone(self), guard, ask, call)));
+                self.tasks.spawn(Box::pin(way::fly(Arc::clone(self), guard, ask, call, before_told)));
                 Ok((waiting, true))
             }
             Entered::Joined(waiting) => {

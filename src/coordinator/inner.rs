@@ -8,12 +8,15 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::pending_withdrawals::PendingWithdrawals;
+use super::refusal_log::RefusalLog;
 use crate::admission::AdmissionTerms;
 use crate::admission::reach::PodReach;
+use crate::admission::strangers::Strangers;
 use crate::config::Config;
 use crate::error::{RefreshError, Refusal};
 use crate::flight::early_timer::EarlyTimer;
-use crate::flight::flights::Flights;
+use crate::flight::flights::LocalFlights;
 use crate::metrics::Counters;
 use crate::pressure::Pressure;
 use crate::store::{Store, StoreError};
@@ -24,12 +27,15 @@ pub(super) const RETRY_AFTER: Duration = Duration::from_secs(1);
 pub(super) struct Inner {
     pub(super) config: Arc<Config>,
     pub(super) pod: String,
-    pub(super) flights: Arc<Flights>,
+    pub(super) flights: Arc<LocalFlights>,
     pub(super) early_timer: EarlyTimer,
     pub(super) store: Store,
     pub(super) counters: Arc<Counters>,
+    pub(super) refusals: RefusalLog,
     pub(super) pressure: Pressure,
     pub(super) reach: PodReach,
+    pub(super) strangers: Strangers,
+    pub(super) withdrawals: PendingWithdrawals,
     pub(super) tasks: TaskTracker,
     /// Cancelled when nothing new is admitted.
     pub(super) closing: CancellationToken,
@@ -44,12 +50,15 @@ impl Inner {
         Self {
             pressure: Pressure::new(config.memory_pressure),
             reach: PodReach::default(),
+            strangers: Strangers::default(),
             config,
             pod,
             flights: Arc::default(),
             early_timer: EarlyTimer::new(),
             store,
             counters,
+            withdrawals: PendingWithdrawals::default(),
+            refusals: RefusalLog::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             is_closing: AtomicBool::new(false),
@@ -63,29 +72,37 @@ impl Inner {
 
     /// Keeps one timer registered that is earlier than those of the flight that begins now.
     pub(super) fn keep_early_timer(&self, now: Instant) {
-        let Config { refresh_timeout, lease, store_timeout, .. } = &*self.config;
-        self.early_timer.keep(now, (*refresh_timeout).min(*lease / 3).min(*store_timeout));
+        let Config { refresh_timeout, lease, .. } = &*self.config;
+        self.early_timer.keep(now, (*refresh_timeout).min(*lease / 3).min(self.config.store_patience()));
     }
 
-    /// What a flight brings along when it begins.
-    pub(super) fn terms(&self, queued_since: Option<Instant>) -> AdmissionTerms {
+    /// What a flight of such a kind of request brings along when it begins.
+    ///
+    /// `queueing_since` is when it first queued, `waiting_since` when it first waited for anything: a flight waits for a store
+    /// that recovers for as long as its callers do.
+    pub(super) fn terms(
+        &self,
+        kind: u64,
+        waiting_since: Option<Instant>,
+        queueing_since: Option<Instant>,
+    ) -> AdmissionTerms {
         let now = Instant::now();
         let pod_refuses = if self.pressure.is_high(now) {
             Some(Refusal::MemoryPressure { retry_after: RETRY_AFTER })
         } else {
             self.reach.refusal(now)
         };
-        let patience = match queued_since {
-            None => self.config.budget_wait,
-            Some(since) => (since + self.config.budget_wait).saturating_duration_since(now),
+        let patience = match queueing_since {
+            None => self.config.budget_wait(),
+            Some(since) => (since + self.config.budget_wait()).saturating_duration_since(now),
         };
-        AdmissionTerms { pod_refuses, patience, queued_since }
+        AdmissionTerms { pod_refuses, refuses_strangers: self.strangers.refusal(kind, now), patience, waiting_since }
     }
 
-    pub(super) fn refused(&self, refusal: Refusal) -> RefreshError {
+    /// Counts a refusal. Answers what callers are told.
+    pub(super) fn count_refusal(&self, refusal: Refusal) -> RefreshError {
         let counter = match &refusal {
             Refusal::AnotherClaim { .. } => &self.counters.refused_another_claim,
-            Refusal::Recovering { .. } => &self.counters.refused_recovering,
             Refusal::CoolingDown { .. } => &self.counters.refused_cooling_down,
             Refusal::Limited { .. } => &self.counters.refused_limited,
             Refusal::Budget { .. } => &self.counters.refused_budget,
@@ -98,11 +115,13 @@ impl Inner {
         refusal.into()
     }
 
-    pub(super) fn closed(&self) -> RefreshError {
-        self.refused(Refusal::Closing { retry_after: RETRY_AFTER })
+    /// As [`count_refusal`](Self::count_refusal), of a coordinator that is being closed.
+    pub(super) fn count_closing(&self) -> RefreshError {
+        self.count_refusal(Refusal::Closing { retry_after: RETRY_AFTER })
     }
 
-    pub(super) fn outage(&self, error: StoreError) -> RefreshError {
+    /// Counts a question that the store did not answer. Answers what callers are told.
+    pub(super) fn count_outage(&self, error: StoreError) -> RefreshError {
         self.counters.store_outages.add_one();
         RefreshError::StoreOutage { reason: error.reason, retry_after: RETRY_AFTER }
     }
@@ -112,8 +131,13 @@ impl Inner {
         _ = self.overdue.run_until_cancelled(tokio::time::sleep(span)).await;
     }
 
-    /// A flight that no caller waits for any more, or that a close has given up.
-    pub(super) fn over(&self) -> RefreshError {
-        if self.closing.is_cancelled() { self.closed() } else { RefreshError::TimedOut { retry_after: RETRY_AFTER } }
+    /// Counts a flight that a close has given up; one that no caller waits for any more counts nowhere, for each of its
+    /// callers was counted. Answers what a caller is told that came meanwhile.
+    pub(super) fn count_given_up(&self) -> RefreshError {
+        if self.closing.is_cancelled() {
+            self.count_closing()
+        } else {
+            RefreshError::TimedOut { retry_after: RETRY_AFTER }
+        }
     }
 }

@@ -7,37 +7,49 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use tokio::time::Instant;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::give_back::{self, ToGiveBack};
 use super::inner::{Inner, RETRY_AFTER};
+use super::refusal_log::Refused;
+use super::walk::{TipOrEnd, Walk};
+use super::withdrawal::{self, Withdrawal};
 use crate::error::{RefreshError, Refusal};
-use crate::flight::Flight;
+use crate::flight::LocalFlight;
+use crate::flight::before_told::BeforeTold;
 use crate::flight::ending::{Ending, Role};
 use crate::flight::guard::FlightGuard;
-use crate::joiner::{self, Waited};
-use crate::leader::{Attempt, LeadEnd, Leader};
-use crate::outcome::ProviderFailure;
-use crate::store::{Ask, Begun, Joined, LeaderSeen, Lease, Queued, StoreError, StoredOutcome};
+use crate::leader::{Attempt, Hook, LeadEnd, Leader};
+use crate::outcome::{Outcome, ProviderFailure};
+use crate::store::{Ask, Begun, Lease, StoreError, StoredOutcome};
 use crate::token_response::TokenResponse;
+
+mod along;
+mod waits;
 
 /// A refresh, once for all callers of this pod that ask the same: goes its way, keeps the callers' time beside it, and
 /// ends the flight.
 ///
 /// Why a block and not an async function: that would hold the call twice, as its argument and as its own.
-pub(super) fn fly<C, F>(inner: Arc<Inner>, guard: FlightGuard, ask: Ask, call: C) -> impl Future<Output = ()> + Send
+pub(super) fn fly<C, F>(
+    inner: Arc<Inner>,
+    guard: FlightGuard,
+    ask: Ask,
+    call: C,
+    before_told: Option<Arc<BeforeTold>>,
+) -> impl Future<Output = ()> + Send
 where
     C: FnOnce(Attempt) -> F + Send + 'static,
     F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
 {
-    let mut call = Some(call);
+    let (mut ask, mut call) = (ask, Some(call));
     async move {
         // Here and not where the task is made: that may be on a runtime that has ended, where tokio refuses timers.
         let now = Instant::now();
         inner.keep_early_timer(now);
-        let mut way = Way::new(&inner, guard.flight(), &ask, &mut call);
+        let mut way = Way::new(&inner, guard.flight(), &mut ask, &mut call, before_told.as_ref());
         let ending = {
             let (mut way, mut clock) = (pin!(way.run()), pin!(guard.flight().keep_time(now, &inner.config)));
             poll_fn(|context| match way.as_mut().poll(context) {
@@ -46,9 +58,14 @@ where
             })
             .await
         };
-        if let Some(to_give_back) = way.to_give_back {
-            let tasks = inner.tasks.clone();
-            tasks.spawn(give_back::to_store(inner, ask, to_give_back));
+        if let Some(withdrawal) = way.to_withdraw() {
+            withdrawal::later(&inner, way.ask.id(), withdrawal);
+        }
+        let leaves = way.take_leaving();
+        if let Some((walk, what)) = leaves {
+            // Boxed, because it is rare. The callers do not wait for it.
+            guard.flight().tell(ending.clone());
+            Box::pin(walk.leave(&inner, what)).await;
         }
         guard.end(ending);
     }
@@ -56,22 +73,30 @@ where
 
 /// How far a flight has come.
 struct Way<'a, C> {
-    inner: &'a Inner,
-    flight: &'a Arc<Flight>,
-    ask: &'a Ask,
+    inner: &'a Arc<Inner>,
+    flight: &'a Arc<LocalFlight>,
+    ask: &'a mut Ask,
     /// The refresh function. None once this flight has led and called it.
     call: &'a mut Option<C>,
     /// This flight waits for the outcome of this fence or a later one: of the leader that it joined, or of its own lead
     /// that was overtaken.
     awaited_fence: Option<u64>,
     has_joined: bool,
-    queued_since: Option<Instant>,
-    /// The last `begin` brought no answer, and it or one before it may have run.
-    may_have_begun: bool,
+    /// Since when this flight waits for its turn: in the queue, or for a store that recovers.
+    waiting_since: Option<Instant>,
+    queueing_since: Option<Instant>,
+    /// It has led, did not call, and has not given the lead back: its lease was over.
+    holds_lead: bool,
     /// What its own call brought, for its callers in case the leader that overtook it brings nothing.
     overtaken: Option<Ending>,
-    /// What the store is to have back when the way is over.
-    to_give_back: Option<ToGiveBack>,
+    /// What is to be withdrawn from the store when the way is over.
+    withdrawal: Option<Withdrawal>,
+    /// Where its token was rotated: how far it has come along the chain, and what it leaves behind there.
+    walk: Option<Box<Walk>>,
+    leaves: Option<TipOrEnd>,
+    before_told: Option<&'a Arc<BeforeTold>>,
+    /// The outcome that it found was told nobody, as far as is known.
+    is_untold: bool,
 }
 
 impl<'a, C, F> Way<'a, C>
@@ -79,7 +104,13 @@ where
     C: FnOnce(Attempt) -> F + Send + 'static,
     F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
 {
-    fn new(inner: &'a Inner, flight: &'a Arc<Flight>, ask: &'a Ask, call: &'a mut Option<C>) -> Self {
+    fn new(
+        inner: &'a Arc<Inner>,
+        flight: &'a Arc<LocalFlight>,
+        ask: &'a mut Ask,
+        call: &'a mut Option<C>,
+        before_told: Option<&'a Arc<BeforeTold>>,
+    ) -> Self {
         Self {
             inner,
             flight,
@@ -87,10 +118,15 @@ where
             call,
             awaited_fence: None,
             has_joined: false,
-            queued_since: None,
-            may_have_begun: false,
+            waiting_since: None,
+            queueing_since: None,
+            holds_lead: false,
             overtaken: None,
-            to_give_back: None,
+            withdrawal: None,
+            walk: None,
+            leaves: None,
+            before_told,
+            is_untold: false,
         }
     }
 
@@ -100,13 +136,24 @@ where
         loop {
             let step = match self.begin().await {
                 Ok(Begun::Landed(landed)) => Break(self.landed(landed)),
-                Ok(Begun::Lead(lease)) => self.lead(&lease).await,
+                Ok(Begun::Untold(landed)) => Break(self.untold(landed)),
+                Ok(Begun::Held(held)) => self.held(held),
+                Ok(Begun::Unused) => self.unused(),
+                Ok(Begun::ChainOver(end)) => self.chain_over(end),
+                Ok(Begun::Lead(lease)) => self.lead(lease).await,
                 Ok(Begun::Join(joined)) => Box::pin(self.join(joined)).await,
                 Ok(Begun::Queued(queued)) => Box::pin(self.queue(queued)).await,
-                Ok(Begun::Rejected(refusal)) => self.rejected(refusal).await,
+                Ok(Begun::Recovering(recovering)) => Box::pin(self.wait_for_recovery(recovering)).await,
+                Ok(Begun::Rejected(refusal)) => self.rejected(refusal),
                 Err(error) => self.unanswered(error).await,
             };
             if let Break(ending) = step {
+                if let Some(hook) = self.before_told
+                    && self.may_be_untold(&ending)
+                {
+                    // Boxed, because it is rare.
+                    Box::pin(self.run_hook(hook, &ending)).await;
+                }
                 return ending;
             }
         }
@@ -115,43 +162,89 @@ where
     async fn begin(&mut self) -> Result<Begun, StoreError> {
         let inner = self.inner;
         // A flight that has made its call can use no permit: it does not queue for one.
-        let terms =
-            if self.call.is_some() { inner.terms(self.queued_since) } else { inner.terms(None).without_queueing() };
-        let begun = inner.store.begin(self.ask, self.awaited_fence, &terms).await;
-        self.may_have_begun = begun.as_ref().is_err_and(|error| self.may_have_begun || error.may_have_run);
-        begun
+        let kind = self.ask.identity.presenter.kind;
+        let terms = if self.call.is_some() {
+            inner.terms(kind, self.waiting_since, self.queueing_since)
+        } else {
+            inner.terms(kind, None, None).without_queueing()
+        };
+        inner.store.begin(self.ask, self.awaited_fence, &terms).await
     }
 
     /// The outcome is known.
-    fn landed(&self, landed: StoredOutcome) -> Ending {
+    fn landed(&mut self, landed: StoredOutcome) -> Ending {
+        if matches!(&*landed.outcome, Outcome::TokenLost(None)) {
+            // Nobody asked the provider: the policy has decided.
+            let refused = Refused { reason: "lost", setting: Some("uncertain"), lasts: None };
+            self.inner.refusals.tell(refused, Some(&self.ask.identity.flight), &self.inner.pod);
+        }
         let role = if self.has_waited() { Role::JoinedFleet } else { Role::Latecomer };
         if role == Role::Latecomer {
             self.inner.counters.latecomers.add_one();
         }
-        Ending::with(landed.outcome, landed.fence, role, landed.age)
+        let ending = Ending::with(landed.outcome, landed.fence, role, landed.age);
+        self.walked(ending)
+    }
+
+    /// The outcome is known, and who landed it could not do what was to be done before anybody hears of it.
+    fn untold(&mut self, landed: StoredOutcome) -> Ending {
+        self.is_untold = true;
+        self.landed(landed)
+    }
+
+    /// Whether nobody may have been told of it yet: of what was held nobody has used the new tokens.
+    fn may_be_untold(&self, ending: &Ending) -> bool {
+        self.is_untold || (self.walk.is_some() && ending.role() == Role::Latecomer)
+    }
+
+    async fn run_hook(&mut self, hook: &Arc<BeforeTold>, ending: &Ending) {
+        let Inner { store, config, counters, overdue, .. } = &**self.inner;
+        Hook { hook, store, config, counters, flight: self.flight, ask: self.ask, overdue }.run_and_tell(ending).await;
     }
 
     /// This flight leads.
-    async fn lead(&mut self, lease: &Lease) -> ControlFlow<Ending> {
-        self.queued_since = None;
-        let Inner { store, config, counters, reach, overdue, .. } = self.inner;
+    async fn lead(&mut self, mut lease: Lease) -> ControlFlow<Ending> {
+        (self.queueing_since, self.waiting_since) = (None, None);
+        let Inner { store, config, counters, reach, strangers, overdue, .. } = &**self.inner;
         if self.inner.is_closing() {
-            self.give_back(lease).await;
-            return self.fail(Inner::closed);
+            self.abandon(&lease).await;
+            return self.fail(Inner::count_closing);
+        }
+        if self.flight.retire_deserted() {
+            // Nothing was sent so far, and nobody would have the answer.
+            self.abandon(&lease).await;
+            return self.fail(Inner::count_given_up);
         }
         if self.call.is_none() {
-            self.give_back(lease).await;
+            self.abandon(&lease).await;
             // The leader that overtook this flight is gone. What its own call brought is all there is.
             return Break(self.overtaken.take().expect("BUG: a flight without its call has led and was overtaken"));
         }
-        let leader = Leader { store, config, counters, reach, overdue, lease, ask: self.ask, flight: self.flight };
+        if self.walk.is_some() {
+            counters.walks_led.add_one();
+        }
+        let (ask, flight, before_told) = (&*self.ask, self.flight, self.before_told);
+        let mut leader =
+            Leader { store, config, counters, reach, strangers, overdue, lease: &mut lease, ask, flight, before_told };
         match leader.lead(self.call).await {
-            LeadEnd::Ended(ending) => Break(ending),
+            LeadEnd::Ended(ending) => {
+                self.ask.over_is_told();
+                Break(self.walked(ending))
+            }
+            LeadEnd::BeginAgain => self.begin_again(&lease).await,
+            LeadEnd::Outage(error) => {
+                self.abandon(&lease).await;
+                self.fail(|inner| inner.count_outage(error))
+            }
             LeadEnd::Untouched(ending) => {
-                self.give_back(lease).await;
-                Break(ending)
+                self.abandon(&lease).await;
+                Break(self.walked(ending))
             }
             LeadEnd::Overtaken(ending) => {
+                if self.ask.is_unanswered() {
+                    // The completion has told that this attempt is over: its next `begin` would find it abandoned.
+                    self.ask.start_anew();
+                }
                 self.overtaken = Some(ending);
                 self.awaited_fence = Some(lease.fence);
                 Continue(())
@@ -159,56 +252,19 @@ where
         }
     }
 
-    /// Another flight leads this token: waits for its outcome, or, where its claim is another, for its end.
-    async fn join(&mut self, joined: Joined) -> ControlFlow<Ending> {
-        let Joined { fence, leader, mut news } = joined;
-        self.queued_since = None;
-        if leader == LeaderSeen::Lost || fence.is_none() {
-            self.flight.allow_wait_timeout();
-        }
-        if !self.has_joined {
-            self.inner.counters.joined_fleet.add_one();
-            debug!(flight = %self.ask.identity.flight, fence, "joined");
-        }
-        self.has_joined = true;
-        self.awaited_fence = fence.or(self.awaited_fence);
-        match joiner::wait(&mut news, None, self.flight, &self.inner.overdue).await {
-            Waited::Landed(landed) => Break(self.landed(landed)),
-            Waited::BeginAgain => Continue(()),
-            Waited::Over => self.fail(Inner::over),
-        }
-    }
-
-    /// All permits are out: waits to be called.
-    async fn queue(&mut self, queued: Queued) -> ControlFlow<Ending> {
-        let Queued { since, mut news } = queued;
+    /// The lease counts for nothing, and the call was not made. Asks anew with the same attempt, while a caller waits, and
+    /// takes what its own fence or a later one brought, should another flight have ended it.
+    async fn begin_again(&mut self, lease: &Lease) -> ControlFlow<Ending> {
         self.flight.allow_wait_timeout();
-        if self.queued_since.is_none() {
-            self.inner.counters.queued.add_one();
-            debug!(flight = %self.ask.identity.flight, "queued");
+        let has_callers = self.flight.is_waited_for(Instant::now(), &self.inner.config);
+        if !has_callers || self.inner.overdue.is_cancelled() {
+            self.abandon(lease).await;
+            return self.fail(Inner::count_given_up);
         }
-        self.queued_since = Some(since);
-        let patience_until = Some(since + self.inner.config.budget_wait);
-        match joiner::wait(&mut news, patience_until, self.flight, &self.inner.closing).await {
-            // Also when it was not called and its patience is over: the outcome may have landed meanwhile.
-            Waited::Landed(_) | Waited::BeginAgain => Continue(()),
-            Waited::Over => {
-                self.to_give_back = Some(ToGiveBack::QueuePlace { since });
-                self.fail(Inner::over)
-            }
-        }
-    }
-
-    async fn rejected(&mut self, refusal: Refusal) -> ControlFlow<Ending> {
-        match refusal {
-            // A leader that this flight joined puts its flight back at its next renewal; and a flight that queued is
-            // not sent away for what Redis has forgotten.
-            Refusal::Recovering { retry_after } if self.has_waited() && self.may_try_again() => {
-                self.inner.pause(retry_after.min(RETRY_AFTER)).await;
-                Continue(())
-            }
-            refusal => self.fail(|inner| inner.refused(refusal)),
-        }
+        self.holds_lead = true;
+        self.has_joined = true;
+        self.awaited_fence = Some(lease.fence);
+        Continue(())
     }
 
     /// The store gave no answer.
@@ -219,29 +275,63 @@ where
             self.inner.pause(RETRY_AFTER).await;
             return Continue(());
         }
-        self.to_give_back = match self.queued_since {
-            Some(since) => Some(ToGiveBack::QueuePlace { since }),
-            None => self.may_have_begun.then_some(ToGiveBack::UnansweredBegin),
+        self.withdrawal = match self.waiting_since {
+            Some(since) => Some(Withdrawal::QueuePlace { since }),
+            None => self.holds_lead.then_some(Withdrawal::Lead),
         };
-        self.fail(|inner| inner.outage(error))
+        self.fail(|inner| inner.count_outage(error))
+    }
+
+    fn rejected(&mut self, refusal: Refusal) -> ControlFlow<Ending> {
+        match refusal {
+            // What is told to the operator is not what the caller is to wait for: a caller that came with the same token
+            // again when the outcome is no longer fresh would end the session.
+            Refusal::AnotherClaim { retry_after: lasts } => self
+                .fail_for(Some(lasts), |inner| inner.count_refusal(Refusal::AnotherClaim { retry_after: RETRY_AFTER })),
+            refusal => self.fail(|inner| inner.count_refusal(refusal)),
+        }
     }
 
     /// Ends with what this flight's own call brought, where it was overtaken, else with an error.
     fn fail(&mut self, error: impl FnOnce(&Inner) -> RefreshError) -> ControlFlow<Ending> {
-        Break(self.overtaken.take().unwrap_or_else(|| Ending::failed(error(self.inner))))
+        self.fail_for(None, error)
     }
 
-    /// Gives back a lead that left the token as it was.
-    async fn give_back(&mut self, lease: &Lease) {
-        if let Err(error) = self.inner.store.abandon(lease, self.ask).await {
-            warn!(flight = %lease.flight, fence = lease.fence, %error, "the lead could not be given back yet");
-            self.to_give_back = Some(ToGiveBack::Lead);
+    /// The same, where the refusal lasts for another time than the caller is told.
+    fn fail_for(&mut self, lasts: Option<Duration>, error: impl FnOnce(&Inner) -> RefreshError) -> ControlFlow<Ending> {
+        // Refused while it walked: what was given last, while that lives.
+        let given = |way: &Self| way.walk.as_ref().and_then(|walk| walk.take_living(way.inner));
+        Break(self.overtaken.take().or_else(|| given(self)).unwrap_or_else(|| {
+            let error = error(self.inner);
+            if let Some(refused) = Refused::of(&error) {
+                let refused = Refused { lasts: lasts.or(refused.lasts), ..refused };
+                self.inner.refusals.tell(refused, Some(&self.ask.identity.flight), &self.inner.pod);
+            }
+            Ending::failed(error)
+        }))
+    }
+
+    /// Abandons a lead that left the token as it was.
+    async fn abandon(&mut self, lease: &Lease) {
+        match self.inner.store.abandon(lease, self.ask).await {
+            // The pod's own memory. Redis is told with the withdrawal.
+            Ok(()) if lease.is_local => {}
+            Ok(()) => self.ask.over_is_told(),
+            Err(error) => {
+                warn!(flight = %lease.flight, fence = lease.fence, %error, "the lead could not be abandoned yet");
+                self.withdrawal = Some(Withdrawal::Lead);
+            }
         }
+    }
+
+    /// What is to be withdrawn now that the way is over.
+    fn to_withdraw(&self) -> Option<Withdrawal> {
+        self.withdrawal.or(self.ask.is_unanswered().then_some(Withdrawal::UnansweredBegin))
     }
 
     /// Whether it joined another flight or queued: the outcome did not lie there when it came.
     fn has_waited(&self) -> bool {
-        self.has_joined || self.queued_since.is_some()
+        self.has_joined || self.waiting_since.is_some()
     }
 
     /// Whether a caller waits for long enough still, and no close has given up what is under way.

@@ -1,17 +1,12 @@
 //! What an answer of the provider means for the token: the table of outcome classes, read off an HTTP response.
 
-use std::time::{Duration, SystemTime};
+use http::{HeaderMap, Response, StatusCode};
 
-use http::{HeaderMap, Response, StatusCode, header};
-use serde::Deserialize;
-
-use super::headers;
+use super::complaint::{self, Complaint, Status};
+use super::{headers, pause};
+use crate::dialect::Dialect;
 use crate::outcome::ProviderFailure;
 use crate::token_response::{ProviderResponse, TokenResponse};
-
-/// The largest body of an answer that is shared. Redis takes outcomes of up to this size sealed, that is with headers and
-/// some hundred bytes more. A token response has 1 to 8 KiB.
-pub const LARGEST_ANSWER: usize = 64 * 1024;
 
 /// Reads an answer of the token endpoint: tokens, or why there are none and what that says of the refresh token.
 ///
@@ -30,73 +25,100 @@ pub const LARGEST_ANSWER: usize = 64 * 1024;
 ///
 /// # Errors
 ///
-/// `Denied` for a 4xx and for a 2xx with an OAuth error; `Busy` for a 429, and for a 503 that says when to come
-/// again; `Unknown` for everything that may have rotated the token: other 5xx, redirects, an unreadable 2xx, and
-/// tokens in a body of more than [`LARGEST_ANSWER`] bytes, which no store would take.
+/// In this order:
+///
+/// * `Denied` for a 2xx without tokens and for a 4xx that names an error which says that the token is dead; for any other
+///   error at a 2xx without tokens; for any other 4xx but 408, 421, 425 and 429.
+/// * `NotUnderstood` for another 2xx without tokens, unless it is a page of HTML with no tokens in it.
+/// * `Busy` for a 429, and for a 503 that says when to come again.
+/// * `NotProcessed` for redirects but 303, for 408, 421 and 425, and for another 503 unless it is of a gateway that had sent
+///   the request.
+/// * `Unknown` for everything else, which may have rotated the token.
 pub fn read_answer(answer: Response<Vec<u8>>) -> Result<TokenResponse, ProviderFailure> {
-    let (parts, body) = answer.into_parts();
-    let (status, retry_after) = (parts.status, retry_after(&parts.headers));
-    let error = error_code(&body);
-    if body.len() > LARGEST_ANSWER && status.is_success() {
-        return Err(ProviderFailure::unknown(format!("the answer has {} bytes, too many to share", body.len())));
-    }
-    let response = shareable(status, &parts.headers, body);
+    read_answer_in(answer, &Dialect::default())
+}
 
-    let failure = match status {
-        StatusCode::TOO_MANY_REQUESTS => ProviderFailure::busy(retry_after),
-        StatusCode::SERVICE_UNAVAILABLE if retry_after.is_some() => ProviderFailure::busy(retry_after),
-        _ if status.is_success() => match TokenResponse::from_response(response.clone()) {
-            Ok(tokens) => return Ok(tokens),
-            Err(unreadable) => match error {
-                Some(error) => ProviderFailure::denied(error),
-                None => ProviderFailure::unknown(format!("status {}, and {unreadable}", status.as_u16())),
-            },
-        },
-        _ if status.is_client_error() => {
-            ProviderFailure::denied(error.unwrap_or_else(|| format!("http_{}", status.as_u16())))
-        }
-        _ => ProviderFailure::unknown(format!("status {}", status.as_u16())),
-    };
+/// The same of a provider that is known.
+pub(super) fn read_answer_in(answer: Response<Vec<u8>>, dialect: &Dialect) -> Result<TokenResponse, ProviderFailure> {
+    let (parts, body) = answer.into_parts();
+    let (status, all) = (parts.status, &parts.headers);
+    let bare = ProviderResponse::new(status.as_u16(), body);
+    let response = headers::shared(all).fold(bare, |response, (name, value)| response.with_header(name, value));
+    if status.is_success() {
+        return TokenResponse::from_response(response.clone()).map_err(|_| without_tokens(response, all, dialect));
+    }
+    let failure = failure_of(status, all, &response.text(), dialect);
     Err(failure.with_response(response))
 }
 
-/// What every caller of the flight gets. An error page too large to share is told by its status alone.
-fn shareable(status: StatusCode, all: &HeaderMap, body: Vec<u8>) -> ProviderResponse {
-    let is_whole = body.len() <= LARGEST_ANSWER;
-    let body = if is_whole { body } else { Vec::new() };
-    headers::shared(all)
-        .filter(|(name, _)| is_whole || !name.starts_with("content-"))
-        .fold(ProviderResponse::new(status.as_u16(), body), |response, (name, value)| response.with_header(name, value))
+/// What a 2xx means in which no tokens were found.
+fn without_tokens(response: ProviderResponse, all: &HeaderMap, dialect: &Dialect) -> ProviderFailure {
+    let text = response.text();
+    let failure = match complaint::find(Status::Success, all, &text, dialect) {
+        Some(complaint) => refusal(complaint, &text, dialect),
+        None if is_page(&response, &text) && !holds_tokens(&text) => {
+            ProviderFailure::unknown(format!("status {}, and a page of HTML", response.status()))
+        }
+        None => {
+            drop(text);
+            return ProviderFailure::NotUnderstood { response };
+        }
+    };
+    drop(text);
+    failure.with_response(response)
 }
 
-#[derive(Deserialize)]
-struct OAuthError {
-    error: String,
-}
-
-/// The OAuth error code of a body. It reaches logs, so only what looks like a code is taken: an error message, a
-/// URL or a token in its place is not.
-fn error_code(body: &[u8]) -> Option<String> {
-    const LONGEST: usize = 40;
-    let OAuthError { error } = serde_json::from_slice(body).ok()?;
-    let is_code = (1..=LONGEST).contains(&error.len())
-        && error.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
-    Some(if is_code { error } else { "unnamed_error".to_owned() })
-}
-
-/// When to come again (RFC 9110 section 10.2.3): seconds, or a date, which is compared with the provider's own clock
-/// where the answer tells it.
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let text = headers.get(header::RETRY_AFTER)?.to_str().ok()?.trim();
-    if let Ok(seconds) = text.parse() {
-        return Some(Duration::from_secs(seconds));
+fn failure_of(status: StatusCode, all: &HeaderMap, text: &[u8], dialect: &Dialect) -> ProviderFailure {
+    let code = status.as_u16();
+    let complaint = status.is_client_error().then(|| complaint::find(Status::Refusal, all, text, dialect)).flatten();
+    let pause = pause::asked_for(all);
+    match (code, complaint) {
+        (_, Some(complaint)) if complaint.is_token_dead => refusal(complaint, text, dialect),
+        (429, _) => ProviderFailure::busy(pause),
+        (503, _) if pause.is_some() => ProviderFailure::busy(pause),
+        (503, _) if dialect.may_be_processed(text) => {
+            ProviderFailure::unknown("status 503 of a gateway that had sent the request")
+        }
+        (408 | 421 | 425 | 503, _) => ProviderFailure::not_processed(format!("status {code}")),
+        // It says that the request was processed, and where to read what came of it (RFC 9110 section 15.4.4).
+        (303, _) => ProviderFailure::unknown("status 303"),
+        (300..400, _) => ProviderFailure::not_processed(format!("status {code}")),
+        (400..500, complaint) => {
+            let unnamed = || Complaint { name: format!("http_{code}"), is_token_dead: false };
+            refusal(complaint.unwrap_or_else(unnamed), text, dialect)
+        }
+        _ => ProviderFailure::unknown(format!("status {code}")),
     }
-    let until = httpdate::parse_http_date(text).ok()?;
-    let now = headers
-        .get(header::DATE)
-        .and_then(|date| httpdate::parse_http_date(date.to_str().ok()?).ok())
-        .unwrap_or_else(SystemTime::now);
-    Some(until.duration_since(now).unwrap_or_default())
+}
+
+fn refusal(Complaint { name, is_token_dead }: Complaint, text: &[u8], dialect: &Dialect) -> ProviderFailure {
+    if dialect.is_passing(text) {
+        return ProviderFailure::not_processed(format!("{name}, which will pass"));
+    }
+    ProviderFailure::Denied { error: name, is_token_dead, response: None }
+}
+
+/// Whether a body is a page for a browser: somebody between here and the provider wants something of a person.
+fn is_page(response: &ProviderResponse, text: &[u8]) -> bool {
+    const LOOKED_AT: usize = 512;
+    let start = text.trim_ascii_start();
+    let start = String::from_utf8_lossy(&start[..start.len().min(LOOKED_AT)]).to_ascii_lowercase();
+    let looks_so = start.starts_with('<')
+        && ["<!doctype html", "<html", "<head", "<body"].iter().any(|element| start.contains(element));
+    let is_said = || response.values("content-type").any(|value| value.to_ascii_lowercase().contains("html"));
+    // Servers call much of what they send text/html, JSON too.
+    looks_so || (is_said() && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err())
+}
+
+/// Whether a page has a token response in it, as in a script: its token was taken, though nobody can read the answer.
+fn holds_tokens(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text).replace("&quot;", "\"");
+    let is_given = |after: &str| {
+        let value = after.trim_start().strip_prefix(':').map(str::trim_start);
+        value.is_some_and(|value| value.starts_with('"') && !value.starts_with("\"\""))
+    };
+    let names = ["\"access_token\"", "\"refresh_token\""];
+    names.iter().any(|name| text.split(name).skip(1).any(is_given))
 }
 
 #[cfg(test)]
@@ -115,7 +137,10 @@ mod tests {
     fn class(answer: Result<TokenResponse, ProviderFailure>) -> String {
         match answer {
             Ok(_) => "success".to_owned(),
+            Err(ProviderFailure::Denied { error, is_token_dead: true, .. }) => format!("dead {error}"),
             Err(ProviderFailure::Denied { error, .. }) => format!("denied {error}"),
+            Err(ProviderFailure::NotProcessed { .. }) => "not processed".to_owned(),
+            Err(ProviderFailure::NotUnderstood { .. }) => "not understood".to_owned(),
             Err(ProviderFailure::Busy { retry_after: None, .. }) => "busy".to_owned(),
             Err(ProviderFailure::Busy { retry_after: Some(time), .. }) => format!("busy {}", time.as_secs()),
             Err(ProviderFailure::Unknown { .. }) => "unknown".to_owned(),
@@ -126,22 +151,39 @@ mod tests {
     #[test]
     fn every_answer_has_its_class() {
         let date = ("date", "Tue, 24 Nov 2026 10:00:00 GMT");
+        let html = ("content-type", "text/html; charset=utf-8");
         let later = ("retry-after", "Tue, 24 Nov 2026 10:01:30 GMT");
         let long_error = format!(r#"{{"error":"{}"}}"#, "a".repeat(41));
         type Headers<'a> = &'a [(&'a str, &'a str)];
         let cases: &[(u16, Headers<'_>, &str, &str)] = &[
             (200, &[], r#"{"access_token":"a"}"#, "success"),
             (201, &[], r#"{"access_token":"a","error":null}"#, "success"),
-            (200, &[], r#"{"error":"bad_refresh_token"}"#, "denied bad_refresh_token"),
+            (200, &[], r#"{"access_token":"a","error":"beaten","code":0,"ok":true}"#, "success"),
+            (200, &[], r#"{"status":0,"body":{"access_token":"a","refresh_token":"r"}}"#, "success"),
+            (200, &[], "\u{feff}{\"access_token\":\"a\"}", "success"),
+            (200, &[], "access_token=a&refresh_token=r", "success"),
+            (200, &[html], r#"{"access_token":"a"}"#, "success"),
+            (200, &[], r#"{"error":"bad_refresh_token"}"#, "dead bad_refresh_token"),
+            (200, &[], "error=bad_refresh_token", "dead bad_refresh_token"),
+            (200, &[], r#"{"error":"expired"}"#, "denied expired"),
             (200, &[], "<html>", "unknown"),
-            (200, &[], "", "unknown"),
-            (204, &[], "", "unknown"),
-            (400, &[], r#"{"error":"invalid_grant","error_description":"x"}"#, "denied invalid_grant"),
+            (200, &[html], "come back later", "unknown"),
+            (200, &[html], r#"{"tokens":7}"#, "not understood"),
+            (200, &[html], r#"<html><script>t = {"access_token" : "a"}</script>"#, "not understood"),
+            (200, &[html], "<html><pre>{&quot;refresh_token&quot;:&quot;r2&quot;}</pre>", "not understood"),
+            (200, &[html], r#"<html><script>keep("access_token"); t = {"refresh_token": ""}</script>"#, "unknown"),
+            (200, &[], "", "not understood"),
+            (204, &[], "", "not understood"),
+            (200, &[], r#"{"accessToken":"a","code":0,"error":""}"#, "not understood"),
+            (200, &[("content-encoding", "zstd")], "x", "not understood"),
+            (400, &[], r#"{"error":"invalid_grant","error_description":"x"}"#, "dead invalid_grant"),
+            (400, &[], r#"{"status":"BAD_REFRESH_TOKEN"}"#, "dead BAD_REFRESH_TOKEN"),
+            (429, &[], r#"{"error":"invalid_grant"}"#, "dead invalid_grant"),
             (401, &[], r#"{"error":"invalid_client"}"#, "denied invalid_client"),
             (400, &[], r#"{"error":"use_dpop_nonce"}"#, "denied use_dpop_nonce"),
             (400, &[], "", "denied http_400"),
             (403, &[("retry-after", "5")], "<html>", "denied http_403"),
-            (400, &[], r#"{"error":{"code":1}}"#, "denied http_400"),
+            (400, &[], r#"{"error":{"code":1}}"#, "denied 1"),
             (400, &[], r#"{"error":"the token t0k3n is bad"}"#, "denied unnamed_error"),
             (400, &[], &long_error, "denied unnamed_error"),
             (429, &[], "", "busy"),
@@ -150,11 +192,18 @@ mod tests {
             (429, &[later, date], "", "busy 90"),
             (429, &[("retry-after", "Tue, 24 Nov 2020 10:00:00 GMT")], "", "busy 0"),
             (503, &[("retry-after", "7")], "", "busy 7"),
-            (503, &[], "", "unknown"),
-            (503, &[("retry-after", "soon")], "", "unknown"),
+            (503, &[("x-ratelimit-reset", "7")], "", "busy 7"),
+            (503, &[], "no healthy upstream", "not processed"),
+            (503, &[], "upstream connect error; reset reason: connection termination", "unknown"),
+            (503, &[("retry-after", "soon")], "", "not processed"),
+            (408, &[], "", "not processed"),
+            (421, &[], "", "not processed"),
+            (425, &[], r#"{"error":"too_early"}"#, "not processed"),
+            (303, &[("location", "/done")], "", "unknown"),
+            (307, &[("location", "/elsewhere")], "", "not processed"),
             (500, &[("retry-after", "7")], "", "unknown"),
             (502, &[], r#"{"error":"invalid_grant"}"#, "unknown"),
-            (302, &[("location", "/login")], "", "unknown"),
+            (302, &[("location", "/login")], "", "not processed"),
         ];
 
         for (status, headers, body, expected) in cases {
@@ -181,18 +230,21 @@ mod tests {
     }
 
     #[test]
-    fn body_too_large_to_share_is_left_out_of_an_error_and_makes_a_success_unknown() {
-        let padding = " ".repeat(LARGEST_ANSWER);
-        let page = [("content-type", "application/json"), ("dpop-nonce", "n")];
+    fn provider_is_read_in_its_own_dialect() {
+        let dialect = Dialect {
+            dead_token_errors: vec!["TOKEN_GONE".to_owned()],
+            passing_refusals: vec!["already being processed".to_owned()],
+            gateway_texts: vec!["lost my backend".to_owned()],
+        };
+        let read = |status, body: &str| {
+            let answer = Response::builder().status(status).body(body.as_bytes().to_vec()).expect("a response");
+            class(read_answer_in(answer, &dialect))
+        };
 
-        let error = read(400, &page, &format!(r#"{{"error":"invalid_grant"}}{padding}"#)).expect_err("a 400");
-        let tokens = read(200, &page, &format!(r#"{{"access_token":"a"}}{padding}"#)).expect_err("too large");
-
-        let response = error.response().expect("the status");
-        assert_eq!((response.status(), response.body().len()), (400, 0));
-        assert_eq!(response.headers().collect::<Vec<_>>(), [page[1]]);
-        assert_eq!(class(Err(error)), "denied invalid_grant");
-        assert!(tokens.response().is_none());
-        assert_eq!(class(Err(tokens)), "unknown");
+        assert_eq!(read(400, r#"{"code":"token_gone"}"#), "dead token_gone");
+        assert_eq!(read(503, "we have Lost my backend"), "unknown");
+        let passing = r#"{"error":"invalid_grant","error_description":"token request is already being processed"}"#;
+        assert_eq!(read(400, passing), "not processed");
+        assert_eq!(read(400, r#"{"error":"invalid_grant"}"#), "dead invalid_grant");
     }
 }

@@ -1,59 +1,151 @@
 //! Which client asks: client authentication (RFC 6749 section 2.3, RFC 7523), by whatever method it comes.
 
+use std::collections::HashSet;
+
 use base64::Engine;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use http::header::{AUTHORIZATION, HeaderMap, HeaderValue};
+use percent_encoding::percent_decode_str;
+use zeroize::Zeroizing;
 
-use super::form::{Form, Unreadable};
 use super::options::ExchangeOptions;
+use super::pair::MARK;
+use super::parameters::Parameters;
+use super::proven::Signatory;
+use super::trust::Trust;
+use crate::identity::Hash;
 use crate::request::Refresh;
 use crate::secret::Secret;
 
-/// Adds the client and its credential to the refresh, so that it is the same client by Basic as in the body.
+/// Adds the client and its credential to the refresh, and takes them out of the parameters: it is the same client
+/// however it authenticates.
 ///
 /// Nothing is checked here: the provider judges the credential of the leader, and nobody else gets the answer
-/// without the same one.
+/// without the same one. A client that authenticates in several ways has the same one only where all are equal.
 pub(super) fn authenticated(
     refresh: Refresh,
     headers: &HeaderMap,
-    form: &Form,
+    parameters: &mut Parameters,
     options: &ExchangeOptions,
-) -> Result<Refresh, Unreadable> {
-    // A parameter without a value counts as left out (RFC 6749 section 3.2).
-    let given = |name| form.get(name).filter(|value| !value.is_empty());
-    let (id, secret, assertion) = (given("client_id"), given("client_secret"), given("client_assertion"));
-    let mut authorizations = headers.get_all(AUTHORIZATION).iter();
-    let (authorization, another) = (authorizations.next(), authorizations.next());
-
-    let ways = [authorization.is_some(), another.is_some(), secret.is_some(), assertion.is_some()];
-    if ways.into_iter().filter(|way| *way).count() > 1 {
-        return Err("the client authenticates in several ways (RFC 6749 section 2.3)".into());
+    trust: &Trust,
+) -> Refresh {
+    let is_jwt = parameters.given("client_assertion_type").all(|of_type| of_type == JWT_BEARER);
+    let id = parameters.take("client_id").map(|id| canonical(id.expose()));
+    let secret = parameters.take("client_secret").map(|secret| canonical(secret.expose()));
+    let assertion = parameters.take("client_assertion");
+    let is_named = id.is_some() || assertion.is_some();
+    let mut client = Credentials { id, all: Vec::new(), known: HashSet::new() };
+    client.add(secret);
+    let is_proven = assertion
+        .as_ref()
+        .filter(|_| is_jwt)
+        .and_then(|assertion| trust.signatory(assertion))
+        .is_some_and(|signatory| client.signed_by(signatory));
+    let is_compared = assertion.is_none() || is_proven || options.trust_callers;
+    let refresh = if is_compared { refresh } else { refresh.alone() };
+    for authorization in different(headers.get_all(AUTHORIZATION)) {
+        // An access token, most likely an expired one: it differs from tab to tab, and names no client.
+        if !(is_named && is_access_token(authorization)) {
+            client.authorized_by(authorization);
+        }
     }
-
-    if let Some(authorization) = authorization {
-        return match basic(authorization) {
-            Some((user, _)) if id.is_some_and(|id| id != user) => {
-                Err("client_id is another client than the one in Authorization".into())
-            }
-            Some((user, password)) => Ok(refresh.client(user, password)),
-            // Bearer, Negotiate, or a Basic that cannot be read: a credential all the same. Escaped, as a header is
-            // not always text, and different bytes must stay different.
-            None => Ok(refresh.client(id.unwrap_or_default(), authorization.as_bytes().escape_ascii().to_string())),
-        };
+    for name in &options.claim_headers {
+        for value in different(headers.get_all(name)) {
+            client.add(Some(Secret::from(format!("{MARK}\n{name} {}", value.as_bytes().escape_ascii()))));
+        }
     }
-    if assertion.is_some() && !options.trust_callers {
-        return Ok(refresh.alone());
-    }
-    Ok(match (id, form.get("client_secret")) {
-        (id, Some(secret)) => refresh.client(id.unwrap_or_default(), secret),
-        (Some(id), None) => refresh.public_client(id),
-        (None, None) => refresh,
-    })
+    client.named(refresh)
 }
 
-/// Id and secret out of `Basic`. Both are form-encoded inside (RFC 6749 section 2.3.1).
-fn basic(authorization: &HeaderValue) -> Option<(String, Secret)> {
+/// RFC 7523 section 2.2.
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+/// What tells a client apart from others, in the order it was found.
+struct Credentials {
+    id: Option<Secret>,
+    all: Vec<Secret>,
+    /// Their hashes, to find them by.
+    known: HashSet<Hash>,
+}
+
+impl Credentials {
+    fn add(&mut self, credential: Option<Secret>) {
+        if let Some(credential) = credential.filter(|credential| !credential.expose().is_empty())
+            && self.known.insert(Hash::unkeyed(credential.expose()))
+        {
+            self.all.push(credential);
+        }
+    }
+
+    /// False: the request names another client than the one that has signed.
+    fn signed_by(&mut self, Signatory { client, thumbprint }: Signatory) -> bool {
+        let client = canonical(&client);
+        let is_same = self.id.as_ref().is_none_or(|id| id.expose() == client.expose());
+        if is_same {
+            self.id = Some(client);
+            self.add(Some(Secret::from(format!("{MARK}\nassertion {thumbprint}"))));
+        }
+        is_same
+    }
+
+    fn authorized_by(&mut self, authorization: &HeaderValue) {
+        let credential = match basic(authorization) {
+            Some((user, password)) if self.id.as_ref().is_none_or(|id| id.expose() == user.expose()) => {
+                self.id = Some(user);
+                password
+            }
+            // Of a gateway perhaps, or not to be read: a credential all the same. Escaped, as a header is not always text,
+            // and different bytes must stay different.
+            _ => Secret::from(format!("{MARK}\nauthorization {}", authorization.as_bytes().escape_ascii())),
+        };
+        self.add(Some(credential));
+    }
+
+    fn named(self, refresh: Refresh) -> Refresh {
+        let Self { id, all, known: _ } = self;
+        let credential = match &all[..] {
+            [] => None,
+            [credential] => Some(credential.clone()),
+            several => Some(listed(several)),
+        };
+        match (id, credential) {
+            (None, None) => refresh,
+            (Some(id), None) => refresh.public_client(id.expose()),
+            (id, Some(credential)) => refresh.client(id.as_ref().map_or("", Secret::expose), credential),
+        }
+    }
+}
+
+/// Several credentials as one, each with its length, so that no two lists look alike.
+fn listed(several: &[Secret]) -> Secret {
+    let parts = several.iter().map(|credential| (credential.expose().len().to_string(), credential.expose()));
+    // Sized at once: a buffer that grows would leave unwiped copies behind.
+    let room = parts.clone().map(|(length, text)| 2 + length.len() + text.len()).sum::<usize>();
+    let mut text = String::with_capacity(MARK.len_utf8() + room);
+    text.push(MARK);
+    for (length, credential) in parts {
+        for part in ["\n", &length, " ", credential] {
+            text.push_str(part);
+        }
+    }
+    Secret::from(text)
+}
+
+/// Values of a header; equal ones are one.
+fn different<'a>(values: impl IntoIterator<Item = &'a HeaderValue>) -> impl Iterator<Item = &'a HeaderValue> {
+    let mut seen = HashSet::new();
+    values.into_iter().filter(move |value| seen.insert(value.as_bytes()))
+}
+
+/// RFC 6750 section 2.1, RFC 9449 section 7.1.
+fn is_access_token(authorization: &HeaderValue) -> bool {
+    let scheme = authorization.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
+    scheme.eq_ignore_ascii_case(b"bearer") || scheme.eq_ignore_ascii_case(b"dpop")
+}
+
+/// Id and secret out of `Basic`.
+fn basic(authorization: &HeaderValue) -> Option<(Secret, Secret)> {
     const LENIENT: GeneralPurpose = GeneralPurpose::new(
         &STANDARD,
         GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
@@ -65,10 +157,19 @@ fn basic(authorization: &HeaderValue) -> Option<(String, Secret)> {
     let decoded = String::from_utf8(LENIENT.decode(credentials.trim()).ok()?).ok()?;
     let decoded = Secret::from(decoded);
     let (id, secret) = decoded.expose().split_once(':')?;
-    Some((form_decoded(id)?, Secret::from(form_decoded(secret)?)))
+    Some((canonical(id), canonical(secret)))
 }
 
-fn form_decoded(text: &str) -> Option<String> {
-    let text = text.replace('+', " ");
-    percent_encoding::percent_decode_str(&text).decode_utf8().ok().map(|text| text.into_owned())
+/// One text for all spellings of an id or a secret: as it is, or form-encoded, as the standard wants it in `Basic` (RFC
+/// 6749 section 2.3.1) and many clients leave out. Two secrets that are spellings of each other count as one here: to
+/// know one is to know the other.
+fn canonical(text: &str) -> Secret {
+    let mut text = Zeroizing::new(text.to_owned());
+    // Twice: the encoding of a secret that looks encoded itself.
+    for _ in 0..2 {
+        if let Ok(decoded) = percent_decode_str(&text).decode_utf8() {
+            text = Zeroizing::new(decoded.into_owned());
+        }
+    }
+    Secret::from(text.replace('+', " "))
 }

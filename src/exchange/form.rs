@@ -1,72 +1,59 @@
-//! The form of a token request: its parameters, decoded, and what is wrong with them. Read by `request`, which asks for
-//! the refresh, and by `client`, which looks for the credential.
+//! Parameters of a token request that are form-encoded, as in a body or a query (RFC 6749 appendix B).
 
+use percent_encoding::percent_decode;
+use zeroize::Zeroizing;
+
+use super::pair::{MARK, Pair, exact};
 use crate::secret::Secret;
 
-/// Why a request cannot be answered, in the characters of an `error_description` (RFC 6749 section 5.2). Quotes
-/// nothing of the request but a parameter's name.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Unreadable(pub(super) String);
+/// The parameters in the order they came.
+pub(super) fn pairs(text: &[u8]) -> impl Iterator<Item = Pair> {
+    text.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(|pair| {
+        let equals = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+        let (name, value) = (&pair[..equals], pair.get(equals + 1..).unwrap_or_default());
+        (decoded(name), Secret::from(decoded(value)))
+    })
+}
 
-impl From<&str> for Unreadable {
-    fn from(description: &str) -> Self {
-        Self(description.to_owned())
+/// The text that these bytes stand for.
+fn decoded(encoded: &[u8]) -> String {
+    let spaced: Zeroizing<Vec<u8>> =
+        Zeroizing::new(encoded.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect());
+    // Sized at once: a buffer that grows would leave unwiped copies behind.
+    let mut bytes = Vec::with_capacity(spaced.len());
+    bytes.extend(percent_decode(&spaced));
+    text(bytes)
+}
+
+/// The text that these bytes are. Bytes that are no UTF-8 stay different from all others.
+pub(super) fn text(bytes: Vec<u8>) -> String {
+    match String::from_utf8(bytes) {
+        Ok(text) => exact(text),
+        Err(error) => format!("{MARK}{}", Zeroizing::new(error.into_bytes()).escape_ascii()),
     }
 }
 
-/// Parameters that may be there more than once (RFC 8707 section 2, RFC 8693 section 2.1).
-const REPEATABLE: [&str; 2] = ["resource", "audience"];
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Parameters that do not go into the claim by themselves: they are the same in every refresh, name the flight, or
-/// are what the client is compared by.
-const APART: [&str; 5] = ["grant_type", "refresh_token", "client_id", "client_secret", "client_assertion"];
+    #[test]
+    fn every_text_stays_different_from_every_other() {
+        let texts =
+            ["a+b", "a%2Bb", "%ff", "%fe", "%5cxff", "%EF%BF%BD", "%EF%BF%BD%5cxff", "%EF%BF%BD%EF%BF%BD", "", "%"];
 
-/// The parameters of a request, decoded.
-pub(super) struct Form(Vec<(String, Secret)>);
+        let decoded: Vec<String> = texts.iter().map(|text| decoded(text.as_bytes())).collect();
 
-impl Form {
-    pub(super) fn parse(body: &[u8]) -> Self {
-        Self(
-            form_urlencoded::parse(body)
-                .map(|(name, value)| (name.into_owned(), Secret::from(value.into_owned())))
-                .collect(),
-        )
+        let different: std::collections::HashSet<_> = decoded.iter().collect();
+        assert_eq!((decoded[0].as_str(), decoded[1].as_str(), different.len()), ("a b", "a+b", texts.len()));
     }
 
-    /// The first value. Once the form is checked there is no second.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.all(name).next()
-    }
+    #[test]
+    fn parameters_are_read_however_they_are_written() {
+        let read: Vec<_> =
+            pairs(b"&a=1&&b=x%3dy=z&c&=d&a=1&").map(|(name, value)| (name, value.expose().to_owned())).collect();
 
-    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.0.iter().filter(move |(other, _)| other == name).map(|(_, value)| value.expose())
-    }
-
-    pub(super) fn asks_for_refresh(&self) -> bool {
-        self.get("refresh_token").is_some() || self.all("grant_type").any(|grant| grant == "refresh_token")
-    }
-
-    /// What goes into the claim as it is.
-    pub(super) fn others(&self) -> impl Iterator<Item = (&str, Secret)> {
-        self.0
-            .iter()
-            .filter(|(name, _)| !APART.contains(&name.as_str()))
-            .map(|(name, value)| (name.as_str(), value.clone()))
-    }
-
-    /// That no parameter is there twice (RFC 6749 section 3.2), and that all are text.
-    pub(super) fn check(&self) -> Result<(), Unreadable> {
-        for (index, (name, value)) in self.0.iter().enumerate() {
-            // What stands for bytes that are not UTF-8. Two requests that differ in them must not look equal.
-            if name.contains('\u{fffd}') || value.expose().contains('\u{fffd}') {
-                return Err("a parameter is not UTF-8".into());
-            }
-            if !REPEATABLE.contains(&name.as_str()) && self.0[..index].iter().any(|(other, _)| other == name) {
-                let is_word = name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-                let name = if is_word { name.as_str() } else { "a parameter" };
-                return Err(Unreadable(format!("{name} is there more than once")));
-            }
-        }
-        Ok(())
+        let expected = [("a", "1"), ("b", "x=y=z"), ("c", ""), ("", "d"), ("a", "1")];
+        assert_eq!(read, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 }

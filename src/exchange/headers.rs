@@ -1,20 +1,31 @@
 //! Which headers go where: onward to the provider, to every caller of a flight, and never into a cache.
 
+use std::collections::HashSet;
+
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Request, Response};
 
-/// What an answer tells a client, and what every caller of its flight is told. Cookies and the like speak to one
-/// caller only.
-const SHARED: [HeaderName; 7] = [
-    header::CONTENT_TYPE,
-    // Nobody asked for an encoding. A provider that encodes all the same must be readable to the caller at least.
-    header::CONTENT_ENCODING,
-    header::CACHE_CONTROL,
-    header::PRAGMA,
-    header::WWW_AUTHENTICATE,
-    header::RETRY_AFTER,
-    HeaderName::from_static("dpop-nonce"),
+/// What speaks to one caller only, for the origin that it came from, or of the moment it came.
+const NOT_SHARED: [HeaderName; 14] = [
+    header::SET_COOKIE,
+    HeaderName::from_static("set-cookie2"),
+    header::CONTENT_LENGTH,
+    // A latecomer would take its tokens for older than they are said to be: their age is taken off `expires_in`.
+    header::DATE,
+    header::ALT_SVC,
+    header::STRICT_TRANSPORT_SECURITY,
+    HeaderName::from_static("clear-site-data"),
+    header::PUBLIC_KEY_PINS,
+    HeaderName::from_static("expect-ct"),
+    HeaderName::from_static("nel"),
+    HeaderName::from_static("report-to"),
+    HeaderName::from_static("reporting-endpoints"),
+    HeaderName::from_static("accept-ch"),
+    HeaderName::from_static("origin-agent-cluster"),
 ];
+
+/// What begins so says which other origins may read the answer (CORS).
+const OF_OTHER_ORIGINS: &str = "access-control-";
 
 /// Headers that speak of one connection only (RFC 9110 section 7.6.1), with those that were in use before it.
 const HOP_BY_HOP: [HeaderName; 9] = [
@@ -34,10 +45,12 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 pub(super) fn onward(mut request: Request<Vec<u8>>, session: Option<&HeaderName>) -> Request<Vec<u8>> {
     let headers = request.headers_mut();
     remove_hop_by_hop(headers);
-    // An encoded answer could not be read, nor shared with a caller who did not ask for the encoding.
-    for name in [header::HOST, header::CONTENT_LENGTH, header::ACCEPT_ENCODING, header::EXPECT] {
+    for name in [header::HOST, header::CONTENT_LENGTH, header::EXPECT] {
         headers.remove(name);
     }
+    // An encoded answer could not be shared with a caller who did not ask for the encoding. Said, because no Accept-Encoding
+    // at all means any (RFC 9110 section 12.5.3).
+    headers.insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
     if let Some(name) = session {
         headers.remove(name);
     }
@@ -52,23 +65,32 @@ pub(super) fn back(mut answer: Response<Vec<u8>>) -> Response<Vec<u8>> {
 }
 
 fn remove_hop_by_hop(headers: &mut HeaderMap) {
-    let named: Vec<HeaderName> = headers
+    for name in named_by_connection(headers).iter().chain(&HOP_BY_HOP) {
+        headers.remove(name);
+    }
+}
+
+fn named_by_connection(headers: &HeaderMap) -> HashSet<HeaderName> {
+    headers
         .get_all(header::CONNECTION)
         .iter()
         .filter_map(|value| value.to_str().ok())
         .flat_map(|names| names.split(','))
         .filter_map(|name| name.trim().parse().ok())
-        .collect();
-    for name in named.iter().chain(&HOP_BY_HOP) {
-        headers.remove(name);
-    }
+        .collect()
 }
 
-/// What is shared of an answer's headers. A value that is not UTF-8 cannot be kept and is left out.
+/// What is shared of an answer's headers: all as they came, but for those that mean one caller or one connection. A value that is not UTF-8 cannot be kept and is left out.
 pub(super) fn shared(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let of_connection = named_by_connection(headers);
     headers
         .iter()
-        .filter(|(name, _)| SHARED.contains(name))
+        .filter(move |(name, _)| {
+            !(NOT_SHARED.contains(name)
+                || HOP_BY_HOP.contains(name)
+                || of_connection.contains::<HeaderName>(name)
+                || name.as_str().starts_with(OF_OTHER_ORIGINS))
+        })
         .filter_map(|(name, value)| Some((name.as_str(), std::str::from_utf8(value.as_bytes()).ok()?)))
 }
 
@@ -97,7 +119,7 @@ mod tests {
             .header("connection", "close, X-Mine")
             .header("x-mine", "1")
             .header("content-length", "3")
-            .header("accept-encoding", "gzip")
+            .header("accept-encoding", "gzip, br")
             .header("x-session", "s")
             .header("authorization", "Basic eA==")
             .header("x-request-id", "7")
@@ -108,7 +130,37 @@ mod tests {
 
         let mut left: Vec<_> = onward.headers().keys().map(HeaderName::as_str).collect();
         left.sort_unstable();
-        assert_eq!(left, ["authorization", "x-request-id"]);
+        assert_eq!(left, ["accept-encoding", "authorization", "x-request-id"]);
+        assert_eq!(onward.headers()["accept-encoding"], "identity");
+    }
+
+    #[test]
+    fn headers_are_shared_as_they_came_but_for_those_of_one_caller_or_connection_or_origin() {
+        let names = [
+            "content-type",
+            "location",
+            "retry-after",
+            "x-ratelimit-reset",
+            "dpop-nonce",
+            "x-mine",
+            "set-cookie",
+            "connection",
+            "transfer-encoding",
+            "content-length",
+            "alt-svc",
+            "strict-transport-security",
+            "clear-site-data",
+            "access-control-allow-origin",
+            "access-control-max-age",
+            "date",
+        ];
+        let mut headers: HeaderMap =
+            names.iter().map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1"))).collect();
+        headers.insert("connection", HeaderValue::from_static("close, X-Mine"));
+
+        let shared: Vec<_> = shared(&headers).map(|(name, _)| name).collect();
+
+        assert_eq!(shared, names[..5]);
     }
 
     #[test]

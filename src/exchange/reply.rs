@@ -8,8 +8,8 @@ use std::time::Duration;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 
-use super::form::Unreadable;
 use super::headers;
+use super::parameters::Unreadable;
 use super::send_error::SendError;
 use crate::error::{RefreshError, Refusal};
 use crate::outcome::ProviderFailure;
@@ -22,6 +22,8 @@ use crate::{Refreshed, Role};
 pub enum Served {
     /// A refresh, with tokens.
     Tokens(Role),
+    /// A refresh that the provider answered with success, in a form that is not understood: its bytes.
+    NotUnderstood,
     /// A refresh that brought none: the provider's answer, or why there is no answer.
     Failed,
     /// No refresh: the provider's answer, passed on.
@@ -38,12 +40,17 @@ impl Served {
             Self::Tokens(Role::JoinedHere) => "joined_here",
             Self::Tokens(Role::JoinedFleet) => "joined_fleet",
             Self::Tokens(Role::Latecomer) => "latecomer",
+            Self::NotUnderstood => "not_understood",
             Self::Failed => "failed",
             Self::PassedOn => "passed_on",
             Self::Refused => "refused",
         }
     }
 }
+
+/// The fence of the tokens in an answer ([`Refreshed::fence`]), an extension of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FenceOf(pub u64);
 
 /// An answer of one's own: an OAuth error (RFC 6749 section 5.2) that nobody stores.
 ///
@@ -79,12 +86,17 @@ pub fn oauth_error(
 }
 
 pub(super) fn to_tokens(refreshed: &Refreshed) -> Response<Vec<u8>> {
-    served(Served::Tokens(refreshed.role()), of_provider(refreshed.tokens().response()))
+    let mut answer = of_provider(refreshed.tokens().response());
+    answer.extensions_mut().insert(FenceOf(refreshed.fence()));
+    served(Served::Tokens(refreshed.role()), answer)
 }
 
 pub(super) fn to_failure(error: &RefreshError) -> Response<Vec<u8>> {
     let answer = match error {
         RefreshError::Invalid(invalid) => return to_unreadable(&Unreadable(invalid.to_string())),
+        RefreshError::Provider { failure: ProviderFailure::NotUnderstood { response }, .. } => {
+            return served(Served::NotUnderstood, of_provider(response));
+        }
         RefreshError::Provider { failure, .. } => to_provider_failure(failure),
         // The provider was asked once more and its words are the better ones.
         RefreshError::Lost { response: Some(response) } => of_provider(response),
@@ -111,11 +123,9 @@ fn to_refusal(refusal: &Refusal) -> Response<Vec<u8>> {
     let (status, description) = match refusal {
         Refusal::AnotherClaim { .. } => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "the token was just refreshed for another client, credential or scope: ask in the same way, or later",
+            "the token was just rotated for another client, credential or scope: read the session again, it has a newer \
+             one",
         ),
-        Refusal::Recovering { .. } => {
-            (StatusCode::SERVICE_UNAVAILABLE, "the coordination store has restarted: try again")
-        }
         Refusal::CoolingDown { .. } => {
             (StatusCode::TOO_MANY_REQUESTS, "this session refreshes too often: keep the access token while it lives")
         }
@@ -146,6 +156,10 @@ fn to_provider_failure(failure: &ProviderFailure) -> Response<Vec<u8>> {
     }
     match failure {
         ProviderFailure::NotSent { .. } => unavailable("the provider cannot be reached: try again", Duration::ZERO),
+        ProviderFailure::NotProcessed { .. } => {
+            unavailable("the provider did not process the request: try again", Duration::ZERO)
+        }
+        ProviderFailure::NotUnderstood { response } => of_provider(response),
         ProviderFailure::Unknown { .. } => {
             unavailable("the provider was asked and gave no usable answer: try again", Duration::ZERO)
         }
@@ -164,6 +178,15 @@ fn to_provider_failure(failure: &ProviderFailure) -> Response<Vec<u8>> {
 
 pub(super) fn to_unreadable(Unreadable(description): &Unreadable) -> Response<Vec<u8>> {
     served(Served::Refused, oauth_error(StatusCode::BAD_REQUEST, "invalid_request", description, None))
+}
+
+/// The tokens came for a caller that takes another media type. They are not to be had again: that the provider is asked
+/// for another form of them would be a reuse.
+pub(super) fn to_another_type(content_type: &str) -> Response<Vec<u8>> {
+    let description = format!(
+        "the token was just refreshed for a caller that accepts {content_type}: accept that, or read the session again"
+    );
+    served(Served::Failed, unavailable(&description, Duration::ZERO))
 }
 
 pub(super) fn to_other_grant() -> Response<Vec<u8>> {
@@ -224,7 +247,6 @@ mod tests {
         let time = Duration::from_millis(1200);
         let errors = [
             RefreshError::Refused(Refusal::AnotherClaim { retry_after: time }),
-            RefreshError::Refused(Refusal::Recovering { retry_after: time }),
             RefreshError::Refused(Refusal::CircuitOpen { retry_after: time }),
             RefreshError::Refused(Refusal::NotReaching { retry_after: time }),
             RefreshError::Refused(Refusal::MemoryPressure { retry_after: time }),
@@ -264,12 +286,17 @@ mod tests {
 
     #[test]
     fn silence_of_the_provider_costs_nobody_the_session() {
-        let failures = [ProviderFailure::not_sent("x"), ProviderFailure::unknown("x"), ProviderFailure::busy(None)];
+        let failures = [
+            ProviderFailure::not_sent("x"),
+            ProviderFailure::unknown("x"),
+            ProviderFailure::not_processed("x"),
+            ProviderFailure::busy(None),
+        ];
 
         let answers = failures.map(|failure| to_failure(&RefreshError::Provider { failure, fence: 1 }));
 
         let told: Vec<_> = answers.iter().map(|answer| (answer.status().as_u16(), seconds(answer))).collect();
-        assert_eq!(told, [(503, "1"), (503, "1"), (429, "1")]);
+        assert_eq!(told, [(503, "1"), (503, "1"), (503, "1"), (429, "1")]);
     }
 
     #[test]

@@ -84,15 +84,57 @@ async fn leaders_request_goes_to_the_provider_as_it_is() {
 }
 
 #[tokio::test]
-async fn token_that_cannot_be_one_is_refused_without_asking() {
-    for token in ["", "a%0Ab", &"x".repeat(9000)] {
-        let request = form(&format!("grant_type=refresh_token&refresh_token={token}"));
-        let (answer, asked) = answered(Default::default(), request, Ok(Response::new(TOKENS.to_vec()))).await;
+async fn refresh_without_a_token_gets_the_providers_own_answer() {
+    for only_refresh in [false, true] {
+        for body in ["grant_type=refresh_token", "grant_type=refresh_token&refresh_token="] {
+            let sent = Response::builder().status(400).body(b"{ \"error\": \"invalid_request\" }\n".to_vec()).unwrap();
+            let options = ExchangeOptions { only_refresh, ..Default::default() };
+            let (answer, asked) = answered(options, form(body), Ok(sent.clone())).await;
 
-        assert_eq!((answer.status().as_u16(), asked), (400, 0));
-        assert!(answer.body().starts_with(br#"{"error":"invalid_request""#));
-        assert_eq!(answer.headers()["cache-control"], "no-store");
+            assert_eq!((answer.status().as_u16(), asked, answer.body()), (400, 1, sent.body()), "{body}");
+        }
     }
+}
+
+#[tokio::test]
+async fn what_leaves_open_which_token_is_presented_is_refused_without_asking() {
+    let request = form("grant_type=refresh_token&refresh_token=a&refresh_token=b");
+
+    let (answer, asked) = answered(Default::default(), request, Ok(Response::new(TOKENS.to_vec()))).await;
+
+    assert_eq!((answer.status().as_u16(), asked), (400, 0));
+    assert!(answer.body().starts_with(br#"{"error":"invalid_request""#));
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    assert_eq!(answer.extensions().get(), Some(&Served::Refused));
+}
+
+#[tokio::test]
+async fn answer_of_a_type_that_a_caller_does_not_take_is_not_its_answer() {
+    let exchange = exchange(Default::default());
+    let asked = Arc::new(AtomicU32::new(0));
+    let ask = |accept: &'static str| {
+        let (exchange, asked) = (exchange.clone(), Arc::clone(&asked));
+        async move {
+            let mut request = form("grant_type=refresh_token&refresh_token=r1");
+            request.headers_mut().insert("accept", accept.parse().unwrap());
+            exchange
+                .exchange(request, move |_| {
+                    asked.fetch_add(1, Ordering::SeqCst);
+                    let sent = Response::builder().header("content-type", "application/json; charset=utf-8");
+                    std::future::ready(Ok(sent.body(TOKENS.to_vec()).unwrap()))
+                })
+                .await
+        }
+    };
+
+    // The first takes what it gets: it is the one that asked for it.
+    let first = ask("text/html").await;
+    let (other, third) = (ask("application/x-www-form-urlencoded").await, ask("application/json, */*").await);
+
+    assert_eq!((first.status().as_u16(), other.status().as_u16(), third.status().as_u16()), (200, 503, 200));
+    assert_eq!(other.headers()["retry-after"], "1");
+    assert!(!String::from_utf8_lossy(other.body()).contains("r2"));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ pub(super) struct Place(u64);
 
 /// What the list knows of a caller that polls.
 #[derive(Debug)]
-pub(super) enum Seen {
+pub(super) enum CallerState {
     /// It was told already.
     Told,
     Waiting,
@@ -71,11 +71,11 @@ impl Callers {
     }
 
     /// A caller polls. It may have moved to another task since it was seen last, and is told there from now on.
-    pub(super) fn see(&mut self, place: Place, waker: &Waker) -> Seen {
+    pub(super) fn see(&mut self, place: Place, waker: &Waker) -> CallerState {
         match self.at(place).and_then(Option::as_mut) {
-            None => Seen::Told,
-            Some(caller) if caller.waker.will_wake(waker) => Seen::Waiting,
-            Some(caller) => Seen::Moved(mem::replace(&mut caller.waker, waker.clone())),
+            None => CallerState::Told,
+            Some(caller) if caller.waker.will_wake(waker) => CallerState::Waiting,
+            Some(caller) => CallerState::Moved(mem::replace(&mut caller.waker, waker.clone())),
         }
     }
 
@@ -109,6 +109,13 @@ impl Callers {
         late
     }
 
+    /// Whether a caller waits that has time left.
+    pub(super) fn is_anybody_waiting(&self, now: Instant, config: &Config) -> bool {
+        let patience = self.patience(config);
+        // The last that came waits the longest.
+        self.waiting.iter().rev().flatten().next().is_some_and(|caller| caller.arrived + patience > now)
+    }
+
     /// When the next caller's time is over: of the first that waits, or, where none does, of one that would come now.
     pub(super) fn next_late(&self, now: Instant, config: &Config) -> Instant {
         let first = self.waiting.front().and_then(Option::as_ref).map_or(now, |caller| caller.arrived);
@@ -131,6 +138,20 @@ impl Callers {
         }
         self.last_deadline = None;
         true
+    }
+
+    /// Lets no caller join any more, unless one waits.
+    pub(super) fn retire_deserted(&mut self) -> bool {
+        if self.is_waited_for() {
+            return false;
+        }
+        self.last_deadline = None;
+        true
+    }
+
+    /// Whether a caller waits. Who has left is off the list from its front on, so all of them are.
+    pub(super) fn is_waited_for(&self) -> bool {
+        !self.waiting.is_empty()
     }
 
     /// From now on a task of this runtime tells callers when their time is over.
@@ -253,7 +274,7 @@ mod tests {
         stage.callers.leave(places[2]);
 
         assert_eq!(stage.woken(), [0, 0, 0, 1, 1]);
-        assert!(matches!(stage.callers.see(last, Waker::noop()), Seen::Told));
+        assert!(matches!(stage.callers.see(last, Waker::noop()), CallerState::Told));
     }
 
     #[test]
@@ -261,7 +282,7 @@ mod tests {
         let mut stage = Stage::with(2);
         let there = Arc::<Bell>::default();
 
-        assert!(matches!(stage.callers.see(Callers::FIRST, &Arc::clone(&there).into()), Seen::Moved(_)));
+        assert!(matches!(stage.callers.see(Callers::FIRST, &Arc::clone(&there).into()), CallerState::Moved(_)));
         stage.callers.take_all().for_each(Waker::wake);
 
         assert_eq!((stage.woken(), there.0.load(Ordering::Relaxed)), (vec![0, 1], 1));

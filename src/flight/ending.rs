@@ -7,6 +7,7 @@ use tokio::time::Instant;
 
 use crate::error::RefreshError;
 use crate::outcome::Outcome;
+use crate::secret::Secret;
 use crate::token_response::TokenResponse;
 
 /// What all callers of a flight are told.
@@ -18,6 +19,8 @@ pub(crate) struct Ending {
     /// How old the outcome was when it came to this flight, and when that was.
     age: Duration,
     at: Instant,
+    /// Refresh tokens between the one that the callers came with and the one in the outcome.
+    passed: Arc<[Secret]>,
 }
 
 /// How a caller came to its outcome.
@@ -41,6 +44,7 @@ pub struct Refreshed {
     fence: u64,
     role: Role,
     age: Duration,
+    passed: Arc<[Secret]>,
 }
 
 impl Refreshed {
@@ -65,6 +69,13 @@ impl Refreshed {
     pub fn age(&self) -> Duration {
         self.age
     }
+
+    /// The refresh tokens between the one that was asked with and the new one, oldest first: none, unless the caller came with
+    /// a token that was rotated more than once since ([`keep_until_used`](crate::Config::keep_until_used)). A session store
+    /// writes the new tokens over any of these, or over the one that was asked with, and over nothing else. At most 16.
+    pub fn passed(&self) -> &[Secret] {
+        &self.passed
+    }
 }
 
 impl Ending {
@@ -75,12 +86,42 @@ impl Ending {
 
     /// An outcome that came to this flight when the provider had given it `age` ago.
     pub(crate) fn with(outcome: Arc<Outcome>, fence: u64, role: Role, age: Duration) -> Self {
-        Self { result: Ok(outcome), fence, role, age, at: Instant::now() }
+        Self { result: Ok(outcome), fence, role, age, at: Instant::now(), passed: Arc::default() }
     }
 
     /// No outcome.
     pub(crate) fn failed(error: RefreshError) -> Self {
-        Self { result: Err(error), fence: 0, role: Role::Led, age: Duration::ZERO, at: Instant::now() }
+        Self {
+            result: Err(error),
+            fence: 0,
+            role: Role::Led,
+            age: Duration::ZERO,
+            at: Instant::now(),
+            passed: Arc::default(),
+        }
+    }
+
+    /// The same, of an answer that was found along a chain.
+    pub(crate) fn passing(mut self, passed: &[Secret]) -> Self {
+        if !passed.is_empty() {
+            self.passed = passed.into();
+        }
+        self
+    }
+
+    /// The outcome, if there is one.
+    pub(crate) fn outcome(&self) -> Option<&Arc<Outcome>> {
+        self.result.as_ref().ok()
+    }
+
+    /// The outcome as a store holds it.
+    pub(crate) fn stored(&self) -> Option<(Arc<Outcome>, u64, Duration)> {
+        let outcome = Arc::clone(self.outcome()?);
+        Some((outcome, self.fence, self.age + self.at.elapsed()))
+    }
+
+    pub(crate) fn role(&self) -> Role {
+        self.role
     }
 
     /// When it came to this flight.
@@ -96,7 +137,7 @@ impl Ending {
             Outcome::Success(tokens) => {
                 // Within a second the provider's own bytes are right, and all callers of a flight get the same.
                 let tokens = if age > Duration::from_secs(1) { tokens.aged(age) } else { tokens.clone() };
-                Ok(Refreshed { tokens, fence: self.fence, role, age })
+                Ok(Refreshed { tokens, fence: self.fence, role, age, passed: Arc::clone(&self.passed) })
             }
             Outcome::Failure(failure) => Err(RefreshError::Provider { failure: failure.aged(age), fence: self.fence }),
             Outcome::TokenLost(response) => Err(RefreshError::Lost { response: response.clone() }),

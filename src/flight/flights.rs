@@ -9,9 +9,11 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::fast::RandomState;
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::Flight;
+use super::LocalFlight;
+use super::call_lease::CallLease;
 use super::callers::Callers;
 use super::waiting::{TimeKeeper, WaitingCaller};
 use crate::config::Config;
@@ -20,7 +22,7 @@ use crate::identity::Hash;
 
 /// The flights of this pod, by the key of their requests: token and claim.
 #[derive(Debug, Default)]
-pub(crate) struct Flights(DashMap<Hash, Arc<Flight>, RandomState>);
+pub(crate) struct LocalFlights(DashMap<Hash, Arc<LocalFlight>, RandomState>);
 
 /// Whether a caller found a flight, or has to see to one.
 pub(crate) enum Entered {
@@ -28,7 +30,7 @@ pub(crate) enum Entered {
     Joined(WaitingCaller),
 }
 
-impl Flights {
+impl LocalFlights {
     /// The caller of `waker` waits from now on.
     pub(crate) fn enter(&self, key: Hash, arrived: Instant, waker: &Waker, config: &Config) -> Entered {
         let flight = match self.0.entry(key) {
@@ -49,24 +51,31 @@ impl Flights {
         self.0.len()
     }
 
-    pub(super) fn remove(&self, flight: &Arc<Flight>) {
+    pub(super) fn remove(&self, flight: &Arc<LocalFlight>) {
         // Another may have taken the place of one that is over.
         self.0.remove_if(&flight.key, |_, there| Arc::ptr_eq(there, flight));
     }
 }
 
-fn start(key: Hash, arrived: Instant, waker: &Waker, config: &Config) -> Arc<Flight> {
+fn start(key: Hash, arrived: Instant, waker: &Waker, config: &Config) -> Arc<LocalFlight> {
     let mut callers = Callers::new(arrived, waker, config);
     let runtime = Handle::current();
     if runtime.runtime_flavor() == RuntimeFlavor::CurrentThread {
         // A task that blocks the one thread blocks all: the flight's task is as good as polled.
         callers.set_timekeeper(runtime.id());
     }
-    Arc::new(Flight { key, ending: OnceLock::new(), callers: Mutex::new(callers), intent: Intent::default() })
+    Arc::new(LocalFlight {
+        key,
+        ending: OnceLock::new(),
+        callers: Mutex::new(callers),
+        intent: Intent::default(),
+        left: Notify::new(),
+        lease: CallLease::default(),
+    })
 }
 
 /// None where nobody may join any more.
-fn join(flight: &Arc<Flight>, arrived: Instant, waker: &Waker, config: &Config) -> Option<WaitingCaller> {
+fn join(flight: &Arc<LocalFlight>, arrived: Instant, waker: &Waker, config: &Config) -> Option<WaitingCaller> {
     let runtime = Handle::current().id();
     let (mut place, mut time) = (None, TimeKeeper::Flight);
     let mut callers = flight.callers();

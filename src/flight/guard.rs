@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::Flight;
-use super::flights::Flights;
+use super::LocalFlight;
+use super::flights::LocalFlights;
 use crate::error::RefreshError;
 use crate::flight::ending::Ending;
 use crate::outcome::ProviderFailure;
@@ -12,18 +12,18 @@ use crate::outcome::ProviderFailure;
 ///
 /// Made before the flight's task is, so that a task that is never polled ends its flight, too.
 pub(crate) struct FlightGuard {
-    flights: Arc<Flights>,
-    flight: Arc<Flight>,
+    flights: Arc<LocalFlights>,
+    flight: Arc<LocalFlight>,
     /// None where the task ends without one.
     ending: Option<Ending>,
 }
 
 impl FlightGuard {
-    pub(crate) fn new(flights: Arc<Flights>, flight: Arc<Flight>) -> Self {
+    pub(crate) fn new(flights: Arc<LocalFlights>, flight: Arc<LocalFlight>) -> Self {
         Self { flights, flight, ending: None }
     }
 
-    pub(crate) fn flight(&self) -> &Arc<Flight> {
+    pub(crate) fn flight(&self) -> &Arc<LocalFlight> {
         &self.flight
     }
 
@@ -47,13 +47,20 @@ impl Drop for FlightGuard {
 /// What the provider answered, until the store has it. Told as it is where the runtime ends meanwhile: callers may wait
 /// on another one.
 pub(crate) struct InHand<'a> {
-    flight: &'a Flight,
+    flight: &'a LocalFlight,
     ending: Option<Ending>,
 }
 
 impl<'a> InHand<'a> {
-    pub(crate) fn new(flight: &'a Flight, ending: Ending) -> Self {
+    pub(crate) fn new(flight: &'a LocalFlight, ending: Ending) -> Self {
         Self { flight, ending: Some(ending) }
+    }
+
+    /// Tells the callers that wait now. The flight stays, until the store has it.
+    pub(crate) fn tell(&self) {
+        if let Some(ending) = &self.ending {
+            self.flight.tell(ending.clone());
+        }
     }
 
     pub(crate) fn taken(mut self) -> Ending {

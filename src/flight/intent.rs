@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
-/// The function is either called or withdrawn, never both.
+/// The function is either called or cancelled, never both.
 #[derive(Debug, Default)]
 pub(crate) struct Intent(AtomicU8);
 
@@ -13,7 +13,7 @@ pub(crate) struct Started;
 impl Intent {
     const DECLARED: u8 = 0;
     const STARTED: u8 = 1;
-    const WITHDRAWN: u8 = 2;
+    const CANCELLED: u8 = 2;
 
     /// The call's task is about to call the function. False: it must not.
     pub(crate) fn start(&self) -> bool {
@@ -25,9 +25,9 @@ impl Intent {
     /// # Errors
     ///
     /// [`Started`] when it is too late.
-    pub(crate) fn withdraw(&self) -> Result<(), Started> {
-        match self.0.compare_exchange(Self::DECLARED, Self::WITHDRAWN, Ordering::SeqCst, Ordering::SeqCst) {
-            Ok(_) | Err(Self::WITHDRAWN) => Ok(()),
+    pub(crate) fn cancel(&self) -> Result<(), Started> {
+        match self.0.compare_exchange(Self::DECLARED, Self::CANCELLED, Ordering::SeqCst, Ordering::SeqCst) {
+            Ok(_) | Err(Self::CANCELLED) => Ok(()),
             Err(_) => Err(Started),
         }
     }
@@ -38,10 +38,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn function_is_called_or_withdrawn_and_never_both() {
-        let (called, withdrawn) = (Intent::default(), Intent::default());
+    fn function_is_called_or_cancelled_and_never_both() {
+        let (called, cancelled) = (Intent::default(), Intent::default());
 
-        assert!(called.start() && called.withdraw().is_err() && !called.start());
-        assert!(withdrawn.withdraw().is_ok() && !withdrawn.start() && withdrawn.withdraw().is_ok());
+        assert!(called.start() && called.cancel().is_err() && !called.start());
+        assert!(cancelled.cancel().is_ok() && !cancelled.start() && cancelled.cancel().is_ok());
     }
 }

@@ -8,14 +8,14 @@ use std::task::{Context, Poll, ready};
 use tokio::runtime::Handle;
 use tokio::time::{Instant, Sleep, sleep_until};
 
-use super::Flight;
-use super::callers::{Place, Seen};
+use super::LocalFlight;
+use super::callers::{CallerState, Place};
 use crate::config::Config;
 use crate::flight::ending::Ending;
 
 #[derive(Debug)]
 pub(crate) struct WaitingCaller {
-    flight: Arc<Flight>,
+    flight: Arc<LocalFlight>,
     arrived: Instant,
     /// None: there was an ending when it came.
     place: Option<Place>,
@@ -32,11 +32,11 @@ pub(super) enum TimeKeeper {
 }
 
 impl WaitingCaller {
-    pub(super) fn new(flight: Arc<Flight>, arrived: Instant, place: Option<Place>, time: TimeKeeper) -> Self {
+    pub(super) fn new(flight: Arc<LocalFlight>, arrived: Instant, place: Option<Place>, time: TimeKeeper) -> Self {
         Self { flight, arrived, place, time }
     }
 
-    pub(crate) fn flight(&self) -> &Arc<Flight> {
+    pub(crate) fn flight(&self) -> &Arc<LocalFlight> {
         &self.flight
     }
 
@@ -53,9 +53,9 @@ impl WaitingCaller {
             // that holds another caller of this flight.
             let seen = self.flight.callers().see(place, context.waker());
             match seen {
-                Seen::Told => {}
-                Seen::Waiting => ready!(self.poll_time(context, config)),
-                Seen::Moved(left) => {
+                CallerState::Told => {}
+                CallerState::Waiting => ready!(self.poll_time(context, config)),
+                CallerState::Moved(left) => {
                     drop(left);
                     if Handle::try_current().is_ok() {
                         // Away from a worker that is blocked, or a runtime that stands still or ends.
@@ -91,8 +91,14 @@ impl Drop for WaitingCaller {
             && self.flight.ending.get().is_none()
         {
             // Dropped after the lock is released, as in `poll_ending`.
-            let waker = self.flight.callers().leave(place);
+            let mut callers = self.flight.callers();
+            let waker = callers.leave(place);
+            let is_waited_for = callers.is_waited_for();
+            drop(callers);
             drop(waker);
+            if !is_waited_for {
+                self.flight.left.notify_one();
+            }
         }
     }
 }

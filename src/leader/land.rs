@@ -1,37 +1,99 @@
 //! Step 4: lands the outcome, and keeps it in hand until the store has it.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use tokio::time::Instant;
 use tracing::{error, warn};
 
-use super::{LeadEnd, Leader, RENEWAL_RETRY};
+use super::pauses::{RENEWAL_RETRY, TOLD_AFTER, pauses};
+use super::telling::Hook;
+use super::{LeadEnd, Leader};
 use crate::config::Uncertain;
+use crate::flight::before_told::BeforeTold;
 use crate::flight::ending::{Ending, Role};
 use crate::flight::guard::InHand;
-use crate::outcome::{Class, Outcome, TokenState};
+use crate::outcome::{Class, Outcome, ProviderHealth, TokenState};
 use crate::retention::Retention;
 use crate::store::{Completion, Gaps, Standing, StoreError, StoredOutcome};
 
 impl Leader<'_> {
     /// Lands the outcome, and says what this leader's own callers are told.
-    pub(super) async fn land(&self, completion: Completion) -> LeadEnd {
-        let gaps = self.store.gaps();
-        let in_hand = InHand::new(self.flight, Ending::led(Arc::clone(&completion.outcome), self.lease.fence));
-        let completed = self.store.complete(self.lease, self.ask, &completion).await;
-        let ours = in_hand.taken();
-        match completed {
-            Ok(standing) => self.stands(standing, ours, &completion.outcome),
-            // Boxed, because it is rare, and every flight would be as large.
-            Err(error) => Box::pin(self.land_later(ours, completion, gaps, error)).await,
+    pub(super) async fn land(&mut self, completion: Completion) -> LeadEnd {
+        match self.before_told.filter(|_| completion.outcome.class() == Class::Success) {
+            None => self.land_and_tell(completion).await,
+            // Boxed, because most flights have none, and would be as large.
+            Some(hook) => Box::pin(self.land_untold(hook, completion)).await,
         }
     }
 
-    /// Repeats `complete` until it is acknowledged: a rotated token that nobody hears of is a lost session.
-    async fn land_later(
-        &self,
+    async fn land_and_tell(&mut self, completion: Completion) -> LeadEnd {
+        let gaps = self.store.gaps();
+        let ending = Ending::led(Arc::clone(&completion.outcome), self.lease.fence).passing(&self.ask.passed);
+        let in_hand = InHand::new(self.flight, ending);
+        let completed = self.complete_and_tell(&completion, &in_hand).await;
+        let ours = in_hand.taken();
+        match completed {
+            Ok(standing) => {
+                if self.ask.was_stranger() || completion.health == ProviderHealth::Healthy {
+                    let kind = self.ask.identity.presenter.kind;
+                    self.strangers.learn(kind, completion.health, Instant::now(), self.config);
+                }
+                self.stands(standing, ours, &completion.outcome)
+            }
+            // Boxed, because it is rare, and every flight would be as large.
+            Err(error) => Box::pin(self.repeat_until_acknowledged(ours, completion, gaps, error)).await,
+        }
+    }
+
+    /// First the store has the tokens, then the hook runs, then callers hear of them.
+    async fn land_untold(&mut self, hook: &Arc<BeforeTold>, mut completion: Completion) -> LeadEnd {
+        let gaps = self.store.gaps();
+        let ending = Ending::led(Arc::clone(&completion.outcome), self.lease.fence).passing(&self.ask.passed);
+        let in_hand = InHand::new(self.flight, ending.clone());
+        completion.is_untold = true;
+        let completed = self.store.complete(self.lease, self.ask, &completion).await;
+        let Self { store, config, counters, flight, ask, overdue, .. } = *self;
+        let hook = Hook { hook, store, config, counters, flight, ask, overdue };
+        let is_done = match &completed {
+            // The first success has a leader of its own.
+            Ok(Standing::Theirs(_)) => false,
+            Ok(Standing::Ours | Standing::Stale) | Err(_) => hook.run_and_tell(&ending).await,
+        };
+        let ours = in_hand.taken();
+        match completed {
+            Ok(standing) => self.stands(standing, ours, &completion.outcome),
+            Err(error) => {
+                completion.is_untold = false;
+                completion.age = ours.at().elapsed();
+                let ended = self.repeat_until_acknowledged(ours, completion, gaps, error).await;
+                if is_done {
+                    hook.tell_of_use(&ending).await;
+                }
+                ended
+            }
+        }
+    }
+
+    /// Completes. Callers of this pod wait for the store's answer, for it may know better than this leader; but not for long,
+    /// where the lease stands: a store that is slow at this moment costs them no more than that.
+    async fn complete_and_tell(&self, completion: &Completion, in_hand: &InHand<'_>) -> Result<Standing, StoreError> {
+        let mut completing = pin!(self.store.complete(self.lease, self.ask, completion));
+        tokio::select! {
+            biased;
+            completed = &mut completing => return completed,
+            () = tokio::time::sleep(TOLD_AFTER) => {}
+        }
+        if self.lease.stands() {
+            in_hand.tell();
+        }
+        completing.await
+    }
+
+    /// Repeats `complete` until the store answers: a rotated token that nobody hears of is a lost session.
+    async fn repeat_until_acknowledged(
+        &mut self,
         ours: Ending,
         mut completion: Completion,
         mut gaps: Gaps,
@@ -74,19 +136,23 @@ impl Leader<'_> {
         match outcome.class() {
             Class::Success if outcome.token_state() == TokenState::Rotated => self.config.uncertain_memory,
             // The old refresh token still works: nobody is to be given an access token that has expired.
-            Class::Success => Retention::of(outcome, self.config).fresh_at(Duration::ZERO),
+            Class::Success => {
+                Retention::of(outcome, self.config).fresh_at(Duration::ZERO).min(self.config.uncertain_memory)
+            }
             // Only this pod knows that it was presented, should the store come back empty.
             Class::Unknown if self.config.uncertain == Uncertain::Never => self.config.uncertain_memory,
             // Others are to stay away for as long as the provider asks.
             Class::Busy => self.config.lease.max(Retention::of(outcome, self.config).fresh),
             // Once the lease is over, others have found out that this leader is lost.
-            Class::Denied | Class::NotSent | Class::Unknown | Class::TokenLost => self.config.lease,
+            Class::Denied | Class::NotSent | Class::NotProcessed | Class::Unknown | Class::TokenLost => {
+                self.config.lease
+            }
         }
     }
 
     fn never_landed(&self, ours: Ending, outcome: &Outcome, error: &StoreError) -> LeadEnd {
         error!(flight = %self.lease.flight, fence = self.lease.fence, class = outcome.class().word(), %error,
-            "the outcome could not be shared: unless the lead is given back, other pods will find a lost leader");
+            "the outcome could not be shared: unless the lead is abandoned, other pods will find a lost leader");
         match outcome.token_state() {
             TokenState::Untouched | TokenState::Kept => LeadEnd::Untouched(ours),
             TokenState::Rotated | TokenState::Dead | TokenState::Unknown => LeadEnd::Ended(ours),
@@ -109,14 +175,4 @@ impl Leader<'_> {
             }
         }
     }
-}
-
-/// Between two tries to land an outcome.
-fn pauses() -> impl Iterator<Item = Duration> {
-    ExponentialBuilder::new()
-        .with_min_delay(Duration::from_millis(20))
-        .with_max_delay(Duration::from_secs(1))
-        .without_max_times()
-        .with_jitter()
-        .build()
 }

@@ -37,12 +37,12 @@ fn ask(token: &str) -> Ask {
 }
 
 fn ask_as(refresh: Refresh) -> Ask {
-    Ask { identity: Identity::of(refresh, None).expect("valid"), attempt: Uuid::new_v4() }
+    Ask::new(Identity::of(refresh, None).expect("valid"), Uuid::new_v4())
 }
 
 /// Queues where it cannot lead.
 fn patient() -> AdmissionTerms {
-    AdmissionTerms { pod_refuses: None, patience: Duration::from_secs(5), queued_since: None }
+    AdmissionTerms { patience: Duration::from_secs(5), ..AdmissionTerms::at_once() }
 }
 
 async fn begin(store: &Store, ask: &Ask, terms: &AdmissionTerms) -> Begun {
@@ -61,7 +61,8 @@ fn success(json: &str) -> Arc<Outcome> {
 }
 
 async fn complete(store: &Store, lease: &Lease, ask: &Ask, outcome: &Arc<Outcome>) {
-    let completion = Completion { outcome: Arc::clone(outcome), health: outcome.health(), age: Duration::ZERO };
+    let completion =
+        Completion { outcome: Arc::clone(outcome), health: outcome.health(), age: Duration::ZERO, is_untold: false };
     store.complete(lease, ask, &completion).await.expect("an answer");
 }
 
@@ -75,6 +76,7 @@ struct Stage {
 impl Stage {
     async fn new(config: Config) -> Self {
         let redis = RedisServer::start_own(&[]).await;
+        redis.in_use(&config.namespace).await;
         let pod = connect(&redis, "a", &config).await;
         Self { pod, redis, config }
     }
@@ -128,7 +130,11 @@ mod clock_that_is_set_back {
         complete(&stage.pod, &lease, &asked, &Arc::new(Outcome::Failure(ProviderFailure::unknown("reset")))).await;
         stage.redis.wait(Duration::from_millis(100)).await;
         let probe = lead(&stage.pod, &ask("u")).await;
-        stage.redis.cli(&["HINCRBY", &stage.key("circuit"), &format!("probe:{}", probe.fence), HOUR_MS]).await;
+        let field = format!("probe:{}", probe.fence);
+        let lease = stage.redis.cli(&["HGET", &stage.key("circuit"), &field]).await;
+        let (ends, span) = lease.split_once(' ').expect("an end and a span");
+        let far = ends.parse::<u64>().expect("a stamp") + HOUR_MS.parse::<u64>().expect("an hour");
+        stage.redis.cli(&["HSET", &stage.key("circuit"), &field, &format!("{far} {span}")]).await;
         stage.end_later("circuit").await;
 
         let refused = begin(&stage.pod, &ask("v"), &AdmissionTerms::at_once()).await;
@@ -146,8 +152,10 @@ mod clock_that_is_set_back {
         lead(&stage.pod, &of_session("t")).await;
         let refused = begin(&stage.pod, &of_session("u"), &AdmissionTerms::at_once()).await;
         assert!(matches!(refused, Begun::Rejected(Refusal::CoolingDown { .. })), "{refused:?}");
-        let name = format!("attempts:{}", of_session("t").identity.session);
-        stage.redis.cli(&["HINCRBY", &stage.key(&name), "cooldown_until", HOUR_MS]).await;
+        let identity = of_session("t").identity;
+        let name = format!("attempts:{}", identity.session);
+        let field = |field: &str| format!("{field}:{:016x}", identity.account);
+        stage.redis.cli(&["HINCRBY", &stage.key(&name), &field("cooldown_until"), HOUR_MS]).await;
         stage.end_later(&name).await;
 
         let refused = begin(&stage.pod, &of_session("u"), &AdmissionTerms::at_once()).await;
@@ -163,8 +171,10 @@ mod clock_that_is_set_back {
         let stage = Stage::new(Config { max_refresh_attempts: 2, refresh_attempt_window: window, ..config() }).await;
         let of_session = |token: &str| ask_as(Refresh::new(token).session("s"));
         lead(&stage.pod, &of_session("t")).await;
-        let name = format!("attempts:{}", of_session("t").identity.session);
-        stage.redis.cli(&["HINCRBY", &stage.key(&name), "window_start", HOUR_MS]).await;
+        let identity = of_session("t").identity;
+        let name = format!("attempts:{}", identity.session);
+        let field = |field: &str| format!("{field}:{:016x}", identity.account);
+        stage.redis.cli(&["HINCRBY", &stage.key(&name), &field("window_start"), HOUR_MS]).await;
         stage.end_later(&name).await;
 
         lead(&stage.pod, &of_session("u")).await;
@@ -212,7 +222,7 @@ mod clock_that_is_set_back {
     async fn keeps_no_permit_of_a_lost_leader_where_nobody_queues() {
         let stage = Stage::new(Config { max_concurrent_refreshes: 1, ..config() }).await;
         let dead = lead(&stage.pod, &ask("t")).await;
-        let owner = format!("a/{}", dead.fence);
+        let owner = format!("a/{}/{}", dead.fence, stage.config.lease.as_millis());
         stage.redis.cli(&["ZINCRBY", &stage.key("permits"), HOUR_MS, &owner]).await;
         stage.end_later("permits").await;
         stage.end_later("budget").await;
@@ -222,6 +232,29 @@ mod clock_that_is_set_back {
         stage.redis.wait(Duration::from_millis(1300)).await;
 
         lead(&stage.pod, &ask("u")).await;
+    }
+
+    #[tokio::test]
+    async fn keeps_no_flight_waiting_for_a_dead_leader_for_longer_than_its_lease() {
+        let stage = Stage::new(config()).await;
+        let other = connect(&stage.redis, "b", &stage.config).await;
+        lead(&stage.pod, &ask("t")).await;
+        let waits = ask("t");
+        let Begun::Join(mut joined) = begin(&other, &waits, &AdmissionTerms::at_once()).await else {
+            panic!("no join")
+        };
+        stage.end_later(&format!("lock:{}", waits.identity.flight)).await;
+
+        // A lease until the look, and one that the lock is shortened to then.
+        let deadline = tokio::time::Instant::now() + 10 * stage.config.lease;
+        while tokio::time::timeout_at(deadline, joined.news.news()).await.is_ok() {
+            match other.begin(&waits, joined.fence, &AdmissionTerms::at_once()).await.expect("an answer") {
+                Begun::Join(again) => joined = again,
+                Begun::Lead(_) => return,
+                begun => panic!("{begun:?}"),
+            }
+        }
+        panic!("it waits for as long as the lock says");
     }
 }
 
@@ -255,7 +288,7 @@ mod repeated_begin {
 
     /// The first reply was lost, so the pod does not know that it queues, and asks the same again.
     #[tokio::test]
-    async fn of_a_flight_that_was_called_meanwhile_takes_the_permit_that_is_kept_for_it() {
+    async fn of_a_flight_whose_turn_has_come_meanwhile_takes_the_permit_that_is_reserved_for_it() {
         let stage = Stage::new(Config { max_concurrent_refreshes: 2, ..config() }).await;
         let (one, two, queued) = (ask("one"), ask("two"), ask("queued"));
         let leases = (lead(&stage.pod, &one).await, lead(&stage.pod, &two).await);
@@ -263,7 +296,7 @@ mod repeated_begin {
         let tokens = success(r#"{"access_token":"a","refresh_token":"b"}"#);
         complete(&stage.pod, &leases.0, &one, &tokens).await;
         complete(&stage.pod, &leases.1, &two, &tokens).await;
-        assert_eq!(stage.count("permits").await, 1, "one was called");
+        assert_eq!(stage.count("permits").await, 1, "one is reserved");
 
         let begun = begin(&stage.pod, &queued, &patient()).await;
 
@@ -298,7 +331,7 @@ mod marks_of_attempts_that_were_given_up {
         let stage = Stage::new(config()).await;
         let flight = stage.key(&format!("flight:{}", ask("t").identity.flight));
         for _ in 0..6 {
-            stage.pod.disown(&ask("t"), None).await.expect("an answer");
+            stage.pod.withdraw(&ask("t").id(), None).await.expect("an answer");
             // Two thirds of the lease.
             stage.redis.wait(Duration::from_millis(667)).await;
         }
@@ -321,7 +354,7 @@ mod user_that_may_not_touch {
             "lock:*",
             "flight:*",
             "fence",
-            "recovering",
+            "incarnation",
             "meta",
             "queue:*",
             "attempts:*",
@@ -329,6 +362,10 @@ mod user_that_may_not_touch {
             "budget",
             "queue",
             "circuit",
+            "known",
+            "known_tokens:*",
+            "held:*",
+            "held_until",
         ];
         let url = redis.url().replace("redis://", "redis://pod:pw@");
         let connect = async || {
@@ -336,7 +373,7 @@ mod user_that_may_not_touch {
             RedisStore::connect(client, "p", Arc::new(config.clone()), Arc::default()).await
         };
         let allow = async |keys: &[String]| {
-            let channels = format!("&rc:{{{}}}:pod:*", config.namespace);
+            let channels = format!("&rc:{{{}}}:*", config.namespace);
             let mut rule = vec!["ACL", "SETUSER", "pod", "reset", "on", ">pw", "+@all", &channels];
             rule.extend(keys.iter().map(String::as_str));
             redis.cli(&rule).await;

@@ -7,24 +7,27 @@
 //! here is landed there.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::time::Instant;
 use tracing::warn;
 
 use self::fleet::FleetTokens;
-use super::contract::{self, Ask, Completion, Gaps, Lease, News, Renewed, Standing, StoreError};
+use super::contract::{
+    self, Ask, AttemptId, Coming, Completion, Gaps, Lease, News, Renewed, Standing, StoreError, Telling, Tip,
+};
 use super::memory::{self, MemoryPod, MemoryStore};
-use super::redis::{RedisStore, Ticket, UnsharedOutcome};
+use super::redis::{RedisStore, Ticket, UnsharedOutcomeGuard};
 use crate::admission::AdmissionTerms;
 use crate::admission::circuit::CircuitState;
 use crate::config::Config;
-use crate::error::Refusal;
 use crate::identity::Hash;
 use crate::metrics::Counters;
+use crate::outcome::Outcome;
 
 mod fleet;
 
-type Begun = contract::Begun<NewsSource>;
+type Begun = contract::Begun<LocalNews>;
 
 /// One pod's view of Redis, and the memory it goes on in without.
 #[derive(Debug)]
@@ -39,12 +42,12 @@ pub(crate) struct LocalFallback {
 
 /// Where a waiting flight's news come from.
 #[derive(Debug)]
-pub(crate) enum NewsSource {
-    Memory(memory::NewsSource),
+pub(crate) enum LocalNews {
+    Memory(memory::MemoryNews),
     Redis { ticket: Ticket, flight: Hash, fleet: Arc<FleetTokens> },
 }
 
-impl NewsSource {
+impl LocalNews {
     pub(crate) async fn news(&mut self) -> News {
         match self {
             Self::Memory(source) => source.news().await,
@@ -85,7 +88,7 @@ impl LocalFallback {
         let begun = self.redis.begin(ask, joined, terms).await?;
         let flight = ask.identity.flight;
         self.fleet.begun(flight, &begun);
-        Ok(begun.map_news(|ticket| NewsSource::Redis { ticket, flight, fleet: Arc::clone(&self.fleet) }))
+        Ok(begun.map_news(|ticket| LocalNews::Redis { ticket, flight, fleet: Arc::clone(&self.fleet) }))
     }
 
     /// A flight of this token that was begun here and is still led is joined here, whatever Redis says.
@@ -93,11 +96,13 @@ impl LocalFallback {
         if !self.memory.is_led(&ask.identity.flight) {
             return None;
         }
-        match self.memory.begin(ask, joined, &terms.without_leading(), NewsSource::Memory) {
-            // It is led no longer. Redis decides who leads next, or `begin_here`.
-            Begun::Rejected(refusal) if !matches!(refusal, Refusal::AnotherClaim { .. }) => None,
-            begun => Some(begun),
+        // None where it is led no longer. Redis decides which flight leads next, or `begin_here`.
+        let mut begun = self.memory.begin_without_leading(ask, joined, terms, LocalNews::Memory);
+        if let Some(Begun::Lead(lease)) = &mut begun {
+            // Its own attempt asks for it again.
+            lease.is_local = true;
         }
+        begun
     }
 
     /// Begins a flight in the pod after a whole lease without Redis, with a fence above all that Redis was seen to give.
@@ -106,13 +111,17 @@ impl LocalFallback {
     /// outcome.
     fn begin_here(&self, ask: &Ask, joined: Option<u64>, terms: &AdmissionTerms) -> Option<Begun> {
         self.redis.if_out_of_reach_for(self.config.lease, |fences| {
+            if matches!(ask.coming, Coming::Taking { .. } | Coming::Walking { .. }) {
+                // What became of a newer token in the fleet is not known here.
+                return None;
+            }
             let flight = &ask.identity.flight;
             let seen = fences.seen();
             if joined.is_some_and(|fence| fence <= seen) || self.fleet.has(flight) {
                 return None;
             }
             self.memory.raise_fence(seen);
-            let mut begun = self.memory.begin(ask, joined, terms, NewsSource::Memory);
+            let mut begun = self.memory.begin(ask, joined, terms, LocalNews::Memory);
             if let Begun::Lead(lease) = &mut begun {
                 lease.is_local = true;
                 fences.give(lease.fence);
@@ -123,8 +132,12 @@ impl LocalFallback {
         })?
     }
 
-    pub(crate) async fn renew(&self, lease: &Lease) -> Result<Renewed, StoreError> {
-        if lease.is_local { Ok(self.memory.renew(lease)) } else { self.redis.renew(lease).await }
+    pub(crate) async fn renew(&self, lease: &Lease, ask: &Ask) -> Result<Renewed, StoreError> {
+        if lease.is_local { Ok(self.memory.renew(lease)) } else { self.redis.renew(lease, ask).await }
+    }
+
+    pub(crate) async fn is_current(&self, lease: &Lease) -> Result<bool, StoreError> {
+        if lease.is_local { Ok(true) } else { self.redis.is_current(lease).await }
     }
 
     pub(crate) async fn complete(
@@ -143,7 +156,9 @@ impl LocalFallback {
 
     /// First in Redis where that is back, so that callers that wait here find it there; else when it is.
     async fn complete_here(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Standing {
-        let later = self.redis.seal(lease, ask, completion);
+        // Redis is told when it is back, whatever is done meanwhile before callers here hear of it.
+        let told = Completion { is_untold: false, ..completion.clone() };
+        let later = self.redis.seal(lease, ask, &told);
         let shared = later.try_now(ask).await;
         if let Some(Standing::Theirs(landed)) = &shared {
             self.fleet.landed(lease.flight, &landed.outcome, landed.age);
@@ -165,13 +180,30 @@ impl LocalFallback {
             self.memory.abandon(lease, ask);
             return Ok(());
         }
-        self.fleet.given_back(&lease.flight);
+        self.fleet.abandoned(&lease.flight);
         self.redis.abandon(lease, ask).await
     }
 
-    pub(crate) async fn disown(&self, ask: &Ask, queued_since: Option<Instant>) -> Result<(), StoreError> {
-        self.memory.leave_queue(ask, queued_since);
-        self.redis.disown(ask).await
+    pub(crate) async fn tell(
+        &self,
+        ask: &Ask,
+        fence: u64,
+        outcome: &Outcome,
+        telling: Telling,
+    ) -> Result<(), StoreError> {
+        if self.memory.tell(ask, fence, outcome, telling) {
+            return Ok(());
+        }
+        self.redis.tell(ask, fence, outcome, telling).await
+    }
+
+    pub(crate) async fn tip(&self, ask: &Ask, tip: Option<&Tip>) -> Result<(), StoreError> {
+        self.redis.tip(ask, tip).await
+    }
+
+    pub(crate) async fn withdraw(&self, attempt: &AttemptId, queued_since: Option<Instant>) -> Result<(), StoreError> {
+        self.memory.leave_queue(attempt, queued_since);
+        self.redis.withdraw(attempt).await
     }
 
     pub(crate) async fn circuit_state(&self) -> Result<CircuitState, StoreError> {
@@ -187,8 +219,12 @@ impl LocalFallback {
         }
     }
 
-    pub(crate) fn note_unshared(&self) -> UnsharedOutcome {
+    pub(crate) fn note_unshared(&self) -> UnsharedOutcomeGuard {
         self.redis.note_unshared()
+    }
+
+    pub(crate) fn certificate_ends(&self) -> Vec<(&'static str, SystemTime)> {
+        self.redis.certificate_ends()
     }
 
     pub(crate) fn is_out_of_reach(&self) -> bool {
@@ -201,6 +237,10 @@ impl LocalFallback {
 
     pub(crate) async fn drained(&self) {
         self.redis.drained().await;
+    }
+
+    pub(crate) async fn leave(&self) {
+        self.redis.leave().await;
     }
 
     pub(crate) fn close(&self) {

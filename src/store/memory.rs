@@ -4,32 +4,35 @@
 //! sealed here: they never leave the process, and only an equal claim gets one.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::SystemTime;
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry;
 use foldhash::fast::RandomState;
 use tokio::time::Instant;
 
+mod begin;
+mod cleanup;
+mod chain;
+mod clients;
 mod gates;
+mod held;
 mod land;
 mod news;
+mod next_lead;
 mod record;
+mod untold;
 
-use self::gates::{Admission, Gates};
-pub(crate) use self::news::NewsSource;
-use self::record::{FlightRecord, Lock, NextLead, State, WaitedFor};
-use super::contract::{self, Ask, LeaderSeen, Lease, StoredOutcome, TokenHistory};
-use crate::admission::AdmissionTerms;
+use self::chain::HeldAnswer;
+use self::gates::Gates;
+pub(crate) use self::news::MemoryNews;
+use self::record::FlightRecord;
+use super::contract::{AttemptId, FENCES_END};
 use crate::admission::budget::PodNumber;
 use crate::admission::circuit::CircuitState;
 use crate::config::Config;
-use crate::error::Refusal;
 use crate::identity::Hash;
-use crate::outcome::Outcome;
-
-type Begun = contract::Begun<NewsSource>;
+use crate::metrics::Counters;
 
 /// A store in memory, for coordinators of one process that are to share flights as pods do.
 ///
@@ -48,7 +51,7 @@ impl MemoryStore {
     pub(crate) fn pod(&self, config: Arc<Config>) -> MemoryPod {
         let namespace = Arc::clone(&self.namespaces.entry(config.namespace.clone()).or_default());
         let number = namespace.last_pod.fetch_add(1, Ordering::Relaxed) + 1;
-        MemoryPod { namespace, config, number }
+        MemoryPod { namespace, config, number, counters: Arc::default() }
     }
 }
 
@@ -58,11 +61,14 @@ pub(crate) struct MemoryPod {
     namespace: Arc<Namespace>,
     config: Arc<Config>,
     number: PodNumber,
+    counters: Arc<Counters>,
 }
 
 #[derive(Debug, Default)]
 struct Namespace {
     flights: DashMap<Hash, FlightRecord, RandomState>,
+    /// Locked after a flight's record, never before it.
+    held: DashMap<Hash, HeldAnswer, RandomState>,
     gates: Mutex<Gates>,
     last_fence: AtomicU64,
     last_pod: AtomicU64,
@@ -74,145 +80,26 @@ impl Namespace {
     fn last_fence(&self) -> u64 {
         self.last_fence.load(Ordering::Relaxed)
     }
+
+    /// Above all that were given, and above what a process before this one gave: by the system's clock, in us.
+    fn next_fence(&self) -> u64 {
+        let now = fence_of_time();
+        let next = |last: u64| Some(now.max(last + 1));
+        // Always some: the closure refuses nothing.
+        let last = self.last_fence.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).unwrap_or_default();
+        now.max(last + 1)
+    }
 }
 
 impl MemoryPod {
-    /// `wrap` makes of this store's source of news the asking store's. Not done to the answer as a whole, which would be
-    /// moved once more with the lease in it.
-    pub(crate) fn begin<N>(
-        &self,
-        ask: &Ask,
-        joined: Option<u64>,
-        terms: &AdmissionTerms,
-        wrap: impl FnOnce(NewsSource) -> N,
-    ) -> contract::Begun<N> {
-        self.start_cleanup();
-        let now = Instant::now();
-        let begun = match self.namespace.flights.entry(ask.identity.flight) {
-            Entry::Vacant(vacant) => match self.lead(ask, terms, now, 0, TokenHistory::Unremarkable) {
-                Ok((record, lease)) => {
-                    vacant.insert(record);
-                    contract::Begun::Lead(lease)
-                }
-                Err(begun) => begun.map_news(wrap),
-            },
-            Entry::Occupied(mut over) if over.get().is_over(now) => {
-                match self.lead(ask, terms, now, 0, TokenHistory::Unremarkable) {
-                    Ok((record, lease)) => {
-                        over.insert(record);
-                        contract::Begun::Lead(lease)
-                    }
-                    Err(begun) => begun.map_news(wrap),
-                }
-            }
-            Entry::Occupied(mut occupied) => {
-                self.begin_known(ask, joined, terms, now, occupied.get_mut()).map_news(wrap)
-            }
-        };
-        match begun {
-            contract::Begun::Landed(_) | contract::Begun::Join(_) => {
-                self.gates().leave_queue(ask, terms.queued_since, now, &self.config)
-            }
-            contract::Begun::Lead(_) | contract::Begun::Queued(_) | contract::Begun::Rejected(_) => {}
-        }
-        begun
+    /// With the counters of its coordinator.
+    pub(crate) fn counted_by(mut self, counters: &Arc<Counters>) -> Self {
+        self.counters = Arc::clone(counters);
+        self
     }
 
-    /// A flight of this token is remembered.
-    fn begin_known(
-        &self,
-        ask: &Ask,
-        joined: Option<u64>,
-        terms: &AdmissionTerms,
-        now: Instant,
-        record: &mut FlightRecord,
-    ) -> Begun {
-        // First an outcome for this flight: it costs nobody anything.
-        let waited_for =
-            WaitedFor { attempt: ask.attempt, claim: ask.identity.claim, joined, since: terms.queued_since };
-        if let Some(landed) = record.outcome_for(&waited_for, now) {
-            return Begun::Landed(landed);
-        }
-        // Then the leader, with whatever claim: one presentation at a time.
-        let waits_until = now + self.config.wait_timeout;
-        if let Some(Lock { fence, until }) = record.lock
-            && until > now
-        {
-            return record.join(ask, fence, until, LeaderSeen::Living, waits_until);
-        }
-        record.notice_lost_leader(now, &self.config);
-        let history = match record.next_lead(now, &self.config) {
-            NextLead::May(history) => history,
-            NextLead::NotBefore(again_at) => {
-                return record.join(ask, record.fence, again_at, LeaderSeen::Lost, waits_until);
-            }
-            NextLead::Never => return lost(record.fence),
-            NextLead::AnotherClaim { retry_after } => {
-                self.gates().leave_queue(ask, terms.queued_since, now, &self.config);
-                return Begun::Rejected(Refusal::AnotherClaim { retry_after });
-            }
-        };
-        let lost = if history == TokenHistory::LostLeaders { record.lost } else { 0 };
-        match self.lead(ask, terms, now, lost, history) {
-            Ok((led, lease)) => {
-                let waiting = record.waiting.take();
-                let last = record.last_success(now, self.config.wait_timeout);
-                *record = FlightRecord { waiting, last, success_of: record.success_of, ..led };
-                Begun::Lead(lease)
-            }
-            Err(begun) => *begun,
-        }
-    }
-
-    /// Leads, if the rules of admission let it.
-    fn lead(
-        &self,
-        ask: &Ask,
-        terms: &AdmissionTerms,
-        now: Instant,
-        lost: u32,
-        history: TokenHistory,
-    ) -> Result<(FlightRecord, Lease), Box<Begun>> {
-        let mut gates = self.gates();
-        let admitted = match gates.admit(self.number, ask, terms, now, &self.config) {
-            Admission::Admitted(admitted) => admitted,
-            Admission::Queued(queued) => return Err(Box::new(Begun::Queued(queued))),
-            Admission::Rejected(refusal) => return Err(Box::new(Begun::Rejected(refusal))),
-        };
-        // Under the gates' lock: when the circuit opens, the last fence that was let through is known.
-        let fence = self.namespace.last_fence.fetch_add(1, Ordering::Relaxed) + 1;
-        let charged = gates.lead(admitted, fence, now, &self.config);
-        drop(gates);
-        let until = now + self.config.lease;
-        let lease = Lease {
-            flight: ask.identity.flight,
-            claim: ask.identity.claim,
-            attempt: ask.attempt,
-            fence,
-            started: now,
-            granted: now,
-            history,
-            is_local: false,
-        };
-        let record = FlightRecord {
-            lock: Some(Lock { fence, until }),
-            state: State::Leading,
-            claim: lease.claim,
-            attempt: lease.attempt,
-            fence,
-            started: now,
-            lost,
-            ends: until + self.config.memory_of_lost(),
-            last: None,
-            success_of: None,
-            charged: Some(charged),
-            waiting: None,
-        };
-        Ok((record, lease))
-    }
-
-    pub(crate) fn leave_queue(&self, ask: &Ask, since: Option<Instant>) {
-        self.gates().leave_queue(ask, since, Instant::now(), &self.config);
+    pub(crate) fn leave_queue(&self, id: &AttemptId, since: Option<Instant>) {
+        self.gates().leave_queue(id.attempt, since, Instant::now(), &self.config);
     }
 
     /// Whether somebody leads this flight.
@@ -222,7 +109,9 @@ impl MemoryPod {
 
     /// Fences given from now on are higher.
     pub(crate) fn raise_fence(&self, fence: u64) {
-        self.namespace.last_fence.fetch_max(fence, Ordering::Relaxed);
+        if fence < FENCES_END {
+            self.namespace.last_fence.fetch_max(fence, Ordering::Relaxed);
+        }
     }
 
     pub(crate) fn circuit_state(&self) -> CircuitState {
@@ -242,41 +131,10 @@ impl MemoryPod {
     fn gates(&self) -> MutexGuard<'_, Gates> {
         self.namespace.gates.lock().expect("BUG: nothing panics with this lock held")
     }
-
-    /// Redis expires keys itself; here a task does, for as long as anybody holds the store.
-    fn start_cleanup(&self) {
-        if !self.namespace.has_cleanup.swap(true, Ordering::Relaxed) {
-            let cleanup = Cleanup(Arc::downgrade(&self.namespace));
-            tokio::spawn(cleanup.run(Arc::clone(&self.config)));
-        }
-    }
 }
 
-/// A token that may have been rotated and must not be presented again.
-fn lost(fence: u64) -> Begun {
-    Begun::Landed(StoredOutcome { outcome: Arc::new(Outcome::TokenLost(None)), fence, age: Duration::ZERO })
-}
-
-/// Forgets what is over, for as long as anybody holds the store and the runtime it was started on lives.
-struct Cleanup(Weak<Namespace>);
-
-impl Cleanup {
-    async fn run(self, config: Arc<Config>) {
-        loop {
-            tokio::time::sleep(config.cleanup_interval).await;
-            let Some(namespace) = self.0.upgrade() else { return };
-            let now = Instant::now();
-            namespace.flights.retain(|_, record| !record.is_over(now));
-            namespace.gates.lock().expect("BUG: nothing panics with this lock held").clean_up(now, &config);
-        }
-    }
-}
-
-impl Drop for Cleanup {
-    fn drop(&mut self) {
-        if let Some(namespace) = self.0.upgrade() {
-            // The next `begin` starts another, on a runtime that lives.
-            namespace.has_cleanup.store(false, Ordering::Relaxed);
-        }
-    }
+/// The system's time as a fence; 0 where the clock stands before 1970.
+fn fence_of_time() -> u64 {
+    let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_micros()).map_or(0, |us| us.min(FENCES_END - 1))
 }

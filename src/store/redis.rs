@@ -4,159 +4,124 @@
 //! what other pods land.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-pub(crate) mod url;
+pub(crate) mod target;
+pub(crate) mod access;
 mod connect;
+mod hello;
+pub(crate) mod servers;
+mod not_enrolled;
+pub(crate) mod rights;
 mod preflight;
 mod agreement;
+mod register;
+mod enrolment;
 
+mod roll;
 mod calls;
 mod scripts;
+mod slot;
 mod keys;
 mod sealed;
 
+pub(crate) mod pubsub;
 mod call;
+mod node;
+mod connector;
+#[cfg(feature = "tls")]
+mod certificates;
+#[cfg(feature = "tls")]
+mod transport;
+mod pool;
+mod verdict;
+mod failed;
+mod hub;
+mod node_lanes;
+pub(crate) mod nodes;
 mod lanes;
+mod broken_keys;
 mod outage;
 mod prober;
+
+mod locator;
+mod switches;
+mod keeper;
+mod handover;
 
 mod inbox;
 mod waiters;
 mod fences;
 mod looker;
 
+mod replicas;
+mod begin;
 mod completer;
+mod large;
+mod held;
+mod unlanded;
+mod tasks;
 
 use self::agreement::Agreement;
+use self::broken_keys::BrokenKeys;
 use self::calls::Calls;
-use self::calls::begin::{Begin, BeginReply, Join};
 use self::completer::{Completer, SealedCompletion};
 use self::fences::Fences;
+use self::handover::Forgotten;
 use self::inbox::Inbox;
+use self::locator::Locator;
 use self::outage::Outage;
-pub(crate) use self::outage::UnsharedOutcome;
+pub(crate) use self::outage::UnsharedOutcomeGuard;
 use self::prober::Prober;
-use self::sealed::{Opener, SealedOutcome};
+use self::replicas::Replicas;
+use self::roll::Roll;
+use self::sealed::Opener;
+use self::tasks::Tasks;
 pub(crate) use self::waiters::Ticket;
-use self::waiters::{Awaited, Waiters};
-use super::contract::{
-    self, Ask, Completion, Gaps, Joined, Lease, Queued, Renewed, Standing, StoreError, StoredOutcome, TokenHistory,
-};
+use self::waiters::Waiters;
+use super::contract::{Ask, AttemptId, Completion, Gaps, Lease, Renewed, Standing, StoreError};
 use crate::admission::circuit::CircuitState;
-use crate::admission::{AdmissionTerms, FAIR_PAUSE};
 use crate::config::Config;
-use crate::error::Refusal;
 use crate::metrics::Counters;
-use crate::outcome::Outcome;
-
-type Begun = contract::Begun<Ticket>;
 
 /// One pod's view of the store.
 pub(crate) struct RedisStore {
     config: Arc<Config>,
     counters: Arc<Counters>,
     calls: Arc<Calls>,
+    broken_keys: Arc<BrokenKeys>,
     inbox: Arc<Inbox>,
     waiters: Arc<Waiters>,
     fences: Arc<Fences>,
+    locator: Arc<Locator>,
+    forgotten: Arc<Forgotten>,
     agreement: Arc<Agreement>,
     outage: Arc<Outage>,
     prober: Arc<Prober>,
     completer: Arc<Completer>,
+    replicas: Arc<Replicas>,
+    roll: Arc<Roll>,
     jitter: Duration,
+    /// What goes on beside the flights.
+    tasks: Tasks,
     closed: CancellationToken,
 }
 
 impl RedisStore {
-    pub(crate) async fn begin(
-        &self,
-        ask: &Ask,
-        joined: Option<u64>,
-        terms: &AdmissionTerms,
-    ) -> Result<Begun, StoreError> {
-        self.agrees()?;
-        self.outage.admits()?;
-        let claim = ask.identity.claim.to_string();
-        // First the ticket, then the question: an outcome that lands between the two finds somebody waiting.
-        let ticket = self.waiters.ticket(ask.identity.flight);
-        let asked = Instant::now();
-        let begin = Begin {
-            ask,
-            claim: &claim,
-            joined,
-            seen: self.fences.seen(),
-            may_lead: terms.pod_refuses.is_none(),
-            queued: terms.queued_since.map(|since| since.elapsed()),
-            may_queue: !terms.patience.is_zero(),
-        };
-        Ok(match self.calls.begin(&begin).await? {
-            BeginReply::Landed(sealed) => self.landed(ask, &sealed),
-            BeginReply::Lost { fence } => lost(fence),
-            BeginReply::Lead { fence, history } => self.lead(ask, asked, fence, history),
-            BeginReply::Join(join) => self.join(ask, claim, join, ticket),
-            BeginReply::Queued { look } => self.queue(terms, asked, look, ticket),
-            BeginReply::Rejected(refusal) => self.rejected(refusal),
-            BeginReply::RejectedByPod => rejected_by_pod(terms),
-            BeginReply::Abandoned => {
-                return Err(StoreError::did_not_run("the attempt was given up before redis answered".to_owned()));
-            }
-        })
+    pub(crate) async fn renew(&self, lease: &Lease, ask: &Ask) -> Result<Renewed, StoreError> {
+        self.locator.is_active_for(self.config.lease);
+        self.calls.renew(lease, ask, self.fences.seen(), lease.stands()).await
     }
 
-    fn landed(&self, ask: &Ask, sealed: &SealedOutcome) -> Begun {
-        self.fences.see(sealed.fence);
-        match self.opener(ask).open(sealed) {
-            Some(landed) => Begun::Landed(landed),
-            // It has our claim, so it should open: somebody wrote into Redis. Nobody is handed it, and the token is not
-            // presented while the record says that it was rotated.
-            None => Begun::Rejected(Refusal::AnotherClaim { retry_after: self.config.keep_outcome }),
+    /// Whether the provider may be asked under this lease: it was given by the server that the endpoint leads to.
+    pub(crate) async fn is_current(&self, lease: &Lease) -> Result<bool, StoreError> {
+        match lease.server {
+            Some(server) => self.locator.is_current(server).await,
+            None => Ok(true),
         }
-    }
-
-    fn lead(&self, ask: &Ask, asked: Instant, fence: u64, history: TokenHistory) -> Begun {
-        self.fences.see(fence);
-        let Ask { identity, attempt } = ask;
-        Begun::Lead(Lease {
-            flight: identity.flight,
-            claim: identity.claim,
-            attempt: *attempt,
-            fence,
-            started: asked,
-            granted: Instant::now(),
-            history,
-            is_local: false,
-        })
-    }
-
-    fn join(&self, ask: &Ask, ours: String, theirs: Join, mut ticket: Ticket) -> Begun {
-        let Join { fence, claim, leader, look } = theirs;
-        self.fences.see(fence);
-        let due = Instant::now() + look + self.jitter;
-        let is_ours = claim == ours;
-        let awaited = is_ours.then(|| Awaited { fence, claim: ours, opener: self.opener(ask) });
-        ticket.join(fence, leader, due, awaited);
-        Begun::Join(Joined { fence: is_ours.then_some(fence), leader, news: ticket })
-    }
-
-    fn queue(&self, terms: &AdmissionTerms, asked: Instant, look: Duration, mut ticket: Ticket) -> Begun {
-        ticket.queue(Instant::now() + look + self.jitter);
-        Begun::Queued(Queued { since: terms.queued_since.unwrap_or(asked), news: ticket })
-    }
-
-    fn rejected(&self, refusal: Refusal) -> Begun {
-        if matches!(refusal, Refusal::Recovering { .. }) {
-            self.agreement.may_be_forgotten();
-        }
-        Begun::Rejected(refusal)
-    }
-
-    pub(crate) async fn renew(&self, lease: &Lease) -> Result<Renewed, StoreError> {
-        self.calls.renew(lease, self.fences.seen()).await
     }
 
     pub(crate) async fn complete(
@@ -168,33 +133,40 @@ impl RedisStore {
         self.completer.complete(lease, ask, completion).await
     }
 
-    /// Seals what was obtained without Redis, to be kept until Redis has it.
+    /// Seals a completion of a lead that this pod gave itself, for a Redis that may not be in reach.
     pub(crate) fn seal(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> SealedCompletion {
         self.completer.seal(lease, ask, completion)
     }
 
-    /// Waits until what was obtained without Redis has landed there, or is not worth it any more. For a close: nothing is
-    /// obtained meanwhile.
+    /// Waits until all completions that wait for Redis have landed there, or are not worth it any more. For a close: no
+    /// further ones come meanwhile.
     pub(crate) async fn drained(&self) {
-        self.completer.later.close();
-        self.completer.later.wait().await;
+        // The one that works them off may have ended with its runtime.
+        self.tasks.keep_running();
+        self.completer.unlanded.drained().await;
     }
 
     pub(crate) async fn abandon(&self, lease: &Lease, ask: &Ask) -> Result<(), StoreError> {
-        self.calls.abandon(ask, lease.fence).await
+        if ask.is_unanswered() {
+            self.withdraw(&ask.id()).await
+        } else {
+            self.calls.abandon(&ask.id(), lease.fence).await
+        }
     }
 
-    /// Of an attempt that may still be on its way: makes it arrive as abandoned, or gives its lead back.
-    pub(crate) async fn disown(&self, ask: &Ask) -> Result<(), StoreError> {
-        self.calls.abandon(ask, 0).await
+    /// Of an attempt that may still be on its way: makes it arrive as abandoned, or abandons its lead.
+    pub(crate) async fn withdraw(&self, attempt: &AttemptId) -> Result<(), StoreError> {
+        self.calls.abandon(attempt, 0).await
     }
 
     pub(crate) async fn circuit_state(&self) -> Result<CircuitState, StoreError> {
         self.calls.circuit().await
     }
 
-    /// Whether all pods still agree on what they agreed on at start.
+    /// Whether all living pods agree, as far as this pod knows.
     pub(crate) fn agrees(&self) -> Result<(), StoreError> {
+        // What keeps this up to date may have ended with its runtime; also a pod that goes on alone asks.
+        self.tasks.keep_running();
         self.agreement.holds()
     }
 
@@ -207,12 +179,19 @@ impl RedisStore {
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
         self.agrees()?;
         self.outage.admits()?;
+        self.agreement.is_standing()?;
         self.prober.probe().await?;
+        self.replicas.have(0).await.map_err(StoreError::did_not_run)?;
+        self.broken_keys.are_healed().await?;
         Ok(())
     }
 
-    pub(crate) fn note_unshared(&self) -> UnsharedOutcome {
+    pub(crate) fn note_unshared(&self) -> UnsharedOutcomeGuard {
         self.outage.note_unshared()
+    }
+
+    pub(crate) fn certificate_ends(&self) -> Vec<(&'static str, SystemTime)> {
+        self.inbox.lanes.nodes.connector.certificate_ends()
     }
 
     pub(crate) fn is_out_of_reach(&self) -> bool {
@@ -224,9 +203,17 @@ impl RedisStore {
         Gaps::counted(self.inbox.gaps.subscribe())
     }
 
+    /// Takes this pod out of the register of living pods. One that cannot stays there until its entry ends.
+    pub(crate) async fn leave(&self) {
+        if !self.is_out_of_reach() {
+            self.agreement.leave().await;
+        }
+    }
+
     pub(crate) fn close(&self) {
-        if !self.completer.later.is_empty() {
-            warn!(outcomes = self.completer.later.len(), "closing with outcomes that redis was not told of");
+        let unlanded = self.completer.unlanded.len();
+        if unlanded > 0 {
+            warn!(outcomes = unlanded, "closing with outcomes that redis was not told of");
         }
         self.closed.cancel();
         self.waiters.tell_all_to_look();
@@ -235,18 +222,6 @@ impl RedisStore {
     fn opener(&self, ask: &Ask) -> Opener {
         Opener::new(&ask.identity, &self.config, &self.counters)
     }
-}
-
-/// Leaders of this token were lost, and it is not presented again.
-fn lost(fence: u64) -> Begun {
-    let outcome = Arc::new(Outcome::TokenLost(None));
-    Begun::Landed(StoredOutcome { outcome, fence, age: Duration::ZERO })
-}
-
-/// The script says so only where the terms did.
-fn rejected_by_pod(terms: &AdmissionTerms) -> Begun {
-    let refusal = terms.pod_refuses.clone();
-    Begun::Rejected(refusal.unwrap_or(Refusal::MemoryPressure { retry_after: FAIR_PAUSE }))
 }
 
 impl Drop for RedisStore {

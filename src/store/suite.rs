@@ -1,16 +1,27 @@
 //! What both stores promise: the same history gets the same answers.
 //!
-//! Fixed histories are told verb by verb: `flights`, and by the rules of admission `sessions`, `budget`, `circuit`.
-//! Random ones are made up in `generated`. What only Redis can do wrong is in `on_redis`.
+//! Fixed histories are told verb by verb: `flights`, by the rules of admission `sessions`, `budget`, `circuit`, and of callers
+//! that would harm others `strangers`.
+//! Random ones are made up in `generated`. What only Redis can do wrong is in `on_redis`,
+//! and what happens where another server takes over in `on_servers`. `on_topologies` tells the fixed histories once more behind
+//! sentinels and on a cluster.
 
-/// Runs a promise on both stores.
+/// Runs a promise on both stores, and names all of a file for the topologies.
 macro_rules! both {
     ($( async fn $name:ident($stage:ident, $config:expr) $body:block )*) => {
+        pub(super) fn promises() -> Vec<Promise> {
+            vec![$( Promise {
+                name: stringify!($name),
+                config: || $config,
+                holds: |stage| Box::pin($name::promise(stage)),
+            } ),*]
+        }
+
         $(
             mod $name {
                 use super::*;
 
-                async fn promise($stage: Stage) $body
+                pub(super) async fn promise($stage: Stage) $body
 
                 #[tokio::test]
                 async fn in_memory() {
@@ -26,10 +37,17 @@ macro_rules! both {
     };
 }
 
+mod astray;
 mod budget;
+mod chains;
 mod circuit;
 mod flights;
 mod generated;
 mod on_redis;
+mod on_servers;
+mod on_topologies;
 mod sessions;
+mod strangers;
+mod untold;
 pub(in crate::store) mod stage;
+mod ways;

@@ -19,7 +19,7 @@ pub(crate) struct Arguments {
     /// Callers in each pod for each token
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     callers: u32,
-    /// Refresh tokens, each of a login of its own, in each mode [default: 200, or all of --refresh-tokens]
+    /// Refresh tokens, each of a login of its own, in each mode [default: 200, or all of --tokens-file]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     tokens: Option<u32>,
     /// Tokens that are presented at the same time
@@ -28,6 +28,10 @@ pub(crate) struct Arguments {
     /// Rotations in a row: each time, all callers present the token that the time before gave
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     chain: u32,
+    /// Close every tab in mid-request: all callers go away before they are answered, and come again with the token that they
+    /// have when the answer is no longer fresh (--keep-outcome)
+    #[arg(long)]
+    closed_tabs: bool,
     /// Without coordination, with it, or first the one and then the other [default: both; with, against a real
     /// provider]
     #[arg(long, value_enum)]
@@ -51,7 +55,11 @@ pub(crate) struct Arguments {
     #[arg(long, hide = true)]
     sabotage: bool,
 
-    /// The token endpoint of a refreshd in front of a real provider; several of them share the callers and do the
+    /// A `refresh-storm provider` that runs elsewhere: the storm logs in there, and its log judges. With --token-url,
+    /// of the refreshd in front of it, they coordinate
+    #[arg(long, value_name = "URL", conflicts_with_all = ["provider_url", "client_id", "client_secret_file", "tokens_file", "provider_delay"])]
+    storm_provider: Option<String>,
+    /// The token endpoint of a refreshd in front of the provider; several of them share the callers and do the
     /// coordination
     #[arg(long, value_name = "URL", help_heading = "A real provider")]
     token_url: Vec<String>,
@@ -68,7 +76,7 @@ pub(crate) struct Arguments {
     /// A file of refresh tokens, one a line. It is replaced by their successors as the storm goes on; tokens that
     /// the provider refused go to FILE.refused
     #[arg(long, value_name = "FILE", help_heading = "A real provider")]
-    refresh_tokens: Option<PathBuf>,
+    tokens_file: Option<PathBuf>,
     /// Yes, the storm without coordination may destroy the logins it is given
     #[arg(long, help_heading = "A real provider")]
     revoke_families: bool,
@@ -108,6 +116,11 @@ impl Arguments {
         if let Some(file) = &self.picture {
             check_picture(file)?;
         }
+        if self.closed_tabs && (self.is_real() || self.chain > 1) {
+            return Err(BadSetting::new(
+                "--closed-tabs is for the built-in provider and one rotation: leave out --chain and the flags of a real provider",
+            ));
+        }
         let modes = self.modes()?;
         let provider = self.provider(&modes)?;
         let fleet = match (redis, self.token_url.is_empty()) {
@@ -118,20 +131,20 @@ impl Arguments {
                 ));
             }
             (redis, _) if self.sabotage => FleetKind::Sabotaged { in_processes: redis.is_some() },
-            (Some(url), true) => FleetKind::Redis { url, namespace },
+            (Some(redis), true) => FleetKind::Redis { redis: Box::new(redis), namespace },
             (None, false) => FleetKind::Refreshds { token_urls: self.token_url },
             (None, true) => FleetKind::Embedded,
         };
 
         let size = |n: u32| n as usize;
         let tokens = match &provider {
-            ProviderKind::BuiltIn { .. } => self.tokens.map_or(200, size),
+            ProviderKind::BuiltIn { .. } | ProviderKind::Elsewhere { .. } => self.tokens.map_or(200, size),
             ProviderKind::Real(real) => {
                 let enough = real.tokens.count() / modes.len();
                 let tokens = self.tokens.map_or(enough, size);
                 if tokens == 0 || tokens > enough {
                     return Err(BadSetting::new(format!(
-                        "--refresh-tokens has {} tokens: {} are needed, a login for each of --tokens and each mode",
+                        "--tokens-file has {} tokens: {} are needed, a login for each of --tokens and each mode",
                         real.tokens.count(),
                         tokens.max(1) * modes.len(),
                     )));
@@ -159,6 +172,7 @@ impl Arguments {
             tokens,
             at_once,
             chain,
+            closed_tabs: self.closed_tabs,
             modes,
             connections: size(self.connections),
             time_limit: self.time_limit.0,
@@ -189,20 +203,24 @@ impl Arguments {
     }
 
     fn provider(&self, modes: &[Mode]) -> Result<ProviderKind, BadSetting> {
-        if !self.is_real() {
-            return Ok(ProviderKind::BuiltIn { delay: self.provider_delay.0 });
-        }
         for (flag, url) in self
             .token_url
             .iter()
             .map(|url| ("--token-url", url))
             .chain(self.provider_url.iter().map(|url| ("--provider-url", url)))
+            .chain(self.storm_provider.iter().map(|url| ("--storm-provider", url)))
         {
             check_url(flag, url)?;
         }
-        let (Some(client_id), Some(file)) = (&self.client_id, &self.refresh_tokens) else {
+        if let Some(url) = &self.storm_provider {
+            return Ok(ProviderKind::Elsewhere { url: url.clone() });
+        }
+        if !self.is_real() {
+            return Ok(ProviderKind::BuiltIn { delay: self.provider_delay.0 });
+        }
+        let (Some(client_id), Some(file)) = (&self.client_id, &self.tokens_file) else {
             return Err(BadSetting::new(
-                "a real provider needs --client-id and --refresh-tokens: the tokens, and the client that they were given to",
+                "a real provider needs --client-id and --tokens-file: the tokens, and the client that they were given to",
             ));
         };
         if modes.contains(&Mode::Without) && self.provider_url.is_none() {
@@ -219,13 +237,14 @@ impl Arguments {
         })))
     }
 
-    /// Whether any of the flags of a real provider is given.
+    /// Whether any of the flags of a real provider is given, and not that of one that is there to be tried.
     fn is_real(&self) -> bool {
-        !self.token_url.is_empty()
+        let is_named = !self.token_url.is_empty()
             || self.provider_url.is_some()
             || self.client_id.is_some()
             || self.client_secret_file.is_some()
-            || self.refresh_tokens.is_some()
+            || self.tokens_file.is_some();
+        is_named && self.storm_provider.is_none()
     }
 }
 

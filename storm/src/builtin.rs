@@ -1,4 +1,4 @@
-//! The built-in provider as the driver sees it: a child process with a URL, batches of logins and what became of them.
+//! The built-in provider as the driver sees it: a URL, a child process or not, batches of logins and what became of them.
 
 use std::time::Duration;
 
@@ -14,9 +14,10 @@ use crate::ledger::{Batch, Counts};
 use crate::stopped::Stopped;
 use crate::timeline::Presentation;
 
-/// A running provider; killed when dropped.
+/// A running provider; killed when dropped, where it is the storm's own.
 pub(crate) struct BuiltIn {
-    child: Child,
+    /// None where somebody else started it.
+    child: Option<Child>,
     url: String,
     http: Client,
 }
@@ -27,19 +28,28 @@ impl BuiltIn {
         let failed = |error| Stopped::broken(format!("the built-in provider cannot be started: {error}"));
         let mut command = fleet::myself().map_err(failed)?;
         let delay = humantime::format_duration(delay).to_string();
-        let mut child = command.args(["provider", "--delay", &delay]).spawn().map_err(failed)?;
+        let mut child = command.args(["provider", "--with-stdin", "--delay", &delay]).spawn().map_err(failed)?;
         let Some(stdout) = child.stdout.take() else {
             unreachable!("BUG: stdout is piped");
         };
         let url = BufReader::new(stdout).lines().next_line().await.map_err(failed)?;
         let url = url.ok_or_else(|| Stopped::broken("the built-in provider went away"))?;
+        Self::new(Some(child), url)
+    }
+
+    /// One that runs elsewhere.
+    pub(crate) fn at(url: &str) -> Result<Self, Stopped> {
+        Self::new(None, url.trim_end_matches('/').to_owned())
+    }
+
+    fn new(child: Option<Child>, url: String) -> Result<Self, Stopped> {
         let http =
             Client::new(std::slice::from_ref(&url), 1, Duration::from_secs(10)).map_err(|error| unanswered(&error))?;
         Ok(Self { child, url, http })
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.id()
+        self.child.as_ref().and_then(Child::id)
     }
 
     pub(crate) fn token_url(&self) -> String {

@@ -13,26 +13,26 @@ use crate::urls;
 
 /// What is wrong with Redis is said before anything runs, not after the mode that does not need it.
 pub(crate) async fn check_redis(plan: &Plan) -> Result<(), Stopped> {
-    let FleetKind::Redis { url, .. } = &plan.fleet else {
+    let FleetKind::Redis { redis, .. } = &plan.fleet else {
         return Ok(());
     };
-    let connected = RefreshCoordinator::connect(url.expose(), plan.rules.config(plan.pepper.clone())).await;
+    let connected = RefreshCoordinator::connect_with(redis.target(), plan.rules.config(plan.pepper.clone())).await;
     connected.map_err(|error| Stopped::Setting(error.into()))?.close(Duration::ZERO).await;
     Ok(())
 }
 
 /// Whether a server answers where tokens will be presented. A GET is no token request: any answer will do.
 pub(crate) async fn check_endpoints(plan: &Plan) -> Result<(), Stopped> {
-    let ProviderKind::Real(real) = &plan.provider else {
-        return Ok(());
+    let provider = match &plan.provider {
+        ProviderKind::BuiltIn { .. } => None,
+        ProviderKind::Elsewhere { url } => Some(("--storm-provider", url)),
+        ProviderKind::Real(real) => real.url.as_ref().map(|url| ("--provider-url", url)),
     };
     let refreshds = match &plan.fleet {
         FleetKind::Refreshds { token_urls } => &token_urls[..],
         FleetKind::Embedded | FleetKind::Redis { .. } | FleetKind::Sabotaged { .. } => &[],
     };
-    let endpoints =
-        refreshds.iter().map(|url| ("--token-url", url)).chain(real.url.iter().map(|url| ("--provider-url", url)));
-    for (flag, url) in endpoints {
+    for (flag, url) in refreshds.iter().map(|url| ("--token-url", url)).chain(provider) {
         let unreachable = |cause: &str| {
             Stopped::Setting(BadSetting::new(format!(
                 "{flag} {url} cannot be reached: {cause}; start it or correct the URL"

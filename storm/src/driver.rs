@@ -1,6 +1,6 @@
 //! Drives one mode after the other: logs users in, starts the pods, and lets them present the tokens in waves.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::builtin::BuiltIn;
 use crate::checks;
@@ -11,7 +11,7 @@ use crate::redis_load::RedisLoad;
 use crate::stopped::Stopped;
 use crate::tally::{Circumstances, Figures, Link, Tally};
 use crate::timeline::{self, Timeline};
-use crate::wire::{Start, Way};
+use crate::wire::{RedisWay, Start, Way};
 
 /// A storm under way.
 pub(crate) struct Driver<'a> {
@@ -36,6 +36,7 @@ impl<'a> Driver<'a> {
         checks::check_endpoints(plan).await?;
         let provider = match &plan.provider {
             ProviderKind::BuiltIn { delay } => Some(BuiltIn::start(*delay).await?),
+            ProviderKind::Elsewhere { url } => Some(BuiltIn::at(url)?),
             ProviderKind::Real(_) => None,
         };
         let links = plan.modes.len() * plan.tokens * plan.chain;
@@ -66,7 +67,7 @@ impl<'a> Driver<'a> {
         };
         // After the pods have connected: what that costs Redis is no cost of a refresh.
         let mut redis = match &start.way {
-            Way::Redis { url } => RedisLoad::watch(&url.as_str().into()).await,
+            Way::Redis(redis) => RedisLoad::watch(redis).await,
             Way::Directly | Way::Memory | Way::Alone => None,
         };
         self.progress.begin(match mode {
@@ -80,6 +81,9 @@ impl<'a> Driver<'a> {
         let mut timeline = Timeline::new(shown);
         let logins = tokens.into_iter().enumerate();
         let mut logins: Vec<Login> = logins.map(|(number, token)| Login { number, token: Some(token) }).collect();
+        if self.plan.closed_tabs {
+            self.close_tabs(&mut fleet, &logins).await?;
+        }
         for group in logins.chunks_mut(self.plan.at_once) {
             self.present(&mut fleet, group, &mut tally, &mut timeline).await?;
         }
@@ -118,7 +122,9 @@ impl<'a> Driver<'a> {
                 self.used += self.plan.tokens;
                 Ok((None, tokens))
             }
-            (None, ProviderKind::BuiltIn { .. }) => unreachable!("BUG: the built-in provider is started first"),
+            (None, ProviderKind::BuiltIn { .. } | ProviderKind::Elsewhere { .. }) => {
+                unreachable!("BUG: the built-in provider is started first")
+            }
         }
     }
 
@@ -126,19 +132,25 @@ impl<'a> Driver<'a> {
     fn start(&self, mode: Mode) -> Start {
         let plan = &*self.plan;
         let (provider_url, client_id, client_secret) = match (&self.provider, &plan.provider) {
-            (Some(provider), _) => (Some(provider.token_url()), "storm".to_owned(), None),
+            (Some(provider), _) => {
+                // Only what a client with a credential is answered is held until somebody has used it.
+                let secret = plan.closed_tabs.then(|| "of the storm".to_owned());
+                (Some(provider.token_url()), "storm".to_owned(), secret)
+            }
             (None, ProviderKind::Real(real)) => {
                 let secret = real.client_secret.as_ref().map(|secret| secret.expose().to_owned());
                 (real.url.clone(), real.client_id.clone(), secret)
             }
-            (None, ProviderKind::BuiltIn { .. }) => unreachable!("BUG: the built-in provider is started first"),
+            (None, ProviderKind::BuiltIn { .. } | ProviderKind::Elsewhere { .. }) => {
+                unreachable!("BUG: the built-in provider is started first")
+            }
         };
         let provider_url = provider_url.into_iter().collect();
         let (way, token_urls) = match (mode, &plan.fleet) {
             (Mode::Without, _) => (Way::Directly, provider_url),
             (Mode::With, FleetKind::Refreshds { token_urls }) => (Way::Directly, token_urls.clone()),
             (Mode::With, FleetKind::Embedded) => (Way::Memory, provider_url),
-            (Mode::With, FleetKind::Redis { url, .. }) => (Way::Redis { url: url.expose().to_owned() }, provider_url),
+            (Mode::With, FleetKind::Redis { redis, .. }) => (Way::Redis(Box::new(RedisWay::of(redis))), provider_url),
             (Mode::With, FleetKind::Sabotaged { .. }) => (Way::Alone, provider_url),
         };
         Start {
@@ -151,6 +163,20 @@ impl<'a> Driver<'a> {
             rules: plan.rules.clone(),
             pepper: plan.pepper.as_ref().map(|pepper| pepper.expose().to_owned()),
         }
+    }
+
+    /// All callers of all logins ask once, and go away while the provider is at work; then it is waited until what it answered is
+    /// no longer fresh.
+    async fn close_tabs(&mut self, fleet: &mut Fleet, logins: &[Login]) -> Result<(), Stopped> {
+        let ProviderKind::BuiltIn { delay } = self.plan.provider else {
+            unreachable!("BUG: tabs are closed before the built-in provider only");
+        };
+        for group in logins.chunks(self.plan.at_once) {
+            let tokens = group.iter().filter_map(|login| login.token.clone()).collect();
+            fleet.present_and_go(tokens, (delay.as_millis() / 2).max(1) as u64).await?;
+        }
+        tokio::time::sleep(delay + Duration::from_millis(self.plan.rules.keep_outcome_ms + 500)).await;
+        Ok(())
     }
 
     /// Some logins along the whole chain: each wave presents the tokens that the wave before got.

@@ -91,7 +91,16 @@ impl Fleet {
     /// Lets all callers of all pods present the tokens together; what each pod heard. Those of the first so many
     /// tokens are watched.
     pub(crate) async fn present(&mut self, tokens: Vec<String>, watched: usize) -> Result<Vec<Presented>, Stopped> {
-        for report in self.order(&Order::Arm { tokens, watched }).await? {
+        self.release(Order::Arm { tokens, watched, gone_after_ms: None }).await
+    }
+
+    /// The same, and all callers go away before they are answered.
+    pub(crate) async fn present_and_go(&mut self, tokens: Vec<String>, gone_after_ms: u64) -> Result<(), Stopped> {
+        self.release(Order::Arm { tokens, watched: 0, gone_after_ms: Some(gone_after_ms) }).await.map(drop)
+    }
+
+    async fn release(&mut self, arm: Order) -> Result<Vec<Presented>, Stopped> {
+        for report in self.order(&arm).await? {
             let Report::Armed = report else {
                 return Err(Stopped::broken("a pod did not get ready"));
             };

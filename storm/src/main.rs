@@ -59,13 +59,16 @@ struct Cli {
     logs: LogSettings,
 }
 
-/// What the storm starts this program as, again.
+/// What the storm starts this program as, again; the provider serves on its own, too.
 #[derive(Debug, clap::Subcommand)]
 enum Part {
     /// One pod of a storm, driven over stdin and stdout
     #[command(hide = true)]
     Pod,
-    #[command(hide = true)]
+    /// The built-in provider alone: rotates refresh tokens, and revokes the family of one that comes twice
+    ///
+    /// Put refreshd in front of its /token, and let storms log in and be judged there: refresh-storm --storm-provider
+    /// URL --token-url URL
     Provider(ProviderArguments),
 }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use refresh_coordinator::Secret;
+use refresh_coordinator_cli::Redis;
 
 use crate::rules::Rules;
 use crate::tokens::TokenFile;
@@ -23,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) tokens: usize,
     pub(crate) at_once: usize,
     pub(crate) chain: usize,
+    /// All callers go away before they are answered, and come again later.
+    pub(crate) closed_tabs: bool,
     pub(crate) modes: Vec<Mode>,
     pub(crate) connections: usize,
     pub(crate) time_limit: Duration,
@@ -39,7 +42,7 @@ pub(crate) enum FleetKind {
     /// Coordinators of this process that share a store in memory.
     Embedded,
     /// Processes that share Redis. `namespace` says whether other pods can be in it.
-    Redis { url: Secret, namespace: Namespace },
+    Redis { redis: Box<Redis>, namespace: Namespace },
     /// These refreshd; the pods are clients in this process.
     Refreshds { token_urls: Vec<String> },
     /// Coordinators that share nothing.
@@ -55,7 +58,13 @@ pub(crate) enum Namespace {
 }
 
 pub(crate) enum ProviderKind {
-    BuiltIn { delay: Duration },
+    BuiltIn {
+        delay: Duration,
+    },
+    /// A built-in provider that is there already, at this URL.
+    Elsewhere {
+        url: String,
+    },
     Real(Box<RealProvider>),
 }
 

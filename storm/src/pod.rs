@@ -55,8 +55,8 @@ pub(crate) async fn serve(
     while let Some(order) = orders.next().await? {
         let report = match order {
             Order::Start(_) => return Err(io::Error::other("it was started twice")),
-            Order::Arm { tokens, watched } => {
-                armed = Some(pod.arm(&tokens, watched).await);
+            Order::Arm { tokens, watched, gone_after_ms } => {
+                armed = Some(pod.arm(&tokens, watched, gone_after_ms.map(Duration::from_millis)).await);
                 Report::Armed
             }
             Order::Release { at_unix_us } => {
@@ -94,7 +94,7 @@ impl Pod {
         let coordination = match way {
             Way::Directly => Coordination::None,
             Way::Memory => Coordination::By(RefreshCoordinator::in_memory_shared(store, config)?),
-            Way::Redis { url } => Coordination::By(RefreshCoordinator::connect(&url, config).await?),
+            Way::Redis(redis) => Coordination::By(RefreshCoordinator::connect_with(redis.target(), config).await?),
             Way::Alone => Coordination::By(RefreshCoordinator::in_memory(config)?),
         };
         let client_secret = client_secret.map(Secret::from);
@@ -109,7 +109,7 @@ impl Pod {
     }
 
     /// Makes every caller ready: all are running and wait for one signal.
-    async fn arm(&self, tokens: &[String], watched: usize) -> Wave {
+    async fn arm(&self, tokens: &[String], watched: usize, gone_after: Option<Duration>) -> Wave {
         let ready = Arc::new(Barrier::new(tokens.len() * self.callers + 1));
         let (go, going) = watch::channel(());
         let mut callers = JoinSet::new();
@@ -123,8 +123,13 @@ impl Pod {
                     // An error is as good: then the wave was dropped, and this task with it.
                     _ = going.changed().await;
                     let asked_us = unix_us();
-                    let answer = presenter.present(number, &token).await;
-                    let times = CallerTimes { asked_us, refused_us: answer.is_refused().then(unix_us) };
+                    let asking = presenter.present(number, &token);
+                    let answer = match gone_after {
+                        None => Some(asking.await),
+                        Some(span) => tokio::time::timeout(span, asking).await.ok(),
+                    };
+                    let is_refused = answer.as_ref().is_some_and(Answer::is_refused);
+                    let times = CallerTimes { asked_us, refused_us: is_refused.then(unix_us) };
                     (family, times, answer)
                 });
             }
@@ -146,7 +151,7 @@ struct Wave {
     families: usize,
     /// The callers of so many of them tell their times.
     watched: usize,
-    callers: JoinSet<(usize, CallerTimes, Answer)>,
+    callers: JoinSet<(usize, CallerTimes, Option<Answer>)>,
     go: watch::Sender<()>,
 }
 
@@ -166,7 +171,9 @@ impl Wave {
             if family < self.watched {
                 presented.families[family].times.push(times);
             }
-            presented.families[family].add(answer);
+            if let Some(answer) = answer {
+                presented.families[family].add(answer);
+            }
         }
         presented
     }

@@ -57,21 +57,21 @@ impl Presenter {
     pub(crate) async fn present(&self, caller: usize, token: &str) -> Answer {
         let exchange = Arc::clone(&self.exchanges[caller % self.exchanges.len()]);
         let connections = Arc::clone(&self.connections);
-        let presented = Secret::from(token);
-        // A future does nothing until it is polled: the leader polls it.
-        let call = async move {
+        // With a coordinator it is the token that the leader is handed. A future does nothing until it is polled: the leader
+        // polls it.
+        let call = move |presented: Secret| async move {
             let _connection = connections.acquire().await.expect("BUG: nobody closes the semaphore");
             exchange.present(&presented).await
         };
         let started = Instant::now();
 
         let received = match &self.coordination {
-            Coordination::None => match call.await {
+            Coordination::None => match call(Secret::from(token)).await {
                 Ok(tokens) => Ok((tokens, 0, None)),
                 Err(failure) => Err(RefreshError::Provider { failure, fence: 0 }),
             },
             Coordination::By(coordinator) => coordinator
-                .refresh(self.refresh(token), move |_| call)
+                .refresh(self.refresh(token), move |attempt| async move { call(Secret::from(attempt.token())).await })
                 .await
                 .map(|refreshed| (refreshed.tokens().clone(), refreshed.fence(), Some(refreshed.role()))),
         };
@@ -81,7 +81,7 @@ impl Presenter {
     }
 
     fn refresh(&self, token: &str) -> Refresh {
-        let refresh = Refresh::new(token);
+        let refresh = Refresh::new(token).token_from_attempt();
         match &self.client_secret {
             Some(secret) => refresh.client(&self.client_id, secret.clone()),
             None => refresh.public_client(&self.client_id),

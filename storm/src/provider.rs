@@ -1,4 +1,4 @@
-//! The built-in provider: a token endpoint in a process of its own, on 127.0.0.1.
+//! The built-in provider: a token endpoint in a process of its own, on 127.0.0.1 unless it is told otherwise.
 //!
 //! It judges a refresh token the moment it comes and answers a fixed time later, so requests that overlap cannot
 //! slip past each other. It authenticates no client: it protects nothing but the rotation.
@@ -6,6 +6,7 @@
 //! * `POST /token`: `grant_type=refresh_token` (RFC 6749 section 6)
 //! * `POST /storm/batches/<families>`: new logins, see [`Batch`](crate::ledger::Batch)
 //! * `GET /storm/batches/<batch>`: what the log says of them, see [`Counts`](crate::ledger::Counts)
+//! * `GET /readyz`: 200, for health checks
 //! * `GET /storm/batches/<batch>/presentations/<families>`: every [`Presentation`](crate::timeline::Presentation) for
 //!   the first of them
 
@@ -34,12 +35,15 @@ use crate::{clock, limits};
 /// Where the built-in provider listens, and how slow it is.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProviderArguments {
-    /// Where to listen; port 0 picks a free one
-    #[arg(long, default_value = "127.0.0.1:0")]
+    /// Where to listen; port 0 picks a free one. Whoever reaches it can log in and read its log: it is for tests
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// How long a refresh takes
     #[arg(long, value_name = "TIME", default_value = "50ms")]
     delay: Span,
+    /// End with stdin, too: with the program that started this one
+    #[arg(long, hide = true)]
+    with_stdin: bool,
 }
 
 /// Thousands of callers connect in the same instant; a caller that finds the queue full tries again a second later
@@ -49,8 +53,7 @@ const BACKLOG: u32 = 4096;
 /// More than any token request.
 const LARGEST_REQUEST: usize = 64 * 1024;
 
-/// Serves until stdin ends, so that it does not outlive the program that started it. The first line of stdout is the
-/// URL.
+/// Serves until SIGTERM or SIGINT. The first line of stdout is the URL.
 pub(crate) async fn run_provider(arguments: ProviderArguments) -> ExitCode {
     limits::raise_open_files();
     let listener = match listen(arguments.listen) {
@@ -69,7 +72,8 @@ pub(crate) async fn run_provider(arguments: ProviderArguments) -> ExitCode {
     let provider = Arc::new(Provider { ledger: Mutex::default(), delay: arguments.delay.0 });
     tokio::select! {
         () = serve(&listener, &provider) => unreachable!("BUG: it never ends"),
-        () = stdin_ended() => ExitCode::SUCCESS,
+        () = stdin_ended(), if arguments.with_stdin => ExitCode::SUCCESS,
+        () = asked_to_end() => ExitCode::SUCCESS,
     }
 }
 
@@ -111,6 +115,22 @@ async fn stdin_ended() {
     while let Ok(1..) = stdin.read(&mut ignored).await {}
 }
 
+/// A process with the number 1, as containers have it, is not ended by a signal that it does not listen to.
+async fn asked_to_end() {
+    let terminated = async {
+        #[cfg(unix)]
+        if let Ok(mut signal) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            signal.recv().await;
+            return;
+        }
+        std::future::pending().await
+    };
+    tokio::select! {
+        () = terminated => {}
+        Ok(()) = tokio::signal::ctrl_c() => {}
+    }
+}
+
 struct Provider {
     ledger: Mutex<Ledger>,
     delay: Duration,
@@ -132,6 +152,7 @@ async fn answer_to(provider: &Provider, request: Request<Incoming>) -> Result<An
             Ok(body) => token(provider, &body.to_bytes()).await,
             Err(_) => refused("invalid_request"),
         },
+        (&Method::GET, ["readyz"]) => answer(StatusCode::OK, &json!({ "ready": true })),
         (&Method::POST, ["storm", "batches", families]) => match families.parse() {
             Ok(families) => answer(StatusCode::CREATED, &json!(provider.ledger().open(families))),
             Err(_) => refused("invalid_request"),

@@ -3,13 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use refresh_coordinator::Secret;
+use refresh_coordinator::RedisServers;
 use serde::Serialize;
 
-/// A connection that watches the server.
+use crate::wire::RedisWay;
+
+/// How long a look may take: what is not seen by then is unknown.
+const ENOUGH: Duration = Duration::from_secs(5);
+
+/// The servers that decide, watched.
 pub(crate) struct RedisLoad {
-    connection: MultiplexedConnection,
+    servers: RedisServers,
     before: BTreeMap<String, u64>,
 }
 
@@ -26,7 +30,7 @@ pub(crate) struct Commands {
 
 /// `INFO` counts what scripts call like what clients send. These are sent by clients only: the coordinator's
 /// scripts call nothing of the kind, and its pods send nothing else.
-const SENT: [&str; 22] = [
+const SENT: [&str; 24] = [
     "acl",
     "asking",
     "auth",
@@ -47,16 +51,17 @@ const SENT: [&str; 22] = [
     "select",
     "ssubscribe",
     "subscribe",
+    "sunsubscribe",
     "unsubscribe",
     "unwatch",
+    "wait",
 ];
 
 impl RedisLoad {
-    /// Starts to watch. None where the server or its rights do not let us: then the load is unknown.
-    pub(crate) async fn watch(url: &Secret) -> Option<Self> {
-        let client = redis::Client::open(url.expose()).ok()?;
-        let connection = client.get_multiplexed_async_connection().await.ok()?;
-        let mut load = Self { connection, before: BTreeMap::new() };
+    /// Starts to watch. None where a server or its rights do not let us: then the load is unknown.
+    pub(crate) async fn watch(way: &RedisWay) -> Option<Self> {
+        let servers = RedisServers::connect(way.clone().target(), ENOUGH).await.ok()?;
+        let mut load = Self { servers, before: BTreeMap::new() };
         load.before = load.calls().await?;
         Some(load)
     }
@@ -82,35 +87,21 @@ impl RedisLoad {
         Some(commands)
     }
 
+    /// Of all servers together.
     async fn calls(&mut self) -> Option<BTreeMap<String, u64>> {
-        let info: String = redis::cmd("INFO").arg("commandstats").query_async(&mut self.connection).await.ok()?;
-        let line = |line: &str| {
-            let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-            Some((name.to_owned(), rest.split(',').next()?.parse().ok()?))
-        };
-        Some(info.lines().filter_map(line).collect())
-    }
-
-    /// Removes what a namespace that was made up for the storm leaves behind: its fence and its meta never end by
-    /// themselves. In time or not at all; what stays is some 200 bytes.
-    pub(crate) async fn forget(&mut self, namespace: &str) {
-        const ENOUGH: Duration = Duration::from_secs(5);
-        _ = tokio::time::timeout(ENOUGH, self.unlink(&format!("rc:{{{namespace}}}:*"))).await;
-    }
-
-    async fn unlink(&mut self, pattern: &str) -> redis::RedisResult<()> {
-        let mut cursor = 0u64;
-        loop {
-            let mut scan = redis::cmd("SCAN");
-            scan.arg(cursor).arg("MATCH").arg(pattern).arg("COUNT").arg(1000);
-            let (next, keys): (u64, Vec<String>) = scan.query_async(&mut self.connection).await?;
-            if !keys.is_empty() {
-                redis::cmd("UNLINK").arg(keys).exec_async(&mut self.connection).await?;
-            }
-            cursor = next;
-            if cursor == 0 {
-                return Ok(());
+        let mut calls = BTreeMap::new();
+        for info in self.servers.info("commandstats").await.ok()? {
+            for line in info.lines().filter_map(|line| line.strip_prefix("cmdstat_")) {
+                let (name, rest) = line.split_once(":calls=")?;
+                *calls.entry(name.to_owned()).or_default() += rest.split(',').next()?.parse::<u64>().ok()?;
             }
         }
+        Some(calls)
+    }
+
+    /// Removes what a namespace that was made up for the storm leaves behind: its fence never ends by itself. In
+    /// time or not at all; what stays is some 100 bytes.
+    pub(crate) async fn forget(&mut self, namespace: &str) {
+        _ = tokio::time::timeout(ENOUGH, self.servers.remove_namespace(namespace)).await;
     }
 }

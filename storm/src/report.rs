@@ -22,6 +22,7 @@ pub(crate) fn json(plan: &Plan, results: &Results, verdict: &Verdict) -> String 
             "tokens": plan.tokens,
             "at_once": plan.at_once,
             "chain": plan.chain,
+            "closed_tabs": plan.closed_tabs,
             "connections": plan.connections,
             "coordination": match plan.fleet {
                 FleetKind::Embedded => "embedded",
@@ -31,12 +32,13 @@ pub(crate) fn json(plan: &Plan, results: &Results, verdict: &Verdict) -> String 
             },
             "provider": match plan.provider {
                 ProviderKind::BuiltIn { .. } => "built-in",
+                ProviderKind::Elsewhere { .. } => "elsewhere",
                 ProviderKind::Real(_) => "real",
             },
             "provider_pid": results.provider_pid,
             "provider_delay_ms": match plan.provider {
                 ProviderKind::BuiltIn { delay } => Some(delay.as_secs_f64() * 1e3),
-                ProviderKind::Real(_) => None,
+                ProviderKind::Elsewhere { .. } | ProviderKind::Real(_) => None,
             },
             "token_urls": match &plan.fleet {
                 FleetKind::Refreshds { token_urls } => &token_urls[..],
@@ -79,6 +81,12 @@ fn write_head(text: &mut String, plan: &Plan, results: &Results) -> std::fmt::Re
         "{} callers ({pods} pods, {callers} in each) present each of {tokens} refresh tokens together, {at_once} tokens at a time",
         pods * callers
     )?;
+    if plan.closed_tabs {
+        writeln!(
+            text,
+            "go away before they are answered, and come again with the same token when the answer is no longer fresh."
+        )?;
+    }
     if *chain > 1 {
         writeln!(text, "and {chain} rotations in a row of each.")?;
     }
@@ -88,6 +96,10 @@ fn write_head(text: &mut String, plan: &Plan, results: &Results) -> std::fmt::Re
             "provider  built in, process {}: takes {}, rotates, and revokes the family of a token that comes twice",
             results.provider_pid.unwrap_or_default(),
             humantime::format_duration(*delay)
+        )?,
+        ProviderKind::Elsewhere { url } => writeln!(
+            text,
+            "provider  refresh-storm's at {url}: rotates, and revokes the family of a token that comes twice"
         )?,
         ProviderKind::Real(real) => writeln!(
             text,
@@ -163,7 +175,7 @@ fn write_notes(text: &mut String, plan: &Plan, columns: &[(&str, &Figures)]) -> 
     }
     writeln!(text)?;
     match plan.provider {
-        ProviderKind::BuiltIn { .. } => {
+        ProviderKind::BuiltIn { .. } | ProviderKind::Elsewhere { .. } => {
             writeln!(text, "Wait: a caller's own time less what the provider says it took for that answer.")?;
         }
         ProviderKind::Real(_) => {

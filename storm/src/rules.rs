@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use refresh_coordinator::{Breaker, Config, MemoryPressure, OnStoreOutage, Secret, Uncertain};
+use refresh_coordinator::{Breaker, Config, Dialect, MemoryPressure, OnStoreOutage, RefreshTokens, Secret, Uncertain};
 use serde::{Deserialize, Serialize};
 
 /// [`Config`] without its secret, durations in milliseconds.
@@ -16,10 +16,18 @@ pub(crate) struct Rules {
     pub(crate) lease_ms: u64,
     pub(crate) retry_lost_after_ms: u64,
     pub(crate) keep_outcome_ms: u64,
+    pub(crate) keep_until_used_ms: u64,
+    pub(crate) keep_at_most: u32,
     pub(crate) keep_failure_ms: u64,
+    pub(crate) keep_refusal_ms: u64,
+    pub(crate) reusable_refresh_tokens: bool,
+    pub(crate) dead_token_errors: Vec<String>,
+    pub(crate) passing_refusals: Vec<String>,
+    pub(crate) gateway_texts: Vec<String>,
     pub(crate) uncertain: Policy,
     pub(crate) uncertain_memory_ms: u64,
     pub(crate) store_timeout_ms: u64,
+    pub(crate) wait_replicas: u32,
     pub(crate) goes_on_alone: bool,
     pub(crate) pepper: bool,
     pub(crate) max_refresh_attempts: u32,
@@ -31,6 +39,8 @@ pub(crate) struct Rules {
     pub(crate) breaker_open_duration_ms: u64,
     pub(crate) breaker_half_open_requests: u32,
     pub(crate) memory_pressure: Memory,
+    pub(crate) max_token_bytes: usize,
+    pub(crate) max_shared_bytes: usize,
     pub(crate) cleanup_interval_ms: u64,
 }
 
@@ -63,19 +73,29 @@ impl Rules {
             lease,
             retry_lost_after: _,
             keep_outcome,
+            keep_until_used,
+            keep_at_most,
             keep_failure,
+            keep_refusal,
+            refresh_tokens,
+            dialect: Dialect { dead_token_errors, passing_refusals, gateway_texts },
             uncertain,
             uncertain_memory,
             store_timeout,
+            wait_replicas,
             on_store_outage,
+            // A storm's pods start when its Redis is there.
+            start_without_redis: _,
             pepper,
             max_refresh_attempts,
             refresh_attempt_window,
             refresh_cooldown_period,
             max_concurrent_refreshes,
-            budget_wait,
+            budget_wait: _,
             breaker: Breaker { max_failures, open_duration, half_open_requests },
             memory_pressure,
+            max_token,
+            max_shared,
             cleanup_interval,
         } = config;
         Self {
@@ -87,7 +107,14 @@ impl Rules {
             lease_ms: ms(*lease),
             retry_lost_after_ms: ms(config.retry_lost_after()),
             keep_outcome_ms: ms(*keep_outcome),
+            keep_until_used_ms: ms(*keep_until_used),
+            keep_at_most: *keep_at_most,
             keep_failure_ms: ms(*keep_failure),
+            keep_refusal_ms: ms(*keep_refusal),
+            reusable_refresh_tokens: *refresh_tokens == RefreshTokens::Reusable,
+            dead_token_errors: dead_token_errors.clone(),
+            passing_refusals: passing_refusals.clone(),
+            gateway_texts: gateway_texts.clone(),
             uncertain: match uncertain {
                 Uncertain::Never => Policy::Never,
                 // The enum may grow outside of this crate; the default is what an older storm understands.
@@ -95,13 +122,14 @@ impl Rules {
             },
             uncertain_memory_ms: ms(*uncertain_memory),
             store_timeout_ms: ms(*store_timeout),
+            wait_replicas: *wait_replicas,
             goes_on_alone: *on_store_outage == OnStoreOutage::Local,
             pepper: pepper.is_some(),
             max_refresh_attempts: *max_refresh_attempts,
             refresh_attempt_window_ms: ms(*refresh_attempt_window),
             refresh_cooldown_period_ms: ms(*refresh_cooldown_period),
             max_concurrent_refreshes: *max_concurrent_refreshes,
-            budget_wait_ms: ms(*budget_wait),
+            budget_wait_ms: ms(config.budget_wait()),
             breaker_max_failures: *max_failures,
             breaker_open_duration_ms: ms(*open_duration),
             breaker_half_open_requests: *half_open_requests,
@@ -111,6 +139,8 @@ impl Rules {
                 // The enum may grow outside of this crate.
                 _ => Memory::Off,
             },
+            max_token_bytes: *max_token,
+            max_shared_bytes: *max_shared,
             cleanup_interval_ms: ms(*cleanup_interval),
         }
     }
@@ -126,20 +156,34 @@ impl Rules {
             lease: Duration::from_millis(self.lease_ms),
             retry_lost_after: Some(Duration::from_millis(self.retry_lost_after_ms)),
             keep_outcome: Duration::from_millis(self.keep_outcome_ms),
+            keep_until_used: Duration::from_millis(self.keep_until_used_ms),
+            keep_at_most: self.keep_at_most,
             keep_failure: Duration::from_millis(self.keep_failure_ms),
+            keep_refusal: Duration::from_millis(self.keep_refusal_ms),
+            refresh_tokens: match self.reusable_refresh_tokens {
+                true => RefreshTokens::Reusable,
+                false => RefreshTokens::SingleUse,
+            },
+            dialect: Dialect {
+                dead_token_errors: self.dead_token_errors.clone(),
+                passing_refusals: self.passing_refusals.clone(),
+                gateway_texts: self.gateway_texts.clone(),
+            },
             uncertain: match self.uncertain {
                 Policy::Retry => Uncertain::Retry,
                 Policy::Never => Uncertain::Never,
             },
             uncertain_memory: Duration::from_millis(self.uncertain_memory_ms),
             store_timeout: Duration::from_millis(self.store_timeout_ms),
+            wait_replicas: self.wait_replicas,
             on_store_outage: if self.goes_on_alone { OnStoreOutage::Local } else { OnStoreOutage::Reject },
+            start_without_redis: false,
             pepper,
             max_refresh_attempts: self.max_refresh_attempts,
             refresh_attempt_window: Duration::from_millis(self.refresh_attempt_window_ms),
             refresh_cooldown_period: Duration::from_millis(self.refresh_cooldown_period_ms),
             max_concurrent_refreshes: self.max_concurrent_refreshes,
-            budget_wait: Duration::from_millis(self.budget_wait_ms),
+            budget_wait: Some(Duration::from_millis(self.budget_wait_ms)),
             breaker: Breaker {
                 max_failures: self.breaker_max_failures,
                 open_duration: Duration::from_millis(self.breaker_open_duration_ms),
@@ -150,6 +194,8 @@ impl Rules {
                 Memory::Cgroup => MemoryPressure::Cgroup,
                 Memory::ResidentMib(mib) => MemoryPressure::ResidentMib(mib),
             },
+            max_token: self.max_token_bytes,
+            max_shared: self.max_shared_bytes,
             cleanup_interval: Duration::from_millis(self.cleanup_interval_ms),
         }
     }
@@ -161,6 +207,7 @@ impl Rules {
         };
         let line = |(name, value): (String, serde_json::Value)| match (name.strip_suffix("_ms"), value) {
             (_, serde_json::Value::Null) => None,
+            (_, serde_json::Value::Array(texts)) if texts.is_empty() => None,
             (Some(name), serde_json::Value::Number(n)) => {
                 let time = Duration::from_millis(n.as_u64().unwrap_or_default());
                 Some(format!("{name} {}", humantime::format_duration(time)))

@@ -30,7 +30,7 @@ enum State {
 impl TokenFile {
     pub(crate) fn read(path: &Path) -> Result<Self, BadSetting> {
         let bad = |what: &dyn std::fmt::Display| {
-            BadSetting::new(format!("--refresh-tokens {} cannot be used: {what}", path.display()))
+            BadSetting::new(format!("--tokens-file {} cannot be used: {what}", path.display()))
         };
         let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| bad(&error))?);
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
@@ -72,7 +72,7 @@ impl TokenFile {
     /// Replaces the file, and beside it that of the refused tokens if there are any.
     pub(crate) fn keep(&self) -> Result<(), Stopped> {
         self.save().map_err(|error| {
-            Stopped::broken(format!("--refresh-tokens {} cannot be replaced: {error}", self.path.display()))
+            Stopped::broken(format!("--tokens-file {} cannot be replaced: {error}", self.path.display()))
         })
     }
 

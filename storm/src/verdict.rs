@@ -91,6 +91,8 @@ fn failures(plan: &Plan, with: &Figures) -> Vec<String> {
         format!("a family got {} to {} access tokens for one rotation", tokens.fewest, tokens.most),
     );
     let is_fleet = match plan.fleet {
+        // What is held was there before all of them.
+        _ if plan.closed_tabs => false,
         FleetKind::Redis { .. } | FleetKind::Sabotaged { in_processes: true } => plan.pods > 1,
         FleetKind::Embedded | FleetKind::Refreshds { .. } | FleetKind::Sabotaged { in_processes: false } => false,
     };

@@ -5,7 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
+use std::path::PathBuf;
 
+use refresh_coordinator::{RedisTarget, Secret};
+use refresh_coordinator_cli::Redis;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, Lines};
@@ -23,6 +26,8 @@ pub(crate) enum Order {
     Arm {
         tokens: Vec<String>,
         watched: usize,
+        /// They go away after this, whether they are answered or not.
+        gone_after_ms: Option<u64>,
     },
     /// Let all callers go at this time. Wall clock: pods of a storm share a machine, and nothing else they have in
     /// common can be said in a line.
@@ -57,9 +62,35 @@ pub(crate) enum Way {
     /// Callers ask a coordinator that agrees with the others in the store in memory that the pod was given.
     Memory,
     /// Callers ask a coordinator that agrees with the others in Redis.
-    Redis { url: String },
+    Redis(Box<RedisWay>),
     /// Callers ask a coordinator that agrees with nobody: sabotage, to see the storm fail.
     Alone,
+}
+
+/// Where Redis is, and how it is entered: as the driver was told.
+#[derive(Clone, Serialize, Deserialize)]
+pub(crate) struct RedisWay {
+    pub(crate) url: String,
+    url_file: Option<PathBuf>,
+    pub(crate) username: Option<String>,
+    password: Option<String>,
+    password_file: Option<PathBuf>,
+    ca_file: Option<PathBuf>,
+    client: Option<(PathBuf, PathBuf)>,
+}
+
+impl RedisWay {
+    pub(crate) fn of(redis: &Redis) -> Self {
+        let Redis { url, url_file, username, password, password_file, ca_file, client } = redis.clone();
+        let password = password.map(|password| password.expose().to_owned());
+        Self { url: url.expose().to_owned(), url_file, username, password, password_file, ca_file, client }
+    }
+
+    pub(crate) fn target(self) -> RedisTarget {
+        let Self { url, url_file, username, password, password_file, ca_file, client } = self;
+        let password = password.map(Secret::from);
+        Redis { url: url.into(), url_file, username, password, password_file, ca_file, client }.target()
+    }
 }
 
 /// What a pod answers.

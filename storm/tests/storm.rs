@@ -41,6 +41,19 @@ fn chain_presents_what_the_link_before_brought() {
 }
 
 #[test]
+fn closed_tabs_destroy_every_login_without_coordination_and_none_with_it() {
+    let closed = ["--pods", "2", "--callers", "1", "--tokens", "6", "--closed-tabs", "--keep-outcome", "100ms"];
+
+    let (code, storm) = storm(&closed);
+
+    assert_eq!(code, 0, "{storm:#}");
+    assert_eq!(storm["without"]["families_revoked"], 6, "{storm:#}");
+    assert_eq!(storm["with"]["families_revoked"], 0, "{storm:#}");
+    assert_eq!(storm["with"]["presentations"], 6, "{storm:#}");
+    assert_eq!(storm["with"]["callers_in_error"], 0, "{storm:#}");
+}
+
+#[test]
 fn storm_fails_when_coordination_is_switched_off() {
     let (code, storm) = storm(&[&SMALL[..], &["--sabotage", "--mode", "with"]].concat());
 
@@ -109,19 +122,21 @@ fn what_is_wrong_is_said_in_one_line() {
     std::fs::write(&file, "one\ntwo\n").expect("written");
     let file = file.to_str().expect("UTF-8");
     let url = "http://127.0.0.1:1/token";
-    let real = ["--provider-url", url, "--client-id", "c", "--refresh-tokens", file];
-    let cases: [(&[&str], &str); 11] = [
+    let real = ["--provider-url", url, "--client-id", "c", "--tokens-file", file];
+    let cases: [(&[&str], &str); 13] = [
         (&real, "--provider-url"),
         (&["--redis", "redis://127.0.0.1:1"], "--redis"),
         (&["--namespace", "a b"], "--namespace"),
         (&["--token-url", url], "--client-id"),
-        (&["--token-url", "ftp://x/", "--client-id", "c", "--refresh-tokens", file], "--token-url"),
-        (&["--provider-url", url, "--client-id", "c", "--refresh-tokens", "/nowhere/t"], "--refresh-tokens"),
+        (&["--token-url", "ftp://x/", "--client-id", "c", "--tokens-file", file], "--token-url"),
+        (&["--provider-url", url, "--client-id", "c", "--tokens-file", "/nowhere/t"], "--tokens-file"),
         (&[&real[..], &["--mode", "without"]].concat(), "--revoke-families"),
-        (&[&real[..], &["--tokens", "3"]].concat(), "--refresh-tokens"),
+        (&[&real[..], &["--tokens", "3"]].concat(), "--tokens-file"),
         (&["--pods", "256", "--callers", "10000"], "--callers"),
         (&["--picture", "/nowhere/storm.svg"], "--picture"),
-        (&["--provider-url", "http://u:hush@x/", "--client-id", "c", "--refresh-tokens", file], "--provider-url"),
+        (&["--storm-provider", "http://127.0.0.1:1"], "--storm-provider"),
+        (&["--storm-provider", url, "--client-id", "c"], "--client-id"),
+        (&["--provider-url", "http://u:hush@x/", "--client-id", "c", "--tokens-file", file], "--provider-url"),
     ];
 
     for (arguments, named) in cases {
@@ -145,7 +160,7 @@ fn tokens_of_a_real_provider_are_replaced_by_their_successors() {
     let file = folder.path().join("tokens");
     std::fs::write(&file, logins.tokens.join("\n")).expect("written");
     let path = file.to_str().expect("UTF-8");
-    let real = ["--provider-url", &provider.token_url(), "--client-id", "c", "--refresh-tokens", path];
+    let real = ["--provider-url", &provider.token_url(), "--client-id", "c", "--tokens-file", path];
     let crowd = ["--pods", "2", "--callers", "3", "--chain", "2"];
 
     let (code, with) = storm(&[&real[..], &crowd].concat());
@@ -169,6 +184,36 @@ fn tokens_of_a_real_provider_are_replaced_by_their_successors() {
 }
 
 #[test]
+fn provider_that_runs_elsewhere_judges_as_the_built_in_one_does() {
+    let provider = Provider::start();
+    let (url, token_url) = (provider.url(), provider.token_url());
+    let elsewhere = [&SMALL[..], &["--storm-provider", &url]].concat();
+
+    let (code, embedded) = storm(&elsewhere);
+
+    assert_eq!(code, 0, "{embedded:#}");
+    assert_eq!(embedded["without"]["families_revoked"], 6, "{embedded:#}");
+    assert_eq!(embedded["with"]["presentations"], 6, "{embedded:#}");
+    assert_eq!(embedded["storm"]["provider_pid"], Value::Null, "it is not the storm's: {embedded:#}");
+
+    // Token URLs that coordinate nothing: the log tells.
+    let (code, uncoordinated) = storm(&[&elsewhere[..], &["--token-url", &token_url, "--mode", "with"]].concat());
+
+    assert_eq!(code, 1, "{uncoordinated:#}");
+    assert_eq!(uncoordinated["with"]["families_revoked"], 6, "{uncoordinated:#}");
+}
+
+#[test]
+fn provider_alone_is_ready_and_ends_when_it_is_asked_to() {
+    let provider = Provider::start();
+
+    let ready = provider.get("/readyz");
+
+    assert_eq!(ready, (200, json!({ "ready": true })));
+    assert_eq!(provider.terminated(), Some(0));
+}
+
+#[test]
 fn token_urls_that_coordinate_nothing_are_found_out() {
     let provider = Provider::start();
     let logins = provider.open(2);
@@ -177,7 +222,7 @@ fn token_urls_that_coordinate_nothing_are_found_out() {
     std::fs::write(&file, logins.tokens.join("\n")).expect("written");
     let (url, path) = (provider.token_url(), file.to_str().expect("UTF-8"));
 
-    let real = ["--token-url", &url, "--token-url", &url, "--client-id", "c", "--refresh-tokens", path];
+    let real = ["--token-url", &url, "--token-url", &url, "--client-id", "c", "--tokens-file", path];
     let (code, storm) = storm(&[&real[..], &["--pods", "2", "--callers", "3"]].concat());
 
     assert_eq!(code, 1, "{storm:#}");

@@ -39,7 +39,7 @@ async fn behind_tls(provider: String) -> (NamedTempFile, String) {
 async fn storm(url: &str, tokens: &Path, variables: &[(&str, &str)]) -> Value {
     let mut command = refresh_storm();
     command.args(["--json", "--pods", "2", "--callers", "3", "--client-id", "c", "--provider-url", url]);
-    command.arg("--refresh-tokens").arg(tokens).envs(variables.iter().copied());
+    command.arg("--tokens-file").arg(tokens).envs(variables.iter().copied());
     let ran = tokio::process::Command::from(command).output().await.expect("refresh-storm runs");
     let said = String::from_utf8_lossy(&ran.stderr);
     assert!(ran.status.success(), "{said}");

@@ -38,6 +38,7 @@ impl Fleet {
 }
 
 pub async fn connect(redis: &RedisServer, config: &Config) -> RefreshCoordinator {
+    redis.in_use(&config.namespace).await;
     RefreshCoordinator::connect(redis.url(), config.clone()).await.expect("redis is there")
 }
 

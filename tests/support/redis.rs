@@ -1,16 +1,23 @@
-//! A real Redis for a test: `REDIS_URL` if given, else `redis-server` from PATH on a port of its own, else docker.
+//! A real Redis for a test: `REDIS_URL` if given, else a server on a port of its own: in a container where `REDIS_IMAGE`
+//! names its image, else `redis-server` from PATH, else a container of `redis:7`.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
 use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use redis::{Value, aio::MultiplexedConnection};
 use tokio::time::Instant;
 
+/// Groups of servers.
+#[path = "topology.rs"]
+pub mod topology;
+
 /// Ends with the value, unless it was there before.
 pub struct RedisServer {
     url: String,
-    connection: MultiplexedConnection,
+    /// Sentinels cut all connections of a server that they promote.
+    connection: Mutex<MultiplexedConnection>,
     runs: Option<Running>,
 }
 
@@ -23,18 +30,27 @@ impl RedisServer {
     /// A server to coordinate on, in a namespace of the test's own: others may use the server, too.
     pub async fn start() -> Self {
         match std::env::var("REDIS_URL") {
-            Ok(url) => Self { connection: ready(&url).await, url, runs: None },
+            Ok(url) => Self { connection: Mutex::new(ready(&url).await), url, runs: None },
             Err(_) => Self::start_own(&[]).await,
         }
     }
 
     /// A server that the test may torture, with these arguments of `redis-server`.
     pub async fn start_own(arguments: &[&str]) -> Self {
+        Self::start_by(|port| started(port, arguments)).await
+    }
+
+    /// A sentinel, with these lines in its configuration.
+    pub async fn start_sentinel(lines: &str) -> Self {
+        Self::start_by(|port| started_sentinel(port, lines)).await
+    }
+
+    async fn start_by(start: impl Fn(u16) -> Running) -> Self {
         loop {
             let port = free_port();
             let url = format!("redis://127.0.0.1:{port}/");
-            let runs = started(port, arguments);
-            let server = Self { connection: ready(&url).await, url, runs: Some(runs) };
+            let runs = start(port);
+            let server = Self { connection: Mutex::new(ready(&url).await), url, runs: Some(runs) };
             // A free port may be taken by another test before redis-server takes it.
             let info = server.cli(&["INFO", "server"]).await;
             if server.pid().is_none_or(|pid| info.contains(&format!("process_id:{pid}\r"))) {
@@ -43,8 +59,58 @@ impl RedisServer {
         }
     }
 
+    /// A server of the test's own that speaks TLS at one port more, which it answers; the arguments name another in its place.
+    pub async fn start_tls(arguments: &[String]) -> (Self, u16) {
+        let port = free_port();
+        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        let text = port.to_string();
+        let at = arguments.iter().position(|word| *word == "--tls-port").expect("a port of TLS");
+        arguments[at + 1] = &text;
+        (Self::start_own(&arguments).await, port)
+    }
+
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    pub fn port(&self) -> &str {
+        self.url.trim_end_matches('/').rsplit(':').next().expect("a port")
+    }
+
+    /// Ends the process at once, as `kill -9` does.
+    pub fn kill(&self) {
+        self.signal("-KILL");
+    }
+
+    /// Sends a signal to the process: `-STOP`, `-CONT`.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.pid().expect("a process of this test").to_string();
+        let sent = Command::new("kill").args([signal, &pid]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "kill {signal}");
+    }
+
+    /// Makes a namespace one in which this server gave leads before: in one that nobody used yet, on a server that has just
+    /// started, the first leads wait for a lease.
+    pub async fn in_use(&self, namespace: &str) {
+        let info = self.cli(&["INFO", "server"]).await;
+        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).expect("a run id");
+        self.cli(&["SET", &format!("rc:{{{namespace}}}:incarnation"), &format!("{run_id} 0 0")]).await;
+    }
+
+    /// A server that has everything this one has, and gets whatever is written from now on.
+    pub async fn start_replica(&self) -> Self {
+        self.cli(&["CONFIG", "SET", "repl-diskless-sync-delay", "0"]).await;
+        let replica = Self::start_own(&[]).await;
+        replica.cli(&["REPLICAOF", "127.0.0.1", self.port()]).await;
+        replica.until_so(&["INFO", "replication"], |info| info.contains("master_link_status:up")).await;
+        replica
+    }
+
+    /// Promotes this server's replica once it has all that was written so far. What is written here from now on is lost to it.
+    pub async fn detach(&self, replica: &Self) {
+        let written = number(&self.cli(&["INFO", "replication"]).await, "master_repl_offset:");
+        replica.until_so(&["INFO", "replication"], |info| number(info, "slave_repl_offset:") >= written).await;
+        replica.cli(&["REPLICAOF", "NO", "ONE"]).await;
     }
 
     /// The process, where the test started one.
@@ -62,14 +128,30 @@ impl RedisServer {
 
     /// The raw reply.
     pub async fn value(&self, words: &[&str]) -> Value {
+        match self.tried(words).await {
+            Ok(value) => value,
+            Err(error) => panic!("{words:?}: {error}"),
+        }
+    }
+
+    /// The raw reply, or the error.
+    pub async fn tried(&self, words: &[&str]) -> redis::RedisResult<Value> {
         let mut command = redis::cmd(words[0]);
         for word in &words[1..] {
             command.arg(*word);
         }
-        match command.query_async(&mut self.connection.clone()).await {
-            Ok(value) => value,
-            Err(error) => panic!("{words:?}: {error}"),
+        match command.query_async(&mut self.connection()).await {
+            Err(error) if error.is_connection_dropped() => {
+                let mut again = ready(&self.url).await;
+                *self.connection.lock().expect("nothing panics with it") = again.clone();
+                command.query_async(&mut again).await
+            }
+            answered => answered,
         }
+    }
+
+    fn connection(&self) -> MultiplexedConnection {
+        self.connection.lock().expect("nothing panics with it").clone()
     }
 
     /// Asks again and again until this is the reply.
@@ -100,14 +182,14 @@ impl RedisServer {
 
     async fn clock(&self) -> Duration {
         let (seconds, micros): (u64, u32) =
-            redis::cmd("TIME").query_async(&mut self.connection.clone()).await.expect("the server's time");
+            redis::cmd("TIME").query_async(&mut self.connection()).await.expect("the server's time");
         Duration::new(seconds, micros * 1000)
     }
 
     /// All keys that match, sorted.
     pub async fn keys(&self, pattern: &str) -> Vec<String> {
         let mut keys: Vec<String> =
-            redis::cmd("KEYS").arg(pattern).query_async(&mut self.connection.clone()).await.expect("the keys");
+            redis::cmd("KEYS").arg(pattern).query_async(&mut self.connection()).await.expect("the keys");
         keys.sort();
         keys
     }
@@ -150,6 +232,12 @@ impl Drop for RedisServer {
     }
 }
 
+/// A number of INFO, 0 where it is not told.
+fn number(info: &str, name: &str) -> u64 {
+    let line = info.lines().find_map(|line| line.strip_prefix(name));
+    line.and_then(|number| number.trim().parse().ok()).unwrap_or_default()
+}
+
 fn shown(value: &Value) -> String {
     match value {
         Value::Nil => String::new(),
@@ -162,7 +250,7 @@ fn shown(value: &Value) -> String {
     }
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
     listener.local_addr().expect("its address").port()
 }
@@ -170,6 +258,9 @@ fn free_port() -> u16 {
 fn started(port: u16, arguments: &[&str]) -> Running {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let port = port.to_string();
+    if let Ok(image) = std::env::var("REDIS_IMAGE") {
+        return in_docker(&image, &port, arguments);
+    }
     let child = Command::new("redis-server")
         .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
         .arg(dir.path())
@@ -178,15 +269,23 @@ fn started(port: u16, arguments: &[&str]) -> Running {
         .spawn();
     match child {
         Ok(child) => Running::Process { child, _dir: dir },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => in_docker(&port, arguments),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => in_docker("redis:7", &port, arguments),
         Err(error) => panic!("redis-server: {error}"),
     }
 }
 
-fn in_docker(port: &str, arguments: &[&str]) -> Running {
+fn started_sentinel(port: u16, lines: &str) -> Running {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (file, own) = (dir.path().join("sentinel.conf"), dir.path().display());
+    std::fs::write(&file, format!("port {port}\nbind 127.0.0.1\ndir {own}\n{lines}\n")).expect("a file of one's own");
+    let child = Command::new("redis-server").arg(&file).arg("--sentinel").stdout(Stdio::null()).spawn();
+    Running::Process { child: child.expect("redis-server is in PATH"), _dir: dir }
+}
+
+fn in_docker(image: &str, port: &str, arguments: &[&str]) -> Running {
     let started = Command::new("docker")
-        .args(["run", "--detach", "--rm", "--publish", &format!("127.0.0.1:{port}:6379"), "redis:7"])
-        .args(["redis-server", "--save", "", "--appendonly", "no"])
+        .args(["run", "--detach", "--rm", "--publish", &format!("127.0.0.1:{port}:6379"), image])
+        .args(["redis-server", "--protected-mode", "no", "--save", "", "--appendonly", "no"])
         .args(arguments)
         .output()
         .expect("neither REDIS_URL nor redis-server nor docker is here: `tests/run --install` gets what is missing");

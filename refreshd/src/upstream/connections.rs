@@ -2,53 +2,68 @@
 //!
 //! A request has an HTTP/1.1 connection for itself and moves it along in its own task: with a task for each connection,
 //! as HTTP clients have it, every request would wait for two hops between threads. HTTP/2, where the provider offers
-//! it, is one connection for all, which needs a task of its own. Nothing is ever sent a second time.
+//! it, is one connection for all, which needs a task of its own. What the provider may have processed is never sent again.
+//!
+//! Why not the pool of an HTTP client: it says of a failed connect only that nothing was sent. Here it is also known of a
+//! request that met a connection as it closed, and of an HTTP/2 stream that the provider refused; and nothing lies between
+//! having a connection and writing to it but what is written here.
 
-use std::error::Error;
 use std::future::poll_fn;
-use std::pin::{Pin, pin};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Waker};
 use std::time::Duration;
 
 use http::header::{self, HeaderValue};
 use http::{Request, Response, Uri};
-use http_body_util::{BodyExt, Full};
-use hyper::body::{Body, Bytes, Incoming};
-use hyper::client::conn::{TrySendError, http1, http2};
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
-use hyper_util::client::legacy::connect::{Connection, HttpConnector};
-use hyper_util::rt::{TokioExecutor, TokioIo};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::client::conn::http2;
+use hyper_rustls::HttpsConnector;
+use hyper_util::client::legacy::connect::Connection;
+use hyper_util::rt::TokioExecutor;
 use refresh_coordinator::exchange::SendError;
+use refresh_coordinator::{Attempt, ProviderFailure};
 use refresh_coordinator_cli::Span;
-use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tower_service::Service;
 
+use super::answer::whole;
 use super::chain::chain;
+use super::failed::Failed;
+use super::http1::Http1;
+use super::route::{Proxy, Route};
 
-/// More than any answer of a token endpoint; larger ones are given up.
-const LARGEST_BODY: usize = 1024 * 1024;
-
-/// How long things may take.
+/// How long things may take, and how large an answer may be.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Times {
+pub(super) struct Bounds {
     /// Connecting, TLS included.
     pub(super) connect: Duration,
     /// A request, connecting included. Not shorter than `connect`.
     pub(super) whole: Duration,
     /// How long a connection is kept that nobody needs.
     pub(super) idle: Duration,
+    /// The largest body of an answer, in bytes.
+    pub(super) max_answer: usize,
+}
+
+/// Where connections lead to, and how.
+#[derive(Clone, Debug)]
+pub(super) struct Target {
+    /// It is absolute.
+    pub(super) url: Uri,
+    pub(super) host: HeaderValue,
+    pub(super) tls: rustls::ClientConfig,
+    pub(super) proxy: Option<Proxy>,
 }
 
 /// The connections, and the way to further ones.
 #[derive(Debug)]
 pub(super) struct Connections {
-    connector: HttpsConnector<HttpConnector>,
-    /// Where they lead to.
+    connector: HttpsConnector<Route>,
     url: Uri,
     host: HeaderValue,
-    times: Times,
+    /// Who is sent the requests instead of the provider, which has no TLS.
+    relay: Option<Proxy>,
+    bounds: Bounds,
     free: Mutex<Free>,
 }
 
@@ -66,68 +81,70 @@ enum Opened {
     Http2(http2::SendRequest<Full<Bytes>>),
 }
 
-/// A connection on which nothing else is asked until the answer is there.
-#[derive(Debug)]
-struct Http1 {
-    sender: http1::SendRequest<Full<Bytes>>,
-    connection: Open,
-}
-
-/// What moves an HTTP/1.1 connection. None: it is closed, or moves by itself.
-type Open = Option<http1::Connection<MaybeHttpsStream<TokioIo<TcpStream>>, Full<Bytes>>>;
-
 impl Connections {
-    /// None so far. `url` is absolute.
-    pub(super) fn new(tls: rustls::ClientConfig, url: Uri, host: HeaderValue, times: Times) -> Self {
-        let mut http = HttpConnector::new();
-        http.enforce_http(false);
-        http.set_nodelay(true);
-        // Shared among the addresses of a name, so that a dead one leaves time for the next.
-        http.set_connect_timeout(Some(times.connect));
-        // A machine that vanished while its provider was thinking is noticed within a minute.
-        http.set_keepalive(Some(Duration::from_secs(15)));
-        http.set_keepalive_interval(Some(Duration::from_secs(15)));
-        http.set_keepalive_retries(Some(3));
-        #[cfg(target_os = "linux")]
-        http.set_tcp_user_timeout(Some(Duration::from_secs(30)));
-        Self { connector: HttpsConnector::from((http, tls)), url, host, times, free: Mutex::default() }
+    /// None so far.
+    pub(super) fn new(target: Target, bounds: Bounds) -> Self {
+        let Target { url, host, tls, proxy } = target;
+        let route = Route::to(&url, proxy.as_ref(), bounds.connect);
+        let relay = proxy.filter(|_| matches!(route, Route::ToProxy(..)));
+        Self { connector: HttpsConnector::from((route, tls)), url, host, relay, bounds, free: Mutex::default() }
     }
 
-    /// Sends a request, once, and takes the whole answer. Its URL is absolute.
-    pub(super) async fn ask(&self, mut request: Request<Full<Bytes>>) -> Result<Response<Vec<u8>>, SendError> {
-        let until = Instant::now() + self.times.whole;
+    /// Sends a request and takes the whole answer. Its URL is absolute. What was surely not processed is asked once more,
+    /// on another connection, in what is left of the time. `attempt` is that of a refresh.
+    pub(super) async fn ask(
+        &self,
+        mut request: Request<Full<Bytes>>,
+        attempt: Option<&Attempt>,
+    ) -> Result<Response<Vec<u8>>, SendError> {
+        let until = Instant::now() + self.bounds.whole;
         let uri = request.uri().clone();
-        if let Some(free) = self.take() {
-            request = match self.ask_on(free, request, until).await {
-                // It closed just then, and took nothing of the request: that goes to a connection of its own.
-                Err(Failed { request: Some(unsent), .. }) => unsent,
-                asked => return asked.map_err(|failed| failed.error),
-            };
-            request.headers_mut().remove(header::HOST);
-            *request.uri_mut() = uri;
+        let opened = match self.take() {
+            Some(free) => free,
+            None => self.opened(until).await?,
+        };
+        match self.ask_on(opened, request, attempt, until).await {
+            Err(Failed { unprocessed: Some(again), .. }) => request = again,
+            asked => return asked.map_err(|failed| failed.error),
         }
-        let in_time = tokio::time::timeout_at(until, self.open()).await;
-        let opened = in_time.unwrap_or_else(|_| Err(self.too_late())).map_err(SendError::NotSent)?;
-        self.ask_on(opened, request, until).await.map_err(|failed| failed.error)
+        request.headers_mut().remove(header::HOST);
+        *request.uri_mut() = uri;
+        let opened = self.opened(until).await?;
+        self.ask_on(opened, request, attempt, until).await.map_err(|failed| failed.error)
     }
 
     async fn ask_on(
         &self,
         opened: Opened,
         request: Request<Full<Bytes>>,
+        attempt: Option<&Attempt>,
         until: Instant,
     ) -> Result<Response<Vec<u8>>, Failed> {
+        // As late as can be: now the connection is there, and nothing of the request was written.
+        let leave = tokio::time::timeout_at(until, leave_to_send(attempt)).await;
+        if let Err(error) = leave.unwrap_or_else(|_| Err(SendError::NotSent(self.too_late()))) {
+            if let Opened::Http1(http1) = opened {
+                self.keep(http1);
+            }
+            return Err(error.into());
+        }
         let is_http2 = matches!(opened, Opened::Http2(_));
         let answer = async {
             match opened {
                 Opened::Http1(mut http1) => {
-                    let answer = http1.ask(self.as_http1(request)).await?;
+                    let answer = http1.ask(self.as_http1(request), self.bounds.max_answer).await?;
                     self.keep(http1);
                     Ok(answer)
                 }
                 Opened::Http2(mut sender) => {
-                    let answer = sender.try_send_request(request).await?;
-                    Ok(whole(answer, &mut None).await?)
+                    let again = request.clone();
+                    let sent = sender.try_send_request(request).await;
+                    let answer = sent.map_err(|error| {
+                        // It refuses, or goes away: what comes next is asked elsewhere.
+                        self.free().http2 = None;
+                        Failed::on_http2(error, again)
+                    })?;
+                    Ok(whole(answer, &mut None, self.bounds.max_answer).await?)
                 }
             }
         };
@@ -142,19 +159,19 @@ impl Connections {
     }
 
     fn too_late(&self) -> String {
-        format!("no answer within {}", Span(self.times.whole))
+        format!("no answer within {}", Span(self.bounds.whole))
     }
 
     /// Closes what was not used for as long as connections are kept. Never ends.
     pub(super) async fn close_idle(&self) {
         // Late is fine: what is too old is not used again.
-        let often = (self.times.idle / 4).max(Duration::from_millis(100));
+        let often = (self.bounds.idle / 4).max(Duration::from_millis(100));
         loop {
             tokio::time::sleep(often).await;
             let mut free = self.free();
-            let too_old = free.http1.partition_point(|(since, _)| since.elapsed() >= self.times.idle);
+            let too_old = free.http1.partition_point(|(since, _)| since.elapsed() >= self.bounds.idle);
             free.http1.drain(..too_old);
-            free.http2.take_if(|(since, _)| since.elapsed() >= self.times.idle);
+            free.http2.take_if(|(since, _)| since.elapsed() >= self.bounds.idle);
         }
     }
 
@@ -166,7 +183,7 @@ impl Connections {
         loop {
             // The youngest is the least likely to be closed by the provider just now.
             let (since, mut http1) = self.free().http1.pop()?;
-            if since.elapsed() < self.times.idle && http1.is_free() {
+            if since.elapsed() < self.bounds.idle && http1.is_free() {
                 return Some(Opened::Http1(http1));
             }
         }
@@ -174,7 +191,7 @@ impl Connections {
 
     fn take_http2(&self) -> Option<http2::SendRequest<Full<Bytes>>> {
         let mut free = self.free();
-        free.http2.take_if(|(since, sender)| since.elapsed() >= self.times.idle || sender.is_closed());
+        free.http2.take_if(|(since, sender)| since.elapsed() >= self.bounds.idle || sender.is_closed());
         let (since, sender) = free.http2.as_mut()?;
         *since = Instant::now();
         Some(sender.clone())
@@ -186,6 +203,11 @@ impl Connections {
         }
     }
 
+    async fn opened(&self, until: Instant) -> Result<Opened, SendError> {
+        let in_time = tokio::time::timeout_at(until, self.open()).await;
+        in_time.unwrap_or_else(|_| Err(self.too_late())).map_err(SendError::NotSent)
+    }
+
     /// A new connection, on which nothing was asked so far.
     async fn open(&self) -> Result<Opened, String> {
         let opened = async {
@@ -193,8 +215,8 @@ impl Connections {
             poll_fn(|cx| connector.poll_ready(cx)).await.map_err(|error| chain(&*error))?;
             let stream = connector.call(self.url.clone()).await.map_err(|error| chain(&*error))?;
             if !stream.connected().is_negotiated_h2() {
-                let (sender, connection) = http1::handshake(stream).await.map_err(|error| chain(&error))?;
-                return Ok(Opened::Http1(Box::new(Http1 { sender, connection: Some(connection) })));
+                let http1 = Http1::over(stream).await.map_err(|error| chain(&error))?;
+                return Ok(Opened::Http1(Box::new(http1)));
             }
             // Another request may have opened one meanwhile: it has room for all.
             if let Some(sender) = self.take_http2() {
@@ -210,14 +232,23 @@ impl Connections {
             self.free().http2 = Some((Instant::now(), sender.clone()));
             Ok(Opened::Http2(sender))
         };
-        let too_late = |_| format!("not connected within {}", Span(self.times.connect));
-        tokio::time::timeout(self.times.connect, opened).await.map_err(too_late)?
+        let too_late = |_| format!("not connected within {}", Span(self.bounds.connect));
+        tokio::time::timeout(self.bounds.connect, opened).await.map_err(too_late)?
     }
 
-    /// The request as HTTP/1.1 writes it: the path, and the host in a header.
+    /// The request as HTTP/1.1 writes it: the path (to a proxy the whole URL), and the host in a header.
     fn as_http1(&self, mut request: Request<Full<Bytes>>) -> Request<Full<Bytes>> {
-        let target = request.uri().path_and_query().cloned();
-        *request.uri_mut() = target.map_or_else(Uri::default, Uri::from);
+        match &self.relay {
+            None => {
+                let target = request.uri().path_and_query().cloned();
+                *request.uri_mut() = target.map_or_else(Uri::default, Uri::from);
+            }
+            Some(Proxy { authorization, .. }) => {
+                if let Some(authorization) = authorization {
+                    request.headers_mut().insert(header::PROXY_AUTHORIZATION, authorization.clone());
+                }
+            }
+        }
         request.headers_mut().insert(header::HOST, self.host.clone());
         request
     }
@@ -227,87 +258,12 @@ impl Connections {
     }
 }
 
-impl Http1 {
-    async fn ask(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Vec<u8>>, Failed> {
-        let Self { sender, connection } = self;
-        let answer = moving(connection, sender.try_send_request(request)).await?;
-        Ok(whole(answer, connection).await?)
-    }
-
-    /// Whether it is open and waits for a request, as far as it has heard.
-    fn is_free(&mut self) -> bool {
-        // Without a waker: the task that asked last is not to be woken by what comes next.
-        move_on(&mut self.connection, &mut Context::from_waker(Waker::noop()));
-        self.connection.is_some() && self.sender.is_ready()
-    }
-}
-
-/// An answer with its body.
-async fn whole(answer: Response<Incoming>, connection: &mut Open) -> Result<Response<Vec<u8>>, SendError> {
-    let (parts, mut body) = answer.into_parts();
-    let announced = body.size_hint().lower().min(LARGEST_BODY as u64);
-    let mut bytes = Vec::with_capacity(announced as usize);
-    while let Some(frame) = moving(connection, body.frame()).await {
-        let frame = frame.map_err(|error| SendError::Unknown(chain(&error)))?;
-        // Trailers say nothing that anybody asked for.
-        let Ok(data) = frame.into_data() else { continue };
-        if bytes.len() + data.len() > LARGEST_BODY {
-            return Err(SendError::Unknown(format!("the answer has more than {LARGEST_BODY} bytes")));
-        }
-        bytes.extend_from_slice(&data);
-    }
-    Ok(Response::from_parts(parts, bytes))
-}
-
-/// Waits for a step of an exchange and moves the connection meanwhile.
-async fn moving<F: Future>(connection: &mut Open, step: F) -> F::Output {
-    let mut step = pin!(step);
-    poll_fn(|cx| {
-        // First, as it brings what the step waits for. Its end is told to the step, too.
-        move_on(connection, cx);
-        step.as_mut().poll(cx)
-    })
-    .await
-}
-
-fn move_on(connection: &mut Open, cx: &mut Context<'_>) {
-    if connection.as_mut().is_some_and(|open| Pin::new(open).poll(cx).is_ready()) {
-        *connection = None;
-    }
-}
-
-/// Why there is no answer, with the request where nothing of it was written, as on a connection that was just being
-/// closed. No `Debug`: the request is a secret.
-struct Failed {
-    error: SendError,
-    request: Option<Request<Full<Bytes>>>,
-}
-
-impl From<SendError> for Failed {
-    fn from(error: SendError) -> Self {
-        Self { error, request: None }
-    }
-}
-
-impl From<TrySendError<Request<Full<Bytes>>>> for Failed {
-    fn from(mut error: TrySendError<Request<Full<Bytes>>>) -> Self {
-        let request = error.take_message();
-        let reason = chain(error.error());
-        let is_unsent = request.is_some() || is_refused(error.error());
-        let error = if is_unsent { SendError::NotSent(reason) } else { SendError::Unknown(reason) };
-        Self { error, request }
-    }
-}
-
-/// Whether the provider vouches for not having processed the request (RFC 9113 section 8.7): it refused the stream, or
-/// went away in order and named an earlier one as its last. Only such streams are told so; others end with the
-/// connection.
-fn is_refused(error: &hyper::Error) -> bool {
-    let http2 = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
-    http2.is_some_and(|error| {
-        let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
-        let is_gone = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
-        error.is_remote() && (is_refused || is_gone)
+/// Whether the request may be sent: always, but for a refresh that another process may lead by now.
+async fn leave_to_send(attempt: Option<&Attempt>) -> Result<(), SendError> {
+    let Some(attempt) = attempt else { return Ok(()) };
+    attempt.before_sending().await.map_err(|failure| match failure {
+        ProviderFailure::NotSent { reason } => SendError::NotSent(reason),
+        other => SendError::NotSent(other.to_string()),
     })
 }
 
@@ -325,8 +281,8 @@ mod tests {
         let url: Uri = format!("http://{address}/").parse().expect("a URL");
         let host = HeaderValue::from_str(&address).expect("ASCII");
         let long = Duration::from_secs(30);
-        let times = Times { connect: long, whole: long, idle: long };
-        let connections = Connections::new(tls::of_nobody(), url, host, times);
+        let bounds = Bounds { connect: long, whole: long, idle: long, max_answer: 1024 };
+        let connections = Connections::new(Target { url, host, tls: tls::of_nobody(), proxy: None }, bounds);
         let (opened, accepted) = tokio::join!(connections.open(), listener.accept());
         let Ok(Opened::Http1(mut http1)) = opened else { panic!("neither HTTP/2 nor an error") };
         drop(accepted);
@@ -334,9 +290,9 @@ mod tests {
             tokio::task::yield_now().await;
         }
 
-        let answer = http1.ask(connections.as_http1(Request::new(Full::default()))).await;
+        let answer = http1.ask(connections.as_http1(Request::new(Full::default())), 1024).await;
 
-        let Err(Failed { error: SendError::NotSent(_), request: Some(_) }) = answer else {
+        let Err(Failed { error: SendError::NotSent(_), unprocessed: Some(_) }) = answer else {
             panic!("neither unsent nor given back")
         };
         connections.keep(http1);

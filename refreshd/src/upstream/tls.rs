@@ -1,38 +1,41 @@
-//! What TLS trusts: the certificates of the system, or those of a file alone.
+//! What TLS trusts: the certificates of the system, or those of a file alone. And what refreshd shows of itself to a provider
+//! that asks for a certificate (RFC 8705).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use refresh_coordinator_cli::BadSetting;
-use rustls::pki_types::CertificateDer;
+use rustls::client::WantsClientCert;
 use rustls::pki_types::pem::PemObject;
-use rustls::{ClientConfig, RootCertStore};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
 
-/// As the system verifies.
-pub(super) fn of_system() -> Result<ClientConfig, BadSetting> {
+/// Where the certificate and the key are that refreshd shows to the provider.
+pub(super) type ClientFiles<'a> = Option<(&'a PathBuf, &'a PathBuf)>;
+
+/// As the system verifies; `flag` is that of the URL.
+pub(super) fn of_system(flag: &str, client: ClientFiles<'_>) -> Result<ClientConfig, BadSetting> {
     let verified = ClientConfig::builder().with_platform_verifier().map_err(|error| {
         BadSetting::new(format!(
-            "--upstream needs TLS, which cannot be set up: {error}; install the system's CA certificates or name a \
+            "{flag} needs TLS, which cannot be set up: {error}; install the system's CA certificates or name a \
              --ca-file"
         ))
     })?;
-    Ok(with_http2(verified.with_no_client_auth()))
+    finished(verified, client)
 }
 
-/// These certificates and no others.
-pub(super) fn of_file(file: &Path) -> Result<ClientConfig, BadSetting> {
-    let wrong = |what: String| BadSetting::new(format!("--ca-file {}: {what}", file.display()));
-    let pem = std::fs::read(file).map_err(|error| wrong(format!("{error}; name a readable PEM file")))?;
-    let expected = |error: String| wrong(format!("{error}; PEM certificates are expected"));
-    let mut roots = RootCertStore::empty();
-    for certificate in CertificateDer::pem_slice_iter(&pem) {
-        let certificate = certificate.map_err(|error| expected(error.to_string()))?;
-        roots.add(certificate).map_err(|error| expected(error.to_string()))?;
-    }
-    if roots.is_empty() {
-        return Err(expected("no certificate in it".to_owned()));
-    }
-    Ok(with_http2(ClientConfig::builder().with_root_certificates(roots).with_no_client_auth()))
+/// These certificates and no others, and what they have issued.
+pub(super) fn of_file(file: &Path, client: ClientFiles<'_>) -> Result<ClientConfig, BadSetting> {
+    let verifier = refresh_coordinator::tls::verifier(&certificates("--ca-file", file)?).map_err(|error| {
+        BadSetting::new(format!("--ca-file {}: {error}; PEM certificates are expected", file.display()))
+    })?;
+    finished(ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier), client)
+}
+
+/// For a proxy: HTTP/2 is not spoken to it.
+pub(super) fn to_proxy(mut tls: ClientConfig) -> ClientConfig {
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    tls
 }
 
 /// No certificate, for an upstream without TLS: the system need not have certificates.
@@ -40,7 +43,45 @@ pub(super) fn of_nobody() -> ClientConfig {
     ClientConfig::builder().with_root_certificates(RootCertStore::empty()).with_no_client_auth()
 }
 
-fn with_http2(mut tls: ClientConfig) -> ClientConfig {
+fn finished(
+    verified: ConfigBuilder<ClientConfig, WantsClientCert>,
+    client: ClientFiles<'_>,
+) -> Result<ClientConfig, BadSetting> {
+    let mut tls = match client {
+        None => verified.with_no_client_auth(),
+        Some((certificate, key)) => {
+            let chain = certificates("--client-cert", certificate)?;
+            let pem = read("--client-key", key)?;
+            let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
+                BadSetting::new(format!("--client-key {}: {error}; a PEM private key is expected", key.display()))
+            })?;
+            verified.with_client_auth_cert(chain, private).map_err(|error| {
+                BadSetting::new(format!(
+                    "--client-key {} does not go with --client-cert {}: {error}",
+                    key.display(),
+                    certificate.display()
+                ))
+            })?
+        }
+    };
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    tls
+    Ok(tls)
+}
+
+/// All certificates of a file; there is one at least.
+fn certificates(flag: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, BadSetting> {
+    let expected =
+        |error: String| BadSetting::new(format!("{flag} {}: {error}; PEM certificates are expected", file.display()));
+    let pem = read(flag, file)?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+    let all = all.map_err(|error| expected(error.to_string()))?;
+    if all.is_empty() {
+        return Err(expected("no certificate in it".to_owned()));
+    }
+    Ok(all)
+}
+
+fn read(flag: &str, file: &Path) -> Result<Vec<u8>, BadSetting> {
+    std::fs::read(file)
+        .map_err(|error| BadSetting::new(format!("{flag} {}: {error}; name a readable PEM file", file.display())))
 }

@@ -15,7 +15,7 @@ pub(crate) const CALLERS: usize = 50;
 
 pub(crate) struct Fleet {
     pods: Vec<Daemon>,
-    _redis: RedisServer,
+    redis: RedisServer,
 }
 
 /// A token request.
@@ -41,9 +41,10 @@ impl Fleet {
         let redis = RedisServer::start().await;
         // A given Redis may hold what an earlier run left there.
         let namespace = format!("{namespace}-{}", std::process::id());
+        redis.in_use(&namespace).await;
         let flags = [&["--redis", redis.url(), "--namespace", &namespace], flags].concat();
         let pods = join_all((0..3).map(|_| Daemon::start(provider, &flags))).await;
-        Self { pods, _redis: redis }
+        Self { pods, redis }
     }
 
     /// All callers at once, spread over the pods.
@@ -66,6 +67,11 @@ impl Fleet {
             }
         })
         .await
+    }
+
+    /// Waits until Redis' clock is later by so much.
+    pub(crate) async fn wait(&self, span: Duration) {
+        self.redis.wait(span).await;
     }
 
     /// The sum of a counter over all pods.
@@ -134,8 +140,8 @@ impl Answer {
 
     /// Without what is allowed to differ: a latecomer more than a second late gets `expires_in` less the age.
     pub(crate) fn ageless(&self) -> Self {
-        let (before, after) = self.body.split_once(r#""expires_in": "#).expect("the provider tells it");
-        let body = format!("{before}{}", after.trim_start_matches(|c: char| c.is_ascii_digit()));
+        let (before, after) = self.body.split_once(r#""expires_in":"#).expect("the provider tells it");
+        let body = format!("{before}{}", after.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()));
         Self { body, ..self.clone() }
     }
 }

@@ -1,4 +1,4 @@
-//! Three `refreshd serve` on one Redis in front of a real provider, which judges by its own access log.
+//! Three `refreshd serve` on one Redis in front of real providers, which judge by their own logs.
 
 #[allow(dead_code, reason = "shared with other test binaries")]
 #[path = "../serve/daemon.rs"]
@@ -17,7 +17,10 @@ mod within;
 mod fleet;
 
 mod another_claim;
+mod glewlwyd;
+mod held;
 mod one_presentation;
 mod passed_on;
+mod strangers;
 
 use within::within;

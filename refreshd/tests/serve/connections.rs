@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::daemon::{Daemon, refresh, refreshd};
-use crate::provider::{Provider, json};
+use crate::provider::{Gate, Provider, json};
 use crate::within;
 
 const ANSWER: &str =
@@ -16,7 +16,7 @@ const ANSWER: &str =
 const R1: &str = "grant_type=refresh_token&client_id=app&refresh_token=r1";
 
 /// A daemon in front of a provider that the test plays byte by byte.
-async fn in_front_of_bytes(scheme: &str, arguments: &[&str]) -> (Daemon, TcpListener) {
+pub(crate) async fn in_front_of_bytes(scheme: &str, arguments: &[&str]) -> (Daemon, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let url = format!("{scheme}://{}/token", listener.local_addr().expect("it is bound"));
     let common =
@@ -24,12 +24,12 @@ async fn in_front_of_bytes(scheme: &str, arguments: &[&str]) -> (Daemon, TcpList
     (Daemon::spawn(refreshd(&[&common, arguments].concat())).await, listener)
 }
 
-async fn accepted(listener: &TcpListener) -> TcpStream {
+pub(crate) async fn accepted(listener: &TcpListener) -> TcpStream {
     within(listener.accept()).await.expect("a connection").0
 }
 
 /// Reads one request, which ends with its body. Whether there was one.
-async fn asked(stream: &mut TcpStream, end: &str) -> bool {
+pub(crate) async fn asked(stream: &mut TcpStream, end: &str) -> bool {
     let mut read = Vec::new();
     while !read.ends_with(end.as_bytes()) {
         // What was not read before the end makes a reset of it.
@@ -122,11 +122,18 @@ async fn provider_that_does_not_come_to_an_end_with_tls_is_sent_nothing() {
 async fn answer_is_taken_however_it_is_framed() {
     let (daemon, listener) = in_front_of_bytes("http", &[]).await;
     const HEAD: &str = "HTTP/1.1 200 OK\r\n";
-    let framings: [&[&str]; 4] = [
+    let many: String = (0..60).map(|number| format!("x-{number}: 1\r\n")).collect();
+    let long = format!("x-long: {}\r\n", "1".repeat(100_000));
+    let framings: [&[&str]; 9] = [
         &[HEAD, "content-length: 4\r\n\r\nto", "ld"],
         &[HEAD, "transfer-encoding: chunked\r\n\r\n3\r\ntol\r\n", "1\r\nd\r\n0\r\n", "x-trailer: 1\r\n\r\n"],
         &["HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", HEAD, "connection: close\r\n\r\n", "to", "ld"],
         &["HTTP/1.0 200 OK\r\n\r\nto", "ld"],
+        &["\r\n", HEAD, "transfer-encoding: Chunked\r\n\r\n4;sig=x\r\ntold\r\n0\r\n\r\n"],
+        &["HTTP/1.1 200\ncontent-length: 4\ncontent-length: 4\n\ntold"],
+        &["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 102 Processing\r\n\r\n", HEAD, "content-length: 4\r\n\r\ntold"],
+        &[HEAD, &many, "content-length: 4\r\n\r\ntold"],
+        &[HEAD, &long, "content-length: 4\r\n\r\ntold"],
     ];
 
     for parts in framings {
@@ -176,6 +183,46 @@ async fn answer_over_a_mebibyte_is_given_up() {
 
     assert_eq!((largest.status().as_u16(), larger.status().as_u16()), (200, 502));
     assert_eq!(within(largest.bytes()).await.expect("bytes").len(), 1024 * 1024);
+    assert_eq!(provider.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn largest_answer_is_a_setting() {
+    let provider = Provider::start(async |_| json(200, &"x".repeat(1025))).await;
+    let daemon = Daemon::start(&provider, &["--max-answer", "1KiB"]).await;
+
+    assert_eq!(daemon.post("grant_type=password").await.status(), 502);
+}
+
+#[tokio::test]
+async fn refreshes_do_not_wait_for_what_is_passed_on() {
+    let gate = Gate::closed();
+    let provider = Provider::start({
+        let gate = gate.clone();
+        move |seen| {
+            let gate = gate.clone();
+            async move {
+                if seen.body.contains("password") {
+                    gate.passed().await;
+                }
+                json(200, r#"{"access_token":"a"}"#)
+            }
+        }
+    })
+    .await;
+    let daemon = Daemon::start(&provider, &["--max-passed-on", "1", "--connect-timeout", "300ms"]).await;
+
+    let first = daemon.post("grant_type=password");
+    let others = async {
+        provider.asked(1).await;
+        let refreshed = daemon.post(&refresh("r1")).await;
+        let passed_on = daemon.post("grant_type=password").await;
+        gate.open();
+        (refreshed.status().as_u16(), passed_on.status().as_u16())
+    };
+    let (first, others) = tokio::join!(first, others);
+
+    assert_eq!((first.status().as_u16(), others), (200, (200, 503)));
     assert_eq!(provider.seen().len(), 2);
 }
 

@@ -80,9 +80,23 @@ impl Daemon {
         format!("http://{}{path}", self.address)
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = self.child.id().expect("it runs");
-        kill(Pid::from_raw(pid.try_into().expect("a pid")), signal).expect("it is ours");
+        kill(Pid::from_raw(self.pid().try_into().expect("a pid")), signal).expect("it is ours");
+    }
+
+    /// The CPU time that it has used so far.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn cpu_time(&self) -> std::time::Duration {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id().expect("it runs"))).expect("it runs");
+        let of = |task: std::fs::DirEntry| {
+            let line = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            line.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or_default()
+        };
+        std::time::Duration::from_nanos(tasks.map(|task| of(task.expect("a thread"))).sum::<u64>())
     }
 
     /// Waits for its end: the exit code and all it logged.
@@ -97,6 +111,15 @@ impl Daemon {
     pub(crate) async fn post(&self, body: &str) -> reqwest::Response {
         let request = client().post(self.url("/token")).header("content-type", FORM).body(body.to_owned());
         within(request.send()).await.expect("an answer")
+    }
+
+    /// Sends a refresh and reads nothing: the caller goes away when the connection is dropped.
+    pub(crate) async fn write_refresh(&self, body: String) -> TcpStream {
+        let head = format!(
+            "POST /token HTTP/1.1\r\nhost: x\r\ncontent-type: {FORM}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        self.write((head + &body).as_bytes()).await
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {

@@ -138,6 +138,22 @@ fn offering_http2() -> (tempfile::NamedTempFile, rustls::ServerConfig) {
     (ca, tls)
 }
 
+impl Connection {
+    /// Ends the next request instead of answering it. Whether the connection goes on.
+    async fn end_request(&mut self, end: End) -> bool {
+        let (stream, body) = self.request().await;
+        assert_eq!(body, refresh("r1"));
+        match end {
+            End::GoesAwayBefore => self.go_away(0, "").await,
+            End::Refuses => self.reset(stream, REFUSED_STREAM).await,
+            End::GoesAwayAfter => self.go_away(stream, "").await,
+            End::Resets => self.reset(stream, INTERNAL_ERROR).await,
+            End::Closes => {}
+        }
+        !matches!(end, End::GoesAwayAfter | End::Closes)
+    }
+}
+
 /// How the provider ends a request instead of answering it.
 #[derive(Clone, Copy, Debug)]
 enum End {
@@ -153,28 +169,26 @@ enum End {
 #[tokio::test]
 async fn only_what_the_provider_vouches_for_not_having_processed_was_not_sent() {
     let ends = [
-        (End::GoesAwayBefore, "not_sent"),
-        (End::Refuses, "not_sent"),
-        (End::GoesAwayAfter, "unknown"),
-        (End::Resets, "unknown"),
-        (End::Closes, "unknown"),
+        (&[End::GoesAwayBefore, End::GoesAwayBefore][..], "not_sent"),
+        (&[End::Refuses, End::Refuses], "not_sent"),
+        (&[End::Refuses, End::Resets], "unknown"),
+        (&[End::GoesAwayAfter], "unknown"),
+        (&[End::Resets], "unknown"),
+        (&[End::Closes], "unknown"),
     ];
     for (end, counted) in ends {
         let provider = Frames::listen().await;
         let daemon = provider.daemon().await;
         let playing = async {
-            let mut connection = provider.accept().await;
-            let (stream, body) = connection.request().await;
-            assert_eq!(body, refresh("r1"));
-            match end {
-                End::GoesAwayBefore => connection.go_away(0, "").await,
-                End::Refuses => connection.reset(stream, REFUSED_STREAM).await,
-                End::GoesAwayAfter => connection.go_away(stream, "").await,
-                End::Resets => connection.reset(stream, INTERNAL_ERROR).await,
-                End::Closes => {}
+            let mut open = Vec::new();
+            for end in end {
+                let mut connection = provider.accept().await;
+                // Left open where that was not the end of it.
+                if connection.end_request(*end).await {
+                    open.push(connection);
+                }
             }
-            // Left open where that was not the end of it.
-            (!matches!(end, End::GoesAwayAfter | End::Closes)).then_some(connection)
+            open
         };
 
         let body = refresh("r1");
@@ -187,14 +201,40 @@ async fn only_what_the_provider_vouches_for_not_having_processed_was_not_sent() 
 }
 
 #[tokio::test]
+async fn what_the_provider_vouches_for_not_having_processed_is_asked_once_more_elsewhere() {
+    for end in [End::GoesAwayBefore, End::Refuses] {
+        let provider = Frames::listen().await;
+        let daemon = provider.daemon().await;
+        let playing = async {
+            let mut one = provider.accept().await;
+            one.end_request(end).await;
+            let mut other = provider.accept().await;
+            let (stream, body) = other.request().await;
+            assert_eq!(body, refresh("r1"));
+            other.answer(stream).await;
+            (one, other)
+        };
+
+        let body = refresh("r1");
+        let (answer, _open) = tokio::join!(daemon.post(&body), playing);
+
+        assert_eq!(answer.status(), 200, "{end:?}");
+    }
+}
+
+#[tokio::test]
 async fn what_the_provider_says_for_debugging_as_it_goes_away_is_not_logged() {
     let provider = Frames::listen().await;
     let daemon = provider.daemon().await;
     let playing = async {
-        let mut connection = provider.accept().await;
-        let (_, body) = connection.request().await;
-        connection.go_away(0, &body).await;
-        connection
+        let mut open = Vec::new();
+        for _ in 0..2 {
+            let mut connection = provider.accept().await;
+            let (_, body) = connection.request().await;
+            connection.go_away(0, &body).await;
+            open.push(connection);
+        }
+        open
     };
 
     let body = refresh("s3cr3t");

@@ -20,13 +20,13 @@ async fn logged(daemon: Daemon) -> String {
         let request = client().post(daemon.url("/token")).header("content-type", FORM).header("x-session", "s");
         assert_eq!(within(request.body(refresh(token)).send()).await.expect("an answer").status(), 200);
     }
-    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.signal(nix::sys::signal::Signal::SIGINT);
     daemon.ended().await.1
 }
 
 #[tokio::test]
 async fn sessions_that_will_starve_are_told_of_once() {
-    let provider = provider(59).await;
+    let provider = provider(2).await;
     let daemon = Daemon::start(&provider, &["--session-header", "x-session"]).await;
 
     let log = logged(daemon).await;
@@ -36,8 +36,8 @@ async fn sessions_that_will_starve_are_told_of_once() {
 
 #[tokio::test]
 async fn nothing_is_said_where_nobody_starves() {
-    // One a minute is what five in five minutes allow; and a token that is its own session is gone with the rotation.
-    for (lifetime, arguments) in [(60, ["--session-header", "x-session"].as_slice()), (1, &[])] {
+    // A short life allows two flights, one of 5 s at least; and a token that is its own session is gone with the rotation.
+    for (lifetime, arguments) in [(3, ["--session-header", "x-session"].as_slice()), (1, &[])] {
         let provider = provider(lifetime).await;
         let daemon = Daemon::start(&provider, arguments).await;
 

@@ -14,7 +14,7 @@ async fn provider() -> Provider {
 #[tokio::test]
 async fn body_over_the_limit_is_answered_with_413() {
     let provider = provider().await;
-    let daemon = Daemon::start(&provider, &["--max-body", "1KiB"]).await;
+    let daemon = Daemon::start(&provider, &["--max-body", "1KiB", "--max-token", "1KiB"]).await;
     let body = "x".repeat(1025);
 
     let announced =
@@ -86,7 +86,48 @@ async fn bytes_that_are_no_http_are_refused_and_not_echoed() {
     let answer = rest(daemon.write(b"POST /token HTTP/1.1\r\nauthori\x01zation: hush\r\n\r\n").await).await;
 
     assert!(answer.starts_with("HTTP/1.1 400 ") && !answer.contains("hush"), "{answer}");
-    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.signal(nix::sys::signal::Signal::SIGINT);
     let (_, log) = daemon.ended().await;
     assert!(!log.contains("hush"), "{log}");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn request_that_comes_in_small_pieces_costs_in_proportion_to_its_size() {
+    use tokio::io::AsyncWriteExt;
+
+    let provider = provider().await;
+    let daemon = Daemon::start(&provider, &[]).await;
+    let chunked = |size: usize| {
+        let body = refresh("r1");
+        let chunks: String =
+            body.chars().chain(std::iter::repeat_n('a', size)).map(|c| format!("1\r\n{c}\r\n")).collect();
+        format!("{HEAD}connection: close\r\ntransfer-encoding: chunked\r\n\r\n{chunks}0\r\n\r\n").into_bytes()
+    };
+    let headed = |size: usize| {
+        let body = refresh("r2");
+        let head = format!("{HEAD}connection: close\r\nx-large: {}\r\n", "x".repeat(size));
+        format!("{head}content-length: {}\r\n\r\n{body}", body.len()).into_bytes()
+    };
+    let spent = async |request: Vec<u8>, piece: usize| {
+        let start = daemon.cpu_time();
+        let mut stream = daemon.write(b"").await;
+        stream.set_nodelay(true).expect("a TCP socket");
+        for piece in request.chunks(piece) {
+            stream.write_all(piece).await.expect("written");
+        }
+        let answer = rest(stream).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        daemon.cpu_time() - start
+    };
+
+    let pairs = [
+        ("chunks", spent(chunked(6_000), 4096).await, spent(chunked(60_000), 4096).await),
+        ("bytes of the head", spent(headed(3_000), 1).await, spent(headed(30_000), 1).await),
+    ];
+
+    for (what, small, large) in pairs {
+        // Ten times the size; ten times as much again where it were the square.
+        assert!(large < 40 * small.max(Duration::from_millis(1)), "{what}: {small:?}, {large:?}");
+    }
 }

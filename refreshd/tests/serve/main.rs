@@ -9,6 +9,9 @@ mod certified;
 #[path = "../../../tests/support/environment.rs"]
 mod environment;
 
+#[path = "../../../tests/support/pki.rs"]
+mod pki;
+
 #[path = "../../../tests/support/redis.rs"]
 mod redis;
 
@@ -18,18 +21,29 @@ mod stopwatch;
 #[path = "../support/within.rs"]
 mod within;
 
+mod answers;
+mod broken_answers;
+mod callers;
+mod closed_tabs;
 mod connections;
 mod drain;
 mod fleet;
 mod http2;
 mod lifetimes;
 mod limits;
+mod memory;
 mod onward;
 mod outage;
+mod proxy;
+mod ready;
+mod redis_tls;
 mod refresh;
 mod rules;
 mod secrets;
+mod signed;
 mod start;
+mod strangers;
 mod tls;
+mod tolerated;
 
 use within::within;

@@ -42,7 +42,29 @@ async fn what_is_no_refresh_is_passed_on_once_as_it_is() {
         (&"Basic YTpi".parse().unwrap(), &"7".parse().unwrap())
     );
     assert_eq!(seen[0].headers["host"], format!("localhost:{}", provider.address.port()));
-    assert!(!seen[0].headers.contains_key("accept-encoding"));
+    assert_eq!(seen[0].headers["accept-encoding"], "identity");
+}
+
+#[tokio::test]
+async fn query_of_a_caller_never_overrides_that_of_the_upstream() {
+    let provider = Provider::start(async |_| json(200, TOKENS)).await;
+    let upstream = format!("{}?api-version=1&tenant=t", provider.url());
+    let mut command = refreshd(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+    let daemon = Daemon::spawn({
+        command.env("REFRESHD_UPSTREAM", upstream);
+        command
+    })
+    .await;
+    let asked = ["/token", "/token?api-version=2", "/token?p=1&Tenant=x&%74enant=y&api%2Dversion=2&q"];
+
+    for target in asked {
+        let request = client().post(daemon.url(target)).header("content-type", FORM).body("grant_type=password");
+        assert_eq!(within(request.send()).await.expect("an answer").status(), 200);
+    }
+
+    let own = "/oauth2/token?api-version=1&tenant=t";
+    let seen: Vec<_> = provider.seen().into_iter().map(|seen| seen.target).collect();
+    assert_eq!(seen, [own, own, &format!("{own}&p=1&q")]);
 }
 
 #[tokio::test]
@@ -130,6 +152,8 @@ async fn proxies_of_the_environment_are_not_used() {
     let daemon = Daemon::spawn(command).await;
 
     assert_eq!(daemon.post(&refresh("r1")).await.status(), 200);
+    let line = daemon.logged("--upstream-proxy").await;
+    assert!(line.contains("http_proxy") && line.contains("ALL_PROXY") && !line.contains("127.0.0.1:1"), "{line}");
 }
 
 #[tokio::test]

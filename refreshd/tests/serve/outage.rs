@@ -23,6 +23,7 @@ async fn provider() -> Provider {
 
 async fn daemon(provider: &Provider, redis: &RedisServer, more: &[&str]) -> Daemon {
     let common = ["--redis", redis.url(), "--store-timeout", "500ms", "--lease", "1s"];
+    redis.in_use("default").await;
     Daemon::start(provider, &[&common, more].concat()).await
 }
 
@@ -126,7 +127,15 @@ async fn pod_that_goes_on_alone_waits_a_lease_and_brings_its_outcomes_to_the_fle
     assert!(alone.get("/metrics").await.1.contains("refresh_coordinator_led_alone_total 1"), "it is counted");
     alone.logged("leading without redis").await;
     // What Redis gives from now on is higher than what was given without it.
-    assert_eq!(redis.cli(&["GET", "rc:{default}:fence"]).await, "2");
+    let (last, given) = fences_of_r1(&redis).await;
+    assert!(last >= given, "{given} was given alone, and the last that redis knows is {last}");
+}
+
+/// The last fence that Redis knows, and the one under which the outcome of `r1` landed.
+async fn fences_of_r1(redis: &RedisServer) -> (u64, u64) {
+    let last = redis.cli(&["GET", "rc:{default}:fence"]).await;
+    let given = redis.cli(&["HGET", &format!("rc:{{default}}:flight:{R1}"), "fence"]).await;
+    (last.parse().expect("a fence"), given.parse().expect("a fence"))
 }
 
 #[tokio::test]
@@ -153,6 +162,105 @@ async fn refusal_that_was_obtained_alone_needs_no_second_lead_when_redis_is_back
     let (answer, ()) = within(async { tokio::join!(asking, meanwhile) }).await;
 
     assert_eq!((answer.status().as_u16(), provider.seen().len()), (400, 1));
-    // Redis was told the fence of the one lead, and gave none for another.
-    assert_eq!(redis.cli(&["GET", "rc:{default}:fence"]).await, "1");
+    // Redis gave no lead for another.
+    let led_there = redis.cli(&["HGET", &format!("rc:{{default}}:flight:{R1}"), "fence"]).await;
+    assert_eq!(led_there, "");
+}
+
+#[tokio::test]
+async fn password_that_is_renewed_in_the_redis_file_needs_no_restart() {
+    let (redis, provider) = (RedisServer::start_own(&[]).await, provider().await);
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    let renew = async |password: &str| {
+        let rule = format!(">{password}");
+        redis.cli(&["ACL", "SETUSER", "pods", "on", "resetpass", &rule, "~*", "&*", "+@all"]).await;
+        let url = redis.url().replace("redis://", &format!("redis://pods:{password}@"));
+        std::fs::write(file.path(), format!("{url}\n")).expect("written");
+        redis.cli(&["CLIENT", "KILL", "USER", "pods"]).await;
+    };
+    renew("first-password").await;
+    let path = file.path().to_str().expect("UTF-8");
+    let daemon = Daemon::start(&provider, &["--redis-file", path, "--store-timeout", "5s"]).await;
+
+    renew("second-password").await;
+    let answer = daemon.post(&refresh("r1")).await;
+
+    assert_eq!(answer.status(), 200);
+    assert_eq!(daemon.get("/readyz").await.0, 200);
+}
+
+/// A file that names a Redis which is not there yet.
+fn file_of_nobody() -> tempfile::NamedTempFile {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(&file, format!("redis://127.0.0.1:{port}\n")).expect("written");
+    file
+}
+
+/// In one step, as what renews such a file does: nobody reads half of it.
+fn rename_over(file: &tempfile::NamedTempFile, url: &str) {
+    let renewed = file.path().with_extension("renewed");
+    std::fs::write(&renewed, url).expect("written");
+    std::fs::rename(renewed, file).expect("renamed");
+}
+
+async fn daemon_by_file(provider: &Provider, file: &tempfile::NamedTempFile, more: &[&str]) -> Daemon {
+    let path = file.path().to_str().expect("UTF-8");
+    let common = ["--redis-file", path, "--store-timeout", "500ms", "--lease", "1s"];
+    Daemon::start(provider, &[&common, more].concat()).await
+}
+
+#[tokio::test]
+async fn daemon_that_starts_while_redis_is_away_takes_part_when_it_is_there() {
+    let (redis, provider, file) = (RedisServer::start_own(&[]).await, provider().await, file_of_nobody());
+    redis.in_use("default").await;
+    let daemon = daemon_by_file(&provider, &file, &[]).await;
+    daemon.logged("starts without redis").await;
+
+    let refused = daemon.post(&refresh("r1")).await;
+    let (alive, ready) = (daemon.get("/healthz").await.0, daemon.get("/readyz").await.0);
+    rename_over(&file, redis.url());
+    served_again(&daemon, "r1").await;
+
+    assert_eq!((refused.status().as_u16(), alive, ready), (503, 200, 503));
+    assert!(refused.headers().contains_key("retry-after"));
+    daemon.logged("takes part").await;
+    assert_eq!(daemon.get("/readyz").await.0, 200);
+    // It listens: what another pod lands is pushed to it.
+    redis.until_so(&["PUBSUB", "NUMSUB", "rc:{default}:fleet"], |listeners| listeners.contains('1')).await;
+    assert_eq!(provider.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn daemon_that_starts_while_redis_is_away_goes_on_alone_where_the_policy_says_so() {
+    let (redis, provider, file) = (RedisServer::start_own(&[]).await, provider().await, file_of_nobody());
+    redis.in_use("default").await;
+    let alone = daemon_by_file(&provider, &file, &["--on-store-outage", "local"]).await;
+
+    served_again(&alone, "r1").await;
+    rename_over(&file, redis.url());
+    redis.until(&["HGET", &format!("rc:{{default}}:flight:{R1}"), "class"], "success").await;
+
+    let other = daemon(&provider, &redis, &[]).await;
+    assert_eq!(other.post(&refresh("r1")).await.text().await.expect("text"), TOKENS);
+    assert_eq!(provider.seen().len(), 1, "presented once");
+    let (last, given) = fences_of_r1(&redis).await;
+    assert!(last >= given, "{given} was given alone, and the last that redis knows is {last}");
+}
+
+/// A daemon that cannot take part says so; it does not look like one that waits.
+#[tokio::test]
+async fn daemon_that_finds_a_redis_without_rights_says_what_is_missing_and_takes_part_when_it_is_given() {
+    let (redis, provider, file) = (RedisServer::start_own(&[]).await, provider().await, file_of_nobody());
+    redis.in_use("default").await;
+    let daemon = daemon_by_file(&provider, &file, &[]).await;
+    redis.cli(&["ACL", "SETUSER", "default", "-evalsha"]).await;
+    rename_over(&file, redis.url());
+
+    let line = daemon.logged("cannot take part").await;
+    redis.cli(&["ACL", "SETUSER", "default", "+evalsha"]).await;
+    served_again(&daemon, "r1").await;
+
+    assert!(line.contains("evalsha"), "{line}");
 }

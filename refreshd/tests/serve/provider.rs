@@ -3,7 +3,6 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use http_body_util::{BodyExt, Full};
@@ -39,6 +38,7 @@ pub(crate) struct Provider {
     scheme: &'static str,
     seen: Arc<Mutex<Vec<Seen>>>,
     count: watch::Receiver<usize>,
+    connections: watch::Receiver<usize>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -53,7 +53,7 @@ impl Provider {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        Self::listen(None, answer).await
+        Self::listen(None, Gate::opened(), answer).await
     }
 
     /// Gives everybody this answer, as soon as the gate is open.
@@ -73,10 +73,22 @@ impl Provider {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        Self::listen(Some(tls), answer).await
+        Self::listen(Some(tls), Gate::opened(), answer).await
     }
 
-    async fn listen<F>(tls: Option<TlsAcceptor>, answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
+    /// Answers no handshake before the gate is open.
+    pub(crate) async fn start_tls_behind<F>(
+        gate: &Gate,
+        tls: TlsAcceptor,
+        answer: impl Fn(Seen) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        Self::listen(Some(tls), gate.clone(), answer).await
+    }
+
+    async fn listen<F>(tls: Option<TlsAcceptor>, gate: Gate, answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Answer> + Send + 'static,
     {
@@ -87,13 +99,15 @@ impl Provider {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (counted, count) = watch::channel(0);
         let serving = Serving { handler, seen: Arc::clone(&seen), counted: Arc::new(counted) };
+        let (connected, connections) = watch::channel(0);
         let task = tokio::spawn(async move {
-            let connections = AtomicUsize::new(0);
             loop {
                 let Ok((stream, _)) = listener.accept().await else { continue };
-                let (serving, tls) = (serving.clone(), tls.clone());
-                let connection = connections.fetch_add(1, Ordering::Relaxed);
+                let (serving, tls, gate) = (serving.clone(), tls.clone(), gate.clone());
+                let connection = *connected.borrow();
+                connected.send_replace(connection + 1);
                 tokio::spawn(async move {
+                    gate.passed().await;
                     match tls {
                         None => serving.serve(connection, stream).await,
                         // A client that does not trust us leaves in the handshake.
@@ -108,7 +122,7 @@ impl Provider {
                 });
             }
         });
-        Self { address, scheme, seen, count, task }
+        Self { address, scheme, seen, count, connections, task }
     }
 
     /// The token endpoint's URL.
@@ -119,6 +133,11 @@ impl Provider {
     /// Everything it was sent so far.
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().expect("no panic").clone()
+    }
+
+    /// Waits until this many connections have come.
+    pub(crate) async fn connected(&self, times: usize) {
+        within(self.connections.clone().wait_for(|count| *count >= times)).await.expect("it runs");
     }
 
     /// Waits until it has been sent this many requests.
@@ -193,6 +212,10 @@ pub(crate) struct Gate(watch::Sender<bool>);
 impl Gate {
     pub(crate) fn closed() -> Self {
         Self(watch::Sender::new(false))
+    }
+
+    fn opened() -> Self {
+        Self(watch::Sender::new(true))
     }
 
     pub(crate) fn open(&self) {

@@ -38,6 +38,7 @@ impl Fleet {
     async fn start(provider: &Provider, more: &[&str]) -> Self {
         let redis = RedisServer::start().await;
         let namespace = format!("rules-{}", uuid::Uuid::new_v4().simple());
+        redis.in_use(&namespace).await;
         let common = ["--redis", redis.url(), "--namespace", &namespace, "--session-header", "x-session"];
         let arguments = [&common, more].concat();
         let mut daemons = Vec::new();
@@ -58,7 +59,8 @@ impl Fleet {
 
     fn present(&self, daemon: usize, session: &str, token: &str) -> impl Future<Output = Told> + Send + use<> {
         let request = self.client.post(self.daemons[daemon % 3].url("/token")).header("content-type", FORM);
-        let request = request.header("x-session", session).body(refresh(token));
+        // A client with a credential: known with every token once it has succeeded.
+        let request = request.header("x-session", session).basic_auth("app", Some("pw")).body(refresh(token));
         async move {
             let answer = within(request.send()).await.expect("an answer");
             let retry_after = answer
@@ -541,12 +543,12 @@ async fn provider_that_answers_502_for_long_costs_nobody_the_session() {
     assert!((3..=most).contains(&asked), "asked {asked} times, not 3 to {most}");
 }
 
-/// Redis still has its subscription, so its flights are called though they cannot come.
+/// Redis still has its subscription, so permits are reserved for its flights, which cannot come.
 #[tokio::test]
 async fn flights_that_queue_in_a_stopped_daemon_hold_up_nobody_for_long() {
     let gate = Gate::closed();
     let provider = Provider::behind(&gate, tokens()).await;
-    // A flight that was called just before the stop may lead, and keeps its permit for its lease: that is to be short.
+    // A flight whose turn came just before the stop may lead, and keeps its permit for its lease: that is to be short.
     let fleet =
         Fleet::start(&provider, &["--max-concurrent-refreshes", "2", "--budget-wait", "10s", "--lease", "3s"]).await;
     let first: JoinSet<_> = (0..2).map(|call| fleet.call(1, &format!("first {call}"))).collect();

@@ -35,7 +35,7 @@ async fn logs_and_metrics_hold_no_secret() {
     rest(daemon.write(b"POST /token?refresh_token=hush-query HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").await)
         .await;
     let (_, metrics) = daemon.get("/metrics").await;
-    daemon.signal(Signal::SIGTERM);
+    daemon.signal(Signal::SIGINT);
     let (_, log) = daemon.ended().await;
 
     assert!(log.contains("token request answered"), "something is logged: {log}");

@@ -2,7 +2,8 @@
 
 use std::net::TcpListener;
 
-use crate::daemon::refreshd;
+use crate::daemon::{Daemon, refreshd};
+use crate::redis::RedisServer;
 use crate::within;
 
 /// Runs it until it gives up; the one line.
@@ -48,8 +49,31 @@ async fn each_wrong_setting_is_named_with_what_would_be_right() {
         (&["--ca-file", &short], &["--ca-file", "PEM"]),
         (&["--upstream-timeout", "2m"], &["--upstream-timeout is 2m", "--call-limit (1m)"]),
         (&["--connect-timeout", "2m"], &["--connect-timeout is 2m", "--upstream-timeout (1m)"]),
+        (&["--provider-name", "a b"], &["--provider-name is a text of 3 bytes", "visible ASCII"]),
+        (&["--provider-name", "https://a:hu?sh@b"], &["--provider-name", "URL"]),
         (&["--session-header", "a b"], &["--session-header"]),
         (&["--max-body", "64kb"], &["--max-body", "64KiB"]),
+        (&["--max-body", "1KiB"], &["--max-body is 1KiB", "--max-token (64KiB)"]),
+        (&["--max-token", "1B"], &["--max-token is 1 bytes", "1024 to 1048576 bytes"]),
+        (&["--max-answer", "1B"], &["--max-answer is 1B", "1KiB to 64MiB"]),
+        (&["--max-passed-on", "0"], &["--max-passed-on", "1.."]),
+        (&["--claim-header", "a b"], &["--claim-header"]),
+        (&["--client-cert", &short], &["--client-key"]),
+        (&["--dpop-htu", "idp.example/token"], &["--dpop-htu idp.example/token", "https://idp.example/oauth2/token"]),
+        (&["--client-jwks", &missing], &["--client-jwks", "No such file"]),
+        (&["--client-jwks", &short], &["--client-jwks", "JWK set"]),
+        (&["--client-jwks", "http://app.example/jwks"], &["--client-jwks", "https://app.example/jwks"]),
+        (&["--client-jwks", "http://127.0.0.1:1/jwks"], &["--client-jwks http://127.0.0.1:1/jwks", "refused"]),
+        (&["--client-jwks", &short, "--trust-callers"], &["--client-jwks", "--trust-callers"]),
+        (&["--client-assertion-aud", "a"], &["--client-jwks"]),
+        (
+            &["--upstream-proxy", "socks5://127.0.0.1:1"],
+            &["--upstream-proxy is no http:// or https:// URL", "http://proxy"],
+        ),
+        (
+            &["--upstream-proxy", "http://u:hush@127.0.0.1:1"],
+            &["--upstream-proxy", "password", "REFRESHD_UPSTREAM_PROXY"],
+        ),
         (&["--max-headers", "1KiB"], &["--max-headers is 1KiB", "8KiB"]),
         (&["--max-connections", "0"], &["--max-connections", "1.."]),
         (&["--listen", "nowhere"], &["--listen nowhere", "127.0.0.1:8400"]),
@@ -62,6 +86,33 @@ async fn each_wrong_setting_is_named_with_what_would_be_right() {
         assert!(parts.iter().all(|part| line.contains(part)), "{arguments:?}: {line}");
         assert!(!line.contains("hush"), "{line}");
     }
+}
+
+/// Whatever a number means, there is one that it cannot mean.
+#[tokio::test]
+async fn every_number_has_bounds() {
+    let help = within(refreshd(&["serve", "--help"]).stdout(std::process::Stdio::piped()).output()).await;
+    let help = String::from_utf8(help.expect("refreshd runs").stdout).expect("UTF-8");
+    let flags = help.lines().filter_map(|line| {
+        let (flag, kind) = line[line.find("--")?..].split_once(' ')?;
+        let value = match kind.trim() {
+            "<N>" => "4294967295",
+            "<SIZE>" => "9223372036854775807",
+            "<TIME>" => "9223372036854775807s",
+            "<LIMIT>" => "9223372036854775807",
+            _ => return None,
+        };
+        Some((flag, value))
+    });
+    let mut asked = 0;
+
+    for (flag, value) in flags {
+        let line = refused(refreshd(&UPSTREAM).args(["--listen", "127.0.0.1:0", flag, value])).await;
+        assert!(line.contains(flag), "{flag}: {line}");
+        asked += 1;
+    }
+
+    assert!(asked > 30, "{asked} flags have numbers");
 }
 
 #[tokio::test]
@@ -94,12 +145,19 @@ async fn upstream_out_of_reach_is_told_at_start() {
 }
 
 #[tokio::test]
-async fn redis_out_of_reach_is_told_at_start() {
-    let url = format!("redis://127.0.0.1:{}", closed_port());
+async fn pod_of_another_provider_is_refused_and_one_whose_url_moved_is_not() {
+    let redis = RedisServer::start_own(&[]).await;
+    let common = ["--no-check-upstream", "--listen", "127.0.0.1:0", "--log-format", "json", "--redis", redis.url()];
+    let serve = |url, more: &[&str]| refreshd(&[&["serve", "--upstream", url], &common[..], more].concat());
+    let _first = Daemon::spawn(serve("http://idp.example/token", &[])).await;
+    let _moved = Daemon::spawn(serve("http://idp.example:80/oauth2/token", &[])).await;
+    let _named = Daemon::spawn(serve("http://10.0.0.1:8080/token", &["--provider-name", "idp.example"])).await;
 
-    let line = refused(&mut refreshd(&[&UPSTREAM[..], &["--listen", "127.0.0.1:0", "--redis", &url]].concat())).await;
+    let line = refused(&mut serve("http://idp.example:8080/token", &[])).await;
 
-    assert!(line.contains("--redis") && line.contains("127.0.0.1"), "{line}");
+    for part in ["--namespace: ", "another provider by pod ", "(idp.example; here idp.example:8080)"] {
+        assert!(line.contains(part), "no {part}: {line}");
+    }
 }
 
 #[tokio::test]

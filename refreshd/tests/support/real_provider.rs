@@ -1,8 +1,9 @@
-//! A real identity provider, as `tests/provider/serve` runs it: django-oauth-toolkit with rotation and reuse
-//! protection on PostgreSQL, in several processes. It judges by its own access log.
+//! Real identity providers. `tests/provider/serve` runs django-oauth-toolkit with rotation and reuse protection on
+//! PostgreSQL, in several processes; it judges by its own access log. `tests/provider/glewlwyd` runs Glewlwyd with tokens
+//! for one use; it judges by what passed a relay in front of it.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::{Mutex, OnceLock};
@@ -44,23 +45,33 @@ impl Provider {
     /// is left out; without such a runner that is a failure.
     pub(crate) fn shared() -> Option<&'static Self> {
         static SHARED: OnceLock<Option<Provider>> = OnceLock::new();
-        SHARED.get_or_init(Self::start).as_ref()
+        let python = || {
+            std::env::var_os("PROVIDER_PYTHON")
+                .map_or_else(|| root().join("target/provider-venv/bin/python"), PathBuf::from)
+        };
+        SHARED.get_or_init(|| Self::start(&python(), "serve")).as_ref()
     }
 
-    fn start() -> Option<Self> {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace");
-        let python = std::env::var_os("PROVIDER_PYTHON")
-            .map_or_else(|| root.join("target/provider-venv/bin/python"), PathBuf::from);
-        if !python.exists() {
-            left_out(&format!("the tests with a real provider: {} is missing", python.display()));
-            return None;
-        }
-        let mut child = Command::new(python)
-            .arg(root.join("tests/provider/serve"))
+    /// The same of the other provider.
+    pub(crate) fn glewlwyd() -> Option<&'static Self> {
+        static GLEWLWYD: OnceLock<Option<Provider>> = OnceLock::new();
+        GLEWLWYD.get_or_init(|| Self::start(Path::new("python3"), "glewlwyd")).as_ref()
+    }
+
+    fn start(python: &Path, script: &str) -> Option<Self> {
+        let spawned = Command::new(python)
+            .arg(root().join("tests/provider").join(script))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .spawn()
-            .expect("the provider starts");
+            .spawn();
+        let mut child = match spawned {
+            Ok(child) => child,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                left_out(&format!("the tests with a real provider ({script}): {} is missing", python.display()));
+                return None;
+            }
+            Err(error) => panic!("{}: {error}", python.display()),
+        };
         let to = child.stdin.take().expect("piped");
         let mut from = BufReader::new(child.stdout.take().expect("piped"));
         let mut line = String::new();
@@ -68,7 +79,7 @@ impl Provider {
         if line.is_empty() {
             let status = child.wait().expect("it is ours");
             assert_eq!(status.code(), Some(69), "the provider did not start");
-            left_out("the tests with a real provider: it told above what it misses");
+            left_out(&format!("the tests with a real provider ({script}): it told above what it misses"));
             return None;
         }
         let ready: Value = serde_json::from_str(&line).expect("JSON");
@@ -124,6 +135,10 @@ impl Drop for Held<'_> {
     fn drop(&mut self) {
         self.provider.ask(&json!({ "release": self.token }));
     }
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace")
 }
 
 fn text(value: &Value) -> String {

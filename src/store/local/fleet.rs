@@ -35,7 +35,7 @@ impl FleetTokens {
     /// What Redis answered to `begin`.
     pub(super) fn begun<N>(&self, flight: Hash, begun: &Begun<N>) {
         match begun {
-            Begun::Landed(landed) => self.landed(flight, &landed.outcome, landed.age),
+            Begun::Landed(landed) | Begun::Untold(landed) => self.landed(flight, &landed.outcome, landed.age),
             Begun::Lead(_) => _ = self.until.insert(flight, Instant::now() + self.uncertain_for()),
             // Another pod leads it, or was lost with it.
             Begun::Join(_) => self.has_for(
@@ -47,7 +47,9 @@ impl FleetTokens {
             ),
             // Its answer is for another claim, and this pod cannot open it.
             Begun::Rejected(Refusal::AnotherClaim { retry_after }) => self.has_for(flight, *retry_after),
-            Begun::Queued(_) | Begun::Rejected(_) => {}
+            // Nobody is to present it while its answer is held.
+            Begun::Held(_) => self.has_for(flight, self.config.keep_until_used),
+            Begun::Unused | Begun::ChainOver(_) | Begun::Queued(_) | Begun::Recovering(_) | Begun::Rejected(_) => {}
         }
     }
 
@@ -81,8 +83,8 @@ impl FleetTokens {
         }
     }
 
-    /// The lead was given back.
-    pub(super) fn given_back(&self, flight: &Hash) {
+    /// The lead was abandoned.
+    pub(super) fn abandoned(&self, flight: &Hash) {
         self.until.remove(flight);
     }
 

@@ -6,27 +6,31 @@ use std::collections::HashMap;
 use foldhash::fast::RandomState;
 use tokio::sync::oneshot;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use crate::admission::attempts::Attempts;
-use crate::admission::budget::{Applicant, Budget, BudgetLimits, PodNumber, Wake};
-use crate::admission::circuit::{Circuit, CircuitState, Passage};
+use crate::admission::budget::{Applicant, Budget, BudgetLimits, PodNumber, Rank, Wake};
+use crate::admission::circuit::{Circuit, CircuitState, Flown, Passage};
+use crate::admission::known::Known;
+use crate::admission::session::{Account, Charge, Session};
 use crate::admission::{AdmissionTerms, FAIR_PAUSE};
 use crate::config::Config;
 use crate::error::Refusal;
-use crate::identity::Hash;
+use crate::identity::{Caller, Hash};
 use crate::outcome::ProviderHealth;
 use crate::store::contract::{self, Ask};
 
-use super::news::{NewsSource, PermitCall};
+use super::news::{MemoryNews, Turn};
 
-type Queued = contract::Queued<NewsSource>;
+type Queued = contract::Queued<MemoryNews>;
 
 /// Locked after a flight's record, never before it.
 #[derive(Debug, Default)]
 pub(super) struct Gates {
     circuit: Circuit,
-    sessions: HashMap<Hash, Attempts, RandomState>,
+    sessions: HashMap<Hash, Session, RandomState>,
     budget: Budget<Bell>,
+    known: Known,
 }
 
 #[derive(Debug)]
@@ -47,14 +51,15 @@ impl Wake for Bell {
 
 /// What the rules say to a flight that would lead.
 pub(super) enum Admission {
-    Admitted(Admitted),
+    Admitted(Candidate),
     Queued(Queued),
     Rejected(Refusal),
 }
 
 /// A flight that may lead: nothing is taken yet.
-pub(super) struct Admitted {
+pub(super) struct Candidate {
     session: Hash,
+    account: Account,
     applicant: Applicant,
     passage: Passage,
 }
@@ -70,15 +75,21 @@ impl Gates {
         config: &Config,
     ) -> Admission {
         match self.ask_rules(ask, terms, now, config) {
-            Ok(passage) => {
-                let applicant = Applicant { attempt: ask.attempt, since: terms.queued_since.unwrap_or(now) };
+            Ok((passage, account)) => {
+                // Where there is room for everybody it is not asked who comes.
+                let is_known = self.budget.has_room_for_all(limits(config)) || self.knows(ask, now, config);
+                let rank = if is_known { Rank::Known } else { Rank::Stranger };
+                let since = terms.waiting_since.unwrap_or(now);
+                let applicant = Applicant { attempt: ask.attempt, since, rank };
                 match self.seat(pod, applicant, terms, now, config) {
                     Some(admission) => admission,
-                    None => Admission::Admitted(Admitted { session: ask.identity.session, applicant, passage }),
+                    None => {
+                        Admission::Admitted(Candidate { session: ask.identity.session, account, applicant, passage })
+                    }
                 }
             }
             Err(refusal) => {
-                self.leave_queue(ask, terms.queued_since, now, config);
+                self.leave_queue(ask.attempt, terms.waiting_since, now, config);
                 Admission::Rejected(refusal)
             }
         }
@@ -90,18 +101,31 @@ impl Gates {
         terms: &AdmissionTerms,
         now: Instant,
         config: &Config,
-    ) -> Result<Passage, Refusal> {
+    ) -> Result<(Passage, Account), Refusal> {
         if let Some(refusal) = &terms.pod_refuses {
             return Err(refusal.clone());
         }
-        let passage = self.circuit.admit(now, config)?;
-        let session = ask.identity.session;
-        let mut attempts = self.sessions.get(&session).copied().unwrap_or_default();
-        let admitted = attempts.admit(now, config);
-        if admitted.is_err() {
-            self.sessions.insert(session, attempts);
+        let is_known = || self.known.has(ask.caller(config.pepper.as_ref()), now);
+        if let Some(refusal) = &terms.refuses_strangers
+            && !is_known()
+        {
+            return Err(refusal.clone());
         }
-        admitted.map(|()| passage)
+        let passage = self.circuit.admit(now, config)?;
+        if passage == Passage::Probe && !is_known() {
+            // Nor does it decide whether the provider is well.
+            return Err(Refusal::CircuitOpen { retry_after: FAIR_PAUSE });
+        }
+        let own = ask.identity.account;
+        let Some(session) = self.sessions.get_mut(&ask.identity.session) else {
+            return Ok((passage, Account::Own(own)));
+        };
+        let is_known = || self.known.has(ask.caller(config.pepper.as_ref()), now);
+        let account = session.account(own, is_known, now, config);
+        if session.attempts(account).is_some() {
+            session.attempts_mut(account).admit(now, config)?;
+        }
+        Ok((passage, account))
     }
 
     /// None where a permit is there.
@@ -113,75 +137,118 @@ impl Gates {
         now: Instant,
         config: &Config,
     ) -> Option<Admission> {
-        if self.budget.claim_place(applicant, now, limits(config)) {
+        if self.budget.apply_for_permit(applicant, now, limits(config)) {
             return None;
         }
         if terms.patience.is_zero() {
             return Some(Admission::Rejected(Refusal::Budget { retry_after: FAIR_PAUSE }));
         }
-        let (ring, called) = oneshot::channel();
+        let (ring, came) = oneshot::channel();
         let look_at = self.budget.queue(applicant, Bell { ring, pod }, now, limits(config));
-        let news = NewsSource::Queue(PermitCall::new(called, look_at));
+        let news = MemoryNews::Queue(Turn::new(came, look_at));
         Some(Admission::Queued(Queued { since: applicant.since, news }))
     }
 
     /// The admitted flight leads: permit, probe and charge are its own. Answers what it is charged to.
-    pub(super) fn lead(&mut self, admitted: Admitted, fence: u64, now: Instant, config: &Config) -> Instant {
-        let Admitted { session, applicant, passage } = admitted;
+    pub(super) fn lead(&mut self, candidate: Candidate, fence: u64, now: Instant, config: &Config) -> Charge {
+        let Candidate { session, account, applicant, passage } = candidate;
         let until = now + config.lease;
         self.budget.take(applicant, fence, until);
         if passage == Passage::Probe {
             self.circuit.probe(fence, now, until, config);
         }
-        self.sessions.entry(session).or_default().charge(now, config)
+        let session = self.sessions.entry(session).or_insert_with(|| Session::new(account));
+        Charge { account, window: session.attempts_mut(account).charge(now, config) }
     }
 
-    pub(super) fn renew(&mut self, fence: u64, now: Instant, config: &Config) {
+    pub(super) fn renew(&mut self, fence: u64, keeps_permit: bool, now: Instant, config: &Config) {
         let until = now + config.lease;
-        self.budget.renew(fence, until, now, limits(config));
+        if keeps_permit {
+            self.budget.renew(fence, until, now, limits(config));
+        } else {
+            self.budget.release(fence, now, limits(config));
+        }
         self.circuit.renew(fence, until, config);
     }
 
     /// A leader is done: its permit and its probe are free.
-    pub(super) fn give_back(&mut self, fence: u64, now: Instant, config: &Config) {
-        self.budget.give_back(fence, now, limits(config));
-        self.circuit.give_back(fence);
+    pub(super) fn release(&mut self, fence: u64, now: Instant, config: &Config) {
+        self.budget.release(fence, now, limits(config));
+        self.circuit.release(fence);
     }
 
-    /// A flight landed: once, however often it is completed.
+    /// A flight of this caller landed: once, however often it is completed. Answers whether the circuit heard of it: what
+    /// strangers bring says nothing of the provider.
     pub(super) fn landed(
         &mut self,
-        (fence, last_fence): (u64, u64),
-        session: Hash,
-        health: ProviderHealth,
+        flown: Flown,
+        caller: impl FnOnce() -> Caller,
+        account: Account,
         now: Instant,
         config: &Config,
-    ) {
-        self.circuit.learn((fence, last_fence), health, session, now, config);
+    ) -> bool {
+        let Flown { session, health, .. } = flown;
+        let counts =
+            matches!(health, ProviderHealth::Healthy | ProviderHealth::Neutral) || self.known.has(caller(), now);
+        if counts {
+            self.circuit.learn(flown, now, config);
+        }
         if let ProviderHealth::SessionLimited(Some(retry_after)) = health {
-            self.sessions.entry(session).or_default().hold(now, retry_after);
+            let session = self.sessions.entry(session).or_insert_with(|| Session::new(account));
+            session.attempts_mut(account).limit(now, retry_after);
+        }
+        counts
+    }
+
+    pub(super) fn knows(&self, ask: &Ask, now: Instant, config: &Config) -> bool {
+        self.known.has(ask.caller(config.pepper.as_ref()), now)
+    }
+
+    /// A caller got tokens.
+    pub(super) fn note_known(&mut self, credential: Option<Hash>, next: impl FnOnce() -> Hash, now: Instant) {
+        self.known.note(credential, next, now);
+    }
+
+    pub(super) fn uncharge(&mut self, session: Hash, charge: Charge, now: Instant) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.attempts_mut(charge.account).uncharge(charge.window, now);
         }
     }
 
-    pub(super) fn uncharge(&mut self, session: Hash, charged: Instant) {
-        if let Some(attempts) = self.sessions.get_mut(&session) {
-            attempts.uncharge(charged);
+    /// The session's access tokens live so short that it may lead so many flights in its window.
+    pub(super) fn allow(&mut self, session: Hash, account: Account, allowed: u32) {
+        if let Some(session) = self.sessions.get_mut(&session) {
+            session.attempts_mut(account).allow(allowed);
         }
     }
 
-    /// A session that is over with its token.
-    pub(super) fn forget(&mut self, session: Hash) {
-        self.sessions.remove(&session);
+    /// A claim that is over with its token.
+    pub(super) fn forget(&mut self, session: Hash, account: Account, now: Instant, config: &Config) {
+        if let Some(known) = self.sessions.get_mut(&session) {
+            *known.attempts_mut(account) = Attempts::default();
+            if known.is_over(now, config) {
+                self.sessions.remove(&session);
+            }
+        }
     }
 
-    pub(super) fn leave_queue(&mut self, ask: &Ask, since: Option<Instant>, now: Instant, config: &Config) {
+    /// The account that pays for flights of a claim with this one.
+    pub(super) fn account(&mut self, session: Hash, own: u64, now: Instant, config: &Config) -> Account {
+        match self.sessions.get_mut(&session) {
+            Some(session) => session.account(own, || false, now, config),
+            None => Account::Own(own),
+        }
+    }
+
+    pub(super) fn leave_queue(&mut self, attempt: Uuid, since: Option<Instant>, now: Instant, config: &Config) {
         if let Some(since) = since {
-            self.budget.leave(Applicant { attempt: ask.attempt, since }, now, limits(config));
+            // It is looked for in both ranks.
+            self.budget.leave(Applicant { attempt, since, rank: Rank::Known }, now, limits(config));
         }
     }
 
     pub(super) fn clean_up(&mut self, now: Instant, config: &Config) {
-        self.sessions.retain(|_, attempts| !attempts.is_over(now, config));
+        self.sessions.retain(|_, session| !session.is_over(now, config));
     }
 
     #[cfg(test)]
@@ -193,7 +260,7 @@ impl Gates {
     #[cfg(test)]
     pub(super) fn counts(&self, session: &Hash, now: Instant, config: &Config) -> [usize; 3] {
         let (permits, queued) = self.budget.counts(now);
-        [permits, queued, self.sessions.get(session).map_or(0, |attempts| attempts.count_in(now, config) as usize)]
+        [permits, queued, self.sessions.get(session).map_or(0, |session| session.count_in(now, config) as usize)]
     }
 
     pub(super) fn circuit_state(&mut self, now: Instant) -> CircuitState {
@@ -205,6 +272,6 @@ fn limits(config: &Config) -> BudgetLimits {
     BudgetLimits {
         limit: config.max_concurrent_refreshes as usize,
         lease: config.lease,
-        called_for: config.called_for(),
+        reserved_for: config.permit_reserved_for(),
     }
 }

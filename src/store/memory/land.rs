@@ -1,4 +1,4 @@
-//! How a lead in memory ends: renewed for a while, then completed or given back.
+//! How a lead in memory ends: renewed for a while, then completed or abandoned.
 
 use std::sync::Arc;
 
@@ -7,6 +7,8 @@ use tokio::time::Instant;
 
 use super::MemoryPod;
 use super::record::{FlightRecord, Lock, State};
+use crate::admission::attempts;
+use crate::admission::circuit::Flown;
 use crate::outcome::{Class, Outcome, TokenState};
 use crate::retention::Retention;
 use crate::store::contract::{Ask, Completion, Lease, Renewed, Standing};
@@ -26,7 +28,7 @@ impl MemoryPod {
         let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) else {
             return Renewed::Superseded;
         };
-        if record.is_over(now) || record.fence > lease.fence || matches!(record.state, State::GivenBack) {
+        if record.is_over(now) || record.fence > lease.fence || matches!(record.state, State::Abandoned) {
             return Renewed::Superseded;
         }
         if record.fence == lease.fence && record.attempt != lease.attempt {
@@ -40,7 +42,7 @@ impl MemoryPod {
             // Over, for this leader or for all.
             return Renewed::Superseded;
         }
-        self.gates().renew(lease.fence, now, &self.config);
+        self.gates().renew(lease.fence, lease.keeps_permit(&self.config), now, &self.config);
         record.lock = Some(Lock { fence: lease.fence, until });
         record.ends = record.ends.max(until + self.config.memory_of_lost());
         if record.fence == lease.fence && matches!(record.state, State::LeaderLost { .. }) {
@@ -53,20 +55,33 @@ impl MemoryPod {
 
     pub(crate) fn complete(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Standing {
         let now = Instant::now();
+        let next = self.give_next(lease, ask, completion, now);
+        let given_until = self.namespace.flights.get(&lease.flight).and_then(|record| record.given_until());
         match self.land(&Landing { lease, ask, completion, now }) {
-            Ok(()) => Standing::Ours,
+            Ok(()) => {
+                let is_held = next.is_some_and(|next| self.hold(lease, ask, completion, &next, now));
+                match (completion.outcome.token_state(), given_until) {
+                    (TokenState::Rotated, Some(until)) if !is_held => self.stays_known(&lease.flight, until),
+                    (TokenState::Dead, _) => self.end_held(lease),
+                    _ => {}
+                }
+                Standing::Ours
+            }
             Err(stands) => {
-                self.gates().give_back(lease.fence, now, &self.config);
+                if let Some(next) = next {
+                    self.take_back(&next);
+                }
+                self.gates().release(lease.fence, now, &self.config);
                 stands
             }
         }
     }
 
-    /// Lands it, and gives back its permit and its probe in the same step.
+    /// Lands it, and releases its permit and its probe in the same step.
     ///
     /// # Errors
     ///
-    /// What stands instead. Permit and probe are not given back.
+    /// What stands instead. Permit and probe are not released.
     fn land(&self, landing: &Landing<'_>) -> Result<(), Standing> {
         let Landing { lease, completion, now, .. } = *landing;
         let outcome: &Outcome = &completion.outcome;
@@ -78,25 +93,45 @@ impl MemoryPod {
             }
             gone => gone.insert(FlightRecord::forgotten(lease, now)),
         };
-        if record.success_of == Some(lease.attempt) {
-            record.free(lease);
+        // Again: it has landed already, and somebody may lead anew since.
+        if record.success_of == Some(lease.attempt) || record.has_landed_of(lease.attempt) {
+            self.believe_age(&mut record, landing);
+            if !(completion.is_untold && record.is_untold) {
+                record.free(lease);
+            }
             return Err(Standing::Ours);
         }
         if record.stands_against(lease, outcome) {
             record.free(lease);
             record.tell_waiting(now);
             return Err(match record.landed(now) {
-                Some(_) if record.attempt == lease.attempt => Standing::Ours,
                 Some(landed) if record.claim == lease.claim => Standing::Theirs(landed),
                 _ => Standing::Stale,
             });
         }
         // Of a flight that is not known any more nobody can say whether it was counted: this may be a repeat.
-        let is_known = !matches!(record.state, State::GivenBack);
+        let is_known = !matches!(record.state, State::Abandoned);
         self.write(&mut record, landing);
         self.count(&mut record, landing, is_known);
-        record.tell_waiting(now);
+        if !completion.is_untold {
+            record.tell_waiting(now);
+        }
         Ok(())
+    }
+
+    /// A success that comes again may say that it is older than it was taken for.
+    fn believe_age(&self, record: &mut FlightRecord, landing: &Landing<'_>) {
+        let Landing { lease, completion, now, .. } = *landing;
+        if record.attempt != lease.attempt || completion.outcome.class() != Class::Success {
+            return;
+        }
+        let State::Landed { at, fresh_until, .. } = &mut record.state else { return };
+        *at = (*at).min(now - completion.age);
+        if let Some(dies_at) =
+            Retention::of(&completion.outcome, &self.config).lives.and_then(|lives| at.checked_add(lives))
+        {
+            *fresh_until = (*fresh_until).min(dies_at);
+        }
     }
 
     /// The outcome is the record's from now on.
@@ -110,6 +145,7 @@ impl MemoryPod {
         let fresh_until = dies_at.map_or(now + fresh, |dies_at| dies_at.min(now + fresh));
         record.state = State::Landed { outcome: Arc::clone(outcome), at, fresh_until };
         record.claim = lease.claim;
+        record.client = Some(landing.ask.identity.client);
         record.attempt = lease.attempt;
         record.fence = lease.fence;
         if outcome.class() == Class::Success {
@@ -119,10 +155,21 @@ impl MemoryPod {
         if record.waiting.is_some() {
             record.ends = record.ends.max(now + self.config.wait_timeout);
         }
-        if matches!(outcome.token_state(), TokenState::Untouched | TokenState::Unknown) && record.lost > 0 {
+        if outcome.class() == Class::Success
+            && let Some(others) = &mut record.others
+        {
+            others.forget_uncertain();
+        }
+        let is_uncertain = matches!(outcome.token_state(), TokenState::Untouched | TokenState::Unknown);
+        if (is_uncertain && record.lost > 0) || record.has_uncertain() {
             record.ends = record.ends.max(now + self.config.memory_of_lost());
         }
+        record.stays_given();
         record.free(lease);
+        record.is_untold = completion.is_untold;
+        if completion.is_untold && !record.is_led_at(now) {
+            record.keep_back(lease.fence, now + self.config.lease);
+        }
     }
 
     /// The rules of admission hear of a flight that landed; its permit and its probe are free.
@@ -130,49 +177,52 @@ impl MemoryPod {
         let Landing { lease, ask, completion: Completion { outcome, health, .. }, now } = *landing;
         let session = ask.identity.session;
         let mut gates = self.gates();
-        if !outcome.is_charged()
+        let account = record.charged.map(|charge| charge.account);
+        let account = account.unwrap_or_else(|| gates.account(session, ask.identity.account, now, &self.config));
+        if !outcome.is_charged(ask.identity.payer)
             && let Some(charged) = record.charged.take()
         {
-            gates.uncharge(session, charged);
+            gates.uncharge(session, charged, now);
         }
+        if let Some(allowed) = attempts::allowed_by(outcome, &self.config) {
+            gates.allow(session, account, allowed);
+        }
+        let pepper = self.config.pepper.as_ref();
         if is_known {
-            gates.landed((lease.fence, self.namespace.last_fence()), session, *health, now, &self.config);
+            let (fence, last_fence) = (lease.fence, self.namespace.last_fence());
+            let flown = Flown { fence, last_fence, token: lease.flight, session, health: *health };
+            if !gates.landed(flown, || ask.caller(pepper), account, now, &self.config) {
+                ask.note_stranger();
+            }
+        }
+        if let Outcome::Success(tokens) = &**outcome {
+            gates.note_known(ask.identity.credential(pepper), || ask.next_client(tokens, pepper), now);
         }
         if outcome.token_state() == TokenState::Dead && session == lease.flight {
-            gates.forget(session);
+            gates.forget(session, account, now, &self.config);
         }
         // Last: the circuit learned from its probe, if it was one.
-        gates.give_back(lease.fence, now, &self.config);
+        gates.release(lease.fence, now, &self.config);
     }
 
     pub(crate) fn abandon(&self, lease: &Lease, ask: &Ask) {
         let now = Instant::now();
         let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) else { return };
-        let leads =
-            matches!(record.state, State::Leading | State::LeaderLost { .. }) && record.attempt == lease.attempt;
-        if !leads || record.is_over(now) {
+        if !record.is_led_by(lease.attempt) || record.is_over(now) {
             return;
         }
-        record.free(lease);
+        self.abandon_lead(&mut record, lease.fence, ask, now);
+        record.tell_waiting(now);
+    }
+
+    /// Abandons a lead that asked nobody, with its permit, its probe and its charge.
+    pub(super) fn abandon_lead(&self, record: &mut FlightRecord, fence: u64, ask: &Ask, now: Instant) {
         let mut gates = self.gates();
-        gates.give_back(lease.fence, now, &self.config);
+        gates.release(fence, now, &self.config);
         if let Some(charged) = record.charged.take() {
-            gates.uncharge(ask.identity.session, charged);
+            gates.uncharge(ask.identity.session, charged, now);
         }
         drop(gates);
-        record.tell_waiting(now);
-        if matches!(record.state, State::LeaderLost { .. }) {
-            // This leader was only late, and asked nobody.
-            record.lost -= 1;
-        }
-        record.attempt = uuid::Uuid::nil();
-        if record.lost > 0 {
-            // This leader never asked, but one before it may have, and its time was over.
-            record.state = State::LeaderLost { heard_until: None };
-        } else {
-            record.state = State::GivenBack;
-            // Somebody may still come for the success before, and it is not to land again.
-            record.ends = now + self.config.lease;
-        }
+        record.undo_lead(now, now + self.config.lease);
     }
 }

@@ -8,16 +8,16 @@ use crate::store::contract::{News, StoredOutcome};
 
 /// Where a waiting flight's news come from.
 #[derive(Debug)]
-pub(crate) enum NewsSource {
+pub(crate) enum MemoryNews {
     Leader(Notice),
-    Queue(PermitCall),
+    Queue(Turn),
 }
 
-impl NewsSource {
+impl MemoryNews {
     pub(crate) async fn news(&mut self) -> News {
         match self {
             Self::Leader(notice) => notice.news().await,
-            Self::Queue(called) => called.news().await,
+            Self::Queue(turn) => turn.news().await,
         }
     }
 }
@@ -52,20 +52,20 @@ impl Notice {
 
 /// Told when a queued flight has a permit, or when it is time to see whether one has come back by itself.
 #[derive(Debug)]
-pub(crate) struct PermitCall {
-    called: oneshot::Receiver<()>,
+pub(crate) struct Turn {
+    came: oneshot::Receiver<()>,
     look_at: Instant,
 }
 
-impl PermitCall {
-    pub(super) fn new(called: oneshot::Receiver<()>, look_at: Instant) -> Self {
-        Self { called, look_at }
+impl Turn {
+    pub(super) fn new(came: oneshot::Receiver<()>, look_at: Instant) -> Self {
+        Self { came, look_at }
     }
 
     async fn news(&mut self) -> News {
         tokio::select! {
-            // Called, or the budget that calls is gone: to begin again is right in both.
-            _ = &mut self.called => {}
+            // It has come, or the budget is gone: to begin again is right in both.
+            _ = &mut self.came => {}
             () = tokio::time::sleep_until(self.look_at) => {}
         }
         News::BeginAgain

@@ -6,8 +6,11 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::news::{LandedClaim, NewsSource, Notice};
-use crate::config::{Config, Uncertain};
+use super::chain::Link;
+use super::clients::{OtherClients, UncertainEnd};
+use super::news::{LandedClaim, MemoryNews, Notice};
+use crate::admission::session::Charge;
+use crate::config::Config;
 use crate::identity::Hash;
 use crate::outcome::{Class, Outcome, TokenState};
 use crate::store::contract::{Ask, Begun, Joined, LeaderSeen, Lease, StoredOutcome, TokenHistory};
@@ -18,21 +21,31 @@ pub(super) struct FlightRecord {
     pub(super) lock: Option<Lock>,
     pub(super) state: State,
     pub(super) claim: Hash,
+    /// Whose flight it is. None where nobody has led.
+    pub(super) client: Option<Hash>,
     pub(super) attempt: uuid::Uuid,
     pub(super) fence: u64,
     pub(super) started: Instant,
+    /// What was known of the token when the leader started.
+    pub(super) history: TokenHistory,
     /// Leaders lost in a row.
     pub(super) lost: u32,
     pub(super) ends: Instant,
-    /// Made when the first pod joins.
+    /// Made when the first flight joins or queues.
     pub(super) waiting: Option<watch::Sender<Option<LandedClaim>>>,
     /// The success before the flight that is led now, and when the provider gave it: somebody may still come for it.
     /// Boxed, because it is rare, and there are as many records as sessions.
     pub(super) last: Option<Box<(Hash, StoredOutcome, Instant)>>,
     /// The attempt of the success that landed last: completed again, it changes nothing.
     pub(super) success_of: Option<uuid::Uuid>,
-    /// Whom the lead was charged to: the window of the session that began it.
-    pub(super) charged: Option<Instant>,
+    /// It landed, and its leader does something before anybody is told.
+    pub(super) is_untold: bool,
+    /// What is known of other clients with this token. Boxed, because it is rare.
+    pub(super) others: Option<Box<OtherClients>>,
+    /// What the lead was charged to.
+    pub(super) charged: Option<Charge>,
+    /// Where the token stands in a chain, where an answer that is held gave it. Boxed, because most have none.
+    pub(super) link: Option<Box<Link>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +62,8 @@ pub(super) enum State {
         /// again, nor before `retry_lost_after`. None: all its time was over when a later leader took over and gave back.
         heard_until: Option<Instant>,
     },
-    /// Nobody leads, and the last leader asked nobody or is forgotten.
-    GivenBack,
+    /// Nobody leads, and there was no leader, or the last one asked nobody or is forgotten.
+    Abandoned,
     Landed {
         outcome: Arc<Outcome>,
         at: Instant,
@@ -68,21 +81,14 @@ pub(super) struct WaitedFor {
     pub(super) since: Option<Instant>,
 }
 
-/// Whether a token that no leader holds may be presented.
-pub(super) enum NextLead {
-    /// By a leader that is told this of the token.
-    May(TokenHistory),
-    /// A lost leader may still come back with the answer.
-    NotBefore(Instant),
-    /// It may have been rotated, and the policy is `never`.
-    Never,
-    /// It was rotated for somebody else, a moment ago.
-    AnotherClaim { retry_after: Duration },
-}
-
 impl FlightRecord {
     pub(super) fn is_led_at(&self, now: Instant) -> bool {
         self.lock.as_ref().is_some_and(|lock| lock.until > now)
+    }
+
+    /// While its leader keeps it back, an outcome is joined as if it had not landed yet.
+    pub(super) fn is_kept_back_at(&self, now: Instant) -> bool {
+        self.is_untold && self.is_led_at(now)
     }
 
     pub(super) fn is_over(&self, now: Instant) -> bool {
@@ -93,7 +99,9 @@ impl FlightRecord {
     pub(super) fn outcome_for(&self, flight: &WaitedFor, now: Instant) -> Option<StoredOutcome> {
         // A flight that queues would have joined, had it come a moment later: what lands meanwhile is for it, too.
         let landed_while_queued = |at: Instant| flight.since.is_some_and(|since| at > since);
-        if let State::Landed { fresh_until, at, .. } = self.state {
+        if let State::Landed { fresh_until, at, .. } = self.state
+            && !self.is_kept_back_at(now)
+        {
             // A success of an older fence than the one that was joined came late, after the joining.
             let waited_for =
                 flight.joined.is_some_and(|fence| self.fence >= fence || self.is_success()) || landed_while_queued(at);
@@ -108,6 +116,33 @@ impl FlightRecord {
             .then(|| StoredOutcome { age: now.saturating_duration_since(*at), ..last.clone() })
     }
 
+    /// Whether this attempt leads, or has led and was not heard of since.
+    pub(super) fn is_led_by(&self, attempt: uuid::Uuid) -> bool {
+        matches!(self.state, State::Leading | State::LeaderLost { .. }) && self.attempt == attempt
+    }
+
+    /// Takes a lead back that asked nobody. Leaders before it may have; a late renewal of this one has not.
+    pub(super) fn undo_lead(&mut self, now: Instant, ends: Instant) {
+        if matches!(self.state, State::LeaderLost { .. }) {
+            // This leader was only late, and asked nobody.
+            self.lost -= 1;
+        }
+        self.attempt = uuid::Uuid::nil();
+        self.lock.take_if(|lock| lock.fence == self.fence);
+        if self.lost > 0 {
+            // This leader never asked, but one before it may have, and its time was over.
+            self.state = State::LeaderLost { heard_until: None };
+        } else {
+            self.state = State::Abandoned;
+            self.client = None;
+            if !self.has_uncertain() {
+                // Somebody may still come for the success before, and it is not to land again.
+                // A token that an answer gave is given again, for as long as before.
+                self.ends = ends.max(now + self.given_left(now));
+            }
+        }
+    }
+
     /// A leading flight without a lock has lost its leader: the lease was not renewed.
     pub(super) fn notice_lost_leader(&mut self, now: Instant, config: &Config) {
         if matches!(self.state, State::Leading) {
@@ -117,32 +152,42 @@ impl FlightRecord {
         }
     }
 
-    /// Whether the token may be presented now, where no leader holds it.
-    pub(super) fn next_lead(&self, now: Instant, config: &Config) -> NextLead {
-        match &self.state {
-            State::Leading => unreachable!("BUG: a leading flight without a lock was just marked lost"),
-            State::GivenBack => NextLead::May(TokenHistory::Unremarkable),
-            State::LeaderLost { heard_until } => {
-                let heard_until = heard_until.map(|at| at.max(self.started + config.retry_lost_after()));
-                match heard_until {
-                    Some(heard_until) if heard_until > now => NextLead::NotBefore(heard_until),
-                    _ if config.uncertain == Uncertain::Never => NextLead::Never,
-                    _ => NextLead::May(TokenHistory::LostLeaders),
-                }
-            }
-            State::Landed { outcome, fresh_until, .. } => match outcome.token_state() {
-                TokenState::Rotated if *fresh_until > now => NextLead::AnotherClaim { retry_after: *fresh_until - now },
-                TokenState::Rotated => NextLead::May(TokenHistory::Rotated),
-                TokenState::Unknown if config.uncertain == Uncertain::Never => NextLead::Never,
-                // The leader that took over learned nothing of the token: it is as uncertain as before.
-                TokenState::Untouched | TokenState::Unknown if self.lost > 0 => {
-                    NextLead::May(TokenHistory::LostLeaders)
-                }
-                TokenState::Kept | TokenState::Dead | TokenState::Untouched | TokenState::Unknown => {
-                    NextLead::May(TokenHistory::Unremarkable)
-                }
+    /// Whether the last flight was of this client, as far as anybody knows.
+    pub(super) fn is_of(&self, client: Hash) -> bool {
+        self.client.is_none_or(|led| led == client)
+    }
+
+    pub(super) fn others(&mut self) -> &mut OtherClients {
+        self.others.get_or_insert_default()
+    }
+
+    pub(super) fn has_uncertain(&self) -> bool {
+        self.others.as_ref().is_some_and(|others| others.has_uncertain())
+    }
+
+    /// What is known of other clients once this one leads.
+    pub(super) fn others_when_led_by(&mut self, client: Hash, config: &Config) -> Option<Box<OtherClients>> {
+        let is_unknown = match &self.state {
+            State::LeaderLost { .. } => true,
+            State::Landed { outcome, .. } => match outcome.token_state() {
+                TokenState::Unknown => true,
+                TokenState::Untouched => self.lost > 0,
+                TokenState::Rotated | TokenState::Kept | TokenState::Dead => false,
             },
+            State::Leading | State::Abandoned => false,
+        };
+        if let Some(before) = self.client
+            && before != client
+            && is_unknown
+        {
+            let end = UncertainEnd { fence: self.fence, lost: self.lost };
+            self.others().keep_uncertain(before, end, config.uncertain);
         }
+        let mut others = self.others.take();
+        if let Some(others) = &mut others {
+            others.leads(client);
+        }
+        others
     }
 
     /// Whether what the record says stays, whatever this leader brings.
@@ -152,8 +197,13 @@ impl FlightRecord {
             // A success replaces a failure whatever the fences; the first success stays.
             State::Landed { outcome: landed, .. } => !is_success || landed.class() == Class::Success,
             State::Leading | State::LeaderLost { .. } => !is_success && self.attempt != lease.attempt,
-            State::GivenBack => !is_success && outcome.token_state() != TokenState::Unknown,
+            State::Abandoned => !is_success && outcome.token_state() != TokenState::Unknown,
         }
+    }
+
+    /// Whether what stands is what this attempt brought.
+    pub(super) fn has_landed_of(&self, attempt: uuid::Uuid) -> bool {
+        matches!(self.state, State::Landed { .. }) && self.attempt == attempt
     }
 
     pub(super) fn is_success(&self) -> bool {
@@ -165,7 +215,7 @@ impl FlightRecord {
             State::Landed { at, .. } if self.is_success() && *at + waits > now => {
                 self.landed(now).map(|landed| Box::new((self.claim, landed, *at)))
             }
-            State::Landed { .. } | State::Leading | State::LeaderLost { .. } | State::GivenBack => self.last.clone(),
+            State::Landed { .. } | State::Leading | State::LeaderLost { .. } | State::Abandoned => self.last.clone(),
         }
     }
 
@@ -176,29 +226,93 @@ impl FlightRecord {
         look_at: Instant,
         leader: LeaderSeen,
         waits_until: Instant,
-    ) -> Begun<NewsSource> {
-        self.ends = self.ends.max(waits_until);
+    ) -> Begun<MemoryNews> {
         // Under the record's guard: `complete` needs the guard too, so nothing is missed between.
-        let told = self.waiting.get_or_insert_with(|| watch::Sender::new(None)).subscribe();
+        let told = self.wait(waits_until).subscribe();
         let claim = ask.identity.claim;
         let fence = (self.claim == claim).then_some(fence);
-        Begun::Join(Joined { fence, leader, news: NewsSource::Leader(Notice::new(claim, told, look_at)) })
+        Begun::Join(Joined { fence, leader, news: MemoryNews::Leader(Notice::new(claim, told, look_at)) })
     }
 
-    pub(super) fn forgotten(lease: &Lease, now: Instant) -> Self {
+    /// Known clients lead before this one.
+    pub(super) fn wait_for_others(&mut self, ask: &Ask, look_at: Instant, waits_until: Instant) -> Begun<MemoryNews> {
+        let told = self.wait(waits_until).subscribe();
+        let news = MemoryNews::Leader(Notice::new(ask.identity.claim, told, look_at));
+        Begun::Join(Joined { fence: None, leader: LeaderSeen::Living, news })
+    }
+
+    /// A flight waits, for the leader or in the queue for a permit: the record stays for as long, and what lands meanwhile
+    /// is kept for it.
+    pub(super) fn wait(&mut self, until: Instant) -> &watch::Sender<Option<LandedClaim>> {
+        self.ends = self.ends.max(until);
+        self.waiting.get_or_insert_with(|| watch::Sender::new(None))
+    }
+
+    /// A flight that nobody has led, as far as anybody remembers.
+    pub(super) fn unled(ask: &Ask, now: Instant) -> Self {
         Self {
             lock: None,
-            state: State::GivenBack,
-            claim: lease.claim,
-            attempt: lease.attempt,
-            fence: lease.fence,
-            started: lease.started,
+            state: State::Abandoned,
+            claim: ask.identity.claim,
+            client: None,
+            attempt: uuid::Uuid::nil(),
+            fence: 0,
+            started: now,
+            history: TokenHistory::Unremarkable,
             lost: 0,
             ends: now,
             waiting: None,
             last: None,
             success_of: None,
+            is_untold: false,
+            others: None,
             charged: None,
+            link: None,
+        }
+    }
+
+    /// A token that an answer gave, and that nobody has presented.
+    pub(super) fn given(claim: Hash, link: Link, now: Instant, until: Instant) -> Self {
+        Self {
+            lock: None,
+            state: State::Abandoned,
+            claim,
+            client: None,
+            attempt: uuid::Uuid::nil(),
+            fence: 0,
+            started: now,
+            history: TokenHistory::Unremarkable,
+            lost: 0,
+            ends: until,
+            waiting: None,
+            last: None,
+            success_of: None,
+            is_untold: false,
+            others: None,
+            charged: None,
+            link: Some(Box::new(link)),
+        }
+    }
+
+    pub(super) fn forgotten(lease: &Lease, now: Instant) -> Self {
+        Self {
+            lock: None,
+            state: State::Abandoned,
+            claim: lease.claim,
+            client: None,
+            attempt: lease.attempt,
+            fence: lease.fence,
+            started: lease.started,
+            history: lease.history,
+            lost: 0,
+            ends: now,
+            waiting: None,
+            last: None,
+            success_of: None,
+            is_untold: false,
+            others: None,
+            charged: None,
+            link: None,
         }
     }
 
@@ -209,7 +323,7 @@ impl FlightRecord {
                 fence: self.fence,
                 age: now.saturating_duration_since(*at),
             }),
-            State::Leading | State::LeaderLost { .. } | State::GivenBack => None,
+            State::Leading | State::LeaderLost { .. } | State::Abandoned => None,
         }
     }
 

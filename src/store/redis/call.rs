@@ -1,15 +1,20 @@
-//! One call of a script.
+//! One call of a script, or a plain command.
 //!
 //! Why not the redis crate's own: that keeps each of some twenty keys and arguments in a vector of its own, and copies
 //! them all into the command in the end. Here they are written into the command at once.
 
-use redis::aio::ConnectionLike;
-use redis::{Cmd, ErrorKind, FromRedisValue, RedisResult, Script, ServerErrorKind, ToRedisArgs};
+use std::fmt::Display;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-/// A script with its keys and arguments. First all keys, then all arguments.
+use redis::aio::ConnectionLike;
+use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, RedisWrite, Script, ServerErrorKind, ToRedisArgs};
+
+/// A script with its keys and arguments. First all keys, then all arguments. Or a plain command.
 pub(super) struct Call<'a> {
-    script: &'a Script,
+    script: Option<&'a Script>,
     command: Cmd,
+    /// It was sent once and had no answer in time.
+    may_arrive_late: AtomicBool,
 }
 
 /// Enough for most: hashes and ids in hex, keys with the namespace before them.
@@ -25,7 +30,14 @@ impl<'a> Call<'a> {
     pub(super) fn with_payload(script: &'a Script, keys: usize, bytes: usize) -> Self {
         let mut command = Cmd::with_capacity(ARGUMENTS, BYTES + bytes);
         command.arg("EVALSHA").arg(script.get_hash()).arg(keys);
-        Self { script, command }
+        Self { script: Some(script), command, may_arrive_late: AtomicBool::new(false) }
+    }
+
+    /// A command that is no script.
+    pub(super) fn command(name: &str, arguments: &[&str]) -> Self {
+        let mut command = redis::cmd(name);
+        command.arg(arguments);
+        Self { script: None, command, may_arrive_late: AtomicBool::new(false) }
     }
 
     pub(super) fn key(&mut self, key: impl ToRedisArgs) -> &mut Self {
@@ -38,14 +50,41 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// As it prints, written into the command at once.
+    pub(super) fn text(&mut self, argument: impl Display) -> &mut Self {
+        self.command.write_arg_fmt(argument);
+        self
+    }
+
+    /// It was sent once and had no answer in time.
+    pub(super) fn note_unanswered(&self) {
+        self.may_arrive_late.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether Redis may run it when the caller has gone on, also where it was sent again and that was answered.
+    pub(super) fn may_arrive_late(&self) -> bool {
+        self.may_arrive_late.load(Ordering::Relaxed)
+    }
+
     /// Sends it; where Redis does not know the script, loads that and sends the call again.
     pub(super) async fn send<T: FromRedisValue>(&self, connection: &mut impl ConnectionLike) -> RedisResult<T> {
-        match self.command.query_async(connection).await {
-            Err(error) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                self.script.load_async(connection).await?;
+        match (self.command.query_async(connection).await, self.script) {
+            (Err(error), Some(script)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                script.load_async(connection).await?;
                 self.command.query_async(connection).await
             }
-            answered => answered,
+            (answered, _) => answered,
         }
+    }
+
+    /// The keys of a script, as they were sent.
+    pub(super) fn keys(&self) -> Vec<String> {
+        let mut words = self.command.args_iter().map(|argument| match argument {
+            Arg::Simple(word) => String::from_utf8_lossy(word).into_owned(),
+            _ => String::new(),
+        });
+        // EVALSHA, the hash, how many.
+        let count = words.nth(2).and_then(|count| count.parse().ok()).unwrap_or(0);
+        words.take(count).collect()
     }
 }

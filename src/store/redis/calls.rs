@@ -7,10 +7,12 @@
 use std::sync::Arc;
 
 use self::reply::Reply;
+use super::broken_keys::BrokenKeys;
 use super::call::Call;
 use super::keys::Keys;
 use super::lanes::Lanes;
-use super::scripts::Scripts;
+use super::pubsub::PubSub;
+use super::scripts::{Scripts, settings};
 use crate::config::Config;
 use crate::store::contract::StoreError;
 
@@ -20,20 +22,23 @@ mod renew;
 pub(super) mod complete;
 mod abandon;
 pub(super) mod look;
-mod reap;
+pub(super) mod reap;
 mod circuit;
-pub(super) mod probe;
-pub(super) mod check;
+pub(super) mod tip;
+pub(super) mod tell;
+pub(super) mod ready;
+pub(super) mod preflight;
 pub(super) mod meta;
 
 mod reply;
-pub(super) mod rules;
-mod words;
+mod rules;
+pub(super) mod words;
 
 /// The scripts as one pod calls them.
 pub(super) struct Calls {
     pod: String,
     lanes: Arc<Lanes>,
+    broken_keys: Arc<BrokenKeys>,
     scripts: Scripts,
     keys: Arc<Keys>,
     config: Arc<Config>,
@@ -43,14 +48,22 @@ pub(super) struct Calls {
 }
 
 impl Calls {
-    pub(super) fn new(pod: &str, lanes: Arc<Lanes>, keys: Arc<Keys>, config: Arc<Config>) -> Self {
+    pub(super) fn new(
+        pod: &str,
+        lanes: Arc<Lanes>,
+        broken_keys: Arc<BrokenKeys>,
+        keys: Arc<Keys>,
+        config: Arc<Config>,
+        pubsub: PubSub,
+    ) -> Self {
         Self {
             pod: pod.to_owned(),
             lanes,
-            scripts: Scripts::default(),
+            broken_keys,
+            scripts: Scripts::new(pubsub),
             keys,
-            begin_settings: rules::begin_settings(&config),
-            complete_settings: rules::complete_settings(&config),
+            begin_settings: settings::BEGIN.packed(&config),
+            complete_settings: settings::COMPLETE.packed(&config),
             config,
         }
     }
@@ -61,11 +74,17 @@ impl Calls {
 
     /// Sends a call until it is answered. The script's name is told where its reply is not understood.
     async fn run(&self, script: &'static str, call: &Call<'_>) -> Result<Reply, StoreError> {
-        Ok(Reply::new(script, self.lanes.run(call).await?))
+        match self.lanes.run(call).await {
+            Ok(values) => Ok(Reply::new(script, values)),
+            Err(unanswered) if unanswered.is_wrong => {
+                Err(Box::pin(self.broken_keys.search(script, call, unanswered)).await)
+            }
+            Err(unanswered) => Err(unanswered.error),
+        }
     }
 
     /// A leader of this pod, as it stands in the lock.
     fn owner(&self, fence: u64) -> String {
-        format!("{}/{fence}", self.pod)
+        format!("{}/{fence}/{}", self.pod, words::ms(self.config.lease))
     }
 }

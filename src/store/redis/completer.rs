@@ -1,36 +1,37 @@
 //! Lands an outcome in Redis: at once, or, where it was obtained without Redis, when that is back.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
-use tracing::{debug, warn};
+use tracing::warn;
 
-use super::calls::Calls;
-use super::calls::complete::{Complete, CompleteReply};
-use super::outage::{Outage, UnsharedOutcome};
-use super::sealed::{Opener, seal};
+use super::calls::complete::{Complete, CompleteReply, HeldNext};
+use super::keeper::Keeper;
+use super::large::LargeAnswers;
+use super::outage::Outage;
+use super::register::Register;
+use super::replicas::Replicas;
+use super::roll::Roll;
+use super::sealed::{Opener, SealedOutcome, Sealing, next_identity, seal};
+use super::unlanded::Unlanded;
+use crate::admission::attempts;
 use crate::config::Config;
+use crate::identity::Hash;
 use crate::metrics::Counters;
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, TokenState};
 use crate::retention::Retention;
-use crate::store::contract::{Ask, Completion, Lease, Standing, StoreError};
-
-/// A pause between two tries, should nobody say that Redis is back.
-const PAUSE: Duration = Duration::from_secs(1);
+use crate::store::contract::{Ask, Completion, LARGEST_HELD, Lease, Standing, StoreError};
 
 pub(super) struct Completer {
-    pub(super) calls: Arc<Calls>,
     pub(super) config: Arc<Config>,
     pub(super) counters: Arc<Counters>,
     pub(super) outage: Arc<Outage>,
-    pub(super) gaps: Arc<watch::Sender<u64>>,
-    /// What was obtained without Redis and has not landed there yet.
-    pub(super) later: TaskTracker,
-    pub(super) closed: CancellationToken,
+    pub(super) unlanded: Arc<Unlanded>,
+    pub(super) keeper: Arc<Keeper>,
+    pub(super) register: Arc<Register>,
+    pub(super) large: LargeAnswers,
+    pub(super) roll: Arc<Roll>,
+    pub(super) replicas: Arc<Replicas>,
 }
 
 impl Completer {
@@ -40,40 +41,89 @@ impl Completer {
         ask: &Ask,
         completion: &Completion,
     ) -> Result<Standing, StoreError> {
-        let complete = self.arguments(lease, ask, completion);
-        Ok(self.standing(ask, self.calls.complete(&complete).await?))
+        let complete = Arc::new(self.arguments(lease, ask, completion));
+        let reply = self.keeper.land(&complete).await?;
+        self.roll.is_noted(&complete.noted);
+        if let Err(reason) = self.replicas.have(lease.fence).await {
+            // The provider has answered. This pod keeps what a server that takes over may lack.
+            self.counters.outcomes_unreplicated.add_one();
+            warn!(flight = %lease.flight, fence = lease.fence, reason, "an outcome is not with its replicas yet");
+        }
+        Ok(self.standing(ask, reply))
     }
 
-    /// What was obtained without Redis, sealed, until Redis has it.
+    /// The completion, sealed as Redis will get it.
     pub(super) fn seal(self: &Arc<Self>, lease: &Lease, ask: &Ask, completion: &Completion) -> SealedCompletion {
-        // Before Redis is asked: a task that subscribes later misses that it is back.
-        let gaps = self.gaps.subscribe();
-        SealedCompletion { completer: Arc::clone(self), complete: self.arguments(lease, ask, completion), gaps }
+        SealedCompletion { completer: Arc::clone(self), complete: Arc::new(self.arguments(lease, ask, completion)) }
+    }
+
+    /// What this outcome stands for, where it was too large to be shared and this pod has led.
+    pub(super) fn whole(&self, flight: &Hash, sealed: &SealedOutcome) -> Option<SealedOutcome> {
+        self.large.whole(flight, sealed)
     }
 
     fn arguments(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Complete {
-        let Completion { outcome, health, age } = completion;
+        let Completion { outcome, health, age, is_untold } = completion;
         let outcome: &Outcome = outcome;
+        let retention = self.retention(outcome);
+        let Sealing { shared: sealed, whole } = seal(&ask.identity, &self.config, lease, outcome);
+        let held = self.held(ask, outcome).filter(|_| whole.is_none() && sealed.len() <= LARGEST_HELD);
+        if let Some(whole) = whole {
+            self.large.keep(lease.flight, lease.attempt, lease.fence, whole, retention.kept);
+        }
         Complete {
             flight: lease.flight,
             session: ask.identity.session,
             claim: lease.claim,
+            client: ask.identity.client,
+            account: ask.identity.account,
+            standing: self.roll.standing(ask),
+            noted: self.roll.to_note(ask, outcome),
             attempt: lease.attempt,
             fence: lease.fence,
             granted: lease.granted,
             answered: Instant::now() - *age,
+            is_unanswered: ask.is_unanswered(),
+            is_untold: (*is_untold).into(),
             class: outcome.class(),
             token: outcome.token_state(),
-            retention: Retention::of(outcome, &self.config),
-            is_charged: outcome.is_charged(),
+            retention,
+            is_charged: outcome.is_charged(ask.identity.payer),
+            allowed: attempts::allowed_by(outcome, &self.config),
             health: *health,
-            sealed: seal(&ask.identity, &self.config, lease, outcome),
+            sealed,
+            held,
+            ends_held: ask.identity.chain.is_some() && outcome.token_state() == TokenState::Dead,
         }
+    }
+
+    /// Where the answer is held until somebody has used it: its holders.
+    fn held(&self, ask: &Ask, outcome: &Outcome) -> Option<HeldNext> {
+        let holder = ask.identity.chain.as_ref()?.holder;
+        let next = next_identity(&ask.identity, outcome, &self.config)?;
+        let next_holder = next.chain?.holder;
+        Some(HeldNext { coming: ask.coming, holder, next: next.flight, next_holder })
+    }
+
+    /// For how long it is fresh and remembered. Where any living pod never presents an uncertain token again, all remember
+    /// which tokens are uncertain.
+    fn retention(&self, outcome: &Outcome) -> Retention {
+        let mut retention = Retention::of(outcome, &self.config);
+        if outcome.token_state() == TokenState::Unknown && self.register.remembers_strictly() {
+            retention.kept = retention.kept.max(self.config.uncertain_memory);
+        }
+        retention
     }
 
     fn standing(&self, ask: &Ask, reply: CompleteReply) -> Standing {
         match reply {
-            CompleteReply::Landed => Standing::Ours,
+            CompleteReply::Landed { evicted, of_stranger } => {
+                self.counters.held_evicted.add(evicted);
+                if of_stranger {
+                    ask.note_stranger();
+                }
+                Standing::Ours
+            }
             CompleteReply::Stale => Standing::Stale,
             CompleteReply::Stands(sealed) => Opener::new(&ask.identity, &self.config, &self.counters)
                 .open(&sealed)
@@ -82,11 +132,10 @@ impl Completer {
     }
 }
 
-/// What was obtained without Redis, until Redis has it.
+/// A completion of a lead that this pod gave itself, until Redis has it (`on_store_outage = local`).
 pub(crate) struct SealedCompletion {
     completer: Arc<Completer>,
-    complete: Complete,
-    gaps: watch::Receiver<u64>,
+    complete: Arc<Complete>,
 }
 
 impl SealedCompletion {
@@ -95,41 +144,12 @@ impl SealedCompletion {
         if self.completer.outage.is_out_of_reach() {
             return None;
         }
-        let reply = self.completer.calls.complete(&self.complete).await.ok()?;
+        let reply = self.completer.keeper.land(&self.complete).await.ok()?;
         Some(self.completer.standing(ask, reply))
     }
 
     /// Lands it when Redis is back, unless Redis would not keep it by then.
     pub(crate) fn when_redis_is_back(self) {
-        // The first try is after a pause.
-        if self.complete.retention.kept > PAUSE {
-            let completer = Arc::clone(&self.completer);
-            let later = self.land_later(completer.outage.note_unshared());
-            completer.later.spawn(completer.closed.clone().run_until_cancelled_owned(later));
-        }
-    }
-
-    /// Tries when Redis is back, for as long as the outcome would have been kept there.
-    async fn land_later(self, unshared: UnsharedOutcome) {
-        let Self { completer, complete, mut gaps } = self;
-        while complete.answered.elapsed() < complete.retention.kept {
-            tokio::select! {
-                gap = gaps.changed() => if gap.is_err() { return },
-                () = tokio::time::sleep(PAUSE) => {}
-            }
-            // First Redis is told the fences that were given without it: pods that read a higher one than Redis knows
-            // would take it for one that has forgotten.
-            if unshared.outage().is_out_of_reach() {
-                continue;
-            }
-            match completer.calls.complete(&complete).await {
-                Ok(_) => {
-                    debug!(flight = %complete.flight, fence = complete.fence, "what was obtained without redis is there now");
-                    return;
-                }
-                Err(error) => debug!(flight = %complete.flight, %error, "an outcome still waits for redis"),
-            }
-        }
-        warn!(flight = %complete.flight, fence = complete.fence, "what was obtained without redis is not fresh any more");
+        self.completer.unlanded.add(self.complete);
     }
 }

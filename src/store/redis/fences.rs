@@ -2,7 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-#[derive(Debug)]
+use crate::store::contract::FENCES_END;
+
+#[derive(Debug, Default)]
 pub(crate) struct Fences {
     /// The highest that Redis was seen to give.
     seen: AtomicU64,
@@ -11,16 +13,14 @@ pub(crate) struct Fences {
 }
 
 impl Fences {
-    pub(super) fn new(seen: u64) -> Self {
-        Self { seen: seen.into(), given: 0.into() }
-    }
-
     pub(crate) fn seen(&self) -> u64 {
         self.seen.load(Ordering::Relaxed)
     }
 
     pub(super) fn see(&self, fence: u64) {
-        self.seen.fetch_max(fence, Ordering::Relaxed);
+        if fence < FENCES_END {
+            self.seen.fetch_max(fence, Ordering::Relaxed);
+        }
     }
 
     pub(super) fn given(&self) -> u64 {

@@ -3,6 +3,11 @@
 //! All keys of a namespace carry one hash tag, so that a script may touch flight, session and fleet keys in one
 //! atomic step on every topology. The price is one slot per namespace: a shard of a cluster carries it alone.
 
+use std::fmt;
+
+use redis::{RedisWrite, ToRedisArgs};
+
+use super::slot::slot_of;
 use crate::identity::Hash;
 
 #[derive(Debug)]
@@ -11,13 +16,18 @@ pub(super) struct Keys {
     tag: String,
     // Those of the namespace are spelled once, not for every command.
     fence: String,
-    recovering: String,
+    incarnation: String,
     permits: String,
     budget: String,
     queue: String,
     circuit: String,
+    known: String,
+    known_tokens: [String; 2],
     meta: String,
+    held_until: String,
     channels: String,
+    fleet: String,
+    slot: u16,
 }
 
 impl Keys {
@@ -25,25 +35,51 @@ impl Keys {
         let tag = format!("rc:{{{namespace}}}:");
         Self {
             fence: format!("{}fence", tag),
-            recovering: format!("{}recovering", tag),
+            incarnation: format!("{}incarnation", tag),
             permits: format!("{}permits", tag),
             budget: format!("{}budget", tag),
             queue: format!("{}queue", tag),
             circuit: format!("{}circuit", tag),
+            known: format!("{}known", tag),
+            known_tokens: [0, 1].map(|number| format!("{}known_tokens:{number}", tag)),
             meta: format!("{}meta", tag),
+            held_until: format!("{}held_until", tag),
             channels: format!("{}pod:", tag),
+            fleet: format!("{}fleet", tag),
+            slot: slot_of(namespace),
             tag,
         }
     }
 
+    /// What all keys look like.
+    pub(super) fn pattern(&self) -> String {
+        format!("{}*", self.tag)
+    }
+
+    /// The slot of all keys and channels, on a cluster.
+    pub(super) fn slot(&self) -> u16 {
+        self.slot
+    }
+
     /// String, the owner: the pod and the fence that lead the flight. Ends with the lease.
-    pub(super) fn lock(&self, flight: &Hash) -> String {
-        format!("{}lock:{flight}", self.tag)
+    pub(super) fn lock<'a>(&'a self, flight: &'a Hash) -> NamedKey<'a> {
+        NamedKey { tag: &self.tag, kind: Kind::Lock, name: flight }
     }
 
     /// Hash, the record of the flight. Always outlives the lock.
-    pub(super) fn flight(&self, flight: &Hash) -> String {
-        format!("{}flight:{flight}", self.tag)
+    pub(super) fn flight<'a>(&'a self, flight: &'a Hash) -> NamedKey<'a> {
+        NamedKey { tag: &self.tag, kind: Kind::Flight, name: flight }
+    }
+
+    /// Hash, the answer that is held for a token until somebody has used the one that it gave. Ends then, or after
+    /// `keep_until_used`.
+    pub(super) fn held<'a>(&'a self, flight: &'a Hash) -> NamedKey<'a> {
+        NamedKey { tag: &self.tag, kind: Kind::Held, name: flight }
+    }
+
+    /// Sorted set, until when answers are held. Ends with the last.
+    pub(super) fn held_until(&self) -> &str {
+        &self.held_until
     }
 
     /// String, the last fence given. Never ends.
@@ -51,18 +87,18 @@ impl Keys {
         &self.fence
     }
 
-    /// String that stands for one lease after Redis was found to have forgotten fences.
-    pub(super) fn recovering(&self) -> &str {
-        &self.recovering
+    /// String, the server that decided last, and until when it recovers. Never ends.
+    pub(super) fn incarnation(&self) -> &str {
+        &self.incarnation
     }
 
     /// Hash, how often the session led, and until when it is refused. Ends when its window, its cooldown and the time that
     /// the provider asked it to stay away are over.
-    pub(super) fn attempts(&self, session: &Hash) -> String {
-        format!("{}attempts:{session}", self.tag)
+    pub(super) fn attempts<'a>(&'a self, session: &'a Hash) -> NamedKey<'a> {
+        NamedKey { tag: &self.tag, kind: Kind::Attempts, name: session }
     }
 
-    /// Sorted set, the leaders that ask the provider now and the flights that were called from the queue, and until when
+    /// Sorted set, the leaders that ask the provider now and the queued flights that a permit is reserved for, and until when
     /// at the latest.
     pub(super) fn permits(&self) -> &str {
         &self.permits
@@ -88,7 +124,17 @@ impl Keys {
         &self.circuit
     }
 
-    /// Hash, what all pods must agree on. Never ends.
+    /// Hash, the clients that are known by their credentials. Ends when nobody is known any more.
+    pub(super) fn known(&self) -> &str {
+        &self.known
+    }
+
+    /// Strings, filters of the tokens that are known.
+    pub(super) fn known_tokens(&self) -> &[String; 2] {
+        &self.known_tokens
+    }
+
+    /// Hash, the register of living pods. Ends with the last entry.
     pub(super) fn meta(&self) -> &str {
         &self.meta
     }
@@ -103,8 +149,117 @@ impl Keys {
         &self.channels
     }
 
+    /// Channel of all pods: that somebody listens there says that the namespace is in use.
+    pub(super) fn fleet(&self) -> &str {
+        &self.fleet
+    }
+
+    /// What a key of this namespace holds, by its name.
+    pub(super) fn holds(&self, key: &str) -> Holds {
+        let Some(name) = key.strip_prefix(&self.tag) else { return Holds::Anything };
+        match name.split(':').next().unwrap_or(name) {
+            "lock" => Holds::Owner,
+            "flight" => Holds::Fields(&FLIGHT_NUMBERS),
+            "fence" | "budget" => Holds::Number,
+            "incarnation" => Holds::Text,
+            "attempts" => Holds::Fields(&ATTEMPTS_NUMBERS),
+            "circuit" => Holds::Fields(&CIRCUIT_NUMBERS),
+            "permits" | "queue" | "held_until" => Holds::Set,
+            "held" => Holds::Fields(&HELD_NUMBERS),
+            "known" => Holds::Fields(&KNOWN_NUMBERS),
+            "meta" => Holds::Fields(&[]),
+            _ => Holds::Anything,
+        }
+    }
+
     /// ACL patterns for all keys and for all channels of the namespace.
     pub(super) fn acl_rules(&self) -> (String, String) {
-        (format!("~{}*", self.tag), format!("&{}*", self.channels()))
+        (format!("~{}*", self.tag), format!("&{}*", self.tag))
     }
 }
+
+/// A key that is named after a flight or a session. Each refresh needs some: they are written into its commands at once.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct NamedKey<'a> {
+    tag: &'a str,
+    kind: Kind,
+    name: &'a Hash,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    Lock,
+    Flight,
+    Held,
+    Attempts,
+}
+
+impl fmt::Display for NamedKey<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { tag, kind, name } = self;
+        match kind {
+            Kind::Lock => write!(f, "{}lock:{name}", tag),
+            Kind::Flight => write!(f, "{}flight:{name}", tag),
+            Kind::Held => write!(f, "{}held:{name}", tag),
+            Kind::Attempts => write!(f, "{}attempts:{name}", tag),
+        }
+    }
+}
+
+impl ToRedisArgs for NamedKey<'_> {
+    fn write_redis_args<W: ?Sized + RedisWrite>(&self, out: &mut W) {
+        out.write_arg_fmt(self);
+    }
+}
+
+/// What a key holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holds {
+    /// A string, a whole number.
+    Number,
+    /// A string, a pod and a fence.
+    Owner,
+    /// A string.
+    Text,
+    /// A sorted set.
+    Set,
+    /// A hash. These of its fields are numbers.
+    Fields(&'static [&'static str]),
+    /// A release that this one does not know may hold anything.
+    Anything,
+}
+
+impl Holds {
+    /// As `TYPE` would say it.
+    pub(super) fn type_name(self) -> &'static str {
+        match self {
+            Self::Number | Self::Owner | Self::Text => "string",
+            Self::Set => "sorted set",
+            Self::Fields(_) => "hash",
+            Self::Anything => "key of this release",
+        }
+    }
+}
+
+const FLIGHT_NUMBERS: [&str; 15] = [
+    "generation",
+    "untold",
+    "used",
+    "given_at",
+    "given_until",
+    "fence",
+    "started",
+    "lease_ms",
+    "lost",
+    "again_at",
+    "landed_at",
+    "fresh_until",
+    "fresh_ms",
+    "last_fence",
+    "last_landed_at",
+];
+const HELD_NUMBERS: [&str; 4] = ["fence", "landed_at", "generation", "used"];
+const ATTEMPTS_NUMBERS: [&str; 6] =
+    ["attempts", "window_start", "last_attempt", "cooldown_until", "cooldown_ms", "held_until"];
+const KNOWN_NUMBERS: [&str; 1] = ["noted"];
+const CIRCUIT_NUMBERS: [&str; 4] = ["failures", "open_until", "open_ms", "opened_after"];

@@ -1,80 +1,74 @@
-//! A few multiplexed connections that all tasks share and pipeline over.
+//! A namespace's way to its node: a few multiplexed connections that all tasks share and pipeline over.
 //!
-//! Why not a connection per command: a checkout costs a round trip of its own, and with many tasks a queue.
-//! deadpool owns the connections; a lane keeps its checked-out object, or two lanes could share one socket. A
-//! clone never reconnects by itself: one task replaces a dead lane for all.
+//! Why not a connection per command: a checkout costs a round trip of its own, and with many tasks a queue. The connections
+//! are those of the node, and are shared with the other namespaces of this process that it serves.
+//!
+//! A lane behind a NAT that has forgotten it takes what is sent and answers nothing. So a try that is not answered within
+//! a part of the time is made over a new connection as well; where that answers first, the old one was dead, and all that
+//! were made with it count as dead, too.
+//!
+//! On a cluster the node is found anew where a lane has no connection, and where a node says that the slot is elsewhere.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, RwLock};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use deadpool_redis::{Connection, Hook, HookError, Manager, Pool, Runtime};
 use redis::aio::MultiplexedConnection;
-use redis::io::tcp::TcpSettings;
-use redis::{AsyncConnectionConfig, ConnectionInfo, ErrorKind, FromRedisValue, RedisError, Script, ServerErrorKind};
+use redis::{AsyncConnectionConfig, FromRedisValue, ProtocolVersion, RedisError, Script};
+use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::call::Call;
+use super::failed::{Failed, Unanswered};
+use super::node_lanes::{LANES, Made, NodeLanes};
+use super::nodes::Nodes;
 use super::outage::Outage;
-use crate::store::contract::StoreError;
-
-/// Enough that one slow reply does not stop the rest; more would only cost sockets.
-const LANES: usize = 4;
+use super::verdict::Verdict;
+use crate::store::contract::ServerId;
 
 pub(super) struct Lanes {
-    pool: Pool,
-    lanes: Vec<Lane>,
+    pub(super) nodes: Arc<Nodes>,
+    slot: u16,
+    /// The node that serves the namespace, as far as this pod knows. None before it was found for the first time.
+    node: watch::Sender<Option<Arc<NodeLanes>>>,
+    /// Whether that node has said that it serves the namespace no more.
+    is_elsewhere: AtomicBool,
     next: AtomicUsize,
     timeout: Duration,
+    /// How long a try waits for its answer before another is made over a new connection.
+    patience: Duration,
     outage: Arc<Outage>,
 }
 
-struct Lane {
-    current: RwLock<Current>,
-    /// Held by the one task that replaces the connection.
-    replacing: tokio::sync::Mutex<()>,
-}
-
-struct Current {
-    object: Option<Connection>,
-    generation: u64,
-}
-
 impl Lanes {
-    pub(super) async fn connect(
-        info: ConnectionInfo,
-        client_name: String,
-        timeout: Duration,
-        outage: Arc<Outage>,
-    ) -> Result<Self, RedisError> {
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(timeout)).set_response_timeout(Some(timeout));
-        let pool = Pool::builder(Manager::new_with_config(info, config)?)
-            .max_size(LANES)
-            .runtime(Runtime::Tokio1)
-            .create_timeout(Some(timeout))
-            .wait_timeout(Some(timeout))
-            .post_create(Hook::async_fn(move |connection: &mut MultiplexedConnection, _| {
-                let name = client_name.clone();
-                Box::pin(async move { name_connection(connection, &name).await.map_err(HookError::Backend) })
-            }))
-            .build()
-            .expect("BUG: a runtime is given, nothing else can be missing");
-        let mut lanes = Vec::with_capacity(LANES);
-        for _ in 0..LANES {
-            lanes.push(Lane {
-                current: RwLock::new(Current { object: Some(checked_out(&pool).await?), generation: 0 }),
-                replacing: tokio::sync::Mutex::new(()),
-            });
+    pub(super) fn new(nodes: Arc<Nodes>, slot: u16, patience: Duration, outage: Arc<Outage>) -> Self {
+        Self {
+            timeout: nodes.connector.timeout,
+            nodes,
+            slot,
+            node: watch::Sender::default(),
+            is_elsewhere: AtomicBool::new(false),
+            next: AtomicUsize::new(0),
+            patience,
+            outage,
         }
-        Ok(Self { pool, lanes, next: AtomicUsize::new(0), timeout, outage })
+    }
+
+    /// Connects all lanes that are not connected.
+    pub(super) async fn connect(&self) -> Result<(), RedisError> {
+        for lane in 0..LANES {
+            let node = self.node_for(lane).await?;
+            node.replace(lane, None).await?;
+        }
+        Ok(())
     }
 
     /// Runs a script until it answers or the time for a call to the store is over. Every script is idempotent, so
     /// one that may have run already is run again.
-    pub(super) async fn run<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, StoreError> {
+    pub(super) async fn run<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, Unanswered> {
         let deadline = Instant::now() + self.timeout;
         let mut pauses = ExponentialBuilder::new()
             .with_min_delay(Duration::from_millis(5))
@@ -82,175 +76,214 @@ impl Lanes {
             .without_max_times()
             .with_jitter()
             .build();
+        let lane = self.next_lane();
         let mut said = None;
         loop {
-            let lane = &self.lanes[self.next.fetch_add(1, Ordering::Relaxed) % self.lanes.len()];
-            let reason = match lane.run(call, &self.pool, deadline).await {
+            let failed = match self.attempt(lane, call, deadline).await {
                 Ok(reply) => return Ok(reply),
-                Err(Failed::Redis(error)) if !may_pass(&error) => {
-                    return Err(StoreError::may_have_run(error.to_string()));
-                }
-                Err(Failed::Redis(error)) => said.insert(error.to_string()).clone(),
-                // What it said before tells more: the last try may have had no time left.
-                Err(Failed::Silent) => {
-                    said.clone().unwrap_or_else(|| format!("redis did not answer within {:?}", self.timeout))
-                }
+                Err(failed) => failed,
             };
+            if failed.may_have_run() {
+                call.note_unanswered();
+            }
+            // What it said before tells more: the last try may have had no time left.
+            let reason = match failed.said() {
+                Some(text) => said.insert(text).clone(),
+                None => said.clone().unwrap_or_else(|| format!("redis did not answer within {:?}", self.timeout)),
+            };
+            if let Failed::Refused { verdict: Verdict::Wrong | Verdict::Denied, .. } = failed {
+                return Err(failed.settled(reason, call.may_arrive_late()));
+            }
             let pause = pauses.next().unwrap_or(self.timeout);
             if Instant::now() + pause >= deadline {
                 self.outage.begin(&reason);
-                return Err(StoreError::may_have_run(reason));
+                return Err(failed.settled(reason, call.may_arrive_late()));
             }
             debug!(%reason, "asking redis again");
             tokio::time::sleep(pause).await;
         }
     }
+
+    /// Sends a command beside the flights: once, and once more where that found a lane that had ended.
+    pub(super) async fn once<T: FromRedisValue>(&self, call: &Call<'_>) -> Result<T, Failed> {
+        let (lane, deadline) = (self.next_lane(), Instant::now() + self.timeout);
+        match self.attempt(lane, call, deadline).await {
+            Err(Failed::Broken(_)) => self.attempt(lane, call, deadline).await,
+            answered => answered,
+        }
+    }
+
+    fn next_lane(&self) -> usize {
+        self.next.fetch_add(1, Ordering::Relaxed) % LANES
+    }
+
+    /// One try, over the lane as it is, and should that not answer in time over a new connection as well.
+    async fn attempt<T: FromRedisValue>(&self, lane: usize, call: &Call<'_>, deadline: Instant) -> Result<T, Failed> {
+        let (node, mut made) = match self.standing(lane) {
+            Some(standing) => standing,
+            None => tokio::time::timeout_at(deadline, self.made(lane))
+                .await
+                .map_err(|_| Failed::Unconnected(None))?
+                .map_err(|error| Failed::Unconnected(Some(error)))?,
+        };
+        node.is_used(lane);
+        let mark = made.mark();
+        let (number, epoch, _) = mark;
+        let mut first = std::pin::pin!(call.send(&mut made.connection));
+        if let Ok(answered) = tokio::time::timeout_at(deadline.min(Instant::now() + self.patience), &mut first).await {
+            return self.judged(&node, node.judged(lane, mark, answered));
+        }
+        if Instant::now() >= deadline {
+            // The last try of a call has mostly little time: that it is not answered says nothing of its lane.
+            return Err(Failed::Silent);
+        }
+        call.note_unanswered();
+        let second = Box::pin(async {
+            let now = self.find(Some(Instant::now())).await.map_err(Failed::Broken)?;
+            let is_same = Arc::ptr_eq(&now, &node);
+            let mut made = now.replace(lane, is_same.then_some(number)).await.map_err(Failed::Broken)?;
+            let answered = call.send(&mut made.connection).await;
+            let answered = self.judged(&now, now.judged(lane, made.mark(), answered));
+            if !matches!(answered, Err(Failed::Broken(_))) {
+                debug!("a new connection is answered before an old one: the old ones are dropped");
+                node.end_epoch(epoch, is_same.then_some(made.number));
+            }
+            answered
+        });
+        tokio::select! {
+            biased;
+            answered = first => self.judged(&node, node.judged(lane, mark, answered)),
+            answered = second => answered,
+            () = tokio::time::sleep_until(deadline) => {
+                node.end_epoch(epoch, None);
+                Err(Failed::Silent)
+            }
+        }
+    }
+
+    /// What an answer says of the node that gave it.
+    fn judged<T>(&self, node: &Arc<NodeLanes>, answered: Result<T, Failed>) -> Result<T, Failed> {
+        if let Err(Failed::Refused { verdict: Verdict::Demoted, .. }) = &answered {
+            self.may_be_elsewhere(node);
+        }
+        answered
+    }
 }
 
+/// How the node is found.
 impl Lanes {
+    /// The node that serves the namespace, as far as this pod knows.
+    pub(super) fn node(&self) -> Option<Arc<NodeLanes>> {
+        self.node.borrow().clone()
+    }
+
+    /// Told when it is another one.
+    pub(super) fn moves(&self) -> watch::Receiver<Option<Arc<NodeLanes>>> {
+        self.node.subscribe()
+    }
+
+    /// This node has said that it does not serve the namespace: where that is, is asked at the next call.
+    pub(super) fn may_be_elsewhere(&self, node: &Arc<NodeLanes>) {
+        if self.node().is_some_and(|now| Arc::ptr_eq(&now, node)) {
+            self.is_elsewhere.store(true, Ordering::Release);
+        }
+    }
+
+    /// The node that serves the namespace, unless another task has asked since then; without `since` whatever was found last,
+    /// by any namespace of this process.
+    pub(super) async fn find(&self, since: Option<Instant>) -> Result<Arc<NodeLanes>, RedisError> {
+        let was_elsewhere = since.is_some() && self.is_elsewhere.swap(false, Ordering::AcqRel);
+        let found = self.nodes.connector.place_of(self.slot, since).await;
+        let node = match found {
+            Ok(place) => self.nodes.at(place),
+            Err(error) => {
+                self.is_elsewhere.fetch_or(was_elsewhere, Ordering::AcqRel);
+                return Err(error);
+            }
+        };
+        self.node.send_if_modified(|now| {
+            let moves = now.as_ref().is_none_or(|now| !Arc::ptr_eq(now, &node));
+            if moves {
+                *now = Some(Arc::clone(&node));
+            }
+            moves
+        });
+        Ok(node)
+    }
+
+    /// The node to go to over this lane: found anew where the lane has no connection, for the node may be gone.
+    async fn node_for(&self, lane: usize) -> Result<Arc<NodeLanes>, RedisError> {
+        let known = self.node().filter(|_| !self.is_elsewhere.load(Ordering::Acquire));
+        match known {
+            Some(node) if node.standing(lane).is_some() => Ok(node),
+            // What others have found will do for a beginning: a node that does not serve the namespace says so.
+            _ => self.find(self.node().map(|_| Instant::now())).await,
+        }
+    }
+
+    fn standing(&self, lane: usize) -> Option<(Arc<NodeLanes>, Made)> {
+        let node = self.node().filter(|_| !self.is_elsewhere.load(Ordering::Acquire))?;
+        let made = node.standing(lane)?;
+        Some((node, made))
+    }
+
+    async fn made(&self, lane: usize) -> Result<(Arc<NodeLanes>, Made), RedisError> {
+        let node = self.node_for(lane).await?;
+        let made = node.replace(lane, None).await?;
+        Ok((node, made))
+    }
+
+    /// All lanes and the subscription are made anew: the way leads elsewhere now.
+    pub(super) fn drop_all(&self) {
+        if let Some(node) = self.node() {
+            node.drop_all();
+        }
+    }
+
+    /// The server that the namespace began with.
+    pub(super) fn begins_with(&self, server: ServerId) {
+        if let Some(node) = self.node() {
+            node.leads_to(server, Instant::now());
+        }
+    }
+
+    /// Connects to the node beside the lanes.
+    pub(super) async fn connect_beside(
+        &self,
+        config: AsyncConnectionConfig,
+        protocol: Option<ProtocolVersion>,
+    ) -> Result<MultiplexedConnection, RedisError> {
+        self.find(Some(Instant::now())).await?.connect(config, protocol).await
+    }
+
+    /// Which server the endpoint leads to, and when that was asked: not before `since`.
+    pub(super) async fn server_id(&self, since: Instant) -> Result<(ServerId, Instant), RedisError> {
+        self.find(Some(since)).await?.server_id(since).await
+    }
+
+    /// Asks lanes that nobody uses whether they live, so that a flight does not find out first.
+    pub(super) async fn keep_alive(self: Arc<Self>, closed: CancellationToken) {
+        let pause = self.nodes.connector.idle;
+        while closed.run_until_cancelled(tokio::time::sleep(pause)).await.is_some() {
+            if let Some(node) = self.node() {
+                node.look_after(pause / 2).await;
+            }
+        }
+    }
+
     pub(super) async fn load(&self, scripts: &[&Script]) -> Result<(), RedisError> {
-        let (connection, _) = self.lanes[0].connection();
-        let Some(mut connection) = connection else { return Ok(()) };
+        let Some((_, mut made)) = self.standing(0) else { return Ok(()) };
         for script in scripts {
-            script.load_async(&mut connection).await?;
+            script.load_async(&mut made.connection).await?;
         }
         Ok(())
     }
 
     /// `maxmemory-policy`, where the user may ask.
     pub(super) async fn eviction_policy(&self) -> Option<String> {
-        let (connection, _) = self.lanes[0].connection();
-        let info: String = redis::cmd("INFO").arg("memory").query_async(&mut connection?).await.ok()?;
+        let (_, mut made) = self.standing(0)?;
+        let info: String = redis::cmd("INFO").arg("memory").query_async(&mut made.connection).await.ok()?;
         let line = info.lines().find_map(|line| line.strip_prefix("maxmemory_policy:"))?;
         Some(line.trim().to_owned())
-    }
-}
-
-impl Failed {
-    fn leaves_a_dead_lane(&self) -> bool {
-        match self {
-            Self::Redis(error) => error.is_unrecoverable_error() || error.is_timeout(),
-            Self::Silent => true,
-        }
-    }
-}
-
-/// How a try at one lane fails.
-enum Failed {
-    Redis(RedisError),
-    /// No answer in time. It may come later, and the command may run.
-    Silent,
-}
-
-impl Lane {
-    async fn run<T: FromRedisValue>(&self, call: &Call<'_>, pool: &Pool, deadline: Instant) -> Result<T, Failed> {
-        let (mut connection, generation) = match self.connection() {
-            (Some(connection), generation) => (connection, generation),
-            (None, generation) => tokio::time::timeout_at(deadline, self.replace(pool, generation))
-                .await
-                .map_err(|_| Failed::Silent)?
-                .map_err(Failed::Redis)?,
-        };
-        let failed = match tokio::time::timeout_at(deadline, call.send(&mut connection)).await {
-            Ok(Ok(reply)) => return Ok(reply),
-            Ok(Err(error)) => Failed::Redis(error),
-            Err(_) => Failed::Silent,
-        };
-        if failed.leaves_a_dead_lane() {
-            self.drop_connection(generation);
-        }
-        Err(failed)
-    }
-
-    fn connection(&self) -> (Option<MultiplexedConnection>, u64) {
-        let current = self.current.read().expect("BUG: nothing panics with this lock held");
-        (current.object.as_deref().cloned(), current.generation)
-    }
-
-    /// Takes a new connection, once for all tasks that found the old one dead.
-    async fn replace(&self, pool: &Pool, dead: u64) -> Result<(MultiplexedConnection, u64), RedisError> {
-        let _replacing = self.replacing.lock().await;
-        if let (Some(connection), generation) = self.connection()
-            && generation > dead
-        {
-            return Ok((connection, generation));
-        }
-        let object = checked_out(pool).await?;
-        let mut current = self.current.write().expect("BUG: nothing panics with this lock held");
-        current.generation += 1;
-        let connection = MultiplexedConnection::clone(&object);
-        current.object = Some(object);
-        Ok((connection, current.generation))
-    }
-
-    fn drop_connection(&self, generation: u64) {
-        let mut current = self.current.write().expect("BUG: nothing panics with this lock held");
-        if current.generation == generation
-            && let Some(object) = current.object.take()
-        {
-            // Taken out of the pool, which would hand the dead connection out again.
-            drop(Connection::take(object));
-        }
-    }
-}
-
-async fn checked_out(pool: &Pool) -> Result<Connection, RedisError> {
-    use deadpool_redis::PoolError;
-    pool.get().await.map_err(|error| match error {
-        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => error,
-        error => RedisError::from((ErrorKind::Io, "no connection to redis", error.to_string())),
-    })
-}
-
-/// Shows in CLIENT LIST which pod's connection it is.
-pub(super) async fn name_connection(connection: &mut MultiplexedConnection, name: &str) -> Result<(), RedisError> {
-    let named = redis::cmd("CLIENT").arg("SETNAME").arg(name).query_async::<()>(connection).await;
-    match named {
-        // A convenience for the operator: a user that may not set names coordinates as well.
-        Err(error) if error.code() == Some("NOPERM") => Ok(()),
-        other => other,
-    }
-}
-
-/// Whether the same command may succeed in a moment: the way to Redis is broken, or Redis is not ready.
-fn may_pass(error: &RedisError) -> bool {
-    let not_ready = match error.kind() {
-        // A script that is forgotten between its loading and its call is loaded again.
-        ErrorKind::Server(kind) => !matches!(kind, ServerErrorKind::ResponseError | ServerErrorKind::NoPerm),
-        _ => matches!(error.code(), Some("OOM" | "NOREPLICAS" | "BUSY" | "MISCONF")),
-    };
-    not_ready || error.is_io_error() || error.is_timeout() || error.is_unrecoverable_error()
-}
-
-/// Where Redis is, reached with the settings that connections are to have.
-pub(super) fn with_tcp_settings(info: ConnectionInfo, store_timeout: Duration) -> ConnectionInfo {
-    let settings = tcp_settings(info.tcp_settings().clone(), store_timeout);
-    info.set_tcp_settings(settings)
-}
-
-/// What comes behind an unanswered call is sent at once, not after a round trip. What Redis' machine does not acknowledge
-/// within `store_timeout` the kernel gives up (RFC 5482), else a `begin` could arrive minutes after a network has healed,
-/// when the mark that its attempt was given up is no longer kept. The rest is as the client's maker wants it.
-fn tcp_settings(theirs: TcpSettings, store_timeout: Duration) -> TcpSettings {
-    let settings = theirs.set_nodelay(true);
-    #[cfg(target_os = "linux")]
-    let settings = settings.set_user_timeout(store_timeout);
-    settings
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn connections_wait_for_no_acknowledgement_and_keep_what_their_client_sets() {
-        let theirs = TcpSettings::default().set_linger_time(Duration::from_secs(7));
-
-        let settings = tcp_settings(theirs, Duration::from_secs(1));
-
-        assert!(settings.nodelay());
-        #[cfg(target_os = "linux")]
-        assert_eq!(settings.user_timeout(), Some(Duration::from_secs(1)));
-        assert!(format!("{settings:?}").contains("linger_time: Some(7s)"), "{settings:?}");
     }
 }

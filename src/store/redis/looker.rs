@@ -33,9 +33,11 @@ pub(super) struct Looker {
 }
 
 impl Looker {
-    pub(super) async fn run(self, closed: CancellationToken) {
+    pub(super) async fn run(self: Arc<Self>, closed: CancellationToken) {
         let waiters = &self.inbox.waiters;
         let mut soonest = Instant::now();
+        // Kept beside what is due: where that is often, a second that began anew each time would never be over.
+        let mut without_subscription = Instant::now() + self.without_subscription();
         loop {
             let leaders = tokio::select! {
                 () = closed.cancelled() => return,
@@ -47,7 +49,11 @@ impl Looker {
                     }
                     waiters.leaders_due(now)
                 }
-                () = self.a_second_without_subscription() => {
+                () = tokio::time::sleep_until(without_subscription) => {
+                    without_subscription = Instant::now() + self.without_subscription();
+                    if self.inbox.subscribed.load(Ordering::Acquire) {
+                        continue;
+                    }
                     waiters.tell_all_without_leader();
                     waiters.all_leaders()
                 }
@@ -61,24 +67,19 @@ impl Looker {
         }
     }
 
-    async fn a_second_without_subscription(&self) {
-        loop {
-            tokio::time::sleep(self.without_subscription()).await;
-            if !self.inbox.subscribed.load(Ordering::Acquire) {
-                return;
-            }
-        }
-    }
-
     fn without_subscription(&self) -> Duration {
         WITHOUT_SUBSCRIPTION.min(self.config.lease)
     }
 
     async fn reap(&self) {
         let pause = match self.calls.reap().await {
-            // None is out, or one that has just ended.
-            Ok(Duration::ZERO) => self.config.lease,
-            Ok(next) => next,
+            Ok(reaped) => {
+                if reaped.has_free_permits {
+                    self.inbox.waiters.tell_all_queued();
+                }
+                // None is out, or one that has just ended.
+                if reaped.look.is_zero() { self.config.lease } else { reaped.look }
+            }
             Err(error) => {
                 warn!(%error, "could not take back the permits of lost leaders");
                 self.without_subscription()
@@ -96,6 +97,8 @@ impl Looker {
             match seen? {
                 // At the end of what is left of the lease: that is when a dead leader is lost. One that lives has two
                 // thirds of a lease and more, so this is a look per lease, or a little more.
+                // The clock was set back: the lock would outlive a dead leader by as much. `begin` puts that right.
+                Seen::Leading { left } if left > self.config.lease => self.inbox.waiters.leader_changed(flight),
                 Seen::Leading { left } => {
                     self.inbox.waiters.look_later(flight, *fence, now + left + self.jitter);
                 }

@@ -48,7 +48,7 @@ enum State {
 
 /// An outcome that waits for Redis, for as long as this lives.
 #[derive(Debug)]
-pub(crate) struct UnsharedOutcome(Arc<Outage>);
+pub(crate) struct UnsharedOutcomeGuard(Arc<Outage>);
 
 impl Outage {
     pub(super) fn new(gaps: Arc<watch::Sender<u64>>, patience: Duration) -> Self {
@@ -107,6 +107,14 @@ impl Outage {
         }
     }
 
+    /// Whether that is another reason than the one said last.
+    pub(super) fn is_news(&self, reason: &str) -> bool {
+        match &*self.state() {
+            State::OutOfReach { reason: last, .. } | State::Returning { reason: last, .. } => last != reason,
+            State::Reached | State::Settling { .. } => true,
+        }
+    }
+
     /// A probe was let in. Answers whether the outage is over: not if this pod gave fences meanwhile that the probe did not
     /// tell.
     pub(super) fn end(&self, was_told_all: impl FnOnce() -> bool) -> bool {
@@ -131,9 +139,9 @@ impl Outage {
     }
 
     /// Notes an outcome that could not be shared: when Redis is back, it goes first.
-    pub(super) fn note_unshared(self: &Arc<Self>) -> UnsharedOutcome {
+    pub(super) fn note_unshared(self: &Arc<Self>) -> UnsharedOutcomeGuard {
         self.unshared.fetch_add(1, Ordering::SeqCst);
-        UnsharedOutcome(Arc::clone(self))
+        UnsharedOutcomeGuard(Arc::clone(self))
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
@@ -141,13 +149,7 @@ impl Outage {
     }
 }
 
-impl UnsharedOutcome {
-    pub(super) fn outage(&self) -> &Outage {
-        &self.0
-    }
-}
-
-impl Drop for UnsharedOutcome {
+impl Drop for UnsharedOutcomeGuard {
     fn drop(&mut self) {
         self.0.unshared.fetch_sub(1, Ordering::SeqCst);
     }

@@ -2,16 +2,21 @@
 
 use redis::Script;
 
-/// The text of a script: its first line, the shared parts that it needs, and itself. Plain ones are refused above
+use super::pubsub::PubSub;
+
+mod parts;
+pub(super) mod settings;
+
+/// The text of a script: its first line, the shared parts that every run of it needs, and itself. Plain ones are refused above
 /// maxmemory; what saves an outcome or frees a lease is not.
-macro_rules! script {
+macro_rules! text {
     ($first_line:literal, $($part:ident)* => $script:ident) => {
-        Script::new(concat!(
+        concat!(
             $first_line,
             "\n",
             $(include_str!(concat!("../../../lua/lib/", stringify!($part), ".lua")),)*
             include_str!(concat!("../../../lua/", stringify!($script), ".lua"))
-        ))
+        )
     };
 }
 
@@ -24,33 +29,63 @@ pub(super) struct Scripts {
     pub(super) reap: Script,
     pub(super) circuit: Script,
     pub(super) meta: Script,
-    pub(super) check: Script,
-    pub(super) probe: Script,
-}
-
-impl Default for Scripts {
-    fn default() -> Self {
-        Self {
-            begin: script!("#!lua", clock hash flight fence charge attempts budget queue circuit => begin),
-            renew: script!("#!lua flags=allow-oom", clock hash flight fence budget circuit => renew),
-            complete: script!("#!lua flags=allow-oom", clock hash waiting charge budget health => complete),
-            abandon: script!("#!lua flags=allow-oom", clock hash flight waiting charge budget queue => abandon),
-            look: script!("#!lua flags=no-writes,allow-oom", => look),
-            reap: script!("#!lua flags=allow-oom", clock hash budget queue => reap),
-            circuit: script!("#!lua flags=no-writes,allow-oom", clock hash => circuit),
-            meta: script!("#!lua", => meta),
-            // No first line of its own: servers before 7.0 do not know it, and are to be told that they are old.
-            check: script!("", => check),
-            // Refused wherever begin.lua is: above maxmemory, by a replica, without enough replicas.
-            probe: script!("#!lua", fence => probe),
-        }
-    }
+    pub(super) preflight: Script,
+    pub(super) ready: Script,
+    pub(super) tip: Script,
+    pub(super) tell: Script,
 }
 
 impl Scripts {
-    pub(super) fn all(&self) -> [&Script; 10] {
-        let Self { begin, renew, complete, abandon, look, reap, circuit, meta, check, probe } = self;
-        [begin, renew, complete, abandon, look, reap, circuit, meta, check, probe]
+    /// As pods tell each other on this topology.
+    pub(super) fn new(pubsub: PubSub) -> Self {
+        let [begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell] = texts()
+            .map(|text| Script::new(&with_local_call(&text.replace("'PUBLISH'", &format!("'{}'", pubsub.publish())))));
+        Self { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell }
+    }
+}
+
+/// The text of a script that looks `redis.call` up once, and not each of some twenty times that it calls Redis: a tenth of a
+/// small command each time.
+fn with_local_call(text: &str) -> String {
+    let (first_line, rest) = text.split_once('\n').expect("BUG: a script has a first line");
+    format!("{first_line}\nlocal call = redis.call\n{}", rest.replace("redis.call(", "call("))
+}
+
+/// As Redis is told them, in the order of the fields.
+fn texts() -> [String; 12] {
+    let begin = text!("#!lua", clock hash server => begin);
+    let complete = text!("#!lua flags=allow-oom", clock hash => complete);
+    [
+        settings::BEGIN.unpacked_in(&parts::put_into(begin)),
+        text!(
+            "#!lua flags=allow-oom",
+            clock spans hash fields keep stamps flight server register incarnation permits freed budget circuit => renew
+        )
+        .to_owned(),
+        settings::COMPLETE.unpacked_in(&parts::put_into(complete)),
+        text!(
+            "#!lua flags=allow-oom",
+            clock spans hash fields keep flight waiting accounts session permits freed budget queue => abandon
+        )
+        .to_owned(),
+        text!("#!lua flags=no-writes,allow-oom", => look).to_owned(),
+        text!("#!lua flags=allow-oom", clock spans keep permits freed budget queue => reap).to_owned(),
+        text!("#!lua flags=no-writes,allow-oom", clock spans hash fields => circuit).to_owned(),
+        // Above maxmemory, too: a pod whose entry ended there would count as gone.
+        text!("#!lua flags=allow-oom", clock register => meta).to_owned(),
+        // No first line of its own: servers before 7.0 do not know it, and are to be told that they are old.
+        text!("", => preflight).to_owned(),
+        // Refused wherever begin.lua is: above maxmemory, by a replica, without enough replicas.
+        text!("#!lua", clock server register incarnation => ready).to_owned(),
+        text!("#!lua flags=allow-oom", clock keep => tip).to_owned(),
+        text!("#!lua flags=allow-oom", clock spans hash keep waiting => tell).to_owned(),
+    ]
+}
+
+impl Scripts {
+    pub(super) fn all(&self) -> [&Script; 12] {
+        let Self { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell } = self;
+        [begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell]
     }
 }
 

@@ -43,7 +43,7 @@ enum NextLook {
     AtLeader { fence: u64, due: Instant },
     /// Begin again.
     Again { due: Instant },
-    /// Wait to be called from the queue: one call to reap is enough for all of the pod.
+    /// Wait for a permit: one script call to reap is enough for all of the pod.
     InQueue,
 }
 
@@ -176,22 +176,23 @@ impl Waiters {
 
     /// Tells the flights that are due to begin again.
     pub(super) fn tell_due(&self, now: Instant) {
-        for mut waiters in self.flights.iter_mut() {
-            for waiter in waiters.values_mut() {
-                if let NextLook::Again { due } = waiter.look
-                    && due <= now
-                {
-                    waiter.look_again_now();
-                }
-            }
-        }
+        self.tell_where(|look| matches!(look, NextLook::Again { due } if due <= now));
     }
 
     /// Tells all flights that wait for a lost leader or in the queue to begin again, when no message can.
     pub(super) fn tell_all_without_leader(&self) {
+        self.tell_where(|look| matches!(look, NextLook::Again { .. } | NextLook::InQueue));
+    }
+
+    /// Tells all flights that queue to begin again, where a permit is free for which nobody is called.
+    pub(super) fn tell_all_queued(&self) {
+        self.tell_where(|look| matches!(look, NextLook::InQueue));
+    }
+
+    fn tell_where(&self, is_meant: impl Fn(NextLook) -> bool) {
         for mut waiters in self.flights.iter_mut() {
             for waiter in waiters.values_mut() {
-                if matches!(waiter.look, NextLook::Again { .. } | NextLook::InQueue) {
+                if is_meant(waiter.look) {
                     waiter.look_again_now();
                 }
             }
@@ -281,7 +282,15 @@ impl Ticket {
         self.waiters.want_look_at(due);
     }
 
-    /// `begin` has answered: wait to be called from the queue.
+    /// `begin` has answered: Redis recovers until then. What lands meanwhile is told.
+    pub(super) fn wait_until(&mut self, due: Instant) {
+        if let Some(waiter) = self.waiters.flights.get_mut(&self.flight).as_mut().and_then(|w| w.get_mut(&self.id)) {
+            waiter.look = NextLook::Again { due };
+        }
+        self.waiters.want_look_at(due);
+    }
+
+    /// `begin` has answered: wait in the queue for a permit.
     pub(super) fn queue(&mut self, reap_due: Instant) {
         if let Some(waiter) = self.waiters.flights.get_mut(&self.flight).as_mut().and_then(|w| w.get_mut(&self.id)) {
             waiter.look = NextLook::InQueue;
@@ -321,5 +330,48 @@ impl Drop for Ticket {
             waiters.remove(&self.id);
             waiters.is_empty()
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn waiters() -> Arc<Waiters> {
+        Arc::new(Waiters::new(&Arc::new(Fences::default())))
+    }
+
+    fn hash() -> Hash {
+        Hash::of_probe("t")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn flight_in_the_queue_begins_again_when_its_token_lands_anywhere() {
+        let waiters = waiters();
+        let mut queues = waiters.ticket(hash());
+        queues.queue(Instant::now() + Duration::from_secs(60));
+
+        let (attempt, age) = (Uuid::nil(), Duration::ZERO);
+        waiters.tell_landed(&hash(), "c", SealedOutcome { fence: 7, attempt, age, bytes: b"sealed"[..].into() });
+
+        assert!(matches!(queues.news().await, News::BeginAgain));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn free_permit_wakes_flights_in_the_queue_and_no_others() {
+        let waiters = waiters();
+        let due = Instant::now() + Duration::from_secs(60);
+        let (mut queues, mut joins) = (waiters.ticket(hash()), waiters.ticket(hash()));
+        queues.queue(due);
+        joins.join(7, LeaderSeen::Living, due, None);
+
+        waiters.tell_all_queued();
+
+        assert!(matches!(queues.news().await, News::BeginAgain));
+        assert!(tokio::time::timeout(Duration::from_secs(1), joins.news()).await.is_err());
     }
 }

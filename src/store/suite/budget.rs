@@ -14,7 +14,8 @@ both! {
 
         complete(&stage.a, &first, &one, &success("one")).await;
         stage.budget_holds().await;
-        lead(&stage.b, &anybody()).await;
+        // Known by the success before.
+        lead(&stage.b, &ask("next")).await;
         assert!(matches!(refused(&stage.a, &anybody()).await, Refusal::Budget { .. }));
         stage.budget_holds().await;
     }
@@ -70,14 +71,14 @@ both! {
         let lease = lead(&stage.a, &anybody()).await;
         for _ in 0..3 {
             stage.pass(500 * MS).await;
-            assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
+            assert_eq!(stage.a.renew(&lease, &anybody()).await.expect("an answer"), Renewed::Renewed);
             stage.budget_holds().await;
         }
 
         assert!(matches!(refused(&stage.b, &anybody()).await, Refusal::Budget { .. }));
     }
 
-    async fn permit_of_who_was_called_and_did_not_come_goes_to_the_next(
+    async fn permit_that_is_reserved_and_not_taken_goes_to_the_next(
         stage,
         Config { lease: 60 * S, store_timeout: 500 * MS, ..permits(1) }
     ) {
@@ -100,7 +101,7 @@ both! {
         let (leading, hasty) = (anybody(), anybody());
         let lease = lead(&stage.a, &leading).await;
         let queued = queue(&stage.b, &hasty).await;
-        let terms = AdmissionTerms { queued_since: Some(queued.since), ..AdmissionTerms::at_once() };
+        let terms = AdmissionTerms { waiting_since: Some(queued.since), ..AdmissionTerms::at_once() };
 
         let begun = stage.b.begin(&hasty, None, &terms).await.expect("an answer");
 
@@ -119,7 +120,7 @@ both! {
                 complete(&stage.a, &lease, &leading, &success("one")).await;
             }
 
-            stage.b.disown(&gone, Some(queued.since)).await.expect("an answer");
+            stage.b.withdraw(&gone.id(), Some(queued.since)).await.expect("an answer");
 
             stage.budget_holds().await;
             complete(&stage.a, &lease, &leading, &success("one")).await;
@@ -138,7 +139,7 @@ both! {
         let queued_lands = queue(&stage.b, &lands).await;
         complete(&stage.a, &lease, &leading, &success("one")).await;
         let Begun::Lead(lease) = begin_in_queue(&stage.a, &first, Some(queued_first.since)).await else {
-            panic!("not called");
+            panic!("its turn has not come");
         };
 
         let begun = begin_in_queue(&stage.b, &joins, Some(queued_joins.since)).await;
@@ -151,6 +152,28 @@ both! {
 
         stage.budget_holds().await;
         lead(&stage.b, &anybody()).await;
+    }
+
+    async fn flight_that_queues_is_handed_what_lands_meanwhile_though_nobody_else_would_be(
+        stage,
+        Config { lease: 60 * S, store_timeout: 500 * MS, keep_failure: Duration::ZERO, ..permits(1) }
+    ) {
+        let (leading, queues, leads) = (anybody(), ask("t"), ask("t"));
+        let lease = lead(&stage.a, &leading).await;
+        let queued = queue(&stage.b, &queues).await;
+        complete(&stage.a, &lease, &leading, &success("one")).await;
+        // It does not come for its permit in time.
+        stage.pass(500 * MS).await;
+        let lease = lead(&stage.a, &leads).await;
+        complete(&stage.a, &lease, &leads, &unknown()).await;
+        stage.pass(10 * MS).await;
+
+        let begun = begin_in_queue(&stage.b, &queues, Some(queued.since)).await;
+
+        let Begun::Landed(landed) = begun else { panic!("it presents the token once more: {begun:?}") };
+        assert_eq!((landed.fence, landed.outcome.class()), (lease.fence, Class::Unknown));
+        lead(&stage.a, &ask("t")).await;
+        stage.budget_holds().await;
     }
 
     async fn flight_that_is_refused_leaves_the_queue(stage, Config { max_concurrent_refreshes: 1, ..breaker(1, 60 * S, 1) }) {

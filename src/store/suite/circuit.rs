@@ -9,13 +9,14 @@ async fn circuit(stage: &Stage) -> CircuitState {
 
 both! {
     async fn circuit_opens_for_the_fleet_and_still_serves_what_costs_the_provider_nothing(stage, breaker(2, 60 * S, 1)) {
+        let [one, two] = [somebody_known(&stage.a).await, somebody_known(&stage.b).await];
         let leading = ask("joined");
         let lease = lead(&stage.a, &leading).await;
         fly(&stage.a, &ask("landed"), &success("one")).await;
-        fly(&stage.a, &anybody(), &unknown()).await;
+        fly(&stage.a, &one, &unknown()).await;
         assert_eq!(circuit(&stage).await, CircuitState::Closed { failures: 1 });
 
-        fly(&stage.b, &anybody(), &unknown()).await;
+        fly(&stage.b, &two, &unknown()).await;
 
         let CircuitState::Open { retry_after, reason: TripReason::Failures } = circuit(&stage).await else { panic!("not open") };
         assert!(retry_after <= 60 * S && retry_after > 50 * S, "{retry_after:?}");
@@ -32,7 +33,7 @@ both! {
     async fn success_between_failures_starts_the_count_anew(stage, breaker(2, 60 * S, 1)) {
         fly(&stage.a, &anybody(), &unknown()).await;
         fly(&stage.b, &anybody(), &success("one")).await;
-        fly(&stage.a, &anybody(), &unknown()).await;
+        fly(&stage.a, &ask("next"), &unknown()).await;
 
         assert_eq!(circuit(&stage).await, CircuitState::Closed { failures: 1 });
     }
@@ -139,12 +140,12 @@ both! {
         // It might go as a probe, but may not: the place is still free.
         assert!(is_cooling_down(&refused(&stage.b, &of("s")).await));
 
-        assert_eq!(stage.a.renew(&late).await.expect("an answer"), Renewed::Renewed);
+        assert_eq!(stage.a.renew(&late, &ask("t")).await.expect("an answer"), Renewed::Renewed);
 
         assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, reason: TripReason::Failures });
         stage.pass(S).await;
         lead(&stage.b, &anybody()).await;
-        stage.a.renew(&late).await.expect("an answer");
+        stage.a.renew(&late, &ask("t")).await.expect("an answer");
         assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, reason: TripReason::Failures });
     }
 
@@ -153,7 +154,7 @@ both! {
         stage.pass(S).await;
         let lease = lead(&stage.a, &anybody()).await;
         stage.pass(1500 * MS).await;
-        assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
+        assert_eq!(stage.a.renew(&lease, &anybody()).await.expect("an answer"), Renewed::Renewed);
         stage.pass(700 * MS).await;
 
         assert!(matches!(refused(&stage.b, &anybody()).await, Refusal::CircuitOpen { .. }));
@@ -210,9 +211,7 @@ both! {
         };
         assert!(retry_after <= 20 * S && retry_after > 10 * S, "{retry_after:?}");
     }
-}
 
-both! {
     async fn pod_that_may_not_lead_joins_and_lands(stage, unhurried()) {
         let no_memory = Refusal::MemoryPressure { retry_after: S };
         let terms = AdmissionTerms { pod_refuses: Some(no_memory.clone()), ..AdmissionTerms::at_once() };
@@ -236,7 +235,12 @@ both! {
         let lease = lead(&stage.a, &leading).await;
         let queued = queue(&stage.b, &queues).await;
         let no_memory = Some(Refusal::MemoryPressure { retry_after: S });
-        let terms = AdmissionTerms { pod_refuses: no_memory, queued_since: Some(queued.since), patience: S };
+        let terms = AdmissionTerms {
+            pod_refuses: no_memory,
+            waiting_since: Some(queued.since),
+            patience: S,
+            ..AdmissionTerms::at_once()
+        };
 
         stage.b.begin(&queues, None, &terms).await.expect("an answer");
 

@@ -24,6 +24,45 @@ both! {
         assert_eq!(access_token(&landed(&stage.b, &ask("t"), None).await), "one");
     }
 
+    async fn attempt_that_begins_again_while_its_lease_stands_has_its_lead_still(stage, attempts(1)) {
+        let first = ask("t");
+        let lease = lead(&stage.a, &first).await;
+
+        let again = lead(&stage.a, &first).await;
+
+        assert_eq!((again.fence, again.history), (lease.fence, TokenHistory::Unremarkable));
+        stage.budget_holds().await;
+        assert!(matches!(complete(&stage.a, &again, &first, &success("one")).await, Standing::Ours));
+    }
+
+    async fn attempt_that_begins_again_after_its_lease_begins_anew_and_is_charged_once(
+        stage,
+        Config { max_refresh_attempts: 1, max_concurrent_refreshes: 1, uncertain: Uncertain::Never, ..config() }
+    ) {
+        let first = ask("t");
+        let lease = lead(&stage.a, &first).await;
+        stage.lease_over(&first).await;
+
+        let again = lead(&stage.a, &first).await;
+
+        // Nobody was lost: this leader knows that it asked nobody.
+        assert_eq!((again.fence > lease.fence, again.history), (true, TokenHistory::Unremarkable));
+        assert!(matches!(complete(&stage.a, &again, &first, &success("one")).await, Standing::Ours));
+    }
+
+    async fn attempt_that_begins_again_joins_the_leader_that_took_over(stage, config()) {
+        let (slow, quick) = (ask("t"), ask("t"));
+        let lost = lead(&stage.a, &slow).await;
+        stage.lease_over(&slow).await;
+        let taken = lead(&stage.b, &quick).await;
+
+        let begun = stage.a.begin(&slow, Some(lost.fence), &AdmissionTerms::at_once()).await.expect("an answer");
+
+        assert!(matches!(&begun, Begun::Join(joined) if joined.fence == Some(taken.fence)), "{begun:?}");
+        complete(&stage.b, &taken, &quick, &success("one")).await;
+        assert_eq!(access_token(&landed(&stage.a, &slow, Some(lost.fence)).await), "one");
+    }
+
     async fn stale_leader_changes_nothing_but_by_its_success(stage, config()) {
         let (slow, quick) = (ask("t"), ask("t"));
         let lost = lead(&stage.a, &slow).await;
@@ -32,7 +71,7 @@ both! {
         assert_eq!((taken.history, taken.fence > lost.fence), (TokenHistory::LostLeaders, true));
         let before = stage.snapshot().await;
 
-        assert_eq!(stage.a.renew(&lost).await.expect("an answer"), Renewed::Superseded);
+        assert_eq!(stage.a.renew(&lost, &slow).await.expect("an answer"), Renewed::Superseded);
         stage.a.abandon(&lost, &slow).await.expect("an answer");
         let late = complete(&stage.a, &lost, &slow, &failure(ProviderFailure::denied("invalid_grant"))).await;
 
@@ -41,7 +80,7 @@ both! {
         assert!(matches!(complete(&stage.a, &lost, &slow, &success("late")).await, Standing::Ours));
         assert_eq!(access_token(&landed(&stage.b, &ask("t"), None).await), "late");
         // The leader that took over still has the token in hand; what stands is what it is given.
-        assert_eq!(stage.b.renew(&taken).await.expect("an answer"), Renewed::Renewed);
+        assert_eq!(stage.b.renew(&taken, &quick).await.expect("an answer"), Renewed::Renewed);
         let Standing::Theirs(stands) =
             complete(&stage.b, &taken, &quick, &failure(ProviderFailure::denied("invalid_grant"))).await
         else {
@@ -60,6 +99,25 @@ both! {
         assert!(matches!(complete(&stage.a, &lost, &slow, &success("late")).await, Standing::Ours));
 
         assert_eq!(access_token(&landed(&stage.b, &ask("t"), None).await), "late");
+    }
+
+    async fn late_unknown_of_a_suspended_machine_replaces_no_success(
+        stage,
+        Config { keep_outcome: S, ..config() }
+    ) {
+        let (slow, quick) = (ask("t"), ask("t"));
+        let lost = lead(&stage.a, &slow).await;
+        stage.lease_over(&slow).await;
+        let taken = lead(&stage.b, &quick).await;
+        complete(&stage.b, &taken, &quick, &success("one")).await;
+        stage.pass(S).await;
+
+        // Its clock stood still: the success was over before this flight began, as far as it knows.
+        let suspended = Lease { granted: Instant::now(), ..lost };
+        let late = complete(&stage.a, &suspended, &slow, &failure(ProviderFailure::unknown("reset"))).await;
+
+        assert!(!matches!(late, Standing::Ours), "{late:?}");
+        assert_eq!(lead(&stage.b, &ask("t")).await.history, TokenHistory::Rotated);
     }
 
     async fn first_success_stays(stage, config()) {
@@ -85,7 +143,7 @@ both! {
         let before = stage.snapshot().await;
 
         assert!(matches!(complete(&stage.a, &lease, &asked, &success("one")).await, Standing::Ours));
-        assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Superseded);
+        assert_eq!(stage.a.renew(&lease, &asked).await.expect("an answer"), Renewed::Superseded);
         stage.a.abandon(&lease, &asked).await.expect("an answer");
 
         assert_eq!(stage.snapshot().await, before);
@@ -100,7 +158,7 @@ both! {
         };
         assert_eq!(joined.leader, LeaderSeen::Lost);
 
-        assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
+        assert_eq!(stage.a.renew(&lease, &slow).await.expect("an answer"), Renewed::Renewed);
 
         let Begun::Join(joined) = stage.b.begin(&other, joined.fence, &AdmissionTerms::at_once()).await.expect("an answer") else {
             panic!("led beside a leader that lives");
@@ -319,8 +377,8 @@ both! {
         complete(&stage.b, &taken, &quick, &success("first")).await;
         complete(&stage.a, &lost, &slow, &success("second")).await;
 
-        assert_eq!(stage.a.renew(&lost).await.expect("an answer"), Renewed::Superseded);
-        assert_eq!(stage.b.renew(&taken).await.expect("an answer"), Renewed::Superseded);
+        assert_eq!(stage.a.renew(&lost, &slow).await.expect("an answer"), Renewed::Superseded);
+        assert_eq!(stage.b.renew(&taken, &quick).await.expect("an answer"), Renewed::Superseded);
     }
 
     async fn given_back_takeover_cannot_be_renewed(stage, config()) {
@@ -330,7 +388,7 @@ both! {
         let taken = lead(&stage.b, &shy).await;
         stage.b.abandon(&taken, &shy).await.expect("an answer");
 
-        assert_eq!(stage.b.renew(&taken).await.expect("an answer"), Renewed::Superseded);
+        assert_eq!(stage.b.renew(&taken, &shy).await.expect("an answer"), Renewed::Superseded);
 
         assert_eq!(lead(&stage.a, &ask("t")).await.history, TokenHistory::LostLeaders);
     }
@@ -373,6 +431,27 @@ both! {
         lead(&stage.b, &ask("t")).await;
     }
 
+    async fn success_that_comes_again_and_says_more_of_its_age_is_believed(stage, config()) {
+        let asked = ask("t");
+        let lease = lead(&stage.a, &asked).await;
+        let kept = TokenResponse::from_json(r#"{"access_token":"a","expires_in":8}"#).expect("tokens");
+        let outcome = Arc::new(Outcome::Success(kept));
+        complete(&stage.a, &lease, &asked, &outcome).await;
+        assert!(landed(&stage.b, &ask("t"), None).await.age < S);
+
+        // What Redis held back for long said that it is new; that was sent again, later.
+        let late = Completion { age: 3 * S, ..completion(&outcome) };
+        stage.a.complete(&lease, &asked, &late).await.expect("an answer");
+        let age = landed(&stage.b, &ask("t"), None).await.age;
+        complete(&stage.a, &lease, &asked, &outcome).await;
+        let later = landed(&stage.b, &ask("t"), None).await.age;
+        let over = Completion { age: 5 * S, ..completion(&outcome) };
+        stage.a.complete(&lease, &asked, &over).await.expect("an answer");
+
+        assert!(age >= 3 * S && later >= age, "{age:?} {later:?}");
+        lead(&stage.b, &ask("t")).await;
+    }
+
     async fn outcome_is_fresh_for_as_long_as_it_should(stage, Config { keep_outcome: 2 * S, ..config() }) {
         let asked = ask("t");
         let lease = lead(&stage.a, &asked).await;
@@ -410,7 +489,7 @@ both! {
         let lease = lead(&stage.a, &slow).await;
         stage.lease_over(&slow).await;
         let Begun::Join(_waiter) = begin(&stage.b, &ask("t")).await else { panic!("two leaders") };
-        assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
+        assert_eq!(stage.a.renew(&lease, &slow).await.expect("an answer"), Renewed::Renewed);
 
         complete(&stage.a, &lease, &slow, &failure(ProviderFailure::not_sent("dns"))).await;
 
@@ -427,7 +506,7 @@ both! {
 
         stage.pass(stage.config.lease + 500 * MS).await;
 
-        assert_eq!(stage.a.renew(&lease).await.expect("an answer"), Renewed::Renewed);
+        assert_eq!(stage.a.renew(&lease, &slow).await.expect("an answer"), Renewed::Renewed);
     }
 
     async fn lead_that_is_given_back_when_it_is_forgotten_frees_nothing(

@@ -17,6 +17,7 @@ use proptest::test_runner::{Config as PropConfig, RngAlgorithm, TestRng, TestRun
 
 use self::theatre::{AT_ONCE, Theatre};
 use super::stage::*;
+use crate::secret::Secret;
 
 mod play;
 mod theatre;
@@ -36,7 +37,7 @@ const SEEDS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/proptest-regressions/s
 #[derive(Clone, Debug)]
 struct Settings {
     lease: u32,
-    called_for: u32,
+    reserved_for: u32,
     retry_lost_after: Option<u32>,
     keep_outcome: Option<u32>,
     keep_failure: Option<u32>,
@@ -129,14 +130,14 @@ fn settings() -> impl Strategy<Value = Settings> {
     );
     let rules = (1..4_u32, prop_oneof![1..4_u32, Just(9)], 1..4_u32, 1..4_u32, 0..2_u32, 1..3_u32);
     (spans, rules).prop_map(|(spans, rules)| {
-        let (lease, called_for, retry_lost_after, keep_outcome, keep_failure, memory, never, wait) = spans;
+        let (lease, reserved_for, retry_lost_after, keep_outcome, keep_failure, memory, never, wait) = spans;
         let (max_attempts, window, cooldown, permits, open, probes) = rules;
         // What a lost leader is waited for is a difference of settings, and would end near a step, or two of these.
         let is_waited_for = retry_lost_after.is_some_and(|retry| retry > lease);
-        let called_for = if is_waited_for { 0 } else { called_for.min(lease) };
+        let reserved_for = if is_waited_for { 0 } else { reserved_for.min(lease) };
         Settings {
             lease,
-            called_for,
+            reserved_for,
             retry_lost_after,
             keep_outcome,
             keep_failure,
@@ -229,7 +230,7 @@ impl Settings {
         Config {
             namespace: format!("generated-{}", Uuid::new_v4().simple()),
             lease: span(self.lease),
-            store_timeout: span(self.called_for),
+            store_timeout: span(self.reserved_for),
             retry_lost_after: Some(self.retry_lost_after.map_or(Duration::ZERO, span)),
             keep_outcome: self.keep_outcome.map_or(Duration::ZERO, span),
             keep_failure: self.keep_failure.map_or(Duration::ZERO, span),
@@ -242,18 +243,24 @@ impl Settings {
             refresh_attempt_window: span(self.window),
             refresh_cooldown_period: span(self.cooldown),
             max_concurrent_refreshes: self.permits,
-            budget_wait: span(60),
+            budget_wait: Some(span(60)),
             breaker: Breaker { max_failures: 2, open_duration: span(self.open), half_open_requests: self.probes },
+            pepper: Some(pepper()),
             ..Config::default()
         }
     }
+}
+
+/// Under a pepper all pods know whom one of them has seen succeed, as in memory; without one each knows for itself.
+fn pepper() -> Secret {
+    Secret::from("a pepper of all pods of the histories")
 }
 
 impl Who {
     fn identity(self) -> Identity {
         // The first two tokens are one session's, the others are sessions of their own.
         let refresh = Refresh::new(format!("token-{}", self.token)).client("app", format!("secret-{}", self.claim));
-        Identity::of(if self.token < 2 { refresh.session("shared") } else { refresh }, None).expect("valid")
+        Identity::of(if self.token < 2 { refresh.session("shared") } else { refresh }, Some(&pepper())).expect("valid")
     }
 }
 

@@ -23,6 +23,19 @@ both! {
         }
     }
 
+    async fn shortage_of_memory_is_told_before_a_cooldown(stage, attempts(1)) {
+        fly(&stage.a, &of("s"), &success("one")).await;
+        assert!(is_cooling_down(&refused(&stage.a, &of("s")).await));
+        let short = Some(Refusal::MemoryPressure { retry_after: S });
+        let terms = AdmissionTerms { pod_refuses: short, ..AdmissionTerms::at_once() };
+
+        let begun = stage.a.begin(&of("s"), None, &terms).await.expect("an answer");
+
+        assert!(matches!(begun, Begun::Rejected(Refusal::MemoryPressure { .. })), "{begun:?}");
+        // Another pod says how long.
+        assert!(is_cooling_down(&refused(&stage.b, &of("s")).await));
+    }
+
     async fn attempts_are_counted_anew_when_their_window_is_over(
         stage,
         Config { refresh_attempt_window: S, ..attempts(1) }
@@ -48,6 +61,73 @@ both! {
         fly(&stage.b, &of("s"), &denied("invalid_scope")).await;
 
         assert!(is_cooling_down(&refused(&stage.a, &of("s")).await));
+    }
+
+    async fn short_life_of_the_access_token_allows_its_session_more_in_the_window_that_runs(
+        stage,
+        Config { refresh_attempt_window: 10 * S, refresh_cooldown_period: S, ..attempts(1) }
+    ) {
+        let short = success_with(r#"{"access_token":"a","expires_in":5,"refresh_token":"r"}"#);
+        // Afterwards the window is another one, which knows nothing of it until its first success.
+        for _ in 0..2 {
+            fly(&stage.a, &of("s"), &denied("invalid_scope")).await;
+            assert!(is_cooling_down(&refused(&stage.b, &of("s")).await));
+            stage.pass(S).await;
+
+            // Two for each of the two lives.
+            for _ in 0..4 {
+                fly(&stage.a, &of("s"), &short).await;
+            }
+            assert!(is_cooling_down(&refused(&stage.b, &of("s")).await));
+            stage.pass(S).await;
+        }
+    }
+
+    async fn token_that_is_its_own_session_pays_nothing_while_it_is_used_again(
+        stage,
+        Config { keep_outcome: Duration::ZERO, ..attempts(1) }
+    ) {
+        let kept = success_with(r#"{"access_token":"a","expires_in":3600}"#);
+        for _ in 0..3 {
+            fly(&stage.a, &ask("own"), &kept).await;
+        }
+
+        fly(&stage.a, &of("s"), &kept).await;
+        assert!(is_cooling_down(&refused(&stage.b, &of("s")).await), "a session that is named pays");
+    }
+
+    async fn flights_that_were_never_sent_leave_no_cooldown(stage, attempts(2)) {
+        let unsent = [of("s"), of("s")];
+        let leases = [lead(&stage.a, &unsent[0]).await, lead(&stage.b, &unsent[1]).await];
+        // It comes while they are under way, and they are too many so far.
+        assert!(is_cooling_down(&refused(&stage.b, &of("s")).await));
+
+        complete(&stage.a, &leases[0], &unsent[0], &failure(ProviderFailure::not_sent("dns"))).await;
+        stage.b.abandon(&leases[1], &unsent[1]).await.expect("an answer");
+
+        for _ in 0..2 {
+            fly(&stage.a, &of("s"), &success("one")).await;
+        }
+        assert!(is_cooling_down(&refused(&stage.b, &of("s")).await));
+    }
+
+    async fn attempt_that_is_given_back_after_the_cooldown_counts_for_nothing(
+        stage,
+        Config { refresh_cooldown_period: S, ..attempts(2) }
+    ) {
+        let unsent = of("s");
+        let lease = lead(&stage.a, &unsent).await;
+        fly(&stage.a, &of("s"), &success("one")).await;
+        assert!(is_cooling_down(&refused(&stage.b, &of("s")).await));
+        stage.pass(S).await;
+
+        complete(&stage.a, &lease, &unsent, &failure(ProviderFailure::not_sent("dns"))).await;
+
+        // All of them are there again.
+        for _ in 0..2 {
+            fly(&stage.a, &of("s"), &success("one")).await;
+        }
+        assert!(is_cooling_down(&refused(&stage.b, &of("s")).await));
     }
 
     async fn attempt_is_given_back_once(stage, attempts(2)) {

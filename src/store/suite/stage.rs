@@ -1,5 +1,6 @@
 //! What the histories are played on: a store with two pods, its time, and the verbs in short.
 
+use std::pin::Pin;
 pub(in crate::store) use std::sync::Arc;
 pub(in crate::store) use std::time::Duration;
 
@@ -14,18 +15,23 @@ pub(in crate::store) use crate::outcome::{Class, Outcome, ProviderFailure, Provi
 pub(in crate::store) use crate::request::Refresh;
 pub(in crate::store) use crate::store::memory::MemoryStore;
 pub(in crate::store) use crate::store::redis::RedisStore;
+pub(in crate::store) use crate::store::redis::access::RedisTarget;
 pub(in crate::store) use crate::store::{
     Ask, Begun, Completion, LeaderSeen, Lease, News, Queued, Renewed, Standing, Store, StoredOutcome, TokenHistory,
 };
 pub(in crate::store) use crate::test_redis::RedisServer;
 pub(in crate::store) use crate::token_response::{ProviderResponse, TokenResponse};
 
+use super::ways::Way;
+
 /// A store with two pods, and the time it lives by.
 pub(in crate::store) struct Stage {
     pub(in crate::store) a: Store,
     pub(in crate::store) b: Store,
     pub(in crate::store) config: Config,
-    pub(in crate::store) redis: Option<RedisServer>,
+    /// The server that decides.
+    pub(in crate::store) redis: Option<Arc<RedisServer>>,
+    way: Option<Way>,
 }
 
 pub(in crate::store) fn config() -> Config {
@@ -39,22 +45,46 @@ pub(in crate::store) fn config() -> Config {
     }
 }
 
+/// What a store promises, told by a history.
+#[derive(Clone, Copy)]
+pub(in crate::store) struct Promise {
+    pub(in crate::store) name: &'static str,
+    pub(in crate::store) config: fn() -> Config,
+    pub(in crate::store) holds: fn(Stage) -> Pin<Box<dyn Future<Output = ()>>>,
+}
+
 impl Stage {
     pub(in crate::store) fn in_memory(config: Config) -> Self {
         tokio::time::pause();
         let store = MemoryStore::new();
         let pod = || Store::Memory(store.pod(Arc::new(config.clone())));
-        Self { a: pod(), b: pod(), redis: None, config: config.clone() }
+        Self { a: pod(), b: pod(), redis: None, way: None, config: config.clone() }
     }
 
     pub(in crate::store) async fn on_redis(config: Config) -> Self {
-        let redis = RedisServer::start_own(&[]).await;
-        let client = redis::Client::open(redis.url()).expect("a URL");
+        let (redis, way) = Way::start().await;
+        Self::by(way, Arc::new(redis), config).await
+    }
+
+    /// At this URL, which leads to this server.
+    pub(in crate::store) async fn at(url: &str, redis: Arc<RedisServer>, config: Config) -> Self {
+        Self::by(Way::Url(url.to_owned()), redis, config).await
+    }
+
+    async fn by(way: Way, redis: Arc<RedisServer>, config: Config) -> Self {
+        redis.in_use(&config.namespace).await;
         let pod = async |name: &str| {
-            let store = RedisStore::connect(client.clone(), name, Arc::new(config.clone()), Arc::default()).await;
+            let target = way.target(redis.url());
+            let store = RedisStore::connect(target, name, Arc::new(config.clone()), Arc::default()).await;
             Store::Redis(store.expect("redis is there"))
         };
-        Self { a: pod("a").await, b: pod("b").await, redis: Some(redis), config: config.clone() }
+        let (a, b) = (pod("a").await, pod("b").await);
+        Self { a, b, redis: Some(redis), way: Some(way), config: config.clone() }
+    }
+
+    /// On Redis: what one more pod is told of the way there.
+    pub(in crate::store) fn target(&self) -> RedisTarget {
+        self.way.as_ref().expect("on redis").target(self.redis.as_ref().expect("on redis").url())
     }
 
     /// Waits until the lease of this token's leader is over.
@@ -100,11 +130,14 @@ pub(in crate::store) fn ask(token: &str) -> Ask {
 }
 
 pub(in crate::store) fn ask_as(refresh: Refresh) -> Ask {
-    Ask { identity: Identity::of(refresh, None).expect("valid"), attempt: Uuid::new_v4() }
+    Ask::new(Identity::of(refresh, None).expect("valid"), Uuid::new_v4())
 }
 
 pub(in crate::store) fn success(name: &str) -> Arc<Outcome> {
-    let body = format!(r#"{{"access_token":"{name}","refresh_token":"next"}}"#);
+    success_with(&format!(r#"{{"access_token":"{name}","refresh_token":"next"}}"#))
+}
+
+pub(in crate::store) fn success_with(body: &str) -> Arc<Outcome> {
     Arc::new(Outcome::Success(TokenResponse::from_json(body).expect("tokens")))
 }
 
@@ -134,7 +167,7 @@ pub(in crate::store) fn access_token(landed: &StoredOutcome) -> &str {
 }
 
 pub(in crate::store) fn completion(outcome: &Arc<Outcome>) -> Completion {
-    Completion { outcome: Arc::clone(outcome), health: outcome.health(), age: Duration::ZERO }
+    Completion { outcome: Arc::clone(outcome), health: outcome.health(), age: Duration::ZERO, is_untold: false }
 }
 
 pub(in crate::store) async fn complete(store: &Store, lease: &Lease, ask: &Ask, outcome: &Arc<Outcome>) -> Standing {
@@ -166,7 +199,7 @@ pub(in crate::store) async fn refused(store: &Store, ask: &Ask) -> Refusal {
 
 /// Begins with the place it has in the queue, if it has one, and queues where there is no permit.
 pub(in crate::store) async fn begin_in_queue(store: &Store, ask: &Ask, since: Option<Instant>) -> Begun {
-    let terms = AdmissionTerms { patience: Duration::from_secs(60), queued_since: since, ..AdmissionTerms::at_once() };
+    let terms = AdmissionTerms { patience: Duration::from_secs(60), waiting_since: since, ..AdmissionTerms::at_once() };
     store.begin(ask, None, &terms).await.expect("an answer")
 }
 
@@ -194,6 +227,13 @@ pub(in crate::store) fn of(session: &str) -> Ask {
 /// A flight that is alone in everything.
 pub(in crate::store) fn anybody() -> Ask {
     ask(&Uuid::new_v4().to_string())
+}
+
+/// A flight of a token that nobody else has, and that is known: a success gave it.
+pub(in crate::store) async fn somebody_known(store: &Store) -> Ask {
+    let token = Uuid::new_v4();
+    fly(store, &anybody(), &success_with(&format!(r#"{{"access_token":"a","refresh_token":"{token}"}}"#))).await;
+    ask(&token.to_string())
 }
 
 pub(in crate::store) fn unknown() -> Arc<Outcome> {

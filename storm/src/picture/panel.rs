@@ -87,11 +87,12 @@ impl Row<'_> {
         let repeated: Strokes = repeated.map(|presentation| x(presentation.at_us)).collect();
         asked.draw(svg, y - 6.0, QUIET);
         repeated.draw(svg, y + 6.0, BAD);
-        for presentation in login.presentations.iter().filter(|presentation| presentation.judged == Judged::Rotated) {
-            marks::draw_first(svg, x(presentation.at_us), y);
-        }
         if let Some(revoked) = revoked {
             marks::draw_revoked(svg, revoked, y);
+        }
+        // Last: a revocation that follows at once must not cover it.
+        for presentation in login.presentations.iter().filter(|presentation| presentation.judged == Judged::Rotated) {
+            marks::draw_first(svg, x(presentation.at_us), y);
         }
 
         let (words, color) = self.words(revoked.is_some());

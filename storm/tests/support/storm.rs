@@ -40,7 +40,7 @@ pub(crate) struct Logins {
 impl Provider {
     pub(crate) fn start() -> Self {
         let mut child = refresh_storm()
-            .args(["provider", "--delay", "5ms"])
+            .args(["provider", "--with-stdin", "--delay", "5ms"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -53,6 +53,10 @@ impl Provider {
 
     pub(crate) fn address(&self) -> &str {
         &self.address
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
     }
 
     pub(crate) fn token_url(&self) -> String {
@@ -74,6 +78,20 @@ impl Provider {
 
     pub(crate) fn verdict(&self, batch: u64) -> Value {
         self.ask("GET", &format!("/storm/batches/{batch}"), "").1
+    }
+
+    pub(crate) fn get(&self, path: &str) -> (u16, Value) {
+        self.ask("GET", path, "")
+    }
+
+    /// Asks it to end by a signal; its exit code.
+    pub(crate) fn terminated(mut self) -> Option<i32> {
+        // Kept open: waiting closes it, and that ends the provider, too.
+        let _stdin = self.child.stdin.take();
+        let pid = self.child.id().to_string();
+        let asked = Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+        assert!(asked.success(), "it runs");
+        self.child.wait().expect("it ends").code()
     }
 
     /// One request on one connection.

@@ -86,6 +86,8 @@ impl Arena {
             provider: provider.address,
             log: dir.join("pods.log"),
             environment: vec![("RUST_LOG".to_owned(), "refresh_coordinator=debug".to_owned())],
+            // A pod that the driver stops would tell so, and the checker would take it for the machine.
+            tells_stalls_ms: None,
         };
         let mut fleet = Vec::new();
         for _ in 0..pods {
@@ -365,7 +367,7 @@ local counter = tonumber(redis.call('GET', tag .. 'budget') or '0')
 if permits == 0 and redis.call('ZCARD', tag .. 'permits') == counter then
   counter = 0 -- All of them are over; the next leader takes them back.
 end
-local fixed = {[tag .. 'fence'] = true, [tag .. 'meta'] = true}
+local fixed = {[tag .. 'fence'] = true, [tag .. 'incarnation'] = true}
 local locks, endless = 0, {}
 for _, key in ipairs(redis.call('KEYS', '*')) do
   if string.sub(key, 1, #tag + 5) == tag .. 'lock:' then

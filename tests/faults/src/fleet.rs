@@ -71,6 +71,8 @@ pub(crate) struct Pod {
     calls: Arc<Mutex<HashMap<u64, watch::Sender<Progress>>>>,
     /// Counts what was closed or done.
     done: watch::Receiver<u64>,
+    /// Flights that waited for a server to recover, as it said last.
+    waited: watch::Receiver<u64>,
     down: watch::Receiver<bool>,
 }
 
@@ -98,6 +100,8 @@ pub(crate) struct PodPlan {
     pub(crate) provider: SocketAddr,
     pub(crate) log: PathBuf,
     pub(crate) environment: Vec<(String, String)>,
+    /// Pods tell when they stood still for so long, in ms.
+    pub(crate) tells_stalls_ms: Option<u64>,
 }
 
 impl Pod {
@@ -106,10 +110,12 @@ impl Pod {
         let redis = Proxy::start(plan.redis).await;
         let provider = Proxy::start(plan.provider).await;
         let settings = PodSettings {
+            number,
             redis: format!("redis://{}/", redis.address),
             provider: provider.address,
             rules: plan.rules.clone(),
             makes: plan.makes,
+            tells_stalls_ms: plan.tells_stalls_ms,
         };
         let settings = serde_json::to_string(&settings).expect("BUG: it can be written as JSON");
         let log = std::fs::File::options().create(true).append(true).open(&plan.log).expect("a log for pods");
@@ -120,6 +126,7 @@ impl Pod {
             .expect("a pod");
         let (orders, waiting) = mpsc::unbounded_channel();
         let (done_sender, mut done) = watch::channel(0);
+        let (waited_sender, waited) = watch::channel(0);
         let (down_sender, down) = watch::channel(false);
         let calls = Arc::<Mutex<HashMap<u64, watch::Sender<Progress>>>>::default();
         tokio::spawn(write_orders(child.stdin.take().expect("BUG: piped"), waiting));
@@ -129,13 +136,14 @@ impl Pod {
             recorder: recorder.clone(),
             calls: Arc::clone(&calls),
             done: done_sender,
+            waited: waited_sender,
             down: down_sender,
         };
         tokio::spawn(listener.listen(lines));
         let ready = timeout(Duration::from_secs(20), done.changed()).await;
         assert!(matches!(ready, Ok(Ok(()))), "pod {number} does not start: {}", plan.log.display());
         recorder.now(What::PodUp { pod: number });
-        Self { number, redis, provider, child, orders, calls, done, down }
+        Self { number, redis, provider, child, orders, calls, done, waited, down }
     }
 
     pub(crate) fn ask(&self, ask: Ask, recorder: &Recorder) -> Call {
@@ -187,6 +195,12 @@ impl Pod {
         self.child.kill().await.expect("the process this suite started");
         // All it has said is read before it counts as gone.
         _ = timeout(Duration::from_secs(5), self.down.wait_for(|down| *down)).await;
+    }
+
+    /// How many flights waited here for a server to recover.
+    pub(crate) async fn count(&mut self) -> u64 {
+        self.done(Order::Count).await;
+        *self.waited.borrow()
     }
 
     /// Waits until it has done what it was ordered, or was closed.
@@ -244,6 +258,7 @@ struct Listener {
     recorder: Recorder,
     calls: Arc<Mutex<HashMap<u64, watch::Sender<Progress>>>>,
     done: watch::Sender<u64>,
+    waited: watch::Sender<u64>,
     down: watch::Sender<bool>,
 }
 
@@ -262,6 +277,11 @@ impl Listener {
     fn hear(&self, t: u64, told: PodSays) {
         match told {
             PodSays::Ready | PodSays::Done | PodSays::Closed => self.done.send_modify(|done| *done += 1),
+            PodSays::Counted { waited_for_recovery } => {
+                self.waited.send_replace(waited_for_recovery);
+                self.done.send_modify(|done| *done += 1);
+            }
+            PodSays::StoodStill { for_us } => self.recorder.at(t, What::StoodStill { for_us }),
             PodSays::Call { call, step } => {
                 // First in the history: what is seen to have happened stands there.
                 self.recorder.at(t, What::Call { call, step: step.clone() });

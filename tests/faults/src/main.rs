@@ -2,6 +2,7 @@
 //! reads the histories afterwards. `tests/run faults --seed N` runs it.
 //!
 //! * `run`: the driver, see [`run`]
+//! * `failovers`: failovers in a row, see [`failovers`]
 //! * `pod`, `provider`, `guard`: what the driver starts
 
 mod arena;
@@ -9,10 +10,13 @@ mod checker;
 mod child;
 mod clock;
 mod exchange;
+mod failovers;
 mod faults;
 mod fleet;
 mod history;
+mod lag;
 mod pod;
+mod pod_log;
 mod provider;
 mod proxy;
 mod random;
@@ -21,6 +25,7 @@ mod run;
 mod sabotage;
 mod steps;
 mod table;
+mod ticker;
 mod tokens;
 mod wire;
 
@@ -40,6 +45,8 @@ struct Arguments {
 enum Command {
     /// Drives fleets through all faults and prints the table
     Run(run::RunArguments),
+    /// Fails over again and again under load, and says what was presented twice or lost
+    Failovers(failovers::FailoverArguments),
     /// A pod, on stdin and stdout
     #[command(hide = true)]
     Pod { settings: String },
@@ -62,11 +69,8 @@ fn main() -> ExitCode {
         }
         Command::Pod { settings } => {
             child::die_with_parent();
-            tracing_subscriber::fmt()
-                .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
-                .with_writer(std::io::stderr)
-                .init();
-            let settings = serde_json::from_str(&settings).expect("BUG: the driver writes settings");
+            let settings: wire::PodSettings = serde_json::from_str(&settings).expect("BUG: the driver writes settings");
+            pod_log::start(settings.number);
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
             runtime.expect("a runtime").block_on(async { tokio::spawn(pod::run(settings)).await.expect("it runs") });
             ExitCode::SUCCESS
@@ -82,19 +86,22 @@ fn main() -> ExitCode {
                 }
             }
         }
-        Command::Run(arguments) => {
-            // One thread: children end with the thread that started them.
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-            let local = tokio::task::LocalSet::new();
-            local.block_on(&runtime, async {
-                tokio::select! {
-                    code = run::run(arguments) => code,
-                    _ = tokio::signal::ctrl_c() => {
-                        eprintln!("faults: interrupted");
-                        ExitCode::FAILURE
-                    }
-                }
-            })
-        }
+        Command::Run(arguments) => drive(run::run(arguments)),
+        Command::Failovers(arguments) => drive(failovers::run(arguments)),
     }
+}
+
+fn drive(driver: impl Future<Output = ExitCode>) -> ExitCode {
+    // One thread: children end with the thread that started them.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        tokio::select! {
+            code = driver => code,
+            _ = tokio::signal::ctrl_c() => {
+                eprintln!("faults: interrupted");
+                ExitCode::FAILURE
+            }
+        }
+    })
 }

@@ -17,6 +17,7 @@ use tokio::task::AbortHandle;
 
 use crate::exchange::present;
 use crate::steps::{Answer, CallStep, Outcome, Stage};
+use crate::ticker;
 use crate::wire::{Makes, Order, PodSays, PodSettings, Rules, Trouble, say};
 
 pub(crate) async fn run(settings: PodSettings) {
@@ -34,6 +35,11 @@ pub(crate) async fn run(settings: PodSettings) {
         std::process::exit(0);
     });
 
+    if let Some(longest) = settings.tells_stalls_ms {
+        ticker::start(Duration::from_millis(longest), |late| {
+            say(PodSays::StoodStill { for_us: late.as_micros() as u64 });
+        });
+    }
     let coordinator = match RefreshCoordinator::connect(&settings.redis, config(&settings)).await {
         Ok(coordinator) => coordinator,
         Err(error) => {
@@ -63,6 +69,10 @@ pub(crate) async fn run(settings: PodSettings) {
                 let soft = more.map_or(files.0, |more| open + more);
                 setrlimit(Resource::RLIMIT_NOFILE, soft, files.1).expect("a limit below the hard one");
                 say(PodSays::Done);
+            }
+            Order::Count => {
+                let waited_for_recovery = pod.coordinator.metrics().waited_for_recovery;
+                say(PodSays::Counted { waited_for_recovery });
             }
             Order::Close { deadline_ms } => {
                 let pod = Arc::clone(&pod);
@@ -259,7 +269,6 @@ fn failed(error: &RefreshError) -> Outcome {
         RefreshError::StoreOutage { .. } => "store_outage",
         RefreshError::Refused(refusal) => match refusal {
             Refusal::AnotherClaim { .. } => "another_claim",
-            Refusal::Recovering { .. } => "recovering",
             Refusal::CoolingDown { .. } => "cooling_down",
             Refusal::Limited { .. } => "limited",
             Refusal::Budget { .. } => "budget",

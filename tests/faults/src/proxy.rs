@@ -31,6 +31,7 @@ pub(crate) enum Way {
 pub(crate) struct Proxy {
     pub(crate) address: SocketAddr,
     way: watch::Sender<Way>,
+    server: watch::Sender<SocketAddr>,
     /// How many outcomes were seen on their way to Redis while the way was not open.
     completions: Arc<AtomicU64>,
     task: tokio::task::JoinHandle<()>,
@@ -48,13 +49,19 @@ impl Proxy {
         let address = listener.local_addr().expect("its address");
         let (way, changes) = watch::channel(Way::Open);
         let completions = Arc::new(AtomicU64::new(0));
-        let task = tokio::spawn(run(listener, address, server, changes, Arc::clone(&completions)));
-        Self { address, way, completions, task }
+        let (server, leads_to) = watch::channel(server);
+        let task = tokio::spawn(run(listener, address, leads_to, changes, Arc::clone(&completions)));
+        Self { address, way, server, completions, task }
     }
 
     pub(crate) fn set(&self, way: Way) {
         self.completions.store(0, Ordering::Relaxed);
         self.way.send_replace(way);
+    }
+
+    /// New connections lead there. Those that stand still lead to the server before.
+    pub(crate) fn lead_to(&self, server: SocketAddr) {
+        self.server.send_replace(server);
     }
 
     pub(crate) fn completions(&self) -> u64 {
@@ -72,7 +79,7 @@ fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
 async fn run(
     listener: TcpListener,
     address: SocketAddr,
-    server: SocketAddr,
+    server: watch::Receiver<SocketAddr>,
     mut way: watch::Receiver<Way>,
     completions: Arc<AtomicU64>,
 ) {
@@ -100,6 +107,7 @@ async fn run(
         tokio::select! {
             accepted = listening.accept() => {
                 if let Ok((pod, _)) = accepted {
+                    let server = *server.borrow();
                     tokio::spawn(connect(pod, server, way.clone(), Arc::clone(&completions)));
                 }
             }

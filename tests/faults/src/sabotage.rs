@@ -31,21 +31,29 @@ const ALL: &[Sabotage] = &[
     pods("loses-successes", Makes::LosesSuccesses),
     pods("logs-tokens", Makes::LogsTokens),
     pods("waits-for-redis", Makes::WaitsForRedis),
-    scripts("never-is-forgotten", "if uncertain == 'never' then", "if uncertain == 'nevex' then"),
+    scripts(
+        "never-is-forgotten",
+        "if state == 'lost' and is_own and uncertain == 'never' then",
+        "if state == 'lost' and is_own and uncertain == 'nevex' then",
+    ),
     scripts("takes-over-early", "if record.again_at ~= '0' then", "if record.again_at == '0' then"),
     scripts(
         "success-does-not-land",
-        "lands = not (state == 'landed' and record.class == 'success')",
-        "lands = false                                                ",
+        "redis.call('HSET', flight, 'state', 'landed', 'class', class",
+        "redis.call('HSET', flight, 'state', 'missed', 'class', class",
     ),
-    scripts("forgetting-is-not-noticed", "if last < seen then", "if last < 0000 then"),
-    scripts("counter-runs-away", "redis.call('DECR', budget.counter)", "redis.call('INCR', budget.counter)"),
+    scripts(
+        "forgetting-is-not-noticed",
+        "local is_new = run_id and noted_id ~= run_id",
+        "local is_new = run_id and noted_id == 'none'",
+    ),
+    scripts("counter-runs-away", "redis.pcall('DECR', in_use_key)", "redis.pcall('INCR', in_use_key)"),
     scripts(
         "flights-stay",
         "redis.call('PEXPIRE', flight, whole(math.max(1, keep_ms)))",
         "redis.call('PERSIST', flight                             )",
     ),
-    scripts("looks-see-nothing", "reply[i] = 'changed'", "reply[i] = '1500000'"),
+    scripts("looks-see-nothing", "reply[i] = 'changed'", "reply[i] = '0000900'"),
 ];
 
 pub(crate) fn find(name: &str) -> Option<&'static Sabotage> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::checker::{Report, Row, Rule};
+use crate::checker::{Report, Row, Rule, Violation};
 use crate::history::Kind;
 
 /// Prints the table and says how many rows failed.
@@ -43,10 +43,7 @@ pub(crate) fn print(reports: &[Report], took: Duration) -> usize {
         for note in &report.notes {
             println!("  in peace, and failed: {note}");
         }
-        // A defect shows a hundred times; twenty are enough to find it.
-        for violation in report.violations.iter().take(20) {
-            println!("  VIOLATION {:?} (run {:?}): {}", violation.rule, violation.run, violation.what);
-        }
+        violations(&report.violations).iter().for_each(|line| println!("  {line}"));
         let mut takeovers = report.takeovers.clone();
         takeovers.sort_unstable();
         if let (Some(p50), Some(max)) = (takeovers.get(takeovers.len() / 2), takeovers.last()) {
@@ -68,6 +65,23 @@ pub(crate) fn print(reports: &[Report], took: Duration) -> usize {
     failed
 }
 
+/// A defect shows a hundred times; a few of each rule are enough to find it.
+fn violations(all: &[Violation]) -> Vec<String> {
+    const SHOWN: usize = 3;
+    let mut by_rule: BTreeMap<Rule, Vec<&Violation>> = BTreeMap::new();
+    all.iter().for_each(|violation| by_rule.entry(violation.rule).or_default().push(violation));
+    let mut lines = Vec::new();
+    for (rule, violations) in by_rule {
+        for violation in violations.iter().take(SHOWN) {
+            lines.push(format!("VIOLATION {rule:?} (run {:?}): {}", violation.run, violation.what));
+        }
+        if violations.len() > SHOWN {
+            lines.push(format!("VIOLATION {rule:?}: {} more", violations.len() - SHOWN));
+        }
+    }
+    lines
+}
+
 fn line(fault: &str, row: &Row) -> String {
     let again: usize = row.allowed.values().sum::<usize>() + row.not_allowed;
     let ended: usize = row.sessions_named.values().sum::<usize>() + row.sessions_lost;
@@ -87,4 +101,27 @@ fn line(fault: &str, row: &Row) -> String {
         row.permits_left,
         grounds.join("; ")
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn violations_of_one_rule_do_not_hide_those_of_another() {
+        let violation = |rule, run| Violation { rule, run: Some(run), what: format!("what {run}") };
+        let mut all: Vec<Violation> = (0..20).map(|run| violation(Rule::OnePresentation, run)).collect();
+        all.push(violation(Rule::AnswerInTime, 20));
+
+        assert_eq!(
+            violations(&all),
+            [
+                "VIOLATION OnePresentation (run Some(0)): what 0",
+                "VIOLATION OnePresentation (run Some(1)): what 1",
+                "VIOLATION OnePresentation (run Some(2)): what 2",
+                "VIOLATION OnePresentation: 17 more",
+                "VIOLATION AnswerInTime (run Some(20)): what 20",
+            ]
+        );
+    }
 }

@@ -12,10 +12,14 @@ use crate::steps::{CallStep, PresentationStep, Stage};
 /// Everything a pod is started with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PodSettings {
+    /// Its number in the history.
+    pub(crate) number: usize,
     pub(crate) redis: String,
     pub(crate) provider: SocketAddr,
     pub(crate) rules: Rules,
     pub(crate) makes: Makes,
+    /// It tells when it stood still for so long, in ms.
+    pub(crate) tells_stalls_ms: Option<u64>,
 }
 
 /// What a pod is made of.
@@ -93,15 +97,27 @@ pub(crate) enum Order {
     Close {
         deadline_ms: u64,
     },
+    /// It says what it has counted.
+    Count,
 }
 
 /// From a pod to the driver.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) enum PodSays {
     Ready,
-    Call { call: u64, step: CallStep },
+    Call {
+        call: u64,
+        step: CallStep,
+    },
     Done,
     Closed,
+    /// Flights that waited for a server to recover.
+    Counted {
+        waited_for_recovery: u64,
+    },
+    StoodStill {
+        for_us: u64,
+    },
 }
 
 /// From the provider to the driver.

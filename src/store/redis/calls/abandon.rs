@@ -2,18 +2,18 @@
 
 use super::words::ms;
 use super::{Calls, rules};
-use crate::store::contract::{Ask, StoreError};
+use crate::store::contract::{AttemptId, StoreError};
 use crate::store::redis::call::Call;
 
 impl Calls {
     /// `led` is the fence of the lead, 0 where the caller never learned whether it leads.
-    pub(crate) async fn abandon(&self, ask: &Ask, led: u64) -> Result<(), StoreError> {
-        let Ask { identity, attempt } = ask;
+    pub(crate) async fn abandon(&self, id: &AttemptId, led: u64) -> Result<(), StoreError> {
+        let AttemptId { flight, session, attempt } = id;
         let mut call = Call::new(&self.scripts.abandon, 7);
-        call.key(self.keys.lock(&identity.flight)).key(self.keys.flight(&identity.flight));
-        rules::all_keys(&mut call, &self.keys, &identity.session);
+        call.key(self.keys.lock(flight)).key(self.keys.flight(flight));
+        rules::all_keys(&mut call, &self.keys, session);
         call.arg(attempt.to_string()).arg(led).arg(ms(self.config.lease));
-        call.arg(identity.flight.to_string()).arg(self.keys.channels()).arg(&self.pod);
+        call.arg(flight.to_string()).arg(self.keys.channels()).arg(&self.pod);
         rules::budget(&mut call, &self.config);
         let reply = self.run("abandon", &call).await?;
         match reply.word()? {

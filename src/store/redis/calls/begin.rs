@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use super::reply::Reply;
-use super::words::read_history;
+use super::words::{Account, NONE, packed, read_history};
 use super::{Calls, rules};
-use crate::config::Uncertain;
 use crate::error::Refusal;
-use crate::store::contract::{Ask, LeaderSeen, StoreError, TokenHistory};
+use crate::store::contract::{Ask, ChainEnd, Coming, LeaderSeen, ServerId, StoreError, TokenHistory};
 use crate::store::redis::call::Call;
 use crate::store::redis::sealed::SealedOutcome;
 
@@ -20,29 +19,54 @@ pub(crate) struct Begin<'a> {
     pub(crate) joined: Option<u64>,
     /// The highest fence that this pod has seen.
     pub(crate) seen: u64,
-    /// Whether this pod leads anything at present.
-    pub(crate) may_lead: bool,
-    /// How long it has queued already, if it does.
-    pub(crate) queued: Option<Duration>,
+    pub(crate) may_lead: MayLead,
+    /// As [`Roll::standing`](crate::store::redis::roll::Roll::standing) says.
+    pub(crate) standing: &'a str,
+    /// How long it has waited already, in the queue or for Redis to recover.
+    pub(crate) waited: Option<Duration>,
     /// Whether it would wait for a permit.
     pub(crate) may_queue: bool,
+}
+
+/// Whether this pod leads anything at present.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MayLead {
+    Yes,
+    /// Only for callers that are known.
+    Known,
+    No,
 }
 
 /// What it replies.
 #[derive(Debug)]
 pub(crate) enum BeginReply {
     Landed(SealedOutcome),
-    Lost {
+    /// The same, of which nobody was told.
+    Untold(SealedOutcome),
+    TokenLost {
         fence: u64,
     },
     Join(Join),
     Lead {
         fence: u64,
         history: TokenHistory,
+        server: Option<ServerId>,
     },
     Queued {
         look: Duration,
     },
+    /// Redis may have forgotten, and gives no lead before.
+    Recovering {
+        look: Duration,
+    },
+    /// The token was rotated, and the answer is held for this claim.
+    Held {
+        sealed: SealedOutcome,
+        generation: u64,
+    },
+    /// Nobody has used the token.
+    Unused,
+    ChainOver(ChainEnd),
     /// As the rules say.
     Rejected(Refusal),
     /// It would lead, and its pod leads nothing.
@@ -63,30 +87,63 @@ pub(crate) struct Join {
 
 impl Calls {
     pub(crate) async fn begin(&self, begin: &Begin<'_>) -> Result<BeginReply, StoreError> {
-        let Ask { identity, attempt } = begin.ask;
-        let mut call = Call::new(&self.scripts.begin, 9);
+        let Ask { identity, attempt, .. } = begin.ask;
+        let chain = chain_of(begin.ask);
+        let mut call = Call::new(&self.scripts.begin, if chain.is_some() { 14 } else { 13 });
         call.key(self.keys.lock(&identity.flight)).key(self.keys.flight(&identity.flight));
-        call.key(self.keys.fence()).key(self.keys.recovering());
+        call.key(self.keys.fence()).key(self.keys.incarnation());
         rules::all_keys(&mut call, &self.keys, &identity.session);
-        call.arg(&self.pod).arg(attempt.to_string()).arg(begin.claim);
-        call.arg(identity.flight.to_string()).arg(self.keys.channels());
-        call.arg(begin.joined.unwrap_or(0)).arg(begin.seen);
-        call.arg(match self.config.uncertain {
-            Uncertain::Retry => "retry",
-            Uncertain::Never => "never",
-        });
-        call.arg(if begin.may_lead { "yes" } else { "no" });
-        call.arg(begin.queued.map_or(String::new(), |queued| queued.as_micros().to_string()));
-        call.arg(if begin.may_queue { "queue" } else { "none" });
+        call.key(self.keys.meta());
+        rules::known_keys(&mut call, &self.keys);
+        if chain.is_some() {
+            call.key(self.keys.held(&identity.flight));
+        }
+        call.arg(&self.pod).text(attempt).arg(begin.claim);
+        call.text(identity.client).arg(begin.standing).text(Account(identity.account));
+        call.arg(
+            packed([
+                begin.joined.unwrap_or(0),
+                begin.seen,
+                begin.waited.map_or(NONE, |waited| u64::try_from(waited.as_micros()).unwrap_or(NONE - 1)),
+                match begin.may_lead {
+                    MayLead::Yes => 2,
+                    MayLead::Known => 1,
+                    MayLead::No => 0,
+                },
+                begin.may_queue.into(),
+            ])
+            .as_flattened(),
+        );
         call.arg(&self.begin_settings[..]);
-        read(&self.run("begin", &call).await?)
+        if let Some(chain) = chain {
+            call.arg(chain);
+        }
+        let reply = self.run("begin", &call).await;
+        if call.may_arrive_late() {
+            begin.ask.note_unanswered();
+        }
+        read(&reply?)
     }
+}
+
+/// As what the caller comes along its chain, and who it is there.
+fn chain_of(ask: &Ask) -> Option<String> {
+    let holder = ask.identity.chain.as_ref()?.holder;
+    let (word, from) = match ask.coming {
+        Coming::Unchained => return None,
+        Coming::Directly => ("direct", 0),
+        Coming::Taking { from } => ("take", from),
+        Coming::Walking { from } => ("walk", from),
+        Coming::Past => ("past", 0),
+    };
+    Some(format!("{word} {holder} {from}"))
 }
 
 fn read(reply: &Reply) -> Result<BeginReply, StoreError> {
     Ok(match reply.word()? {
+        "landed" if reply.len() > 5 => BeginReply::Untold(reply.sealed_outcome()?),
         "landed" => BeginReply::Landed(reply.sealed_outcome()?),
-        "lost" => BeginReply::Lost { fence: reply.field(1)? },
+        "token_lost" => BeginReply::TokenLost { fence: reply.field(1)? },
         "join" => BeginReply::Join(Join {
             fence: reply.field(1)?,
             claim: reply.field(2)?,
@@ -100,9 +157,15 @@ fn read(reply: &Reply) -> Result<BeginReply, StoreError> {
         "lead" => BeginReply::Lead {
             fence: reply.field(1)?,
             history: read_history(&reply.field::<String>(2)?).ok_or_else(|| reply.unknown())?,
+            server: ServerId::read(&reply.field::<String>(3)?),
         },
         "rejected" => read_rejected(reply)?,
         "queued" => BeginReply::Queued { look: reply.span(1)? },
+        "recovering" => BeginReply::Recovering { look: reply.span(1)? },
+        "held" => BeginReply::Held { sealed: reply.sealed_outcome()?, generation: reply.field(5)? },
+        "unused" => BeginReply::Unused,
+        "used" => BeginReply::ChainOver(ChainEnd::Used),
+        "broken" => BeginReply::ChainOver(ChainEnd::Broken),
         "abandoned" => BeginReply::Abandoned,
         _ => return Err(reply.unknown()),
     })
@@ -112,7 +175,6 @@ fn read_rejected(reply: &Reply) -> Result<BeginReply, StoreError> {
     let retry_after = || reply.span(2);
     Ok(BeginReply::Rejected(match reply.field::<String>(1)?.as_str() {
         "another_claim" => Refusal::AnotherClaim { retry_after: retry_after()? },
-        "recovering" => Refusal::Recovering { retry_after: retry_after()? },
         "circuit_open" => Refusal::CircuitOpen { retry_after: retry_after()? },
         "cooling_down" => Refusal::CoolingDown { retry_after: retry_after()? },
         "limited" => Refusal::Limited { retry_after: retry_after()? },

@@ -2,7 +2,6 @@
 
 use super::Calls;
 use super::reply::Reply;
-use super::words::ms;
 use crate::admission::circuit::{CircuitState, TripReason};
 use crate::store::contract::StoreError;
 use crate::store::redis::call::Call;
@@ -10,7 +9,7 @@ use crate::store::redis::call::Call;
 impl Calls {
     pub(crate) async fn circuit(&self) -> Result<CircuitState, StoreError> {
         let mut call = Call::new(&self.scripts.circuit, 1);
-        call.key(self.keys.circuit()).arg(ms(self.config.lease));
+        call.key(self.keys.circuit());
         read(&self.run("circuit", &call).await?)
     }
 }

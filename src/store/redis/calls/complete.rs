@@ -1,17 +1,18 @@
 //! `complete.lua`: lands an outcome, frees lease, permit and probe, moves the circuit and tells the waiting pods.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::reply::Reply;
-use super::words::{ms, packed};
+use super::words::{Account, NONE, ms, packed};
 use super::{Calls, rules};
 use crate::identity::Hash;
 use crate::outcome::{Class, ProviderHealth, TokenState};
 use crate::retention::Retention;
-use crate::store::contract::StoreError;
+use crate::store::contract::{Coming, StoreError};
 use crate::store::redis::call::Call;
 use crate::store::redis::sealed::SealedOutcome;
 
@@ -20,23 +21,63 @@ pub(crate) struct Complete {
     pub(crate) flight: Hash,
     pub(crate) session: Hash,
     pub(crate) claim: Hash,
+    pub(crate) client: Hash,
+    pub(crate) account: u64,
+    /// As [`Roll`](crate::store::redis::roll::Roll) says.
+    pub(crate) standing: String,
+    pub(crate) noted: String,
     pub(crate) attempt: Uuid,
     pub(crate) fence: u64,
     pub(crate) granted: Instant,
     pub(crate) answered: Instant,
+    /// A `begin` or a renewal of the attempt had no answer: it may arrive yet, and is to change nothing.
+    pub(crate) is_unanswered: bool,
+    /// Nobody is to be told yet. Until that is over: what is landed again then is told.
+    pub(crate) is_untold: AtomicBool,
     /// Of the outcome itself, also where it is too large to be shared: what became of the token stays true.
     pub(crate) class: Class,
     pub(crate) token: TokenState,
     pub(crate) retention: Retention,
     pub(crate) is_charged: bool,
+    /// How many flights the session may lead in a window, if that is more than the setting.
+    pub(crate) allowed: Option<u32>,
     pub(crate) health: ProviderHealth,
     pub(crate) sealed: Vec<u8>,
+    /// Where the answer is held until somebody has used it.
+    pub(crate) held: Option<HeldNext>,
+    /// The provider called the token dead: what is held for it may be over.
+    pub(crate) ends_held: bool,
+}
+
+/// Whose a token and the one that followed it are.
+pub(crate) struct HeldNext {
+    /// As what its leader came to the token.
+    pub(crate) coming: Coming,
+    pub(crate) holder: Hash,
+    /// The flight of the token that followed.
+    pub(crate) next: Hash,
+    pub(crate) next_holder: Hash,
+}
+
+impl HeldNext {
+    fn text(&self) -> String {
+        let Self { coming, holder, next, next_holder } = self;
+        match coming {
+            Coming::Taking { from } | Coming::Walking { from } => format!("{from} {holder} {next} {next_holder}"),
+            Coming::Unchained | Coming::Directly | Coming::Past => format!("direct {holder} {next} {next_holder}"),
+        }
+    }
 }
 
 /// What it replies.
 #[derive(Debug)]
 pub(crate) enum CompleteReply {
-    Landed,
+    Landed {
+        /// So many answers that were held made way.
+        evicted: u64,
+        /// It speaks against the provider, and its caller is not known.
+        of_stranger: bool,
+    },
     Stands(SealedOutcome),
     Stale,
 }
@@ -44,28 +85,53 @@ pub(crate) enum CompleteReply {
 impl Calls {
     pub(crate) async fn complete(&self, complete: &Complete) -> Result<CompleteReply, StoreError> {
         let Complete { flight, session, retention, .. } = complete;
-        let mut call = Call::with_payload(&self.scripts.complete, 8, complete.sealed.len());
+        let is_chained = complete.held.is_some() || complete.ends_held;
+        let keys = if is_chained { 14 } else { 11 };
+        let mut call = Call::with_payload(&self.scripts.complete, keys, complete.sealed.len());
         call.key(self.keys.lock(flight)).key(self.keys.flight(flight)).key(self.keys.fence());
         rules::all_keys(&mut call, &self.keys, session);
-        call.arg(self.owner(complete.fence)).arg(complete.attempt.to_string());
-        call.arg(complete.claim.to_string()).arg(complete.fence);
-        call.arg(complete.class.word()).arg(complete.token.word());
-        call.arg(flight.to_string()).arg(self.keys.channels()).arg(&complete.sealed);
-        call.arg(session.to_string()).arg(if complete.is_charged { "charged" } else { "free" });
+        rules::known_keys(&mut call, &self.keys);
+        if is_chained {
+            let next = complete.held.as_ref().map_or(flight, |held| &held.next);
+            call.key(self.keys.held(flight)).key(self.keys.flight(next)).key(self.keys.held_until());
+        }
+        call.arg(self.owner(complete.fence)).text(complete.attempt);
+        call.text(complete.claim).text(complete.client);
+        call.arg(&complete.standing).text(Account(complete.account));
         let (health, stay_away) = health_words(complete.health);
-        call.arg(health).arg(ms_or_nothing(retention.lives)).arg(ms_or_nothing(stay_away));
+        call.arg(complete.class.word()).arg(complete.token.word()).arg(health).arg(&complete.noted);
         // Told when it is sent: a completion may have waited for Redis.
         let age = complete.answered.elapsed();
         let took = complete.answered.saturating_duration_since(complete.granted);
-        call.arg(packed([ms(age), ms(took), ms(retention.fresh), ms(retention.kept)]));
-        call.arg(&self.complete_settings[..]);
+        call.arg(
+            packed([
+                complete.fence,
+                ms(age),
+                ms(took),
+                ms(retention.fresh),
+                ms(retention.kept),
+                ms_or_none(retention.lives),
+                ms_or_none(stay_away),
+                complete.allowed.unwrap_or(0).into(),
+                complete.is_charged.into(),
+                complete.is_unanswered.into(),
+                complete.is_untold.load(Ordering::SeqCst).into(),
+            ])
+            .as_flattened(),
+        );
+        call.arg(&complete.sealed).arg(&self.complete_settings[..]);
+        if is_chained {
+            call.arg(complete.held.as_ref().map(HeldNext::text).unwrap_or_default());
+        }
         read(&self.run("complete", &call).await?)
     }
 }
 
 fn read(reply: &Reply) -> Result<CompleteReply, StoreError> {
     Ok(match reply.word()? {
-        "landed" => CompleteReply::Landed,
+        "landed" => {
+            CompleteReply::Landed { evicted: reply.field(1)?, of_stranger: reply.field::<String>(2)? == "stranger" }
+        }
         "stands" => CompleteReply::Stands(reply.sealed_outcome()?),
         "stale" => CompleteReply::Stale,
         _ => return Err(reply.unknown()),
@@ -83,6 +149,6 @@ fn health_words(health: ProviderHealth) -> (&'static str, Option<Duration>) {
     }
 }
 
-fn ms_or_nothing(span: Option<Duration>) -> String {
-    span.map_or(String::new(), |span| ms(span).to_string())
+fn ms_or_none(span: Option<Duration>) -> u64 {
+    span.map_or(NONE, ms)
 }

@@ -7,9 +7,17 @@ use super::{Calls, rules};
 use crate::store::contract::StoreError;
 use crate::store::redis::call::Call;
 
+/// What it replies.
+#[derive(Debug)]
+pub(crate) struct Reaped {
+    /// In how long the next permit ends.
+    pub(crate) look: Duration,
+    /// Permits are free, and nobody in the queue is to be called.
+    pub(crate) has_free_permits: bool,
+}
+
 impl Calls {
-    /// Answers in how long the next permit ends.
-    pub(crate) async fn reap(&self) -> Result<Duration, StoreError> {
+    pub(crate) async fn reap(&self) -> Result<Reaped, StoreError> {
         let mut call = Call::new(&self.scripts.reap, 3);
         rules::budget_keys(&mut call, &self.keys);
         call.arg(ms(self.config.lease));
@@ -17,7 +25,7 @@ impl Calls {
         call.arg(self.keys.channels());
         let reply = self.run("reap", &call).await?;
         match reply.word()? {
-            "reaped" => reply.span(1),
+            "reaped" => Ok(Reaped { look: reply.span(1)?, has_free_permits: reply.field::<u64>(2)? > 0 }),
             _ => Err(reply.unknown()),
         }
     }

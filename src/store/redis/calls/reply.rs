@@ -21,6 +21,10 @@ impl Reply {
         Self { script, values }
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
     pub(super) fn word(&self) -> Result<&str, StoreError> {
         match self.values.first() {
             Some(Value::BulkString(word)) => std::str::from_utf8(word).map_err(|_| self.unknown()),

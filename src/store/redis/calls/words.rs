@@ -1,17 +1,34 @@
 //! How the scripts spell what Rust has types for, where more than one of them does.
 
+use std::fmt;
 use std::time::Duration;
 
+use crate::config::Config;
 use crate::store::contract::TokenHistory;
 
+/// A setting as scripts and other pods know it: its name, and the number that it is.
+pub(crate) type Number = (&'static str, fn(&Config) -> u64);
+
 /// Whole milliseconds, rounded up: a setting of less than one is not none.
-pub(super) fn ms(span: Duration) -> u64 {
+pub(crate) fn ms(span: Duration) -> u64 {
     u64::try_from(span.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
 }
 
+/// Says that there is no number. Scripts reckon in doubles, which are exact below it.
+pub(super) const NONE: u64 = 1 << 53;
+
 /// Numbers in one argument, as the scripts unpack them.
-pub(super) fn packed<const COUNT: usize>(numbers: [u64; COUNT]) -> Vec<u8> {
-    numbers.map(u64::to_be_bytes).concat()
+pub(super) fn packed<const COUNT: usize>(numbers: [u64; COUNT]) -> [[u8; 8]; COUNT] {
+    numbers.map(u64::to_be_bytes)
+}
+
+/// An account of a session, as it stands in the names of its fields.
+pub(super) struct Account(pub(super) u64);
+
+impl fmt::Display for Account {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
 }
 
 /// The words that `begin.lua` and `renew.lua` share for what is known of a token.

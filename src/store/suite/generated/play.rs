@@ -12,19 +12,19 @@ use crate::store::NewsSource;
 
 /// What a step was answered: words, which are to be the same, and a span, which may differ by what a machine is late.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Seen {
+pub(super) struct Observed {
     pub(super) words: String,
     pub(super) span: Option<Duration>,
 }
 
-impl Seen {
+impl Observed {
     pub(super) fn agrees_with(&self, other: &Self) -> bool {
         let (ours, theirs) = (self.span.unwrap_or_default(), other.span.unwrap_or_default());
         self.words == other.words && ours.abs_diff(theirs) <= LATE
     }
 }
 
-impl std::fmt::Display for Seen {
+impl std::fmt::Display for Observed {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{}", self.words)?;
         self.span.map_or(Ok(()), |span| write!(f, " ({} ms)", span.as_millis()))
@@ -36,6 +36,8 @@ pub(super) struct Play {
     pub(super) pods: [Store; 2],
     flights: BTreeMap<Who, Flying>,
     leases: Vec<Held>,
+    /// The fences that were given: stores give different ones, and in the same order.
+    fences: Vec<u64>,
     attempts: u128,
     gives_back: bool,
     stutters: bool,
@@ -61,16 +63,24 @@ pub(super) struct Held {
 pub(super) enum HeldState {
     Leads,
     Completed(Completion),
-    GivenBack,
+    Abandoned,
 }
 
 impl Play {
     pub(super) fn new(pods: [Store; 2], gives_back: bool, stutters: bool) -> Self {
-        Self { pods, flights: BTreeMap::new(), leases: Vec::new(), attempts: 0, gives_back, stutters }
+        Self {
+            pods,
+            flights: BTreeMap::new(),
+            leases: Vec::new(),
+            fences: Vec::new(),
+            attempts: 0,
+            gives_back,
+            stutters,
+        }
     }
 
     /// None: Redis gave no answer in time. `expected` is what memory answered, when this is not memory.
-    pub(super) async fn step(&mut self, step: Step, config: &Config, expected: Option<&Seen>) -> Option<Seen> {
+    pub(super) async fn step(&mut self, step: Step, config: &Config, expected: Option<&Observed>) -> Option<Observed> {
         match step {
             Step::Begin { who, listens, queues, may_lead } => {
                 let leads = |held: &Held| held.who == who && matches!(held.state, HeldState::Leads);
@@ -83,16 +93,16 @@ impl Play {
                 }
             }
             Step::Leave { who } => {
-                let Some(flying) = self.flights.remove(&who) else { return Some(Seen::default()) };
+                let Some(flying) = self.flights.remove(&who) else { return Some(Observed::default()) };
                 if flying.queued_since.is_some() {
                     for _ in self.times() {
-                        self.pods[who.pod].disown(&flying.ask, flying.queued_since).await.ok()?;
+                        self.pods[who.pod].withdraw(&flying.ask.id(), flying.queued_since).await.ok()?;
                     }
                 }
-                Some(Seen::default())
+                Some(Observed::default())
             }
-            Step::Pass { .. } => Some(Seen::default()),
-            _ if self.leases.is_empty() => Some(Seen::default()),
+            Step::Pass { .. } => Some(Observed::default()),
+            _ if self.leases.is_empty() => Some(Observed::default()),
             Step::Renew { lease } => self.renew(self.pick(lease)).await,
             Step::Complete { lease, end } => self.complete(self.pick(lease), end).await,
             Step::Abandon { lease } => self.abandon(self.pick(lease)).await,
@@ -111,7 +121,7 @@ impl Play {
     }
 
     /// A flight that is told its outcome ends with it.
-    async fn listen(&mut self, who: Who, expected: Option<&Seen>) -> Option<Seen> {
+    async fn listen(&mut self, who: Who, expected: Option<&Observed>) -> Option<Observed> {
         let flying = self.flights.get_mut(&who).filter(|flying| flying.queued_since.is_none())?;
         let source = flying.news.as_mut()?;
         let told = match expected {
@@ -120,7 +130,7 @@ impl Play {
                 let mut told = None;
                 for _ in 0..32 {
                     if let Some(News::Landed(landed)) = once(source.news()).await {
-                        told = Some(tell("told", &landed));
+                        told = Some(tell("told", self.nth(landed.fence), &landed));
                         break;
                     }
                 }
@@ -129,9 +139,9 @@ impl Play {
             // A pod on Redis hears more than each of its flights waits for; what it must hear is what memory tells.
             Some(seen) if seen.words.starts_with("told") => loop {
                 match tokio::time::timeout(LATE, source.news()).await {
-                    Ok(News::Landed(landed)) => break Some(tell("told", &landed)),
+                    Ok(News::Landed(landed)) => break Some(tell("told", self.nth(landed.fence), &landed)),
                     Ok(News::BeginAgain) => {}
-                    Err(_) => break Some(Seen { words: "told nothing".to_owned(), span: None }),
+                    Err(_) => break Some(Observed { words: "told nothing".to_owned(), span: None }),
                 }
             },
             Some(_) => None,
@@ -142,23 +152,24 @@ impl Play {
         told
     }
 
-    pub(super) async fn begin(&mut self, who: Who, queues: bool, may_lead: bool, config: &Config) -> Option<Seen> {
+    pub(super) async fn begin(&mut self, who: Who, queues: bool, may_lead: bool, config: &Config) -> Option<Observed> {
         let flying = self.flights.remove(&who).unwrap_or_else(|| {
             self.attempts += 1;
-            let ask = Ask { identity: who.identity(), attempt: Uuid::from_u128(self.attempts) };
+            let ask = Ask::new(who.identity(), Uuid::from_u128(self.attempts));
             Flying { ask, joined: None, queued_since: None, is_spent: false, news: None }
         });
         let Flying { ask, joined, queued_since, is_spent, .. } = flying;
         let terms = AdmissionTerms {
             pod_refuses: (!may_lead).then_some(Refusal::MemoryPressure { retry_after: TICK }),
-            patience: if queues { config.budget_wait } else { Duration::ZERO },
-            queued_since,
+            refuses_strangers: None,
+            patience: if queues { config.budget_wait() } else { Duration::ZERO },
+            waiting_since: queued_since,
         };
         let mut begun = None;
         for _ in self.times() {
             begun = Some(self.pods[who.pod].begin(&ask, joined, &terms).await.ok()?);
         }
-        let mut seen = Seen::default();
+        let mut seen = Observed::default();
         let fly_on = |ask, joined, queued_since: Option<Instant>, news| {
             // On Redis nobody waits in the queue, so that no pod takes back permits by itself: when it does is its own
             // affair. In memory, a flight that is not there is not called.
@@ -169,9 +180,10 @@ impl Play {
             Flying { ask, joined, queued_since, is_spent, news }
         };
         match begun? {
-            Begun::Landed(landed) => seen = tell("landed", &landed),
+            Begun::Landed(landed) | Begun::Untold(landed) => seen = tell("landed", self.nth(landed.fence), &landed),
             Begun::Lead(lease) => {
-                seen.words = format!("lead {} {:?}", lease.fence, lease.history);
+                self.fences.push(lease.fence);
+                seen.words = format!("lead {} {:?}", self.nth(lease.fence), lease.history);
                 if is_spent {
                     self.pods[who.pod].abandon(&lease, &ask).await.ok()?;
                     seen.words += ", given back";
@@ -180,13 +192,17 @@ impl Play {
                 }
             }
             Begun::Join(with) => {
-                seen.words = format!("join {:?} {:?}", with.fence, with.leader);
+                seen.words = format!("join {:?} {:?}", with.fence.map(|fence| self.nth(fence)), with.leader);
                 self.flights.insert(who, fly_on(ask, with.fence.or(joined), None, with.news));
             }
             Begun::Queued(Queued { since, news }) => {
                 seen.words = "queued".to_owned();
                 self.flights.insert(who, fly_on(ask, joined, Some(since), news));
             }
+            Begun::Held(_) | Begun::Unused | Begun::ChainOver(_) => {
+                unreachable!("BUG: these histories have no client with a credential")
+            }
+            Begun::Recovering(_) => seen.words = "recovering".to_owned(),
             Begun::Rejected(refusal) => {
                 let text = format!("{refusal:?}");
                 seen.words = format!("rejected {}", text.split(' ').next().unwrap_or_default());
@@ -196,39 +212,39 @@ impl Play {
         Some(seen)
     }
 
-    pub(super) async fn renew(&mut self, lease: usize) -> Option<Seen> {
+    pub(super) async fn renew(&mut self, lease: usize) -> Option<Observed> {
         let held = &self.leases[lease];
-        let mut seen = Seen::default();
+        let mut seen = Observed::default();
         for _ in self.times() {
-            let renewed = self.pods[held.who.pod].renew(&held.lease).await.ok()?;
-            seen.words = format!("{} {renewed:?}", held.lease.fence);
+            let renewed = self.pods[held.who.pod].renew(&held.lease, &held.ask).await.ok()?;
+            seen.words = format!("{} {renewed:?}", self.nth(held.lease.fence));
         }
         Some(seen)
     }
 
-    pub(super) async fn complete(&mut self, lease: usize, end: End) -> Option<Seen> {
+    pub(super) async fn complete(&mut self, lease: usize, end: End) -> Option<Observed> {
         let times = self.times();
         let held = &mut self.leases[lease];
         let (completion, is_first) = match &held.state {
             HeldState::Leads => (end.completion(&format!("access-{lease}"), held.lease.history), true),
             // Its reply was lost on the way.
             HeldState::Completed(completion) => (completion.clone(), false),
-            HeldState::GivenBack => return Some(Seen::default()),
+            HeldState::Abandoned => return Some(Observed::default()),
         };
         held.state = HeldState::Completed(completion.clone());
         let mut standing = None;
         for _ in times {
             standing = Some(self.pods[held.who.pod].complete(&held.lease, &held.ask, &completion).await.ok()?);
         }
-        let mut seen = Seen::default();
+        let mut seen = Observed::default();
         match standing? {
             Standing::Ours => seen.words = "ours".to_owned(),
-            Standing::Theirs(landed) => seen = tell("theirs", &landed),
+            Standing::Theirs(landed) => seen = tell("theirs", self.nth(landed.fence), &landed),
             Standing::Stale => {
                 seen.words = "stale".to_owned();
                 if is_first && self.gives_back && completion.outcome.class() != Class::Success {
                     // Overtaken: it waits for the other.
-                    let ask = Ask { identity: held.who.identity(), attempt: held.ask.attempt };
+                    let ask = Ask::new(held.who.identity(), held.ask.attempt);
                     let joined = Some(held.lease.fence);
                     let flying = Flying { ask, joined, queued_since: None, is_spent: true, news: None };
                     self.flights.insert(held.who, flying);
@@ -238,16 +254,24 @@ impl Play {
         Some(seen)
     }
 
-    pub(super) async fn abandon(&mut self, lease: usize) -> Option<Seen> {
+    pub(super) async fn abandon(&mut self, lease: usize) -> Option<Observed> {
         let times = self.times();
         let held = &mut self.leases[lease];
         if matches!(held.state, HeldState::Leads) {
-            held.state = HeldState::GivenBack;
+            held.state = HeldState::Abandoned;
             for _ in times {
                 self.pods[held.who.pod].abandon(&held.lease, &held.ask).await.ok()?;
             }
         }
-        Some(Seen::default())
+        Some(Observed::default())
+    }
+
+    /// Which of the leads that were given has this fence.
+    fn nth(&self, fence: u64) -> usize {
+        let mut fences = self.fences.clone();
+        fences.sort_unstable();
+        fences.dedup();
+        fences.binary_search(&fence).map_or(0, |index| index + 1)
     }
 
     /// How often everything is asked.
@@ -256,12 +280,12 @@ impl Play {
     }
 
     /// The circuit, and what can be counted.
-    pub(super) async fn gates(&self, counts: &[usize; 3]) -> Option<Seen> {
+    pub(super) async fn gates(&self, counts: &[usize; 3]) -> Option<Observed> {
         let mut seen = match self.pods[0].circuit_state().await.ok()? {
             CircuitState::Open { retry_after, reason } => {
-                Seen { words: format!("open {reason:?}"), span: Some(retry_after) }
+                Observed { words: format!("open {reason:?}"), span: Some(retry_after) }
             }
-            other => Seen { words: format!("{other:?}"), span: None },
+            other => Observed { words: format!("{other:?}"), span: None },
         };
         let [permits, queued, attempts] = counts;
         _ = write!(seen.words, "; {permits} permits, {queued} queued, {attempts} attempts");
@@ -279,11 +303,11 @@ async fn once<T>(future: impl Future<Output = T>) -> Option<T> {
     .await
 }
 
-fn tell(how: &str, landed: &StoredOutcome) -> Seen {
+fn tell(how: &str, nth: usize, landed: &StoredOutcome) -> Observed {
     let name = match &*landed.outcome {
         Outcome::Success(tokens) => tokens.access_token().to_owned(),
         Outcome::Failure(ProviderFailure::Denied { error, .. }) => error.clone(),
         other => format!("{:?}", other.class()),
     };
-    Seen { words: format!("{how} {} {name}", landed.fence), span: Some(landed.age) }
+    Observed { words: format!("{how} {nth} {name}"), span: Some(landed.age) }
 }

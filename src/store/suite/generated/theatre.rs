@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use tokio::task::JoinSet;
 
 use super::super::stage::*;
-use super::play::{Play, Seen};
+use super::super::ways::Way;
+use super::play::{Observed, Play};
 use super::{History, LATE, MOMENT, Step, TICK, Who};
 use crate::identity::Hash;
 
@@ -17,7 +18,7 @@ const AGAIN: Duration = Duration::from_secs(60);
 const SHORTENING: Duration = Duration::from_secs(40);
 
 /// The answers of the store in memory, and how its gates stood after each.
-pub(super) async fn in_memory(history: &History) -> Vec<(Seen, Seen)> {
+pub(super) async fn in_memory(history: &History) -> Vec<(Observed, Observed)> {
     let config = Arc::new(history.settings.config());
     let store = MemoryStore::new();
     let pod = || Store::Memory(store.pod(Arc::clone(&config)));
@@ -49,7 +50,7 @@ end
 for _, key in ipairs(redis.call('KEYS', tag .. '*')) do
   local name = string.sub(key, #tag + 1)
   local left = redis.call('PTTL', key)
-  if left < 0 and name ~= 'fence' and name ~= 'meta' then
+  if left < 0 and name ~= 'fence' and name ~= 'incarnation' then
     return name .. ' never ends'
   end
   local flight = string.match(name, '^lock:(.*)$')
@@ -62,9 +63,15 @@ for _, key in ipairs(redis.call('KEYS', tag .. '*')) do
 end
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
-local start, attempts = unpack(redis.call('HMGET', tag .. 'attempts:' .. session, 'window_start', 'attempts'))
-if not start or now - start >= window_ms then
-  attempts = 0
+local attempts, flat, fields = 0, redis.call('HGETALL', tag .. 'attempts:' .. session), {}
+for i = 1, #flat, 2 do
+  fields[flat[i]] = flat[i + 1]
+end
+for field, start in pairs(fields) do
+  local account = string.match(field, '^window_start(:.+)$')
+  if account and not fields['cooldown_until' .. account] and now - start < window_ms then
+    attempts = attempts + fields['attempts' .. account]
+  end
 end
 local permits = redis.call('ZCOUNT', tag .. 'permits', '(' .. string.format('%.0f', now), '+inf')
 return {permits, redis.call('ZCARD', tag .. 'queue'), tonumber(attempts)}
@@ -82,12 +89,21 @@ pub(super) enum Verdicts {
     TooLate,
 }
 
-pub(super) async fn on_redis(history: &History, expected: &[(Seen, Seen)], client: redis::Client) -> Verdicts {
+pub(super) async fn on_redis(
+    history: &History,
+    expected: &[(Observed, Observed)],
+    client: redis::Client,
+    way: &Way,
+) -> Verdicts {
     let config = Arc::new(history.settings.config());
+    let url = format!("redis://{}", client.get_connection_info().addr());
     let pod = async |name: &str| {
-        let store = RedisStore::connect(client.clone(), name, Arc::clone(&config), Arc::default()).await;
+        let store = RedisStore::connect(way.target(&url), name, Arc::clone(&config), Arc::default()).await;
         store.ok().map(Store::Redis)
     };
+    if in_use(&client, &config.namespace).await.is_err() {
+        return Verdicts::TooLate;
+    }
     let (Some(a), Some(b)) = (pod("a").await, pod("b").await) else { return Verdicts::TooLate };
     let Ok(mut inspector) = client.get_multiplexed_async_connection().await else { return Verdicts::TooLate };
     let mut play = Play::new([a, b], history.gives_back, history.stutters);
@@ -125,17 +141,27 @@ pub(super) async fn on_redis(history: &History, expected: &[(Seen, Seen)], clien
     Verdicts::Agree
 }
 
+/// The server gave leads in this namespace before: else the first of them would wait for a lease.
+async fn in_use(client: &redis::Client, namespace: &str) -> redis::RedisResult<()> {
+    let mut connection = client.get_multiplexed_async_connection().await?;
+    let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
+    let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).expect("a run id");
+    let noted = format!("{run_id} 0 0");
+    redis::cmd("SET").arg(format!("rc:{{{namespace}}}:incarnation")).arg(noted).query_async(&mut connection).await
+}
+
 pub(super) struct Theatre {
     runtime: tokio::runtime::Runtime,
     redis: RedisServer,
+    way: Arc<Way>,
 }
 
 impl Theatre {
     pub(super) fn new() -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
-        let redis = runtime.block_on(RedisServer::start_own(&[]));
-        Self { runtime, redis }
+        let (redis, way) = runtime.block_on(Way::start());
+        Self { runtime, redis, way: Arc::new(way) }
     }
 
     /// Plays them side by side, again where the machine was too slow. Answers for each what the stores disagree on.
@@ -165,6 +191,7 @@ impl Theatre {
             let mut playing = JoinSet::new();
             for (place, index) in some.iter().enumerate() {
                 let (index, history, client) = (*index, histories[*index].clone(), client.clone());
+                let way = Arc::clone(&self.way);
                 playing.spawn(async move {
                     let expected = tokio::task::spawn_blocking({
                         let history = history.clone();
@@ -173,7 +200,7 @@ impl Theatre {
                     let expected = expected.await.expect("memory answers");
                     // Not all at the same moment.
                     tokio::time::sleep(TICK.mul_f64(place as f64 / AT_ONCE as f64)).await;
-                    (index, on_redis(&history, &expected, client).await)
+                    (index, on_redis(&history, &expected, client, &way).await)
                 });
             }
             playing.join_all().await

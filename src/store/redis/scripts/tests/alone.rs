@@ -8,7 +8,9 @@ use redis::Script;
 use redis::aio::MultiplexedConnection;
 
 use super::super::super::keys::Keys;
+use super::super::super::pubsub::PubSub;
 use super::super::Scripts;
+use super::super::settings::{self, Settings};
 use crate::store::suite::stage::RedisServer;
 
 /// A script as it stands in `lua/`, and what its head says.
@@ -17,7 +19,9 @@ pub(super) struct Text {
     pub(super) lua: &'static str,
 }
 
-pub(super) const TEXTS: [Text; 10] = [
+pub(super) const TEXTS: [Text; 12] = [
+    Text { name: "tip", lua: include_str!("../../../../../lua/tip.lua") },
+    Text { name: "tell", lua: include_str!("../../../../../lua/tell.lua") },
     Text { name: "begin", lua: include_str!("../../../../../lua/begin.lua") },
     Text { name: "renew", lua: include_str!("../../../../../lua/renew.lua") },
     Text { name: "complete", lua: include_str!("../../../../../lua/complete.lua") },
@@ -26,8 +30,8 @@ pub(super) const TEXTS: [Text; 10] = [
     Text { name: "reap", lua: include_str!("../../../../../lua/reap.lua") },
     Text { name: "circuit", lua: include_str!("../../../../../lua/circuit.lua") },
     Text { name: "meta", lua: include_str!("../../../../../lua/meta.lua") },
-    Text { name: "check", lua: include_str!("../../../../../lua/check.lua") },
-    Text { name: "probe", lua: include_str!("../../../../../lua/probe.lua") },
+    Text { name: "preflight", lua: include_str!("../../../../../lua/preflight.lua") },
+    Text { name: "ready", lua: include_str!("../../../../../lua/ready.lua") },
 ];
 
 impl Text {
@@ -59,8 +63,26 @@ impl Text {
         told.filter_map(|line| line.strip_prefix("--   {'")?.split('\'').next().map(str::to_owned)).collect()
     }
 
+    /// Those at the end that are only there where there is a chain.
+    pub(super) fn optional(&self) -> Option<Optional> {
+        match self.name {
+            "begin" => Some(Optional { keys: 1, arguments: 1 }),
+            "complete" => Some(Optional { keys: 3, arguments: 1 }),
+            _ => None,
+        }
+    }
+
+    pub(super) fn settings(&self) -> Option<&'static Settings> {
+        match self.name {
+            "begin" => Some(&settings::BEGIN),
+            "complete" => Some(&settings::COMPLETE),
+            _ => None,
+        }
+    }
+
     pub(super) fn script(&self, scripts: &'static Scripts) -> &'static Script {
-        let Scripts { begin, renew, complete, abandon, look, reap, circuit, meta, check, probe } = scripts;
+        let Scripts { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell } =
+            scripts;
         match self.name {
             "begin" => begin,
             "renew" => renew,
@@ -70,10 +92,29 @@ impl Text {
             "reap" => reap,
             "circuit" => circuit,
             "meta" => meta,
-            "check" => check,
-            "probe" => probe,
+            "preflight" => preflight,
+            "ready" => ready,
+            "tip" => tip,
+            "tell" => tell,
             other => panic!("no script {other}"),
         }
+    }
+}
+
+/// How many keys and arguments may be left out.
+pub(super) struct Optional {
+    pub(super) keys: usize,
+    pub(super) arguments: usize,
+}
+
+/// A number as it is packed: some have words in these tests.
+fn number(value: &str) -> u64 {
+    match value {
+        "" => 1 << 53,
+        "no" | "none" | "free" | "retry" => 0,
+        "known" | "queue" | "charged" | "never" => 1,
+        "yes" => 2,
+        number => number.parse().expect("a number"),
     }
 }
 
@@ -87,7 +128,17 @@ pub(super) const THREE: &str = "00000000-0000-4000-8000-000000000003";
 pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// What the scripts are told where a test says nothing else, by the names in their heads.
-pub(super) const USUAL: [(&str, &str); 56] = [
+pub(super) const USUAL: [(&str, &str); 79] = [
+    ("chain", ""),
+    ("held", NAME),
+    ("link", NAME),
+    ("outcome_ms", "30000"),
+    ("until_used_ms", "3600000"),
+    ("keep_at_most", "100"),
+    ("fence", "1"),
+    ("age_ms", "0"),
+    ("next", NAME),
+    ("held_until", ""),
     ("pod", "a"),
     ("attempt", ONE),
     ("claim", "claim"),
@@ -100,7 +151,7 @@ pub(super) const USUAL: [(&str, &str); 56] = [
     ("memory_ms", "120000"),
     ("wait_ms", "35000"),
     ("may_lead", "yes"),
-    ("queued_us", ""),
+    ("waited_us", ""),
     ("patience", "none"),
     ("max_attempts", "5"),
     ("window_ms", "300000"),
@@ -114,13 +165,18 @@ pub(super) const USUAL: [(&str, &str); 56] = [
     ("owner", "a/1"),
     ("own_fence", "1"),
     ("class", "success"),
-    ("token", "rotated"),
+    ("token_state", "rotated"),
+    ("unanswered", "0"),
+    ("untold", "0"),
+    ("holder", ""),
+    ("stands", "yes"),
     ("held_ms", "0"),
     ("took_ms", "0"),
     ("late_ms", "1000"),
     ("fresh_ms", "30000"),
     ("lives_ms", ""),
     ("keep_ms", "65000"),
+    ("allowed", "7"),
     ("session", "session"),
     ("charge", "charged"),
     ("health", "healthy"),
@@ -129,13 +185,13 @@ pub(super) const USUAL: [(&str, &str); 56] = [
     ("open_ms", "30000"),
     ("sealed", "sealed"),
     ("flying_ms", "0"),
-    ("before", "nothing"),
-    ("protocol", "1"),
-    ("pepper", "none"),
-    ("upstream", ""),
+    ("known_before", "nothing"),
+    ("act", "stay"),
+    ("entry", ENTRY),
     ("name", NAME),
     ("channels", "rc:{alone}:pod:"),
     ("channel", "rc:{alone}:pod:a"),
+    ("fleet", "rc:{alone}:fleet"),
     ("lock", NAME),
     ("flight", NAME),
     ("attempts", "session"),
@@ -144,7 +200,20 @@ pub(super) const USUAL: [(&str, &str); 56] = [
     ("queue", ""),
     ("circuit", ""),
     ("meta", ""),
+    ("known", ""),
+    ("first", ""),
+    ("second", ""),
+    ("client", CLIENT),
+    ("standing", ""),
+    ("account", "acc"),
+    ("permit", "keep"),
+    ("noted", "74565 2591147 913153 2311527"),
 ];
+/// The client of the usual token, by its name.
+pub(super) const CLIENT: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+/// What a pod goes by, as it says so.
+pub(super) const ENTRY: &str =
+    "protocols=2-2 pepper=none provider=- refresh_tokens=single-use uncertain=retry lease=60000";
 pub(super) const NAME: &str = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 pub(super) const OTHER: &str = "cb8379ac2098aa165029e3938a51da0bcecfc008fd6795f401178647f96c5b34";
 
@@ -152,6 +221,8 @@ pub(super) const OTHER: &str = "cb8379ac2098aa165029e3938a51da0bcecfc008fd6795f4
 pub(super) struct Alone {
     pub(super) redis: RedisServer,
     connection: MultiplexedConnection,
+    /// The fences that were given, first to last.
+    leads: RefCell<Vec<String>>,
     pub(super) said: RefCell<BTreeMap<&'static str, BTreeSet<String>>>,
 }
 
@@ -160,9 +231,10 @@ pub(super) type With<'a> = &'a [(&'a str, &'a str)];
 impl Alone {
     pub(super) async fn new() -> Self {
         let redis = RedisServer::start_own(&[]).await;
+        redis.in_use("alone").await;
         let client = redis::Client::open(redis.url()).expect("a URL");
         let connection = client.get_multiplexed_async_connection().await.expect("redis is there");
-        Self { redis, connection, said: RefCell::default() }
+        Self { redis, connection, leads: RefCell::default(), said: RefCell::default() }
     }
 
     /// Calls a script and sees that whatever stands afterwards has an end.
@@ -177,27 +249,55 @@ impl Alone {
         let text = Text::of(name);
         let value = |name: &str| -> String {
             let given = with.iter().chain(&USUAL).find(|(given, _)| *given == name);
-            given.unwrap_or_else(|| panic!("{}: what is {name}?", text.name)).1.to_owned()
+            let value = given.unwrap_or_else(|| panic!("{}: what is {name}?", text.name)).1;
+            match name {
+                "own_fence" => self.fence(value),
+                "owner" => {
+                    let (pod, lead) = value.split_once('/').expect("a pod and the number of a lead");
+                    let lease_ms =
+                        with.iter().chain(&USUAL).find(|(given, _)| *given == "lease_ms").expect("a lease").1;
+                    format!("{pod}/{}/{lease_ms}", self.fence(lead))
+                }
+                _ => value.to_owned(),
+            }
         };
-        let keys: Vec<String> = text.names("KEYS").iter().map(|key| self.key(key, &value)).collect();
-        let packed = |what: &str| -> Vec<u8> {
-            let number = |name: &&str| value(name).parse::<u64>().expect("a number").to_be_bytes();
-            text.names(what).iter().flat_map(number).collect()
+        let packed = |names: Vec<&str>| -> Vec<u8> {
+            let number = |name: &str| number(&value(name)).to_be_bytes();
+            names.into_iter().flat_map(number).collect()
         };
         let argument = |name: &&str| match *name {
-            "settings" => packed("SETTING"),
-            "times" => packed("TIME"),
+            "settings" => packed(text.settings().expect("they are declared").names().collect()),
+            "numbers" => packed(text.names("NUMBER")),
             name => value(name).into_bytes(),
         };
-        let arguments: Vec<Vec<u8>> = text.names("ARGV").iter().map(argument).collect();
+        let mut keys: Vec<String> = text.names("KEYS").iter().map(|key| self.key(key, &value)).collect();
+        let mut arguments: Vec<Vec<u8>> = text.names("ARGV").iter().map(argument).collect();
+        if let Some(optional) = text.optional().filter(|_| value("chain").is_empty()) {
+            keys.truncate(keys.len() - optional.keys);
+            arguments.truncate(arguments.len() - optional.arguments);
+        }
         let reply = self.invoke(text, &keys, &arguments).await?;
+        if reply[0] == "lead" && !self.leads.borrow().contains(&reply[1]) {
+            self.leads.borrow_mut().push(reply[1].clone());
+        }
         self.said.borrow_mut().entry(text.name).or_default().insert(reply[0].clone());
         for key in self.redis.keys("*").await {
-            let lasting = ["fence", "meta"].iter().any(|name| key == format!("rc:{{alone}}:{name}"));
+            let lasting = ["fence", "incarnation"].iter().any(|name| key == format!("rc:{{alone}}:{name}"));
             let ends = self.redis.cli(&["PTTL", &key]).await;
             assert!(lasting || ends != "-1", "{key} never ends after {name} {with:?}");
         }
         Ok(reply)
+    }
+
+    /// How many leads were given.
+    pub(super) fn leads(&self) -> usize {
+        self.leads.borrow().len()
+    }
+
+    /// The fence of the nth lead that was given; a number that none of them has stays.
+    pub(super) fn fence(&self, lead: &str) -> String {
+        let nth = lead.parse::<usize>().ok().and_then(|number| number.checked_sub(1));
+        nth.and_then(|index| self.leads.borrow().get(index).cloned()).unwrap_or_else(|| lead.to_owned())
     }
 
     pub(super) fn key(&self, name: &str, value: &dyn Fn(&str) -> String) -> String {
@@ -205,14 +305,19 @@ impl Alone {
         let of = |name: &str| format!("rc:{{alone}}:{name}:{}", value(name));
         let fixed = match name {
             "fence" => keys.fence(),
-            "recovering" => keys.recovering(),
+            "incarnation" => keys.incarnation(),
             "waiting" => keys.queue(),
             "permits" => keys.permits(),
             "budget" => keys.budget(),
             "queue" => keys.queue(),
             "circuit" => keys.circuit(),
+            "known" => keys.known(),
+            "first" => &keys.known_tokens()[0],
+            "second" => &keys.known_tokens()[1],
             "meta" => keys.meta(),
-            "lock" | "flight" | "attempts" => return of(name),
+            "held_until" => keys.held_until(),
+            "link" => return format!("rc:{{alone}}:flight:{}", value(name)),
+            "lock" | "flight" | "attempts" | "held" => return of(name),
             other => panic!("no key {other}"),
         };
         fixed.to_owned()
@@ -224,7 +329,7 @@ impl Alone {
         keys: &[String],
         arguments: &[Vec<u8>],
     ) -> redis::RedisResult<Vec<String>> {
-        static SCRIPTS: LazyLock<Scripts> = LazyLock::new(Scripts::default);
+        static SCRIPTS: LazyLock<Scripts> = LazyLock::new(|| Scripts::new(PubSub::Plain));
         let mut call = text.script(&SCRIPTS).prepare_invoke();
         keys.iter().for_each(|key| {
             call.key(key);
@@ -253,7 +358,7 @@ impl Alone {
             "landed" => [&reply[..3], &reply[4..]].concat(),
             "stands" => reply[..3].to_vec(),
             "rejected" => reply[..2].to_vec(),
-            "queued" | "reaped" => reply[..1].to_vec(),
+            "queued" | "reaped" | "recovering" => reply[..1].to_vec(),
             _ => reply.to_vec(),
         };
         if name == "complete" {

@@ -61,10 +61,11 @@ impl SetBack {
         let reply = self.begin().await;
         assert!(reply[..2] != ["rejected", why], "{why} still: {reply:?}");
         self.alone.redis.cli(&["FLUSHALL"]).await;
+        self.alone.redis.in_use("alone").await;
     }
 
     async fn cooldown_is_over(&self) {
-        self.set("attempts:session", &[("cooldown_until", &self.far)]).await;
+        self.set("attempts:session", &[("cooldown_until:acc", &self.far)]).await;
         self.refused("cooling_down", 400).await;
     }
 
@@ -74,12 +75,12 @@ impl SetBack {
     }
 
     async fn probe_is_over(&self) {
-        self.set("circuit", &[("state", "half_open"), ("probe:1", &self.far)]).await;
+        self.set("circuit", &[("state", "half_open"), ("probe:1", &format!("{} 400", self.far))]).await;
         self.refused("circuit_open", 400).await;
     }
 
     async fn permit_is_over(&self) {
-        self.alone.redis.cli(&["ZADD", "rc:{alone}:permits", &self.far, "b/1"]).await;
+        self.alone.redis.cli(&["ZADD", "rc:{alone}:permits", &self.far, "b/1/400"]).await;
         self.alone.redis.cli(&["SET", "rc:{alone}:budget", "1"]).await;
         self.keep("permits").await;
         self.keep("budget").await;
@@ -88,8 +89,8 @@ impl SetBack {
 
     async fn outcome_of_another_claim_is_over(&self) {
         let far = &self.far;
-        let led = [("state", "landed"), ("fence", "1"), ("attempt", ONE), ("claim", "another"), ("lost", "0")];
-        let outcome = [("token", "rotated"), ("class", "success"), ("landed_at", far), ("sealed", "sealed")];
+        let led = [("state", "landed"), ("fence", "1"), ("attempt", ONE), ("claim", "another"), ("lost_leaders", "0")];
+        let outcome = [("token_state", "rotated"), ("class", "success"), ("landed_at", far), ("sealed", "sealed")];
         let fresh = [("fresh_ms", "400"), ("fresh_until", far)];
         self.set(&format!("flight:{OTHER}"), &[&led[..], &outcome, &fresh].concat()).await;
         self.refused("another_claim", 400).await;
@@ -97,7 +98,7 @@ impl SetBack {
 
     /// The flight's record in this state, with this field as the stamp and the other one long ago.
     async fn lost_leader_is_over(&self, state: &str, stamp: &str, other: &str) {
-        let led = [("state", state), ("fence", "1"), ("attempt", ONE), ("claim", "claim"), ("lost", "1")];
+        let led = [("state", state), ("fence", "1"), ("attempt", ONE), ("claim", "claim"), ("lost_leaders", "1")];
         self.set(&format!("flight:{OTHER}"), &[&[(other, "1")][..], &led, &[(stamp, &self.far)]].concat()).await;
         let reply = self.begin().await;
         assert_eq!([&reply[0], &reply[3]], ["join", "lost"]);
@@ -105,14 +106,15 @@ impl SetBack {
         self.alone.redis.wait(Duration::from_millis(400)).await;
         assert_eq!(self.begin().await[0], "lead");
         self.alone.redis.cli(&["FLUSHALL"]).await;
+        self.alone.redis.in_use("alone").await;
     }
 
     /// The provider sets how long that is: 5 minutes at the most, also in what Redis keeps.
     async fn hold_of_a_session_is_shortened(&self) {
-        self.set("attempts:session", &[("held_until", &self.far)]).await;
+        self.set("attempts:session", &[("held_until:acc", &self.far)]).await;
         let rest = rejected(&self.alone, &of_other(Self::SHORT), "limited").await;
         assert!(ms_in(&rest[0]) <= 300_000, "{rest:?}");
-        let held_until = self.alone.redis.cli(&["HGET", "rc:{alone}:attempts:session", "held_until"]).await;
+        let held_until = self.alone.redis.cli(&["HGET", "rc:{alone}:attempts:session", "held_until:acc"]).await;
         assert!(ms_in(&held_until) <= self.alone.now_ms().await + 300_000);
     }
 }

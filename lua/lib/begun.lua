@@ -1,0 +1,30 @@
+-- What begin.lua needs where there is more to say than that the caller leads. Names that script's keys and arguments as it does.
+
+-- PARTS HERE: names
+local budget = {permits = permits, counter = in_use_key, queue = queue, limit = limit, lease_ms = lease_ms,
+  called_ms = called_ms, wait_ms = budget_wait_ms, channels = channels_of(fence), now = now}
+-- The caller's place in the queue.
+local place = pod .. ' ' .. attempt .. ' ' .. name_of(flight)
+
+-- Asked only where it matters.
+local function is_stranger()
+  -- PARTS HERE: known
+  return not is_known({clients = KEYS[11], first = KEYS[12], second = KEYS[13], now = now}, client, standing)
+end
+
+-- The answer to a flight that neither leads nor queues: it queues no longer, and a permit that was kept for it goes to
+-- the next.
+local function done(reply)
+  if waited_us then
+    -- PARTS HERE: spans keep permits freed budget queue
+    leave_queue(budget, place)
+  end
+  return reply
+end
+
+-- Registered in the same step, so there is no gap between looking and waiting.
+local function wait_for_flight()
+  redis.call('HSET', flight, 'waits:' .. pod, attempt)
+  -- PARTS HERE: keep
+  keep_at_least(flight, wait_ms)
+end

@@ -1,0 +1,168 @@
+//! Which signed texts of requests are believed: for which addresses proofs may be made, and by which keys clients sign.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use refresh_coordinator::exchange::ClientKeys;
+use refresh_coordinator_cli::BadSetting;
+use url::Url;
+
+use crate::upstream::{Document, Upstream, UpstreamSettings};
+
+// No doc comment: clap would take it for the subcommand's own text.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Signed requests")]
+pub(crate) struct SignatureSettings {
+    /// An address that DPoP proofs may be made for (htu), as the provider takes it. A proof for one of them that is
+    /// signed by its key, made within 5min and sent for the first time lets callers with that key share an answer; any other
+    /// is passed on and shares none. May be given several times, or as a list with commas [default: --upstream]
+    #[arg(long, value_name = "URL", env = "REFRESHD_DPOP_HTU", value_delimiter = ',')]
+    dpop_htu: Vec<String>,
+    /// A file or an https:// URL with a JWK set: the public keys of clients that authenticate by private_key_jwt. Requests
+    /// that a client signs by one key share an answer, as those with one secret do. Read again every minute. May be given
+    /// several times, or as a list with commas [default: none, such requests share no answer]
+    #[arg(
+        long,
+        value_name = "FILE|URL",
+        env = "REFRESHD_CLIENT_JWKS",
+        value_delimiter = ',',
+        conflicts_with = "trust_callers"
+    )]
+    client_jwks: Vec<String>,
+    /// What client assertions may name as their audience (aud): the provider's issuer, or its token endpoint. May be
+    /// given several times, or as a list with commas [default: --upstream]
+    #[arg(
+        long,
+        value_name = "AUDIENCE",
+        env = "REFRESHD_CLIENT_ASSERTION_AUD",
+        value_delimiter = ',',
+        requires = "client_jwks"
+    )]
+    client_assertion_aud: Vec<String>,
+}
+
+/// How often the keys are read again. A key is published before it is used: clients can wait for so long.
+const PERIOD: Duration = Duration::from_secs(60);
+
+/// The keys of clients, and where they are read.
+#[derive(Debug)]
+pub(crate) struct KeySource {
+    places: Vec<Place>,
+    keys: ClientKeys,
+}
+
+#[derive(Debug)]
+enum Place {
+    File(PathBuf),
+    Url(Box<Document>),
+}
+
+impl SignatureSettings {
+    /// That the addresses can be meant.
+    pub(crate) fn validate(&self) -> Result<(), BadSetting> {
+        for address in &self.dpop_htu {
+            let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
+            if url.is_none() {
+                return Err(BadSetting::new(format!(
+                    "--dpop-htu {address} is no http:// or https:// URL; expected such as https://idp.example/oauth2/token"
+                )));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn dpop_htu(&self, upstream: &Upstream) -> Vec<String> {
+        or_of(&self.dpop_htu, upstream)
+    }
+
+    pub(crate) fn audiences(&self, upstream: &Upstream) -> Vec<String> {
+        or_of(&self.client_assertion_aud, upstream)
+    }
+
+    /// Reads the keys for the first time, where there are any.
+    pub(crate) async fn keys(&self, upstream: &UpstreamSettings) -> Result<Option<KeySource>, BadSetting> {
+        let mut places = Vec::new();
+        for place in &self.client_jwks {
+            places.push(match place.contains("://") {
+                true => Place::Url(Box::new(upstream.document("--client-jwks", place)?)),
+                false => Place::File(place.into()),
+            });
+        }
+        if places.is_empty() {
+            return Ok(None);
+        }
+        let sets = read(&places).await.map_err(|error| BadSetting::new(format!("--client-jwks {error}")))?;
+        let keys = ClientKeys::from_jwks(sets).map_err(|error| BadSetting::new(format!("--client-jwks: {error}")))?;
+        Ok(Some(KeySource { places, keys }))
+    }
+}
+
+fn or_of(given: &[String], upstream: &Upstream) -> Vec<String> {
+    if given.is_empty() { vec![upstream.url().to_owned()] } else { given.to_vec() }
+}
+
+impl KeySource {
+    pub(crate) fn keys(&self) -> ClientKeys {
+        self.keys.clone()
+    }
+
+    /// Reads the keys again and again. Never ends.
+    pub(crate) async fn keep_fresh(&self) {
+        loop {
+            tokio::time::sleep(PERIOD).await;
+            self.read_again().await;
+        }
+    }
+
+    /// What cannot be read changes nothing.
+    async fn read_again(&self) {
+        let replaced =
+            read(&self.places).await.and_then(|sets| self.keys.replace(sets).map_err(|error| error.to_string()));
+        if let Err(error) = replaced {
+            tracing::warn!(error, "the keys of clients cannot be read again: those before stay (--client-jwks)");
+        }
+    }
+}
+
+/// All sets; else which of them cannot be read, and why.
+async fn read(places: &[Place]) -> Result<Vec<Vec<u8>>, String> {
+    let mut sets = Vec::new();
+    for place in places {
+        sets.push(match place {
+            Place::Url(document) => document.read().await?,
+            Place::File(file) => {
+                let path = file.clone();
+                let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
+                let read = read.map_err(|error| error.to_string())?;
+                read.map_err(|error| format!("{} cannot be read: {error}", file.display()))?
+            }
+        });
+    }
+    Ok(sets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+
+    #[tokio::test]
+    async fn keys_are_read_again_and_stay_where_they_cannot_be() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+        let write = |keys: &str| std::fs::write(file.path(), format!(r#"{{"keys":[{keys}]}}"#)).expect("written");
+        write(KEY);
+        let places = vec![Place::File(file.path().to_owned())];
+        let keys = ClientKeys::from_jwks(read(&places).await.expect("readable")).expect("a key");
+        let source = KeySource { places, keys };
+        let keys = source.keys();
+
+        write(&format!("{KEY},{KEY}"));
+        source.read_again().await;
+        assert_eq!(keys.len(), 2);
+
+        write("nothing");
+        source.read_again().await;
+        assert_eq!(keys.len(), 2);
+    }
+}

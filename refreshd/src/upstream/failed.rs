@@ -1,0 +1,59 @@
+//! How a request to the provider fails, and whether the provider can have processed it.
+
+use std::error::Error;
+
+use http::Request;
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::client::conn::TrySendError;
+use refresh_coordinator::exchange::SendError;
+
+use super::chain::chain;
+
+/// Why there is no answer, with the request where it is sure that it was not processed. No `Debug`: the request is a
+/// secret.
+pub(super) struct Failed {
+    pub(super) error: SendError,
+    pub(super) unprocessed: Option<Request<Full<Bytes>>>,
+}
+
+impl From<SendError> for Failed {
+    fn from(error: SendError) -> Self {
+        Self { error, unprocessed: None }
+    }
+}
+
+impl From<TrySendError<Request<Full<Bytes>>>> for Failed {
+    /// Nothing of the request was written where it comes back, as on a connection that was just being closed.
+    fn from(mut error: TrySendError<Request<Full<Bytes>>>) -> Self {
+        let unprocessed = error.take_message();
+        let reason = chain(error.error());
+        let is_unsent = unprocessed.is_some() || is_refused(error.error());
+        let error = if is_unsent { SendError::NotSent(reason) } else { SendError::Unknown(reason) };
+        Self { error, unprocessed }
+    }
+}
+
+impl Failed {
+    /// As a request fails on HTTP/2, where the provider may vouch for not having processed it. `request` is the same once
+    /// more.
+    pub(super) fn on_http2(error: TrySendError<Request<Full<Bytes>>>, request: Request<Full<Bytes>>) -> Self {
+        let mut failed = Self::from(error);
+        if matches!(failed.error, SendError::NotSent(_)) {
+            failed.unprocessed.get_or_insert(request);
+        }
+        failed
+    }
+}
+
+/// Whether the provider vouches for not having processed the request (RFC 9113 section 8.7): it refused the stream, or
+/// went away in order and named an earlier one as its last. Only such streams are told so; others end with the
+/// connection.
+fn is_refused(error: &hyper::Error) -> bool {
+    let http2 = error.source().and_then(|cause| cause.downcast_ref::<h2::Error>());
+    http2.is_some_and(|error| {
+        let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+        let is_gone = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+        error.is_remote() && (is_refused || is_gone)
+    })
+}

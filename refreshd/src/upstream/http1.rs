@@ -1,0 +1,57 @@
+//! One HTTP/1.1 connection to the provider, moved along by the request that has it for itself.
+
+use std::task::{Context, Waker};
+
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::body::Bytes;
+use hyper::client::conn::http1;
+
+use super::answer::whole;
+use super::failed::Failed;
+use super::open::{Open, Stream, move_on, moving};
+use super::untidy::{Expected, Watched};
+
+/// A connection on which nothing else is asked until the answer is there.
+#[derive(Debug)]
+pub(super) struct Http1 {
+    sender: http1::SendRequest<Full<Bytes>>,
+    connection: Open,
+    expected: Expected,
+}
+
+/// More than any provider sends, and little enough to look at.
+const MOST_HEADERS: usize = 1000;
+
+impl Http1 {
+    /// Answers are read as leniently as curl reads them: a header that breaks the rules is unfolded, or left out.
+    pub(super) async fn over(stream: Stream) -> hyper::Result<Self> {
+        let (stream, expected) = Watched::new(stream);
+        let (sender, connection) = http1::Builder::new()
+            .allow_obsolete_multiline_headers_in_responses(true)
+            .allow_spaces_after_header_name_in_responses(true)
+            .ignore_invalid_headers_in_responses(true)
+            .max_headers(MOST_HEADERS)
+            .handshake(stream)
+            .await?;
+        Ok(Self { sender, connection: Some(connection), expected })
+    }
+
+    pub(super) async fn ask(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        max_answer: usize,
+    ) -> Result<Response<Vec<u8>>, Failed> {
+        let Self { sender, connection, expected } = self;
+        expected.answer();
+        let answer = moving(connection, sender.try_send_request(request)).await?;
+        Ok(whole(answer, connection, max_answer).await?)
+    }
+
+    /// Whether it is open and waits for a request, as far as it has heard.
+    pub(super) fn is_free(&mut self) -> bool {
+        // Without a waker: the task that asked last is not to be woken by what comes next.
+        move_on(&mut self.connection, &mut Context::from_waker(Waker::noop()));
+        self.connection.is_some() && self.sender.is_ready()
+    }
+}

@@ -1,0 +1,133 @@
+//! One caller cannot harm another: daemons over a real Redis, attacked by callers that made their requests up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::daemon::Daemon;
+use crate::provider::{Provider, Seen, json};
+use crate::redis::RedisServer;
+
+/// 500 to a NUL, as django-oauth-toolkit has it; 401 to a wrong secret; else it rotates.
+async fn fragile() -> Provider {
+    Provider::start(async |seen: Seen| {
+        if seen.body.contains("%00") {
+            return json(500, "");
+        } else if seen.body.contains("client_secret=wrong") {
+            return json(401, r#"{"error":"invalid_client"}"#);
+        }
+        let token = seen.body.split('&').find_map(|pair| pair.strip_prefix("refresh_token=")).unwrap_or_default();
+        json(200, &format!(r#"{{"access_token":"for {token}","refresh_token":"after-{token}","expires_in":300}}"#))
+    })
+    .await
+}
+
+fn owner(token: &str) -> String {
+    format!("grant_type=refresh_token&refresh_token={token}&client_id=app&client_secret=right")
+}
+
+async fn pair(provider: &Provider, redis: &RedisServer, more: &[&str]) -> [Arc<Daemon>; 2] {
+    let namespace = format!("strangers-{}", uuid::Uuid::new_v4());
+    redis.in_use(&namespace).await;
+    let arguments = [&["--redis", redis.url(), "--namespace", &namespace], more].concat();
+    let pods = [Daemon::start(provider, &arguments).await, Daemon::start(provider, &arguments).await];
+    for (number, pod) in pods.iter().enumerate() {
+        assert_eq!(pod.post(&owner(&format!("first-{number}"))).await.status(), 200);
+    }
+    pods.map(Arc::new)
+}
+
+/// Made-up requests that the provider fails at, 200 a second, at both daemons. A known client's sessions, as many, see
+/// nothing of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn made_up_requests_that_the_provider_fails_at_refuse_no_known_caller() {
+    const EACH: usize = 1000;
+    let (provider, redis) = (fragile().await, RedisServer::start().await);
+    let pods = pair(&provider, &redis, &[]).await;
+    let (mut honest, mut made_up) = (JoinSet::new(), JoinSet::new());
+
+    for number in 0..EACH {
+        let (pod, other) = (Arc::clone(&pods[number % 2]), Arc::clone(&pods[(number / 2) % 2]));
+        made_up.spawn(async move {
+            let body = format!("grant_type=refresh_token&refresh_token=x{number}&client_id=a%00{number}");
+            other.post(&body).await.status().as_u16()
+        });
+        honest.spawn(async move { pod.post(&owner(&format!("t{number}"))).await.status().as_u16() });
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let told = honest.join_all().await;
+    let strangers = made_up.join_all().await;
+
+    let refused = told.iter().filter(|status| **status != 200).count();
+    println!(
+        "{refused} of {EACH} refused; strangers: {} of {EACH} got a 500",
+        strangers.iter().filter(|s| **s == 500).count()
+    );
+    assert_eq!(refused, 0);
+}
+
+/// A provider that is really down is found out by known callers, as soon as ever.
+#[tokio::test]
+async fn provider_that_fails_known_callers_is_left_in_peace() {
+    let provider = Provider::start(async |seen: Seen| {
+        let is_first = seen.body.contains("first");
+        json(if is_first { 200 } else { 502 }, r#"{"access_token":"a","refresh_token":"b"}"#)
+    })
+    .await;
+    let redis = RedisServer::start().await;
+    let pods = pair(&provider, &redis, &[]).await;
+
+    for number in 0..3 {
+        assert_eq!(pods[0].post(&owner(&format!("t{number}"))).await.status(), 502);
+    }
+
+    assert_eq!(pods[1].post(&owner("t4")).await.status(), 503);
+    assert_eq!(provider.seen().len(), 5);
+}
+
+/// Under `never` a token that ended as unknown is over. A stranger that makes it end so ends nobody's session.
+#[tokio::test]
+async fn stranger_with_the_token_alone_logs_nobody_out() {
+    let (provider, redis) = (fragile().await, RedisServer::start().await);
+    let pods = pair(&provider, &redis, &["--uncertain", "never"]).await;
+    for number in 0..10 {
+        let body = format!("grant_type=refresh_token&refresh_token=t&client_id=app&client_secret=wrong%00{number}");
+        assert_eq!(pods[0].post(&body).await.status(), 500);
+    }
+
+    assert_eq!(pods[1].post(&owner("t")).await.status(), 200);
+}
+
+/// A hundred wait with wrong secrets. At most the one that leads is presented before the owner.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundred_wrong_secrets_delay_the_owner_by_one_presentation() {
+    let provider = Provider::start(async |seen: Seen| {
+        if seen.body.contains("client_secret=wrong") {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            return json(401, r#"{"error":"invalid_client"}"#);
+        }
+        json(200, r#"{"access_token":"a","refresh_token":"b","expires_in":300}"#)
+    })
+    .await;
+    let redis = RedisServer::start().await;
+    let pods = pair(&provider, &redis, &[]).await;
+    let mut wrong = JoinSet::new();
+    for number in 0..100 {
+        let pod = Arc::clone(&pods[number % 2]);
+        let body = format!("grant_type=refresh_token&refresh_token=t&client_id=app&client_secret=wrong{number}");
+        wrong.spawn(async move { pod.post(&body).await.status().as_u16() });
+    }
+    // Two were the first of the pair.
+    provider.asked(4).await;
+    let before = provider.seen().len();
+
+    assert_eq!(pods[0].post(&owner("t")).await.status(), 200);
+
+    let seen = provider.seen();
+    let owners = seen.iter().position(|seen| seen.body == owner("t")).expect("it was presented");
+    println!("{} were presented when the owner came, {owners} before it", before);
+    // One led when it came, and one may have begun to before it was registered.
+    assert!(owners <= before + 1, "{owners} presentations before the owner's, {before} when it came");
+    wrong.abort_all();
+}

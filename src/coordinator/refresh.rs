@@ -1,0 +1,116 @@
+//! How a coordinator is asked for a refresh.
+
+use std::sync::Arc;
+
+use super::RefreshCoordinator;
+use super::caller::RefreshFuture;
+use crate::error::RefreshError;
+use crate::flight::before_told::BeforeTold;
+use crate::flight::ending::Refreshed;
+use crate::leader::Attempt;
+use crate::outcome::ProviderFailure;
+use crate::request::Refresh;
+use crate::token_response::TokenResponse;
+
+impl RefreshCoordinator {
+    /// Refreshes a token: by `call`, or by the flight of the same request that is under way in the fleet already.
+    ///
+    /// `call` runs at most once per flight in the fleet, in a task of its own. An application that must
+    /// persist the rotated token before any caller hears of it does so inside `call`.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError`] tells whether asking again may help and when.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled outside a tokio runtime with timers.
+    ///
+    /// # Cancellation
+    ///
+    /// The refresh goes on for everybody else, and its outcome is there for the caller that asks again. A future that was
+    /// never polled starts nothing.
+    pub fn refresh<C, F>(
+        &self,
+        refresh: Refresh,
+        call: C,
+    ) -> impl Future<Output = Result<Refreshed, RefreshError>> + use<'_, C, F>
+    where
+        C: FnOnce(Attempt) -> F + Send + 'static,
+        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+    {
+        RefreshFuture::new(&self.inner, refresh, call, None)
+    }
+
+    /// As [`refresh`](Self::refresh), with something to be done before any caller hears of new tokens: mostly to write them to
+    /// the session store.
+    ///
+    /// First the store of this coordinator has the tokens, then `before_told` runs, then callers are told, those of other pods, too.
+    /// It runs in a task of its own, also when all callers have gone away: what stands after `refresh().await` does not, because an HTTP server drops the handler
+    /// of a request whose caller goes. It is tried again until it succeeds, or until `wait_timeout` after the
+    /// last caller came (a `lease` at least). Where it does not succeed in time, callers are told all the same, and other pods that wait try their own.
+    /// Once it has succeeded, the new refresh token counts as used.
+    ///
+    /// Where a pod is lost before its hook has succeeded, the next caller with the token is given the tokens, and its hook runs
+    /// before. So the same tokens may be written more than once, by several pods: let them replace what still holds the token that was asked with, or one of
+    /// [`Refreshed::passed`], and nothing else. The first caller's hook runs for all that share its flight.
+    ///
+    /// # Errors
+    ///
+    /// As [`refresh`](Self::refresh). What the hook's error is, only it can log.
+    ///
+    /// # Panics
+    ///
+    /// As [`refresh`](Self::refresh). A hook that panics has failed once.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`refresh`](Self::refresh); the hook runs.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use refresh_coordinator::{Config, Refresh, RefreshCoordinator, Refreshed, TokenResponse};
+    ///
+    /// # use std::sync::{Arc, Mutex};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let coordinator = RefreshCoordinator::in_memory(Config::default())?;
+    /// let session = Arc::new(Mutex::new("old-token".to_owned()));
+    ///
+    /// let written = Arc::clone(&session);
+    /// let call = |_attempt| async {
+    ///     let body = r#"{"access_token":"a","token_type":"Bearer","refresh_token":"new-token"}"#;
+    ///     Ok(TokenResponse::from_json(body).expect("a token response"))
+    /// };
+    /// coordinator
+    ///     .refresh_with(Refresh::new("old-token"), call, move |refreshed: Refreshed| {
+    ///         let session = Arc::clone(&written);
+    ///         async move {
+    ///             // In SQL: UPDATE sessions SET token = new WHERE token = old.
+    ///             let mut session = session.lock().expect("no panics");
+    ///             if *session == "old-token" {
+    ///                 *session = refreshed.tokens().refresh_token().unwrap_or("old-token").to_owned();
+    ///             }
+    ///             Ok::<_, std::io::Error>(())
+    ///         }
+    ///     })
+    ///     .await?;
+    ///
+    /// assert_eq!(*session.lock().expect("no panics"), "new-token");
+    /// # Ok(()) }
+    /// ```
+    pub fn refresh_with<C, F, H, W, E>(
+        &self,
+        refresh: Refresh,
+        call: C,
+        before_told: H,
+    ) -> impl Future<Output = Result<Refreshed, RefreshError>> + use<'_, C, F, H, W, E>
+    where
+        C: FnOnce(Attempt) -> F + Send + 'static,
+        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+        H: Fn(Refreshed) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        RefreshFuture::new(&self.inner, refresh, call, Some(Arc::new(BeforeTold::new(before_told))))
+    }
+}

@@ -1,0 +1,74 @@
+//! Tells an operator of every refusal of our own: for each reason one line a second at most, with how many were left out.
+
+use std::time::{Duration, SystemTime};
+
+use tracing::info;
+
+use crate::error::RefreshError;
+use crate::identity::Hash;
+use crate::told::Told;
+
+#[derive(Debug, Default)]
+pub(super) struct RefusalLog {
+    told: Told,
+}
+
+/// A refusal as it is told.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Refused {
+    pub(super) reason: &'static str,
+    pub(super) setting: Option<&'static str>,
+    /// For how long the same would be refused.
+    pub(super) lasts: Option<Duration>,
+}
+
+impl Refused {
+    /// None where it is no refusal of ours.
+    pub(super) fn of(error: &RefreshError) -> Option<Self> {
+        let (reason, setting) = match error {
+            // What the provider answered is told where it was asked.
+            RefreshError::Provider { .. } | RefreshError::Lost { response: Some(_) } => return None,
+            RefreshError::Invalid(_) => ("invalid", None),
+            RefreshError::Lost { response: None } => ("lost", Some("uncertain")),
+            RefreshError::Refused(refusal) => (refusal.reason(), refusal.setting()),
+            RefreshError::TimedOut { .. } => ("timed_out", Some("refresh_timeout")),
+            RefreshError::StoreOutage { .. } => ("store_outage", Some("store_timeout")),
+        };
+        Some(Self { reason, setting, lasts: error.retry_after() })
+    }
+}
+
+impl RefusalLog {
+    /// Tells it, unless the same was told a moment ago. `flight` is none where the refusal came before there was one.
+    pub(super) fn tell(&self, refused: Refused, flight: Option<&Hash>, pod: &str) {
+        let Some(left_out) = self.told.due(refused.reason) else { return };
+        let Refused { reason, setting, lasts } = refused;
+        let until = lasts.and_then(|lasts| SystemTime::now().checked_add(lasts));
+        info!(
+            reason,
+            setting,
+            flight = flight.map(tracing::field::display),
+            pod,
+            until = until.map(humantime::format_rfc3339_millis).map(tracing::field::display),
+            left_out,
+            "refused"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PAUSE: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn refusal_of_ours_names_its_setting_and_what_the_provider_says_is_none() {
+        let limited = Refused::of(&crate::Refusal::CoolingDown { retry_after: PAUSE }.into()).expect("ours");
+        assert_eq!((limited.reason, limited.setting), ("cooling_down", Some("max_refresh_attempts")));
+        assert_eq!(limited.lasts, Some(PAUSE));
+
+        let failure = crate::ProviderFailure::denied("invalid_grant");
+        assert!(Refused::of(&RefreshError::Provider { failure, fence: 1 }).is_none());
+    }
+}

@@ -1,0 +1,138 @@
+//! Words: how a provider says what the standard leaves open.
+
+use crate::config_error::{Allowed, ConfigError};
+
+/// What a provider calls a dead refresh token, known without any setting: the standard's name, and those in wide use.
+const DEAD_TOKEN_ERRORS: [&str; 5] = [
+    "invalid_grant",
+    "bad_refresh_token",
+    "invalid_refresh_token",
+    "refresh_token_reused",
+    "refresh_token_already_used",
+];
+
+/// Gateways answer 503 where they reached nobody, and some of them also where the connection ended after the request was
+/// sent: the provider may have rotated the token then.
+#[cfg(any(feature = "http", test))]
+const GATEWAY_TEXTS: [&str; 8] = [
+    // Envoy: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
+    "reset reason: connection termination",
+    "reset reason: remote reset",
+    "reset reason: local reset",
+    "reset reason: protocol error",
+    "upstream_reset_after_response_started",
+    // Varnish: https://varnish-cache.org/docs/trunk/users-guide/troubleshooting.html
+    "backend fetch failed",
+    // Fastly: https://www.fastly.com/documentation/guides/debugging/common-503-errors
+    "first byte timeout",
+    // Heroku, also after a request timeout: https://devcenter.heroku.com/articles/error-codes
+    "herokucdn.com/error-pages",
+];
+
+/// How a provider says what the standard leaves open. What is named here is known beside what is known of all providers.
+///
+/// ```
+/// use refresh_coordinator::{Config, Dialect};
+///
+/// let dialect = Dialect { dead_token_errors: vec!["token_gone".to_owned()], ..Dialect::default() };
+/// let config = Config { dialect, ..Config::default() };
+/// assert!(config.validate().is_ok());
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// More names of an error that says that the refresh token is dead, beside `invalid_grant`, `bad_refresh_token`,
+    /// `invalid_refresh_token`, `refresh_token_reused` and `refresh_token_already_used`. The case of letters is not
+    /// looked at. Default: none. At most 64, of 1 to 200 bytes each.
+    pub dead_token_errors: Vec<String>,
+    /// Texts in a refusal which say that it will pass, whatever its error is called: the token was not looked at. The case
+    /// of letters is not looked at. Default: none. At most 64, of 1 to 200 bytes each.
+    pub passing_refusals: Vec<String>,
+    /// Texts in a 503 which say that the request may have been processed: those of a gateway whose connection ended after it
+    /// had sent the request. The case of letters is not looked at. Default: none beside those of Envoy, Varnish, Fastly and
+    /// Heroku. At most 64, of 1 to 200 bytes each.
+    pub gateway_texts: Vec<String>,
+}
+
+impl Dialect {
+    /// Whether an error of this name says that the token is dead.
+    pub(crate) fn is_dead_token(&self, error: &str) -> bool {
+        let own = self.dead_token_errors.iter().map(String::as_str);
+        DEAD_TOKEN_ERRORS.into_iter().chain(own).any(|name| name.eq_ignore_ascii_case(error))
+    }
+
+    /// Whether a refusal with this body will pass.
+    #[cfg(feature = "http")]
+    pub(crate) fn is_passing(&self, body: &[u8]) -> bool {
+        holds_any(body, self.passing_refusals.iter().map(String::as_str))
+    }
+
+    /// Whether a 503 with this body may come after the request was processed.
+    #[cfg(any(feature = "http", test))]
+    pub(crate) fn may_be_processed(&self, body: &[u8]) -> bool {
+        holds_any(body, GATEWAY_TEXTS.into_iter().chain(self.gateway_texts.iter().map(String::as_str)))
+    }
+
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        const MOST: usize = 64;
+        const LONGEST: usize = 200;
+        for (setting, texts) in [
+            ("dialect.dead_token_errors", &self.dead_token_errors),
+            ("dialect.passing_refusals", &self.passing_refusals),
+            ("dialect.gateway_texts", &self.gateway_texts),
+        ] {
+            let wrong = texts.iter().find(|text| !(1..=LONGEST).contains(&text.len()));
+            let value = match wrong {
+                Some(text) => format!("a text of {} bytes", text.len()),
+                None if texts.len() > MOST => format!("{} texts", texts.len()),
+                None => continue,
+            };
+            return Err(ConfigError { setting, value, allowed: Allowed::Texts { most: MOST, longest: LONGEST } });
+        }
+        Ok(())
+    }
+}
+
+/// How much of a body is looked through: what a gateway or a provider says of itself stands at the beginning.
+#[cfg(any(feature = "http", test))]
+const LOOKED_THROUGH: usize = 16 * 1024;
+
+#[cfg(any(feature = "http", test))]
+fn holds_any<'a>(body: &[u8], texts: impl Iterator<Item = &'a str>) -> bool {
+    let mut texts = texts.peekable();
+    if texts.peek().is_none() {
+        return false;
+    }
+    let body = String::from_utf8_lossy(&body[..body.len().min(LOOKED_THROUGH)]).to_ascii_lowercase();
+    texts.any(|text| body.contains(&text.to_ascii_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dead_tokens_are_known_by_listed_names_only() {
+        let dialect = Dialect { dead_token_errors: vec!["token_gone".to_owned()], ..Dialect::default() };
+
+        for name in ["invalid_grant", "BAD_REFRESH_TOKEN", "refresh_token_already_used", "Token_Gone"] {
+            assert!(dialect.is_dead_token(name), "{name}");
+        }
+        for name in ["", "invalid_token", "invalid_grant ", "expired_token"] {
+            assert!(!dialect.is_dead_token(name), "{name}");
+        }
+        assert!(!Dialect::default().is_dead_token("token_gone"));
+    }
+
+    #[test]
+    fn gateway_that_reached_nobody_is_told_from_one_that_lost_its_connection() {
+        let is_processed = |body: &str| Dialect::default().may_be_processed(body.as_bytes());
+
+        assert!(is_processed(
+            "upstream connect error or disconnect/reset before headers. reset reason: connection termination"
+        ));
+        assert!(!is_processed(
+            "upstream connect error or disconnect/reset before headers. reset reason: connection failure"
+        ));
+        assert!(!is_processed("no healthy upstream"));
+    }
+}

@@ -1,0 +1,75 @@
+//! Which media types a caller takes (RFC 9110 section 12.5.1): an answer of another type is not its answer.
+
+use http::header::{ACCEPT, HeaderMap};
+
+/// What a caller's Accept said.
+pub(super) struct Accepted {
+    ranges: Vec<Range>,
+}
+
+struct Range {
+    /// `application/json`, `application/*`, `*/*`.
+    pattern: String,
+    is_excluded: bool,
+}
+
+impl Accepted {
+    pub(super) fn by(headers: &HeaderMap) -> Self {
+        let values = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+        Self { ranges: values.flat_map(|value| value.split(',')).filter_map(Range::read).collect() }
+    }
+
+    /// Whether an answer of this type must not be handed to the caller. Who says nothing takes anything.
+    pub(super) fn excludes(&self, content_type: &str) -> bool {
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        if self.ranges.is_empty() || essence.is_empty() {
+            return false;
+        }
+        let of_kind = essence.split_once('/').map(|(kind, _)| format!("{kind}/*")).unwrap_or_default();
+        // The most specific range decides.
+        let range = [&essence[..], &of_kind, "*/*"]
+            .into_iter()
+            .find_map(|pattern| self.ranges.iter().find(|range| range.pattern == pattern));
+        range.is_none_or(|range| range.is_excluded)
+    }
+}
+
+impl Range {
+    fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split(';').map(str::trim);
+        let pattern = parts.next().filter(|pattern| pattern.contains('/'))?.to_ascii_lowercase();
+        let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
+        let is_excluded = weight.and_then(|weight| weight.trim().parse().ok()).is_some_and(|weight: f32| weight <= 0.0);
+        Some(Self { pattern, is_excluded })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_no_range_takes_is_excluded() {
+        const JSON: &str = "Application/JSON; charset=utf-8";
+        let cases = [
+            ("", JSON, false),
+            ("*", JSON, false),
+            ("*/*", JSON, false),
+            ("application/json, text/plain, */*", "application/x-www-form-urlencoded", false),
+            ("application/json", JSON, false),
+            ("APPLICATION/*;q=0.1", JSON, false),
+            ("text/html;level=1, application/json;q=0.5", JSON, false),
+            ("application/x-www-form-urlencoded", JSON, true),
+            ("text/*", JSON, true),
+            ("*/*, application/json;q=0", JSON, true),
+            ("application/json, */*;q=0.0", "text/plain", true),
+            ("application/json", "", false),
+        ];
+
+        for (accept, content_type, expected) in cases {
+            let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().expect("a value"))]);
+            assert_eq!(Accepted::by(&headers).excludes(content_type), expected, "{accept} {content_type}");
+        }
+        assert!(!Accepted::by(&HeaderMap::new()).excludes(JSON));
+    }
+}

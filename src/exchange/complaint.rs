@@ -1,0 +1,265 @@
+//! What an answer complains of, in whatever dress: the error code of RFC 6749 section 5.2, and what providers have in
+//! its place.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, header};
+
+use crate::dialect::Dialect;
+use crate::token_response::json::{self, Members, Object};
+
+/// An error that an answer names.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Complaint {
+    /// For logs and callers: only what looks like a code. A message, a URL or a token in its place is not taken.
+    pub(super) name: String,
+    pub(super) is_token_dead: bool,
+}
+
+/// Which answers are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Status {
+    /// A 2xx without tokens: only what is an error for certain is one.
+    Success,
+    /// A 4xx.
+    Refusal,
+}
+
+/// Fields that hold an error. Names are compared by their letters: `error_code` is `errorCode`.
+const ERRORS: [&str; 6] = ["error", "errorcode", "errcode", "err", "errno", "errors"];
+/// Fields that hold an error, or what went well.
+const STATES: [&str; 2] = ["code", "status"];
+/// Fields within an error, the most telling first, and where else the name of a dead token may stand.
+const DETAILS: [&str; 14] = [
+    "code",
+    "error",
+    "type",
+    "name",
+    "reason",
+    "status",
+    "errorcode",
+    "errortype",
+    "message",
+    "msg",
+    "errormessage",
+    "errordescription",
+    "description",
+    "detail",
+];
+/// What stands in a field for errors where there is none.
+const NONE: [&str; 8] = ["", "0", "200", "ok", "success", "none", "null", "false"];
+
+/// None where the answer names no error.
+pub(super) fn find(status: Status, headers: &HeaderMap, text: &[u8], dialect: &Dialect) -> Option<Complaint> {
+    let text = text.trim_ascii();
+    let objects = json::objects(text);
+    let named = match &objects {
+        Some(objects) => objects.iter().flat_map(names_in).collect(),
+        None => names_in_text(text),
+    };
+    let plain = serde_json::from_slice::<Cow<'_, str>>(text).ok().map(Cow::into_owned);
+    let dead = named.into_iter().chain(plain).chain(challenges(headers)).find(|name| dialect.is_dead_token(name));
+    if let Some(name) = dead {
+        return Some(Complaint { name, is_token_dead: true });
+    }
+    let name = match &objects {
+        Some(objects) => error_in(status, objects),
+        None => form_fields(text)
+            .find(|(key, value)| is_one_of(key, &ERRORS) && is_error(value))
+            .map(|(_, value)| code(&value)),
+    };
+    name.map(|name| Complaint { name, is_token_dead: false })
+}
+
+/// Everything in an object that may be the name of an error.
+fn names_in(object: &Object<'_>) -> Vec<String> {
+    let telling = |name: &str| is_one_of(name, &ERRORS) || is_one_of(name, &DETAILS);
+    let values = object.members.iter().filter(|(name, _)| telling(name)).map(|(_, raw)| raw.get());
+    let mut names: Vec<String> = Vec::new();
+    for raw in values {
+        match raw.starts_with('[') {
+            true => names.extend(serde_json::from_str::<Vec<String>>(raw).unwrap_or_default()),
+            false => names.extend(scalar(raw)),
+        }
+    }
+    names
+}
+
+/// The same of what is no JSON: a form, the bare name, or an element of XML.
+fn names_in_text(text: &[u8]) -> Vec<String> {
+    const LONGEST_NAME: usize = 200;
+    const LOOKED_THROUGH: usize = 4096;
+    let start = String::from_utf8_lossy(&text[..text.len().min(LOOKED_THROUGH)]);
+    if start.starts_with('<') {
+        let contents = start.split('>').filter_map(|part| part.split_once('<')).map(|(content, _)| content.trim());
+        return contents.filter(|content| !content.is_empty()).map(str::to_owned).collect();
+    }
+    let form = form_fields(text).filter(|(key, _)| is_one_of(key, &ERRORS) || is_one_of(key, &DETAILS));
+    let bare = (text.len() <= LONGEST_NAME).then(|| start.into_owned());
+    form.map(|(_, value)| value.into_owned()).chain(bare).collect()
+}
+
+fn form_fields(text: &[u8]) -> impl Iterator<Item = (Cow<'_, str>, Cow<'_, str>)> {
+    form_urlencoded::parse(if text.starts_with(b"<") { &[] } else { text })
+}
+
+/// `error` of a WWW-Authenticate (RFC 6750 section 3).
+fn challenges(headers: &HeaderMap) -> Vec<String> {
+    let values = headers.get_all(header::WWW_AUTHENTICATE).iter().filter_map(|value| value.to_str().ok());
+    let parts = values.flat_map(|value| value.split([',', ' '])).filter_map(|part| part.trim().split_once('='));
+    parts
+        .filter(|(key, _)| key.eq_ignore_ascii_case("error"))
+        .map(|(_, name)| name.trim_matches('"').to_owned())
+        .collect()
+}
+
+/// The first error at the top or one envelope down.
+fn error_in(status: Status, objects: &[Object<'_>]) -> Option<String> {
+    let near = || objects.iter().filter(|object| object.depth <= 1).map(|object| &object.members);
+    near().find_map(|members| ERRORS.iter().find_map(|key| named_by(member(members, key)?))).or_else(|| {
+        let state = near().next().and_then(|members| STATES.iter().find_map(|key| scalar(member(members, key)?)))?;
+        let is_error = match status {
+            Status::Refusal => is_error(&state),
+            // Words such as `active` and numbers such as 1 say that all is well. A number that is an error for certain
+            // comes alone: beside a body there may be tokens in it, of a form that is not understood.
+            Status::Success => {
+                objects[1..].iter().all(|object| object.members.is_empty())
+                    && state.parse().is_ok_and(|number: u64| number >= 400)
+            }
+        };
+        is_error.then(|| code(&state))
+    })
+}
+
+/// The name of the error in a field, if there is one in it.
+fn named_by(raw: &str) -> Option<String> {
+    if let Some(name) = scalar(raw) {
+        return is_error(&name).then(|| code(&name));
+    }
+    match raw {
+        "true" => Some(UNNAMED.to_owned()),
+        _ if raw.starts_with(['{', '[']) => {
+            let objects = json::objects(raw.as_bytes())?;
+            let details = objects.iter().find_map(|object| {
+                DETAILS.iter().find_map(|key| scalar(member(&object.members, key)?)).filter(|name| is_error(name))
+            });
+            let strings =
+                serde_json::from_str::<Vec<String>>(raw).unwrap_or_default().into_iter().find(|name| is_error(name));
+            details.or(strings).map(|name| code(&name)).or_else(|| (!is_empty(raw)).then(|| UNNAMED.to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// Whether nothing is in a list or an object, or in a list only what says so.
+fn is_empty(raw: &str) -> bool {
+    let says_nothing = |value: &serde_json::Value| {
+        value.is_null() || value.as_str().is_some_and(|text| !is_error(text)) || *value == false || *value == 0
+    };
+    let list: Option<Vec<serde_json::Value>> = serde_json::from_str(raw).ok();
+    list.map_or_else(|| raw[1..raw.len() - 1].trim().is_empty(), |list| list.iter().all(says_nothing))
+}
+
+fn member<'a>(members: &Members<'a>, key: &str) -> Option<&'a str> {
+    members.iter().find(|(name, _)| is_one_of(name, &[key])).map(|(_, raw)| raw.get())
+}
+
+/// A text, or a number as one.
+fn scalar(raw: &str) -> Option<String> {
+    match raw.as_bytes().first()? {
+        b'"' => serde_json::from_str(raw).ok(),
+        b'-' | b'0'..=b'9' => Some(raw.to_owned()),
+        _ => None,
+    }
+}
+
+fn is_error(name: &str) -> bool {
+    !NONE.iter().any(|none| none.eq_ignore_ascii_case(name.trim()))
+}
+
+fn is_one_of(name: &str, letters: &[&str]) -> bool {
+    let of_name = || name.bytes().filter(u8::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
+    letters.iter().any(|letters| of_name().eq(letters.bytes()))
+}
+
+const UNNAMED: &str = "unnamed_error";
+
+fn code(name: &str) -> String {
+    const LONGEST: usize = 40;
+    let is_code = (1..=LONGEST).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-.".contains(&byte));
+    if is_code { name.to_owned() } else { UNNAMED.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(status: Status, text: &str) -> Option<(String, bool)> {
+        let complaint = find(status, &HeaderMap::new(), text.as_bytes(), &Dialect::default());
+        complaint.map(|Complaint { name, is_token_dead }| (name, is_token_dead))
+    }
+
+    #[test]
+    fn dead_token_is_known_in_any_dress() {
+        for text in [
+            r#"{"error":"invalid_grant"}"#,
+            r#"{"status":"BAD_REFRESH_TOKEN"}"#,
+            r#"{"error":{"code":"refresh_token_reused","message":"x"}}"#,
+            r#"{"code":400,"error_code":"refresh_token_already_used","msg":"x"}"#,
+            r#"{"errorCode":"invalid_refresh_token"}"#,
+            r#"{"errors":[{"reason":"invalid_grant"}]}"#,
+            r#"{"errors":["invalid_grant"]}"#,
+            r#"[{"Error":"invalid_grant"}]"#,
+            r#"{"data":{"error":{"type":"invalid_grant"}}}"#,
+            "error=bad_refresh_token&error_description=x",
+            "\"invalid_grant\"",
+            "invalid_grant\n",
+            "<error><code> invalid_grant </code></error>",
+        ] {
+            for status in [Status::Success, Status::Refusal] {
+                assert!(found(status, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
+            }
+        }
+        let challenge = HeaderMap::from_iter([(
+            header::WWW_AUTHENTICATE,
+            "Bearer realm=\"x\", error=\"invalid_grant\"".parse().expect("a value"),
+        )]);
+        assert!(find(Status::Refusal, &challenge, b"", &Dialect::default()).is_some_and(|found| found.is_token_dead));
+    }
+
+    #[test]
+    fn error_counts_only_where_it_says_something() {
+        for text in [
+            r#"{"error":null}"#,
+            r#"{"error":""}"#,
+            r#"{"error":0}"#,
+            r#"{"error":"0","code":0,"ok":true}"#,
+            r#"{"error":false,"errors":[],"err":{}}"#,
+            r#"{"errors":[null, ""],"error":[false]}"#,
+            r#"{"code":200,"status":"success","error":"ok"}"#,
+            r#"{"status":"active"}"#,
+            r#"{"code":10000,"data":{"accessToken":"a"}}"#,
+            "",
+            "ok",
+            "<html>error=1</html>",
+        ] {
+            assert_eq!(found(Status::Success, text), None, "{text}");
+        }
+        for (text, name) in [
+            (r#"{"error":"expired"}"#, "expired"),
+            (r#"{"error":{"code":7}}"#, "7"),
+            (r#"{"error":{"text":"x"}}"#, "unnamed_error"),
+            (r#"{"error":true}"#, "unnamed_error"),
+            (r#"{"errors":[{}]}"#, "unnamed_error"),
+            (r#"{"error":"the token t0k3n is bad"}"#, "unnamed_error"),
+            (r#"{"errcode":40030,"errmsg":"x"}"#, "40030"),
+            (r#"{"status":601,"body":{}}"#, "601"),
+            ("error=slow", "slow"),
+        ] {
+            assert_eq!(found(Status::Success, text), Some((name.to_owned(), false)), "{text}");
+        }
+        assert_eq!(found(Status::Refusal, r#"{"status":"LOCKED"}"#), Some(("LOCKED".to_owned(), false)));
+        assert_eq!(found(Status::Refusal, r#"{"message":"x"}"#), None);
+    }
+}

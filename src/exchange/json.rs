@@ -1,0 +1,93 @@
+//! Parameters of a token request that come as a JSON object, which some providers take beside a form or instead of it.
+
+use std::fmt;
+use std::ops::Range;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::Value;
+use serde_json::value::RawValue;
+
+use super::pair::{MARK, Pair, exact};
+use crate::secret::Secret;
+
+/// Whether a body looks like a JSON object. No form begins like one.
+pub(super) fn is_likely(body: &[u8]) -> bool {
+    without_bom(body).trim_ascii_start().starts_with(b"{")
+}
+
+/// The members in the order they came, those that come twice too. None: it is no JSON object.
+pub(super) fn pairs(body: &[u8]) -> Option<Vec<Pair>> {
+    let Members(members) = serde_json::from_slice(without_bom(body)).ok()?;
+    members.into_iter().map(|(name, value)| Some((exact(name), Secret::from(text(value)?)))).collect()
+}
+
+/// The text of the one member that is called so, and where it stands in the body. None: there are several, or it is no
+/// text.
+pub(super) fn only_text(body: &[u8], is_it: impl Fn(&str) -> bool) -> Option<(Secret, Range<usize>)> {
+    let Members(members) = serde_json::from_slice(without_bom(body)).ok()?;
+    let mut named = members.iter().filter(|(name, _)| is_it(name));
+    let (_, raw) = named.next()?;
+    if named.next().is_some() || !raw.get().starts_with('"') {
+        return None;
+    }
+    // It is a part of the body.
+    let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
+    Some((Secret::from(text(raw)?), start..start + raw.get().len()))
+}
+
+fn text(raw: &RawValue) -> Option<String> {
+    let raw = raw.get();
+    Some(match raw.as_bytes().first()? {
+        b'"' => exact(serde_json::from_str(raw).ok()?),
+        // As left out.
+        b'n' => String::new(),
+        // Members in the order of their names, however they were written.
+        b'[' | b'{' => match serde_json::from_str::<Value>(raw).ok()? {
+            value if has_rounded(&value) => format!("{MARK}\n{raw}"),
+            value => format!("{MARK}\n{value}"),
+        },
+        // A number as it is written: two long ones must not become the same by rounding.
+        _ => raw.to_owned(),
+    })
+}
+
+/// Whether a number in it may not be the one that was written.
+fn has_rounded(value: &Value) -> bool {
+    match value {
+        Value::Number(number) => number.is_f64(),
+        Value::Array(all) => all.iter().any(has_rounded),
+        Value::Object(members) => members.values().any(has_rounded),
+        Value::Null | Value::Bool(_) | Value::String(_) => false,
+    }
+}
+
+fn without_bom(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
+/// Why not a map: that would hold one of two members of the same name, and perhaps not the one the provider takes.
+struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'de> Deserialize<'de> for Members<'de> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Collect;
+
+        impl<'de> Visitor<'de> for Collect {
+            type Value = Members<'de>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Collect)
+    }
+}

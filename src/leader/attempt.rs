@@ -1,0 +1,114 @@
+//! What a refresh function is given: until when it may run, under which fence, and the leave to send the token.
+
+use std::fmt;
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::flight::LocalFlight;
+use crate::outcome::ProviderFailure;
+use crate::secret::Secret;
+
+/// What the refresh function is told about the call it makes.
+#[derive(Clone)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// When the call is given up and its future dropped (`call_limit`).
+    pub deadline: Instant,
+    /// The number of this flight's lease. It grows with every lease of the namespace: write to your session store
+    /// only over a lower one.
+    pub fence: u64,
+    flight: Arc<LocalFlight>,
+    token: Secret,
+    passed: Vec<Secret>,
+}
+
+impl Attempt {
+    pub(super) fn new(
+        deadline: Instant,
+        fence: u64,
+        flight: Arc<LocalFlight>,
+        token: Secret,
+        passed: Vec<Secret>,
+    ) -> Self {
+        Self { deadline, fence, flight, token, passed }
+    }
+
+    /// The refresh token to present: that of the request, or, where the request says that it presents this one
+    /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)), perhaps a newer one.
+    pub fn token(&self) -> &str {
+        self.token.expose()
+    }
+
+    /// The refresh tokens after the caller's own, up to the one to present, oldest first: none, unless
+    /// [`token`](Self::token) is a newer one. A session store writes the new tokens over any of these, or over the caller's.
+    pub fn passed(&self) -> &[Secret] {
+        &self.passed
+    }
+
+    pub(crate) fn flight(&self) -> &LocalFlight {
+        &self.flight
+    }
+
+    /// Asks for leave to send the token, as late as can be: when the connection is there, and before the first byte of
+    /// the request is written.
+    ///
+    /// The function is called only while its lease stands. But connecting takes time, and a process may be stopped or its
+    /// machine suspended meanwhile, for longer than the `lease`: then another pod may have presented the token. While the
+    /// lease stands, this answers at once and asks nobody. Where it is over, it waits for the next renewal: that is asked
+    /// for now and has an answer, or none, within `store_timeout`.
+    ///
+    /// To ask is optional. A function that does not ask may present a token beside another pod if its process is stopped
+    /// after it was called; one that does, only if it is stopped just between this and its writing.
+    ///
+    /// # Errors
+    ///
+    /// A [`ProviderFailure`] that says that nothing was sent: another pod may lead, or all callers have gone away. Return it as the outcome of the call.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing has happened.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use refresh_coordinator::{Attempt, Config, ProviderFailure, Refresh, RefreshCoordinator, TokenResponse};
+    ///
+    /// async fn ask_provider(attempt: Attempt) -> Result<TokenResponse, ProviderFailure> {
+    ///     // First connect, then:
+    ///     attempt.before_sending().await?;
+    ///     // Now write the request, and read the answer.
+    ///     Ok(TokenResponse::from_json(r#"{"access_token":"a","token_type":"Bearer"}"#).expect("a token response"))
+    /// }
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let coordinator = RefreshCoordinator::in_memory(Config::default())?;
+    /// let refreshed = coordinator.refresh(Refresh::new("old-token"), ask_provider).await?;
+    /// assert_eq!(refreshed.tokens().access_token(), "a");
+    /// # Ok(()) }
+    /// ```
+    pub async fn before_sending(&self) -> Result<(), ProviderFailure> {
+        self.flight.lease().may_send().await.map_err(ProviderFailure::not_sent)?;
+        if self.flight.retire_deserted() {
+            return Err(self.give_back("all callers had gone away before anything was sent"));
+        }
+        Ok(())
+    }
+
+    /// Gives the lead back, for a function that has found out, before it sent anything, that there is nothing to send: the
+    /// session holds newer tokens, or has ended. Return what this answers as the outcome of the call.
+    ///
+    /// Nothing is charged, nothing is kept, and nobody's health is judged by it: the next caller leads at once. The callers of
+    /// this flight get a failure that says that nothing was sent, for this reason.
+    #[must_use = "it is the outcome of the call"]
+    pub fn give_back(&self, reason: &'static str) -> ProviderFailure {
+        ProviderFailure::not_sent(self.flight.lease().give_back(reason))
+    }
+}
+
+impl fmt::Debug for Attempt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the flight: it holds the outcome.
+        f.debug_struct("Attempt").field("deadline", &self.deadline).field("fence", &self.fence).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,61 @@
+//! Outcomes in memory of which nobody was told yet. Mirrored by `lua/tell.lua` and `lua/lib/untold.lua`.
+
+use tokio::time::Instant;
+
+use super::MemoryPod;
+use super::held::next_identity;
+use super::record::{FlightRecord, Lock};
+use crate::outcome::Outcome;
+use crate::store::contract::{Ask, Telling};
+
+impl FlightRecord {
+    /// Whoever comes until then joins; later they find what landed.
+    pub(super) fn keep_back(&mut self, fence: u64, until: Instant) {
+        self.lock = Some(Lock { fence, until });
+        self.ends = self.ends.max(until);
+    }
+}
+
+impl MemoryPod {
+    /// Answers whether this outcome stands here untold.
+    pub(crate) fn tell(&self, ask: &Ask, fence: u64, outcome: &Outcome, telling: Telling) -> bool {
+        if telling == Telling::Done {
+            self.note_used(ask, outcome);
+        }
+        let now = Instant::now();
+        let Some(mut record) = self.namespace.flights.get_mut(&ask.identity.flight) else { return false };
+        if record.fence != fence || !record.is_untold {
+            return false;
+        }
+        let is_led_by_another = record.is_led_at(now) && record.lock.is_some_and(|lock| lock.fence != fence);
+        match telling {
+            Telling::Waits if is_led_by_another => {}
+            Telling::Waits => record.keep_back(fence, now + self.config.lease),
+            Telling::Failed | Telling::Done => {
+                if !is_led_by_another {
+                    record.lock = None;
+                }
+                if telling == Telling::Done {
+                    record.is_untold = false;
+                    record.tell_waiting(now);
+                } else {
+                    // They begin again, and find it.
+                    record.waiting = None;
+                }
+            }
+        }
+        true
+    }
+
+    /// As if somebody had come with the token in it: what is held for the token before it is over for whoever comes with that.
+    fn note_used(&self, ask: &Ask, outcome: &Outcome) {
+        let Some(next) = next_identity(&ask.identity, outcome, &self.config) else { return };
+        let Some(member) = &next.chain else { return };
+        let Some(mut record) = self.namespace.flights.get_mut(&next.flight) else { return };
+        if let Some(link) = record.link.as_deref_mut()
+            && link.holder == member.holder
+        {
+            link.used = link.used.max(link.generation);
+        }
+    }
+}

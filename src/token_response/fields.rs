@@ -1,0 +1,160 @@
+//! Finds the tokens in a body: JSON or form-encoded, at its top or one envelope down.
+
+use std::borrow::Cow;
+use std::ops::Range;
+use std::time::Duration;
+
+use serde_json::value::RawValue;
+
+use super::json::{self, Members, Object};
+use crate::secret::Secret;
+
+/// What a token response says (RFC 6749 section 5.1).
+#[derive(Clone)]
+pub(super) struct Fields {
+    pub(super) access_token: Secret,
+    pub(super) token_type: Option<String>,
+    pub(super) expires_in: Option<Duration>,
+    pub(super) refresh_token: Option<Secret>,
+    pub(super) scope: Option<String>,
+    /// Other refresh tokens beside that one, wherever they stand.
+    pub(super) others: Vec<Secret>,
+}
+
+/// None where there is no access token.
+pub(super) fn find(text: &[u8]) -> Option<Fields> {
+    in_json(text).or_else(|| in_form(text))
+}
+
+/// Where in the body the number of `expires_in` stands, without the quotes of one that is text.
+pub(super) fn lifetime_span(text: &[u8]) -> Option<Range<usize>> {
+    let Some(objects) = Objects::of(text) else { return form_span(text, "expires_in") };
+    let raw = objects.member("expires_in")?.get();
+    // The raw value is a part of the body, so the distance of the two is its place.
+    let start = raw.as_ptr() as usize - text.as_ptr() as usize;
+    let quotes = usize::from(raw.starts_with('"'));
+    Some(start + quotes..start + raw.len() - quotes)
+}
+
+/// Any field beside the tokens, or of a form a text.
+pub(super) fn member(text: &[u8], name: &str) -> Option<serde_json::Value> {
+    match Objects::of(text) {
+        Some(objects) => serde_json::from_str(objects.member(name)?.get()).ok(),
+        None => form_value(text, name).map(|value| value.into_owned().into()),
+    }
+}
+
+/// The JSON objects of a body. The first is the one that holds the access token.
+struct Objects<'a>(Vec<Object<'a>>);
+
+impl<'a> Objects<'a> {
+    /// None where it is no JSON, or nothing in it holds an access token at the top or one level down.
+    fn of(text: &'a [u8]) -> Option<Self> {
+        let mut all = json::objects(text)?;
+        let holder = all.iter().position(|object| object.depth <= 1 && access_token(&object.members).is_some())?;
+        all[..=holder].rotate_right(1);
+        Some(Self(all))
+    }
+
+    /// What is beside the access token, then what is at the top or in another envelope.
+    fn near(&self) -> impl Iterator<Item = &Members<'a>> {
+        self.0.iter().filter(|object| object.depth <= 1).map(|object| &object.members)
+    }
+
+    fn member(&self, name: &str) -> Option<&'a RawValue> {
+        self.near().find_map(|members| members.get(name))
+    }
+}
+
+fn access_token(members: &Members<'_>) -> Option<Secret> {
+    let token: Secret = serde_json::from_str(members.get("access_token")?.get()).ok()?;
+    (!token.expose().is_empty()).then_some(token)
+}
+
+fn in_json(text: &[u8]) -> Option<Fields> {
+    let objects = Objects::of(text)?;
+    let text_of = |name| objects.member(name).and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
+    let refresh_token = objects.near().filter_map(|members| members.get("refresh_token"));
+    let refresh_token = refresh_token.filter_map(|raw| Some((raw, token(raw)?))).next();
+    let is_another = |raw: &RawValue| refresh_token.as_ref().is_none_or(|(given, _)| !std::ptr::eq(*given, raw));
+    let others = objects.0.iter().flat_map(|object| {
+        let named_so = object.members.iter().filter(|(name, _)| means_refresh_token(name));
+        named_so.filter(|(_, raw)| is_another(raw)).filter_map(|(_, raw)| token(raw).or_else(|| structure(raw)))
+    });
+    Some(Fields {
+        access_token: access_token(&objects.0[0].members)?,
+        token_type: text_of("token_type"),
+        expires_in: objects.member("expires_in").and_then(|raw| seconds(raw.get().trim_matches('"'))),
+        others: others.collect(),
+        refresh_token: refresh_token.map(|(_, token)| token),
+        scope: text_of("scope"),
+    })
+}
+
+/// A token as JSON writes one; null, false and an empty text say that there is none (RFC 6749 section 6).
+fn token(raw: &RawValue) -> Option<Secret> {
+    let raw = raw.get();
+    let token = match raw.as_bytes().first()? {
+        b'"' => serde_json::from_str::<Secret>(raw).ok()?,
+        b'0'..=b'9' => Secret::from(raw),
+        _ => return None,
+    };
+    (!token.expose().is_empty()).then_some(token)
+}
+
+/// What stands where a token should, and is none that could be presented: in it there may be one.
+fn structure(raw: &RawValue) -> Option<Secret> {
+    let inner = raw.get().strip_prefix(['{', '['])?;
+    (!inner[..inner.len() - 1].trim().is_empty()).then(|| Secret::from(raw.get()))
+}
+
+/// `refreshToken` and `new_refresh_token`, but not `refresh_token_expires_in`.
+fn means_refresh_token(name: &str) -> bool {
+    let letters = name.bytes().filter(u8::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
+    letters.rev().zip(b"refreshtoken".iter().rev()).filter(|(letter, expected)| letter == *expected).count()
+        == b"refreshtoken".len()
+}
+
+fn in_form(text: &[u8]) -> Option<Fields> {
+    let value = |name| form_value(text, name).filter(|value| !value.is_empty());
+    let secret = |name| value(name).map(|value| Secret::from(value.into_owned()));
+    let named_so = form_urlencoded::parse(text.trim_ascii()).filter(|(key, _)| means_refresh_token(key));
+    let others = named_so.filter(|(_, value)| !value.is_empty()).map(|(_, value)| Secret::from(value.into_owned()));
+    Some(Fields {
+        access_token: secret("access_token")?,
+        token_type: value("token_type").map(Cow::into_owned),
+        expires_in: value("expires_in").and_then(|value| seconds(&value)),
+        refresh_token: secret("refresh_token"),
+        scope: value("scope").map(Cow::into_owned),
+        // The one above among them.
+        others: others.collect(),
+    })
+}
+
+fn form_value<'a>(text: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
+    form_urlencoded::parse(text.trim_ascii()).find(|(key, _)| key == name).map(|(_, value)| value)
+}
+
+fn form_span(text: &[u8], name: &str) -> Option<Range<usize>> {
+    let mut start = text.len() - text.trim_ascii_start().len();
+    for pair in text.trim_ascii().split(|byte| *byte == b'&') {
+        if let Some((key, value)) = form_urlencoded::parse(pair).next()
+            && key == name
+        {
+            let equals = pair.iter().position(|byte| *byte == b'=')?;
+            return (!value.is_empty()).then_some(start + equals + 1..start + pair.len());
+        }
+        start += pair.len() + 1;
+    }
+    None
+}
+
+/// Seconds as a number or as text, with decimals or without.
+fn seconds(text: &str) -> Option<Duration> {
+    let text = text.trim();
+    let whole = text.parse::<u64>().ok();
+    // A float that is too large or below zero becomes the nearest that there is.
+    let seconds =
+        whole.or_else(|| text.parse::<f64>().ok().filter(|number| !number.is_nan()).map(|number| number as u64));
+    seconds.map(Duration::from_secs)
+}

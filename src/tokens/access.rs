@@ -1,0 +1,241 @@
+//! Access tokens for sessions: built, asked, ended.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tracing::warn;
+
+use super::access_token::AccessToken;
+use super::error::TokenError;
+use super::session_tokens::SessionTokens;
+use super::settings::{Boxed, Settings};
+use super::store::{Swap, TokenStore};
+use super::used::UsedSessions;
+use crate::coordinator::RefreshCoordinator;
+use crate::leader::Attempt;
+use crate::outcome::ProviderFailure;
+use crate::request::Refresh;
+use crate::secret::Secret;
+use crate::token_response::TokenResponse;
+
+/// Hands out valid access tokens for sessions, and keeps the session store right.
+///
+/// One per client of a provider, shared by clones. See the [module](super) for an example.
+#[must_use]
+pub struct AccessTokens<S> {
+    pub(super) coordinator: RefreshCoordinator,
+    pub(super) store: Arc<S>,
+    pub(super) settings: Arc<Settings>,
+    /// Where sessions are kept fresh: those to look after.
+    pub(super) used: Option<Arc<UsedSessions>>,
+}
+
+impl RefreshCoordinator {
+    /// Access tokens for the sessions in this store. `present` asks the provider: it is handed the [`Attempt`], with the token
+    /// to present, and the [`Refresh`] that it is of, with client and parameters. Like a refresh function
+    /// ([`refresh`](Self::refresh)) it runs once per flight in the fleet, in a task of its own.
+    pub fn access_tokens<S, P, F>(&self, store: S, present: P) -> AccessTokens<S>
+    where
+        S: TokenStore,
+        P: Fn(Attempt, Refresh) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+    {
+        let present = Arc::new(move |attempt, refresh| Box::pin(present(attempt, refresh)) as Boxed<_>);
+        AccessTokens {
+            coordinator: self.clone(),
+            store: Arc::new(store),
+            settings: Arc::new(Settings::new(present)),
+            used: None,
+        }
+    }
+}
+
+impl<S: TokenStore> AccessTokens<S> {
+    /// A confidential client: see [`Refresh::client`].
+    pub fn client(self, id: impl Into<String>, secret: impl Into<Secret>) -> Self {
+        self.with(|settings| settings.template = settings.template.clone().client(id, secret))
+    }
+
+    /// A client without a credential: see [`Refresh::public_client`].
+    pub fn public_client(self, id: impl Into<String>) -> Self {
+        self.with(|settings| settings.template = settings.template.clone().public_client(id))
+    }
+
+    /// All other parameters of the token request: see [`Refresh::parameters`].
+    pub fn parameters<N, V>(self, parameters: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<Secret>,
+    {
+        self.with(|settings| settings.template = settings.template.clone().parameters(parameters))
+    }
+
+    /// How much of an access token's life is left when it is refreshed; never more than half of it. Default: a tenth of its
+    /// life, at least 5 s. Where the provider lets a refresh token be used again, an answer is handed on until that tenth,
+    /// whatever is set here.
+    pub fn refresh_before(self, left: Duration) -> Self {
+        self.with(|settings| settings.refresh_before = Some(left))
+    }
+
+    /// How long a caller waits for new tokens while the old access token lives: then it gets the old one, and the refresh goes
+    /// on. Default: 2 s.
+    pub fn patience(self, patience: Duration) -> Self {
+        self.with(|settings| settings.patience = patience)
+    }
+
+    /// How long an access token counts as good where the provider does not say (`expires_in`). Default: 5 min.
+    pub fn assumed_lifetime(self, lifetime: Duration) -> Self {
+        self.with(|settings| settings.assumed_lifetime = lifetime)
+    }
+
+    /// How long a call to the session store may take. Default: 5 s.
+    pub fn store_timeout(self, patience: Duration) -> Self {
+        self.with(|settings| settings.store_timeout = patience)
+    }
+
+    /// Revokes tokens at the provider (RFC 7009): those of a session that is ended, and those that a refresh brings for a
+    /// session that ended meanwhile. The function is handed the [`Refresh`] with the token to revoke
+    /// ([`Refresh::token`]). Default: none, they live on until they end by themselves.
+    pub fn revoking<R, F>(self, revoke: R) -> Self
+    where
+        R: Fn(Refresh) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), ProviderFailure>> + Send + 'static,
+    {
+        self.with(|settings| settings.revoke = Some(Arc::new(move |refresh| Box::pin(revoke(refresh)) as Boxed<_>)))
+    }
+
+    /// Another clock than [`SystemTime::now`]: for tests, where time is paused.
+    ///
+    /// ```
+    /// # use refresh_coordinator::{tokens::MemoryTokens, *};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() {
+    /// # let coordinator = RefreshCoordinator::in_memory(Config::default()).unwrap();
+    /// # let access_tokens = coordinator.access_tokens(MemoryTokens::new(), |_, _| async {
+    /// #     Err(ProviderFailure::not_sent("there is no provider"))
+    /// # });
+    /// let (wall, started) = (std::time::SystemTime::now(), tokio::time::Instant::now());
+    /// let access_tokens = access_tokens.clock(move || wall + started.elapsed());
+    /// # }
+    /// ```
+    pub fn clock(self, now: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.with(|settings| settings.clock = Arc::new(now))
+    }
+
+    /// What to keep for a session that begins with this answer of the token endpoint. None where it holds no refresh token.
+    pub fn of_login(&self, tokens: &TokenResponse) -> Option<SessionTokens> {
+        SessionTokens::given(tokens, None, self.settings.now(), self.settings.assumed_lifetime)
+    }
+
+    /// A valid access token of the session: the one in the store, or, where that is about to end, what a refresh brings.
+    ///
+    /// `session` must be stable over rotations and authenticated: a cookie that was looked up, not one that was only sent. It
+    /// pays for the attempts ([`Refresh::session`]).
+    ///
+    /// * New tokens are written to the store by the leader, before any caller of the fleet hears of them. The leader reads the
+    ///   session again first: where that holds newer tokens or has ended, nothing is presented.
+    /// * Where the refresh fails, or takes longer than [`patience`](Self::patience), the old access token is handed out for as
+    ///   long as it lives.
+    /// * New tokens of a session that has ended meanwhile are revoked ([`revoking`](Self::revoking)).
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::verdict`] says what to do: log in, come again, or mend the settings.
+    ///
+    /// # Cancellation
+    ///
+    /// A refresh that is under way goes on, and its tokens are written.
+    pub async fn token(&self, session: &str) -> Result<AccessToken, TokenError<S::Error>> {
+        let token = match self.load(session).await? {
+            None => return Err(TokenError::SessionOver { refusal: None }),
+            Some(held) if !self.settings.is_due(&held) => AccessToken::of(held),
+            // Boxed, because it is rare, and every request would be as large.
+            Some(held) => Box::pin(self.refreshed(session, held)).await?,
+        };
+        if let Some(used) = &self.used {
+            used.used(session, self.fresh_until(session, token.tokens()));
+        }
+        Ok(token)
+    }
+
+    /// Ends the session: takes it out of the store, whatever it holds, and revokes its refresh token
+    /// ([`revoking`](Self::revoking)). A refresh that is under way, on any pod, brings nobody a token any more; what it brings
+    /// is revoked. Answers whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`TokenError::Store`] and [`TokenError::StoreTimedOut`], where the session may not have ended. A revocation that fails
+    /// is logged: the session is over all the same.
+    ///
+    /// # Cancellation
+    ///
+    /// The session may have ended, with its token not revoked.
+    pub async fn end_session(&self, session: &str) -> Result<bool, TokenError<S::Error>> {
+        let mut held = self.load(session).await?;
+        while let Some(tokens) = held {
+            let refused = [tokens.refresh_token().clone()];
+            held = match self.in_time(self.store.end(session, &refused)).await? {
+                Swap::Written => {
+                    self.revoke(session, tokens.refresh_token()).await;
+                    return Ok(true);
+                }
+                Swap::Newer(newer) => Some(newer),
+                Swap::Gone => None,
+            };
+        }
+        Ok(false)
+    }
+
+    /// The coordinator behind it.
+    pub fn coordinator(&self) -> &RefreshCoordinator {
+        &self.coordinator
+    }
+
+    /// The session store behind it.
+    pub fn store(&self) -> &S {
+        &self.store
+    }
+
+    pub(super) async fn load(&self, session: &str) -> Result<Option<SessionTokens>, TokenError<S::Error>> {
+        self.in_time(self.store.load(session)).await
+    }
+
+    /// A call to the store, for as long as one may take.
+    pub(super) async fn in_time<T>(
+        &self,
+        call: impl Future<Output = Result<T, S::Error>>,
+    ) -> Result<T, TokenError<S::Error>> {
+        let patience = self.settings.store_timeout;
+        match tokio::time::timeout(patience, call).await {
+            Ok(answered) => answered.map_err(TokenError::Store),
+            Err(_elapsed) => Err(TokenError::StoreTimedOut { patience }),
+        }
+    }
+
+    /// Revokes a token of a session that is over.
+    pub(super) async fn revoke(&self, session: &str, token: &Secret) {
+        let Some(revoke) = &self.settings.revoke else { return };
+        if let Err(error) = revoke(self.settings.request(session, token.clone())).await {
+            warn!(%error, "a refresh token of a session that is over could not be revoked: it lives until it ends");
+        }
+    }
+
+    fn with(mut self, change: impl FnOnce(&mut Settings)) -> Self {
+        change(Arc::make_mut(&mut self.settings));
+        self
+    }
+}
+
+impl<S> Clone for AccessTokens<S> {
+    fn clone(&self) -> Self {
+        let Self { coordinator, store, settings, used } = self;
+        let (coordinator, store, settings) = (coordinator.clone(), Arc::clone(store), Arc::clone(settings));
+        Self { coordinator, store, settings, used: used.clone() }
+    }
+}
+
+impl<S> fmt::Debug for AccessTokens<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessTokens").field("coordinator", &self.coordinator).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,90 @@
+//! Refreshes before anybody has to wait: a task of each pod, for the sessions that the pod has handed tokens out for.
+//!
+//! Pods do not divide sessions among themselves: each looks only at those that it has served, reads one again when it is due, and
+//! finds it fresh where another pod was earlier. Two that come at once share a flight, as any callers do.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use super::access::AccessTokens;
+use super::session_tokens::SessionTokens;
+use super::store::TokenStore;
+use super::used::UsedSessions;
+
+/// How often a pod looks which sessions are due.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// So many sessions a pod refreshes at once: the permits of the fleet are for callers that wait.
+const AT_ONCE: usize = 2;
+
+impl<S: TokenStore> AccessTokens<S> {
+    /// Refreshes sessions before their access tokens are about to end, so that callers need not wait for the provider. Call it
+    /// last: it starts a task of this runtime, which ends when the coordinator is closed.
+    ///
+    /// * A session is refreshed once per life of its access token, over all pods, between two thirds and the whole of the time
+    ///   that [`refresh_before`](Self::refresh_before) names earlier than a caller would refresh it: not all at the same moment.
+    /// * A pod looks after the sessions that it has handed tokens out for, 100,000 at most, two at a time. One that nobody has
+    ///   used since its last refresh is left alone.
+    /// * Such a refresh is charged to the session like any other; at one per life that is no burden.
+    ///
+    /// Where the provider lets a refresh token be used again, an answer is handed on until a tenth of its life is left, and
+    /// nothing is gained over a caller's own refresh.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    pub fn keep_fresh(mut self) -> Self {
+        let used = Arc::<UsedSessions>::default();
+        self.used = Some(Arc::clone(&used));
+        let (tokens, closing) = (self.clone(), self.coordinator.closing());
+        tokio::spawn(async move { closing.run_until_cancelled(tokens.keep_all_fresh(&used)).await });
+        self
+    }
+
+    async fn keep_all_fresh(&self, used: &UsedSessions) {
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let mut under_way = JoinSet::new();
+            for session in used.take_due(self.settings.now()) {
+                if under_way.len() >= AT_ONCE {
+                    _ = under_way.join_next().await;
+                }
+                let tokens = self.clone();
+                under_way.spawn(async move { tokens.keep_one_fresh(&session).await });
+            }
+            while under_way.join_next().await.is_some() {}
+        }
+    }
+
+    async fn keep_one_fresh(&self, session: &str) {
+        let Some(used) = &self.used else { return };
+        let held = match self.load(session).await {
+            Ok(Some(held)) => held,
+            Ok(None) => return used.forget(session),
+            // A caller will see to it.
+            Err(error) => return debug!(%error, "a session could not be read to keep it fresh"),
+        };
+        if self.fresh_until(session, &held) > self.settings.now() {
+            // Another pod was earlier.
+            return used.looked_at(session, self.fresh_until(session, &held));
+        }
+        match self.refreshed(session, held).await {
+            Ok(token) => used.looked_at(session, self.fresh_until(session, token.tokens())),
+            Err(error) => debug!(%error, "a session could not be kept fresh"),
+        }
+    }
+
+    /// Until when this pod leaves the session alone. Sessions differ, by their names.
+    pub(super) fn fresh_until(&self, session: &str, held: &SessionTokens) -> SystemTime {
+        let before = self.settings.before(held);
+        // FNV-1a: any hash that is the same in all pods.
+        let spread = session
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        let earlier = before * 2 / 3 + before.mul_f64((spread % 1000) as f64 / 3000.0);
+        held.expires_at() - (before + earlier).min(held.lifetime() / 2)
+    }
+}

@@ -1,0 +1,142 @@
+//! What a caller does whose access token is about to end: it asks the coordinator, and goes by what the store then holds.
+
+use std::ops::ControlFlow::{self, Break, Continue};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tracing::{debug, warn};
+
+use super::access::AccessTokens;
+use super::access_token::AccessToken;
+use super::error::TokenError;
+use super::session_tokens::SessionTokens;
+use super::store::{Swap, TokenStore};
+use crate::error::{RefreshError, Refusal};
+use crate::flight::ending::Refreshed;
+
+/// So many times a caller goes on with newer tokens whose access token is over, too.
+const MOST_ROUNDS: usize = 4;
+
+/// What a flight needs of the caller that began it, after that has gone.
+struct Leader<S> {
+    tokens: AccessTokens<S>,
+    session: String,
+    held: SessionTokens,
+}
+
+type Answered<E> = Result<AccessToken, TokenError<E>>;
+
+impl<S: TokenStore> AccessTokens<S> {
+    /// Refreshes what the session holds.
+    pub(super) async fn refreshed(&self, session: &str, mut held: SessionTokens) -> Answered<S::Error> {
+        for _ in 0..MOST_ROUNDS {
+            match self.refresh_once(session, held).await {
+                Break(answered) => return answered,
+                Continue(newer) => held = newer,
+            }
+        }
+        // The session is refreshed faster than this caller reads it.
+        let retry_after = Duration::from_secs(1);
+        Err(TokenError::Refresh(Refusal::AnotherClaim { retry_after }.into()))
+    }
+
+    /// One round. Goes on with what the store holds by now, where that has to be refreshed, too.
+    async fn refresh_once(&self, session: &str, held: SessionTokens) -> ControlFlow<Answered<S::Error>, SessionTokens> {
+        let written = Arc::new(OnceLock::new());
+        let request = self.settings.request(session, held.refresh_token().clone());
+        let leader = Arc::new(Leader { tokens: self.clone(), session: session.to_owned(), held: held.clone() });
+        let call = {
+            let (leader, request) = (Arc::clone(&leader), request.clone());
+            move |attempt| async move { leader.tokens.ask_provider(&leader.session, &leader.held, request, attempt).await }
+        };
+        let before_told = {
+            let written = Arc::clone(&written);
+            move |refreshed: Refreshed| {
+                let (leader, written) = (Arc::clone(&leader), Arc::clone(&written));
+                async move { leader.tokens.write(&leader.session, &leader.held, &refreshed, &written).await }
+            }
+        };
+        let refresh = self.coordinator.refresh_with(request, call, before_told);
+        let left = self.settings.left(&held);
+        let refreshed = if left.is_zero() {
+            refresh.await
+        } else {
+            // The old access token is as good as the new one for this caller.
+            match tokio::time::timeout(left.min(self.settings.patience), refresh).await {
+                Ok(refreshed) => refreshed,
+                Err(_elapsed) => return Break(self.old_one(held)),
+            }
+        };
+        match refreshed {
+            Ok(refreshed) => self.brought(session, held, &refreshed, written.get()).await,
+            Err(error) => self.failed(session, held, error).await,
+        }
+    }
+
+    /// A refresh brought tokens. The leader has written them, unless its store failed; a caller that did not lead sees to it.
+    async fn brought(
+        &self,
+        session: &str,
+        held: SessionTokens,
+        refreshed: &Refreshed,
+        written: Option<&Swap>,
+    ) -> ControlFlow<Answered<S::Error>, SessionTokens> {
+        let new = self.brought_by(refreshed, &held);
+        let found = match written {
+            Some(swap) => Ok(swap.clone()),
+            None => self.swap(session, &held, refreshed, &new).await,
+        };
+        match found {
+            Ok(Swap::Written) => Break(Ok(AccessToken::of(new))),
+            Ok(Swap::Newer(stored)) => self.go_on_with(stored),
+            Ok(Swap::Gone) => Break(Err(TokenError::SessionOver { refusal: None })),
+            // They are held for whoever comes with the old refresh token, and written then.
+            Err(error) => {
+                warn!(%error, "new tokens could not be written to the session store yet");
+                Break(if self.settings.lives(&new) { Ok(AccessToken::of(new)) } else { Err(error) })
+            }
+        }
+    }
+
+    /// A refresh brought no tokens.
+    async fn failed(
+        &self,
+        session: &str,
+        held: SessionTokens,
+        error: RefreshError,
+    ) -> ControlFlow<Answered<S::Error>, SessionTokens> {
+        let refused = [held.refresh_token().clone()];
+        let found = if error.is_session_over() {
+            self.in_time(self.store.end(session, &refused)).await
+        } else {
+            self.load(session).await.map(|stored| match stored {
+                None => Swap::Gone,
+                Some(stored) if stored.refresh_token().expose() != refused[0].expose() => Swap::Newer(stored),
+                Some(_) => Swap::Written,
+            })
+        };
+        match found {
+            Ok(Swap::Newer(stored)) => self.go_on_with(stored),
+            Ok(Swap::Gone) => Break(Err(TokenError::SessionOver { refusal: None })),
+            Ok(Swap::Written) if error.is_session_over() => {
+                Break(Err(TokenError::SessionOver { refusal: Some(error) }))
+            }
+            Ok(Swap::Written) if self.settings.lives(&held) => Break(self.old_one(held)),
+            Ok(Swap::Written) => Break(Err(TokenError::Refresh(error))),
+            // It is known to be over, though the store still has it.
+            Err(_) if error.is_session_over() => Break(Err(TokenError::SessionOver { refusal: Some(error) })),
+            Err(_) if self.settings.lives(&held) => Break(self.old_one(held)),
+            Err(store) => Break(Err(store)),
+        }
+    }
+
+    /// The session holds other tokens than this caller came with.
+    fn go_on_with(&self, stored: SessionTokens) -> ControlFlow<Answered<S::Error>, SessionTokens> {
+        if self.settings.lives(&stored) { Break(Ok(AccessToken::of(stored))) } else { Continue(stored) }
+    }
+
+    fn old_one(&self, held: SessionTokens) -> Answered<S::Error> {
+        debug!("no new access token yet: the old one is handed out, which lives");
+        Ok(AccessToken::of(held))
+    }
+}

@@ -1,0 +1,79 @@
+//! What [`AccessTokens`](super::AccessTokens) is told: the provider's function, the client, and how long things may take.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use super::session_tokens::SessionTokens;
+use crate::leader::Attempt;
+use crate::outcome::ProviderFailure;
+use crate::request::Refresh;
+use crate::secret::Secret;
+use crate::token_response::TokenResponse;
+
+pub(super) type Answer = Result<TokenResponse, ProviderFailure>;
+pub(super) type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+pub(super) type Present = dyn Fn(Attempt, Refresh) -> Boxed<Answer> + Send + Sync;
+pub(super) type Revoke = dyn Fn(Refresh) -> Boxed<Result<(), ProviderFailure>> + Send + Sync;
+
+/// The least that is left of an access token when it is refreshed.
+const LEAST_LEFT: Duration = Duration::from_secs(5);
+
+#[derive(Clone)]
+pub(super) struct Settings {
+    pub(super) present: Arc<Present>,
+    pub(super) revoke: Option<Arc<Revoke>>,
+    pub(super) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    /// Every request but for its token and session.
+    pub(super) template: Refresh,
+    pub(super) refresh_before: Option<Duration>,
+    pub(super) patience: Duration,
+    pub(super) assumed_lifetime: Duration,
+    pub(super) store_timeout: Duration,
+}
+
+impl Settings {
+    pub(super) fn new(present: Arc<Present>) -> Self {
+        Self {
+            present,
+            revoke: None,
+            clock: Arc::new(SystemTime::now),
+            template: Refresh::new("").token_from_attempt(),
+            refresh_before: None,
+            patience: Duration::from_secs(2),
+            assumed_lifetime: Duration::from_secs(5 * 60),
+            store_timeout: Duration::from_secs(5),
+        }
+    }
+
+    pub(super) fn now(&self) -> SystemTime {
+        (self.clock)()
+    }
+
+    /// What is to be sent for this token of the session.
+    pub(super) fn request(&self, session: &str, token: Secret) -> Refresh {
+        Refresh { token, ..self.template.clone() }.session(session)
+    }
+
+    /// Whether the access token can still be used.
+    pub(super) fn lives(&self, tokens: &SessionTokens) -> bool {
+        self.left(tokens) > Duration::ZERO
+    }
+
+    /// Whether it is time for the next one.
+    pub(super) fn is_due(&self, tokens: &SessionTokens) -> bool {
+        self.left(tokens) <= self.before(tokens)
+    }
+
+    /// How much of the access token's life is left then.
+    pub(super) fn before(&self, tokens: &SessionTokens) -> Duration {
+        let lifetime = tokens.lifetime();
+        let before = self.refresh_before.unwrap_or_else(|| (lifetime / 10).max(LEAST_LEFT));
+        // However short it lives, it is used for half of its life.
+        before.min(lifetime / 2)
+    }
+
+    pub(super) fn left(&self, tokens: &SessionTokens) -> Duration {
+        tokens.expires_at().duration_since(self.now()).unwrap_or_default()
+    }
+}

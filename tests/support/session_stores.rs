@@ -1,0 +1,80 @@
+//! Session stores that go wrong.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use refresh_coordinator::Secret;
+use refresh_coordinator::tokens::{MemoryTokens, SessionTokens, Swap, TokenStore};
+
+/// A store that one caller has read too early.
+pub struct StaleOnce {
+    stale: Mutex<Option<SessionTokens>>,
+    store: MemoryTokens,
+}
+
+impl StaleOnce {
+    pub fn new(stale: SessionTokens, store: MemoryTokens) -> Self {
+        Self { stale: Mutex::new(Some(stale)), store }
+    }
+}
+
+impl TokenStore for StaleOnce {
+    type Error = std::convert::Infallible;
+
+    async fn load(&self, session: &str) -> Result<Option<SessionTokens>, Self::Error> {
+        let stale = self.stale.lock().expect("no panics").take();
+        if stale.is_some() { Ok(stale) } else { self.store.load(session).await }
+    }
+
+    async fn swap(&self, session: &str, walked: &[Secret], new: &SessionTokens) -> Result<Swap, Self::Error> {
+        self.store.swap(session, walked, new).await
+    }
+
+    async fn end(&self, session: &str, refused: &[Secret]) -> Result<Swap, Self::Error> {
+        self.store.end(session, refused).await
+    }
+}
+
+#[derive(Clone)]
+pub struct Failing {
+    pub inner: MemoryTokens,
+    pub fails: Arc<AtomicBool>,
+    never_writes: bool,
+}
+
+impl Failing {
+    pub fn new(inner: MemoryTokens) -> Self {
+        Self { inner, fails: Arc::default(), never_writes: false }
+    }
+
+    /// It can be read.
+    pub fn to_write(inner: MemoryTokens) -> Self {
+        Self { never_writes: true, ..Self::new(inner) }
+    }
+
+    fn works(&self) -> Result<(), std::io::Error> {
+        if self.fails.load(Ordering::SeqCst) { Err(std::io::ErrorKind::ConnectionRefused.into()) } else { Ok(()) }
+    }
+}
+
+impl TokenStore for Failing {
+    type Error = std::io::Error;
+
+    async fn load(&self, session: &str) -> Result<Option<SessionTokens>, Self::Error> {
+        self.works()?;
+        Ok(self.inner.load(session).await.expect("memory answers"))
+    }
+
+    async fn swap(&self, session: &str, walked: &[Secret], new: &SessionTokens) -> Result<Swap, Self::Error> {
+        self.works()?;
+        if self.never_writes {
+            return Err(std::io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        Ok(self.inner.swap(session, walked, new).await.expect("memory answers"))
+    }
+
+    async fn end(&self, session: &str, refused: &[Secret]) -> Result<Swap, Self::Error> {
+        self.works()?;
+        Ok(self.inner.end(session, refused).await.expect("memory answers"))
+    }
+}

@@ -1,0 +1,165 @@
+//! What every session store promises: one winner of any race, and nothing undone by anybody who comes late.
+
+mod support;
+
+use std::time::{Duration, SystemTime};
+
+use refresh_coordinator::Secret;
+use refresh_coordinator::tokens::{MemoryTokens, RedisTokens, SessionTokens, Swap, TokenStore};
+use support::redis::RedisServer;
+
+const S: Duration = Duration::from_secs(1);
+
+fn tokens(generation: &str) -> SessionTokens {
+    living(generation, generation, 300)
+}
+
+fn living(access: &str, refresh: &str, seconds: u32) -> SessionTokens {
+    let at = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    SessionTokens::new(format!("access {access}"), refresh, at, seconds * S)
+}
+
+fn walked(tokens: &[&str]) -> Vec<Secret> {
+    tokens.iter().map(|token| Secret::from(*token)).collect()
+}
+
+fn told<E: std::fmt::Debug>(swap: Result<Swap, E>) -> String {
+    match swap.expect("the store answers") {
+        Swap::Written => "written".to_owned(),
+        Swap::Newer(held) => format!("newer {}", held.access_token().expose()),
+        Swap::Gone => "gone".to_owned(),
+    }
+}
+
+/// A store with sessions that have begun with `r1`.
+trait Begun: TokenStore + Clone {
+    async fn begin(&self, session: &str);
+}
+
+impl Begun for MemoryTokens {
+    async fn begin(&self, session: &str) {
+        self.put(session, tokens("r1"));
+    }
+}
+
+impl Begun for RedisTokens {
+    async fn begin(&self, session: &str) {
+        self.put(session, &tokens("r1")).await.expect("redis writes");
+    }
+}
+
+async fn keeps_its_promises(store: impl Begun) {
+    replaces_what_is_of_the_walk_and_nothing_else(&store).await;
+    token_that_is_used_again_takes_only_an_access_token_that_lives_longer(&store).await;
+    thousand_races_have_one_winner_each(&store).await;
+    ended_session_stays_ended(&store).await;
+}
+
+async fn replaces_what_is_of_the_walk_and_nothing_else(store: &impl Begun) {
+    store.begin("walk").await;
+
+    assert_eq!(told(store.swap("walk", &walked(&["r0"]), &tokens("r2")).await), "newer access r1");
+    assert_eq!(told(store.swap("walk", &walked(&["r0", "r1"]), &tokens("r2")).await), "written");
+    assert_eq!(told(store.swap("walk", &walked(&["r1"]), &tokens("r2b")).await), "newer access r2", "a late writer");
+    assert_eq!(told(store.swap("walk", &[], &tokens("r3")).await), "newer access r2");
+    assert_eq!(told(store.end("walk", &[]).await), "newer access r2");
+
+    let held = store.load("walk").await.expect("the store answers").expect("a session");
+    assert_eq!((held.refresh_token().expose(), held.lifetime()), ("r2", 300 * S));
+    assert_eq!(held.expires_at(), tokens("r2").expires_at());
+}
+
+async fn token_that_is_used_again_takes_only_an_access_token_that_lives_longer(store: &impl Begun) {
+    store.begin("again").await;
+
+    assert_eq!(told(store.swap("again", &walked(&["r1"]), &living("later", "r1", 600)).await), "written");
+    assert_eq!(told(store.swap("again", &walked(&["r1"]), &living("late", "r1", 400)).await), "newer access later");
+}
+
+async fn thousand_races_have_one_winner_each(store: &impl Begun) {
+    for race in 0..1000 {
+        let session = format!("race {race}");
+        store.begin(&session).await;
+        let racers = (0..4).map(|racer| {
+            let (store, session) = (store.clone(), session.clone());
+            tokio::spawn(
+                async move { told(store.swap(&session, &walked(&["r1"]), &tokens(&format!("{racer}"))).await) },
+            )
+        });
+
+        let mut ended = Vec::new();
+        for racer in racers.collect::<Vec<_>>() {
+            ended.push(racer.await.expect("no panics"));
+        }
+
+        let held = store.load(&session).await.expect("the store answers").expect("a session");
+        let winner = format!("newer {}", held.access_token().expose());
+        assert_eq!(ended.iter().filter(|end| *end == "written").count(), 1, "{ended:?}");
+        assert_eq!(ended.iter().filter(|end| **end == winner).count(), 3, "{ended:?}");
+    }
+}
+
+async fn ended_session_stays_ended(store: &impl Begun) {
+    store.begin("over").await;
+
+    assert_eq!(told(store.end("over", &walked(&["r0"])).await), "newer access r1");
+    assert_eq!(told(store.end("over", &walked(&["r0", "r1"])).await), "written");
+    assert_eq!(told(store.end("over", &walked(&["r1"])).await), "gone");
+    assert_eq!(told(store.swap("over", &walked(&["r1"]), &tokens("r2")).await), "gone");
+    assert!(store.load("over").await.expect("the store answers").is_none());
+    assert!(store.load("never").await.expect("the store answers").is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn memory_keeps_its_promises() {
+    keeps_its_promises(MemoryTokens::new()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_keeps_its_promises() {
+    let redis = RedisServer::start_own(&[]).await;
+    let store = RedisTokens::new(redis.url(), "app:", 3600 * S).expect("a URL");
+
+    keeps_its_promises(store).await;
+
+    let keys = redis.keys("*").await;
+    assert_eq!(keys.len(), 1002, "what was ended is gone");
+    assert!(keys.iter().all(|key| key.len() == "app:".len() + 64), "sessions are named by hashes");
+    let left: i64 = redis.cli(&["PTTL", &keys[0]]).await.parse().expect("a number");
+    assert!((1..=3_600_000).contains(&left), "every session ends: {left}");
+}
+
+#[tokio::test]
+async fn redis_store_finds_out_that_its_connection_is_dead() {
+    let redis = RedisServer::start_own(&[]).await;
+    let store = RedisTokens::new(redis.url(), "app:", 3600 * S).expect("a URL");
+    store.begin("s").await;
+
+    redis.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+
+    assert!(store.load("s").await.expect("over another connection").is_some());
+}
+
+#[cfg(feature = "postgres")]
+mod postgres {
+    use refresh_coordinator::tokens::PostgresTokens;
+
+    use super::*;
+    use crate::support::postgres::PostgresServer;
+
+    impl Begun for PostgresTokens {
+        async fn begin(&self, session: &str) {
+            self.put(session, &tokens("r1")).await.expect("postgres writes");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn postgres_keeps_its_promises() {
+        let Some(postgres) = PostgresServer::start() else { return };
+        let store = PostgresTokens::new(sqlx::PgPool::connect(postgres.url()).await.expect("it is ready"));
+        store.create_table().await.expect("a table");
+        store.create_table().await.expect("again changes nothing");
+
+        keeps_its_promises(store).await;
+    }
+}
