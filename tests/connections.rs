@@ -83,6 +83,40 @@ async fn connections_that_a_nat_has_forgotten_cost_one_try_and_are_all_made_anew
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_are_behind_with_their_work_are_kept_and_nothing_is_sent_twice() {
+    let (redis, config) = (RedisServer::start_own(&[]).await, patient());
+    let proxy = Proxy::to(&redis).await;
+    let pod = through(&proxy, &redis, &config).await;
+    refresh(&pod, "before").await.expect("tokens");
+    let scripts = scripts_run(&redis).await;
+    proxy.deliver_only(0);
+    let provider = Provider::open();
+
+    // Two for each lane: the second is answered when the first has been.
+    let mut behind = Vec::new();
+    for round in 1..=2 {
+        behind.extend((0..4).map(|token| asks(&pod, &format!("behind-{round}-{token}"), &provider)));
+        until("all are sent", async || scripts_run(&redis).await == scripts + 4 * round).await;
+    }
+    redis.wait(patience(&config) * 2 / 3).await;
+    proxy.deliver_only(1);
+    redis.wait(patience(&config) / 2).await;
+    proxy.deliver();
+    for asked in behind {
+        asked.await.expect("no panic");
+    }
+
+    assert_eq!(scripts_run(&redis).await, scripts + 16, "a command was sent twice");
+}
+
+/// How many scripts the server has run.
+async fn scripts_run(redis: &RedisServer) -> u64 {
+    let stats = redis.cli(&["INFO", "commandstats"]).await;
+    let calls = stats.split("cmdstat_evalsha:calls=").nth(1).and_then(|calls| calls.split(',').next());
+    calls.map_or(0, |calls| calls.parse().expect("a number"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forgotten_connections_of_an_idle_pod_are_found_before_a_flight_needs_them() {
     let redis = RedisServer::start_own(&[]).await;
     let config = Config { lease: Duration::from_secs(4), store_timeout: Duration::from_secs(3), ..quick() };

@@ -5,7 +5,8 @@
 //!
 //! A lane behind a NAT that has forgotten it takes what is sent and answers nothing. So a try that is not answered within
 //! a part of the time is made over a new connection as well; where that answers first, the old one was dead, and all that
-//! were made with it count as dead, too.
+//! were made with it count as dead, too. A lane that answers others meanwhile is alive, and only behind with its work: what
+//! is sent twice then would put it further behind, and what is dropped with it would have to be sent again.
 //!
 //! On a cluster the node is found anew where a lane has no connection, and where a node says that the slot is elsewhere.
 
@@ -129,13 +130,21 @@ impl Lanes {
         node.is_used(lane);
         let mark = made.mark();
         let (number, epoch, _) = mark;
+        let mut silent_since = Instant::now();
         let mut first = std::pin::pin!(call.send(&mut made.connection));
-        if let Ok(answered) = tokio::time::timeout_at(deadline.min(Instant::now() + self.patience), &mut first).await {
-            return self.judged(&node, node.judged(lane, mark, answered));
-        }
-        if Instant::now() >= deadline {
-            // The last try of a call has mostly little time: that it is not answered says nothing of its lane.
-            return Err(Failed::Silent);
+        loop {
+            let patient_until = deadline.min(silent_since + self.patience);
+            if let Ok(answered) = tokio::time::timeout_at(patient_until, &mut first).await {
+                return self.judged(&node, node.judged(lane, mark, answered));
+            }
+            if Instant::now() >= deadline {
+                // The last try of a call has mostly little time: that it is not answered says nothing of its lane.
+                return Err(Failed::Silent);
+            }
+            match node.answered(lane, number) {
+                Some(answered) if answered > silent_since => silent_since = answered,
+                _ => break,
+            }
         }
         call.note_unanswered();
         let second = Box::pin(async {

@@ -54,6 +54,8 @@ pub(super) type Waits = Option<(u64, MultiplexedConnection)>;
 
 struct Lane {
     current: RwLock<Option<Pooled>>,
+    /// Which of its connections answered last, and when.
+    answered: Mutex<Option<(ObjectId, Instant)>>,
     /// Held by the one task that replaces the connection.
     replacing: tokio::sync::Mutex<()>,
     /// Whether it was used since it was last looked after.
@@ -71,7 +73,12 @@ pub(super) struct Made {
 impl NodeLanes {
     pub(super) fn new(connector: Arc<Connector>, place: Place) -> Self {
         let epoch = watch::Sender::new(0);
-        let lane = |_| Lane { current: RwLock::default(), replacing: tokio::sync::Mutex::new(()), used: true.into() };
+        let lane = |_| Lane {
+            current: RwLock::default(),
+            answered: Mutex::default(),
+            replacing: tokio::sync::Mutex::new(()),
+            used: true.into(),
+        };
         Self {
             hub: Arc::new(Hub::new(Arc::clone(&connector), place.clone(), epoch.subscribe())),
             pool: Pool::new(Arc::clone(&connector), place.clone(), epoch.subscribe(), CONNECTIONS),
@@ -133,6 +140,12 @@ impl NodeLanes {
         }
     }
 
+    /// When this connection of the lane answered last, as long as no other has answered there since.
+    pub(super) fn answered(&self, lane: usize, number: ObjectId) -> Option<Instant> {
+        let answered = *self.lanes[lane].last_answer();
+        answered.filter(|(by, _)| *by == number).map(|(_, at)| at)
+    }
+
     /// What an answer says of the connection that it came over.
     pub(super) fn judged<T>(
         &self,
@@ -140,11 +153,14 @@ impl NodeLanes {
         made: (ObjectId, u64, Instant),
         answered: RedisResult<T>,
     ) -> Result<T, Failed> {
+        let (number, epoch, at) = made;
         let error = match answered {
-            Ok(reply) => return Ok(reply),
+            Ok(reply) => {
+                self.lanes[lane].note_answer(number);
+                return Ok(reply);
+            }
             Err(error) => error,
         };
-        let (number, epoch, at) = made;
         let mut verdict = Verdict::of(&error);
         match verdict {
             Verdict::Broken => {
@@ -273,6 +289,14 @@ impl Lane {
     fn drop_connection(&self, number: ObjectId) {
         let mut current = self.current();
         drop(current.take_if(|made| Pooled::id(made) == number).map(Pooled::take));
+    }
+
+    fn note_answer(&self, number: ObjectId) {
+        *self.last_answer() = Some((number, Instant::now()));
+    }
+
+    fn last_answer(&self) -> MutexGuard<'_, Option<(ObjectId, Instant)>> {
+        self.answered.lock().expect("BUG: nothing panics with this lock held")
     }
 
     fn current(&self) -> RwLockWriteGuard<'_, Option<Pooled>> {
