@@ -89,6 +89,25 @@ async fn pod_that_joins_makes_few_calls() {
 }
 
 #[tokio::test]
+async fn scripts_that_redis_has_lost_are_loaded_once_for_all_flights_of_a_pod() {
+    let (redis, pods, _) = fleet(2).await;
+    redis.cli(&["SCRIPT", "FLUSH"]).await;
+    redis.cli(&["CONFIG", "RESETSTAT"]).await;
+
+    let refreshes = (0..100).map(|number| {
+        let pod = pods[number % 2].clone();
+        tokio::spawn(async move { refresh(&pod, &format!("t{number}")).await })
+    });
+    for done in refreshes.collect::<Vec<_>>() {
+        done.await.expect("no panic");
+    }
+
+    // `begin` and `complete`, for each of the two pods.
+    let counts = counted(&redis).await;
+    assert!(counts["script|load"] <= 4, "{counts:?}");
+}
+
+#[tokio::test]
 async fn latecomer_makes_few_calls() {
     let (redis, pods, _) = fleet(2).await;
     refresh(&pods[0], "t").await;

@@ -29,6 +29,7 @@ mod keys;
 mod sealed;
 
 pub(crate) mod pubsub;
+mod loading;
 mod call;
 mod node;
 mod connector;

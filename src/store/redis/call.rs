@@ -8,6 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use redis::aio::ConnectionLike;
 use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, RedisWrite, Script, ServerErrorKind, ToRedisArgs};
+use tokio::time::Instant;
+
+use super::loading::Loading;
 
 /// A script with its keys and arguments. First all keys, then all arguments. Or a plain command.
 pub(super) struct Call<'a> {
@@ -67,14 +70,22 @@ impl<'a> Call<'a> {
     }
 
     /// Sends it; where Redis does not know the script, loads that and sends the call again.
-    pub(super) async fn send<T: FromRedisValue>(&self, connection: &mut impl ConnectionLike) -> RedisResult<T> {
-        match (self.command.query_async(connection).await, self.script) {
-            (Err(error), Some(script)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                script.load_async(connection).await?;
-                self.command.query_async(connection).await
+    pub(super) async fn send<T: FromRedisValue>(
+        &self,
+        connection: &mut impl ConnectionLike,
+        loading: &Loading,
+    ) -> RedisResult<T> {
+        // Once more, for it may be flushed just after another task has loaded it.
+        for _ in 0..2 {
+            let sent = Instant::now();
+            match (self.command.query_async(connection).await, self.script) {
+                (Err(error), Some(script)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
+                    loading.load(script, sent, connection).await?;
+                }
+                (answered, _) => return answered,
             }
-            (answered, _) => answered,
         }
+        self.command.query_async(connection).await
     }
 
     /// The keys of a script, as they were sent.

@@ -18,6 +18,7 @@ use tracing::debug;
 use super::connector::{Connector, Place};
 use super::failed::Failed;
 use super::hub::Hub;
+use super::loading::Loading;
 use super::pool::{Pool, Pooled};
 use super::verdict::Verdict;
 use crate::store::contract::ServerId;
@@ -43,6 +44,7 @@ pub(super) struct NodeLanes {
     asking: tokio::sync::Mutex<()>,
     /// When idle lanes were asked last.
     looked_after: tokio::sync::Mutex<Option<Instant>>,
+    pub(super) loading: Loading,
     /// The subscription.
     pub(super) hub: Arc<Hub>,
     /// What WAIT is sent over, by one at a time.
@@ -90,6 +92,7 @@ impl NodeLanes {
             server: Mutex::default(),
             asking: tokio::sync::Mutex::default(),
             looked_after: tokio::sync::Mutex::default(),
+            loading: Loading::default(),
             waits: tokio::sync::Mutex::default(),
         }
     }
