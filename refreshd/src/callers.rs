@@ -41,7 +41,8 @@ struct Open {
 pub(crate) struct Caller {
     peer: IpAddr,
     since: Instant,
-    /// Since when it waits for its caller. None: a request of its is being answered.
+    /// Since when it waits for its caller: since it came, was answered, or the caller took the last bytes of an answer. None: a
+    /// request of its is being answered, or it is cut.
     waits: Mutex<Option<Instant>>,
     cut: Notify,
 }
@@ -125,6 +126,13 @@ impl Caller {
 
     fn waits(&self) -> MutexGuard<'_, Option<Instant>> {
         self.waits.lock().expect("BUG: nothing panics under this lock")
+    }
+
+    /// The caller has taken bytes of its answer.
+    pub(crate) fn takes(&self) {
+        if let Some(since) = &mut *self.waits() {
+            *since = Instant::now();
+        }
     }
 
     fn cut(&self) {

@@ -20,6 +20,7 @@ use crate::callers::{Callers, Place};
 use crate::endpoint::{Endpoint, Port};
 use crate::limits::Limits;
 use crate::metrics::{Connection, REFUSED};
+use crate::noted_writes::NotedWrites;
 
 /// Takes an address, which this flag says.
 pub(crate) async fn bind(flag: &str, address: &str) -> Result<TcpListener, BadSetting> {
@@ -62,7 +63,8 @@ pub(crate) async fn serve(
         });
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(limits.write_timeout.0));
-        let connection = open.watch(http.serve_connection(TokioIo::new(Box::pin(stream)), service));
+        let stream = NotedWrites::new(stream, Arc::clone(&place.caller));
+        let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             let counted = Connection::open();
             tokio::select! {

@@ -11,6 +11,7 @@ mod limits;
 mod listener;
 mod logs;
 mod metrics;
+mod noted_writes;
 mod ready;
 mod reload;
 mod serve;
