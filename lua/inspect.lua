@@ -130,7 +130,7 @@ local function tell_flight()
       ago(record.started))
     say('  leaders lost in a row: %d', tonumber(record.lost_leaders or '0') + (state == 'leading' and 1 or 0))
     say('  nobody knows whether the token was rotated')
-    say('  whoever asks presents it again, but not before retry_lost_after has passed since the start, and a moment since')
+    say('  the next caller presents it again, but not before retry_lost_after has passed since the start, and a moment since')
     say('  it was missed')
     say('  with uncertain = never it is not presented again')
   elseif state == 'landed' then

@@ -15,7 +15,7 @@
 --
 -- Replies
 --   {'waits'}   nobody is told for a lease more
---   {'told'}    whoever comes or waits is told
+--   {'told'}    all pods that wait are told, and callers that come
 --   {'stale'}   this outcome does not stand, or was told already
 assert(#KEYS == 3 and #ARGV == 7, 'tell: 3 keys, 7 arguments')
 local lock, flight, link = unpack(KEYS)
@@ -26,7 +26,7 @@ local record = read_hash(flight)
 if act == 'tell' and holder ~= '' then
   local generation, holder_there = unpack(redis.call('HMGET', link, 'generation', 'holder'))
   if generation and holder_there == holder then
-    -- As if somebody had come with it: what is held for the token before it is over for whoever comes with that.
+    -- As if somebody had come with it: what is held for the token before it is over for all that come with that.
     redis.call('HSET', link, 'used', generation)
   end
 end

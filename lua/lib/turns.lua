@@ -1,4 +1,4 @@
--- Whose turn it is to lead a token. Mirrors src/store/memory/clients.rs. Comes after stamps.lua.
+-- Which client's turn it is to lead a token. Mirrors src/store/memory/clients.rs. Comes after stamps.lua.
 --
 -- turn:<client>  a number: in this order known clients that wait lead next
 -- turns_from     since when somebody leaves the lead to them

@@ -94,7 +94,7 @@ impl<W> Default for Budget<W> {
 }
 
 impl<W: Wake> Budget<W> {
-    /// Whether the next flight gets a permit, whoever comes.
+    /// Whether the next flight gets a permit, any client's.
     pub(crate) fn has_room_for_all(&self, limits: BudgetLimits) -> bool {
         self.queue.is_empty() && self.permits.len() < limits.limit_for(Rank::Stranger)
     }

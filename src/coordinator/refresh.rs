@@ -47,7 +47,7 @@ impl RefreshCoordinator {
     ///
     /// First the store of this coordinator has the tokens, then `before_told` runs, then callers are told, those of other pods, too.
     /// It runs in a task of its own, also when all callers have gone away: what stands after `refresh().await` does not, because an HTTP server drops the handler
-    /// of a request whose caller goes. It is tried again until it succeeds, or until `wait_timeout` after the
+    /// of a request that its caller has left. It is tried again until it succeeds, or until `wait_timeout` after the
     /// last caller came (a `lease` at least). Where it does not succeed in time, callers are told all the same, and other pods that wait try their own.
     /// Once it has succeeded, the new refresh token counts as used.
     ///

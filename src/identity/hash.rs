@@ -58,7 +58,7 @@ impl Hash {
         Self(mac.finalize().into_bytes().into())
     }
 
-    /// A name that is no token's: nobody knows a token whose hash is the hash of a hash.
+    /// A name that is no token's: nobody knows a token that hashes to the hash of a hash.
     pub(crate) fn of_probe(pod: &str) -> Self {
         Self(Sha256::digest(Self::unkeyed(&format!("probe of {pod}")).0).into())
     }

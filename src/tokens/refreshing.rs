@@ -1,4 +1,4 @@
-//! What a caller does whose access token is about to end: it asks the coordinator, and goes by what the store then holds.
+//! What a caller does when its access token is about to end: it asks the coordinator, and goes by what the store then holds.
 
 use std::ops::ControlFlow::{self, Break, Continue};
 use std::sync::{Arc, OnceLock};
@@ -14,7 +14,7 @@ use super::store::{Swap, TokenStore};
 use crate::error::{RefreshError, Refusal};
 use crate::flight::ending::Refreshed;
 
-/// So many times a caller goes on with newer tokens whose access token is over, too.
+/// So many times a caller goes on from tokens with an access token that is over to newer ones.
 const MOST_ROUNDS: usize = 4;
 
 /// What a flight needs of the caller that began it, after that has gone.
@@ -90,7 +90,7 @@ impl<S: TokenStore> AccessTokens<S> {
             Ok(Swap::Written) => Break(Ok(AccessToken::of(new))),
             Ok(Swap::Newer(stored)) => self.go_on_with(stored),
             Ok(Swap::Gone) => Break(Err(TokenError::SessionOver { refusal: None })),
-            // They are held for whoever comes with the old refresh token, and written then.
+            // They are held for the caller that comes with the old refresh token, and written then.
             Err(error) => {
                 warn!(%error, "new tokens could not be written to the session store yet");
                 Break(if self.settings.lives(&new) { Ok(AccessToken::of(new)) } else { Err(error) })

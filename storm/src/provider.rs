@@ -35,7 +35,7 @@ use crate::{clock, limits};
 /// Where the built-in provider listens, and how slow it is.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ProviderArguments {
-    /// Where to listen; port 0 picks a free one. Whoever reaches it can log in and read its log: it is for tests
+    /// Where to listen; port 0 picks a free one. Everybody who reaches it can log in and read its log: it is for tests
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
     listen: SocketAddr,
     /// How long a refresh takes

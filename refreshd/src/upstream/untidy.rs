@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 
-/// A connection whose answers are looked at.
+/// A connection that looks at its answers.
 pub(super) struct Watched<S> {
     stream: S,
     expected: Expected,

@@ -194,7 +194,7 @@ impl MemoryPod {
         true
     }
 
-    /// A token was rotated whose answer is not held: its record tells older tokens that it was used, as what is held would.
+    /// A token was rotated, and its answer is not held: its record tells older tokens that it was used, as what is held would.
     pub(super) fn stays_known(&self, flight: &Hash, until: Instant) {
         if let Some(mut record) = self.namespace.flights.get_mut(flight) {
             record.ends = record.ends.max(until);

@@ -21,7 +21,7 @@ pub(super) struct FlightRecord {
     pub(super) lock: Option<Lock>,
     pub(super) state: State,
     pub(super) claim: Hash,
-    /// Whose flight it is. None where nobody has led.
+    /// The client that led. None where nobody has.
     pub(super) client: Option<Hash>,
     pub(super) attempt: uuid::Uuid,
     pub(super) fence: u64,

@@ -9,7 +9,7 @@ use crate::outcome::Outcome;
 use crate::store::contract::{Ask, Telling};
 
 impl FlightRecord {
-    /// Whoever comes until then joins; later they find what landed.
+    /// Callers that come until then join; later ones find what landed.
     pub(super) fn keep_back(&mut self, fence: u64, until: Instant) {
         self.lock = Some(Lock { fence, until });
         self.ends = self.ends.max(until);
@@ -47,7 +47,7 @@ impl MemoryPod {
         true
     }
 
-    /// As if somebody had come with the token in it: what is held for the token before it is over for whoever comes with that.
+    /// As if somebody had come with the token in it: what is held for the token before it is over for all that come with that.
     fn note_used(&self, ask: &Ask, outcome: &Outcome) {
         let Some(next) = next_identity(&ask.identity, outcome, &self.config) else { return };
         let Some(member) = &next.chain else { return };

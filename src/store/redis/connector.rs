@@ -41,7 +41,7 @@ pub(super) struct Connector {
     node: Node,
     #[cfg(feature = "tls")]
     certificates: Arc<Certificates>,
-    /// Shows in CLIENT LIST whose connection it is.
+    /// Names the pod of the connection in CLIENT LIST.
     client_name: String,
     /// How long finding the node and connecting may take together, and how long the kernel waits for acknowledgements.
     pub(super) timeout: Duration,

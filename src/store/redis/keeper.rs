@@ -54,7 +54,7 @@ struct KeptOutcome {
 }
 
 impl Kept {
-    /// Forgets those whose span was over at this moment, and the oldest where all together are too large.
+    /// Forgets those that had to be kept until this moment, and the oldest where all together are too large.
     fn forget(&mut self, confirmed: Instant) {
         while self.bytes > MOST_BYTES || self.outcomes.front().is_some_and(|oldest| oldest.until <= confirmed) {
             let Some(oldest) = self.outcomes.pop_front() else { break };

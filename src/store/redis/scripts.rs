@@ -71,7 +71,7 @@ fn texts() -> [String; 12] {
         text!("#!lua flags=no-writes,allow-oom", => look).to_owned(),
         text!("#!lua flags=allow-oom", clock spans keep permits freed budget queue => reap).to_owned(),
         text!("#!lua flags=no-writes,allow-oom", clock spans hash fields => circuit).to_owned(),
-        // Above maxmemory, too: a pod whose entry ended there would count as gone.
+        // Above maxmemory, too: a pod without an entry would count as gone.
         text!("#!lua flags=allow-oom", clock register => meta).to_owned(),
         // No first line of its own: servers before 7.0 do not know it, and are to be told that they are old.
         text!("", => preflight).to_owned(),

@@ -172,7 +172,7 @@ both! {
 
         assert_eq!((access_token(&held.landed), held.passed[0].expose()), ("of three", "two"));
         assert!(matches!(asks(&stage, "three", TAKING).await, Begun::Unused));
-        // A caller with the token between goes on from there, too: whoever is behind it is behind a token that was used.
+        // A caller with the token between goes on from there, too: a caller behind it is behind a token that was used.
         assert_eq!(held_for(&stage, "two").await.generation, 2);
         assert!(matches!(asks(&stage, "three", Coming::Taking { from: 2 }).await, Begun::Unused));
         assert!(matches!(asks(&stage, "three", TAKING).await, Begun::ChainOver(ChainEnd::Used)));

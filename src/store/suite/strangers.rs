@@ -3,7 +3,7 @@
 use super::stage::*;
 use crate::admission::circuit::CircuitState;
 
-/// A client whose credential is known once it has succeeded.
+/// A client: its credential is known once it has succeeded.
 fn app(token: &str) -> Ask {
     ask_as(Refresh::new(token).client("app", "right"))
 }

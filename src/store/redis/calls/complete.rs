@@ -49,7 +49,7 @@ pub(crate) struct Complete {
     pub(crate) ends_held: bool,
 }
 
-/// Whose a token and the one that followed it are.
+/// The holders of a token and of the one that followed it.
 pub(crate) struct HeldNext {
     /// As what its leader came to the token.
     pub(crate) coming: Coming,

@@ -387,7 +387,7 @@ async fn above_maxmemory_nothing_is_begun_and_everything_is_ended() {
     assert_eq!(alone.call("begin", &queues).await[0], "queued");
     alone.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
     let before = alone.redis.dump("alone").await;
-    // A pod whose entry ended there would count as gone.
+    // A pod without an entry would count as gone.
     assert_eq!(alone.call("meta", &[]).await[0], "agreed");
     assert_eq!(alone.call("meta", &[("act", "leave")]).await, ["left"]);
 

@@ -20,7 +20,7 @@ async fn clock_that_was_set_back_makes_nothing_longer_than_its_setting() {
     set_back.hold_of_a_session_is_shortened().await;
 }
 
-/// A server whose clock was set back by an hour, and a caller whose settings are all short.
+/// A server with its clock set back by an hour, and a caller with short settings.
 struct SetBack {
     alone: Alone,
     /// A stamp that was written before.
