@@ -6,92 +6,20 @@
 //! them, in pipelines. For that a run is recorded by MONITOR and played again on an empty database, where the same
 //! commands in the same order do the same.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use redis::Script;
 use redis::aio::MultiplexedConnection;
-use refresh_coordinator::{Refresh, RefreshCoordinator};
-use refresh_coordinator_benches::pods::{answer, connect, token, told, wide};
+use refresh_coordinator_benches::leads::{LANES, bare, bare_script, coordinator, middle};
+use refresh_coordinator_benches::pods::{connect, told, wide};
 use refresh_coordinator_benches::redis_server::RedisServer;
 use refresh_coordinator_benches::report::{Report, Row};
-use refresh_coordinator_benches::stats::{median, percentile};
+use refresh_coordinator_benches::stats::median;
 use refresh_coordinator_benches::{is_quick, is_wanted, rounds, runtime};
-use tokio::task::JoinSet;
 
 use self::monitor::Sent;
 
 #[path = "../tests/support/monitor/line.rs"]
 mod monitor;
-
-static NEXT: AtomicU64 = AtomicU64::new(0);
-
-/// As many as a pod has.
-const LANES: usize = 4;
-
-/// What one round measured.
-struct Round {
-    per_second: f64,
-    /// In us.
-    p50: f64,
-    p99: f64,
-}
-
-impl Round {
-    fn of(flights: usize, began: Instant, mut latencies: Vec<f64>) -> Self {
-        let per_second = flights as f64 / began.elapsed().as_secs_f64();
-        latencies.sort_by(f64::total_cmp);
-        Self { per_second, p50: median(&latencies), p99: percentile(&latencies, 99.0) }
-    }
-}
-
-async fn coordinator(pod: &RefreshCoordinator, tasks: usize, flights: usize) -> Round {
-    let mut running = JoinSet::new();
-    let began = Instant::now();
-    for _ in 0..tasks {
-        let pod = pod.clone();
-        running.spawn(async move {
-            let mut latencies = Vec::new();
-            for _ in 0..flights / tasks {
-                let (token, tokens) = (token("lead-on-redis", NEXT.fetch_add(1, Ordering::Relaxed)), answer());
-                let asked = Instant::now();
-                pod.refresh(Refresh::new(token), async move |_| Ok(tokens)).await.expect("tokens");
-                latencies.push(asked.elapsed().as_nanos() as f64 / 1e3);
-            }
-            latencies
-        });
-    }
-    let latencies = running.join_all().await.concat();
-    Round::of(flights, began, latencies)
-}
-
-/// Two round trips for each, of a script that does nothing.
-async fn bare(lanes: &[MultiplexedConnection], script: &Arc<Script>, tasks: usize, flights: usize) -> Round {
-    let mut running = JoinSet::new();
-    let began = Instant::now();
-    let next = Arc::new(AtomicU64::new(0));
-    for _ in 0..tasks {
-        let (lanes, script, next) = (lanes.to_vec(), Arc::clone(script), Arc::clone(&next));
-        running.spawn(async move {
-            let mut latencies = Vec::new();
-            let (small, sealed) = ("x".repeat(600), "x".repeat(2_400));
-            for _ in 0..flights / tasks {
-                let asked = Instant::now();
-                for argument in [&small, &sealed] {
-                    let lane = next.fetch_add(1, Ordering::Relaxed) as usize % lanes.len();
-                    let mut call = script.prepare_invoke();
-                    call.key("rc:{bench}:bare").arg(argument);
-                    call.invoke_async::<Vec<String>>(&mut lanes[lane].clone()).await.expect("an answer");
-                }
-                latencies.push(asked.elapsed().as_nanos() as f64 / 1e3);
-            }
-            latencies
-        });
-    }
-    let latencies = running.join_all().await.concat();
-    Round::of(flights, began, latencies)
-}
 
 /// Every EVALSHA of a run, as it was sent.
 async fn recorded(redis: &RedisServer, flights: usize) -> Vec<redis::Cmd> {
@@ -198,8 +126,7 @@ async fn run() {
     for _ in 0..LANES {
         lanes.push(redis.connect().await);
     }
-    let script = Arc::new(Script::new("return {'lead', '1', 'nothing'}"));
-    script.load_async(&mut lanes[0].clone()).await.expect("loaded");
+    let script = bare_script(&mut lanes[0].clone()).await;
 
     let many = if is_quick() { 4_096 } else { 16_384 };
     let (mut at_256, mut alone) = (0.0, 0.0);
@@ -214,7 +141,6 @@ async fn run() {
                 floors.push(floor);
             }
         }
-        let middle = |rounds: &[Round], of: fn(&Round) -> f64| median(&rounds.iter().map(of).collect::<Vec<_>>());
         let floor = "two bare EVALSHA";
         let p50 = middle(&ours, |round| round.p50);
         if tasks == 1 {

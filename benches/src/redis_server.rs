@@ -57,6 +57,31 @@ impl RedisServer {
         Self { url, child, connection, _dir: dir }
     }
 
+    /// Starts one that is a Cluster of one node, with all slots.
+    pub async fn start_cluster() -> Self {
+        let server = Self::start_by(Command::new("redis-server"), &["--cluster-enabled", "yes"]).await;
+        server.ask::<()>(&["CLUSTER", "ADDSLOTSRANGE", "0", "16383"]).await;
+        server.until(&["CLUSTER", "INFO"], "cluster_state:ok").await;
+        server
+    }
+
+    /// Starts a replica of this one, and waits until it has all that this one has.
+    pub async fn start_replica(&self) -> Self {
+        let port = self.url.trim_end_matches('/').rsplit(':').next().expect("a port");
+        let replica = Self::start_by(Command::new("redis-server"), &["--replicaof", "127.0.0.1", port]).await;
+        self.until(&["INFO", "replication"], "state=online").await;
+        replica
+    }
+
+    /// Asks until the answer says so.
+    async fn until(&self, words: &[&str], says: &str) {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !self.ask::<String>(words).await.contains(says) {
+            assert!(Instant::now() < deadline, "{words:?} does not say {says}");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
     /// Ends it as an operator would, and waits until it has ended: what runs it may still write what it saw.
     pub async fn shut_down(mut self) {
         // It has no reply but a connection that closes, sooner or later than the client is willing to wait.

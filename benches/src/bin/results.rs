@@ -7,11 +7,12 @@ use refresh_coordinator_benches::machine;
 use refresh_coordinator_benches::report::{directory, met};
 use serde_json::Value;
 
-const BENCHES: [&str; 9] = [
+const BENCHES: [&str; 10] = [
     "local_join",
     "lead_in_memory",
     "allocations",
     "lead_on_redis",
+    "topologies",
     "redis_cost",
     "join_over_redis",
     "storm",
