@@ -254,7 +254,7 @@ impl Arena {
     }
 
     /// An intruder: it has the token and is not its client.
-    async fn intrude(&self, token: &str, slot: usize) {
+    pub(crate) async fn intrude(&self, token: &str, slot: usize) {
         let ask = Ask {
             token: token.to_owned(),
             secret: INTRUDER_SECRET,

@@ -9,6 +9,7 @@ use crate::history::{Event, Harm, Kind, Run, What, Who};
 use crate::steps::{Answer, Outcome};
 use crate::wire::Rules;
 
+mod chains;
 mod index;
 mod presentations;
 mod sessions;
@@ -34,6 +35,8 @@ pub(crate) enum Rule {
     SuccessKept,
     /// 5: no session is lost but as the policy says.
     SessionKept,
+    /// A call presents once, and hands out nothing that was presented.
+    Walk,
     /// 7: no secret in Redis or a log.
     Secrets,
     /// 8: nobody gets an outcome without the client's credential.
@@ -112,6 +115,7 @@ pub(crate) fn judge(name: &str, rules: &Rules, runs: &[Run], events: &[Event]) -
     judge.attempts();
     judge.successes();
     judge.sessions();
+    judge.chains();
     judge.rest(events);
     judge.unfaulted();
     judge.goes_on();
@@ -166,7 +170,7 @@ impl Judge<'_> {
         for call in self.index.calls.values() {
             if let Some((_, Outcome::Success { successor, .. })) = call.outcome {
                 let first = *successors.entry(call.token).or_insert(successor);
-                if first != successor {
+                if first != successor && !self.rules.walks {
                     found.push((call.run, format!("{} was told as two successors", call.token)));
                 }
                 if call.who == Who::Intruder {

@@ -47,6 +47,7 @@ fn rules(lease_ms: u64) -> Rules {
         uncertain_memory_ms: 60_000,
         presents_uncertain_tokens_again: true,
         goes_on_alone: false,
+        walks: false,
         max_concurrent: 10_000,
         max_attempts: 100,
     }

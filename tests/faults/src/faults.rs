@@ -128,7 +128,7 @@ impl Act {
 }
 
 impl Fault {
-    const fn new(name: &'static str, kind: Kind, scope: Scope, harm: Harm, act: Act) -> Self {
+    pub(crate) const fn new(name: &'static str, kind: Kind, scope: Scope, harm: Harm, act: Act) -> Self {
         Self {
             name,
             kind,

@@ -235,6 +235,12 @@ impl Call {
         progress.ok()?.ok()?.outcome.clone()
     }
 
+    /// Waits until the refresh function has ended, whether its caller is there or not.
+    pub(crate) async fn is_answered(&mut self, until: Instant) -> bool {
+        let answered = tokio::time::timeout_at(until, self.progress.wait_for(|progress| progress.answered)).await;
+        matches!(answered, Ok(Ok(_)))
+    }
+
     /// Waits until the call has come so far, or is over.
     pub(crate) async fn reaches(&mut self, stage: Stage, until: Instant) -> bool {
         let reached = |progress: &Progress| progress.stage >= Some(stage) || progress.outcome.is_some();

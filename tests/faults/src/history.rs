@@ -51,6 +51,11 @@ pub(crate) enum What {
         from: u64,
     },
 
+    /// Another server decides, also where it has all data; it started at some moment from then on.
+    RedisRestarted {
+        from: u64,
+    },
+
     Asked {
         call: u64,
         pod: usize,

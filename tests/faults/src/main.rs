@@ -6,6 +6,7 @@
 //! * `pod`, `provider`, `guard`: what the driver starts
 
 mod arena;
+mod chains;
 mod checker;
 mod child;
 mod clock;
@@ -15,6 +16,7 @@ mod faults;
 mod fleet;
 mod history;
 mod lag;
+mod planned;
 mod pod;
 mod pod_log;
 mod provider;

@@ -134,7 +134,10 @@ impl Pod {
     }
 
     async fn coordinate(self: &Arc<Self>, plan: Plan) -> Result<Refreshed, RefreshError> {
-        let refresh = Refresh::new(plan.token.as_str()).client("app", plan.secret.as_str());
+        let mut refresh = Refresh::new(plan.token.as_str()).client("app", plan.secret.as_str());
+        if self.settings.rules.walks {
+            refresh = refresh.token_from_attempt();
+        }
         let pod = Arc::clone(self);
         self.coordinator
             .refresh(refresh, move |attempt| {
@@ -143,6 +146,7 @@ impl Pod {
                     tell(plan.call, CallStep::Answered(Answer::GivenUp));
                     panic!("as the driver wanted");
                 }
+                let plan = Plan { token: attempt.token().to_owned(), ..plan };
                 async move { pod.provide(plan, attempt.fence).await }
             })
             .await
@@ -209,6 +213,7 @@ fn config(settings: &PodSettings) -> Config {
         uncertain_memory_ms,
         presents_uncertain_tokens_again,
         goes_on_alone,
+        walks: _,
         max_concurrent,
         max_attempts,
     } = settings.rules.clone();

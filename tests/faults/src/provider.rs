@@ -57,7 +57,8 @@ async fn answer(mut stream: TcpStream, ledger: Arc<Mutex<Ledger>>) -> std::io::R
             let next = token.next().text();
             let access = format!("{HUSH}.access.{number}");
             let body = serde_json::json!({
-                "access_token": access, "token_type": "Bearer", "expires_in": 300, "refresh_token": next,
+                "access_token": access, "token_type": "Bearer", "expires_in": token.access_life_s(),
+                "refresh_token": next,
             });
             (200, body.to_string())
         }
@@ -69,12 +70,12 @@ async fn answer(mut stream: TcpStream, ledger: Arc<Mutex<Ledger>>) -> std::io::R
         body.len()
     );
     let replied = match mode {
-        Mode::Well | Mode::Rotated500 | Mode::Plain500 => stream.write_all(whole.as_bytes()).await,
+        Mode::Well | Mode::Short | Mode::Rotated500 | Mode::Plain500 => stream.write_all(whole.as_bytes()).await,
         Mode::Half => stream.write_all(&whole.as_bytes()[..whole.len() - body.len() / 2]).await,
         Mode::Close => Ok(()),
         Mode::Reset => stream.set_zero_linger(),
     };
-    let is_whole = mode == Mode::Well && replied.is_ok();
+    let is_whole = matches!(mode, Mode::Well | Mode::Short) && replied.is_ok();
     tell(number, PresentationStep::Replied(if is_whole { Reply::Whole } else { Reply::Broken }));
     if mode != Mode::Reset {
         stream.shutdown().await?;
@@ -90,8 +91,9 @@ fn judge(ledger: &Mutex<Ledger>, call: u64, token: &Token, secret: &str) -> (u64
     tell(number, PresentationStep::Presented { token: token.text(), call });
     let family = ledger.families.entry(token.family.clone()).or_default();
     let is_first = token.generation == 0 && !family.asked && call != BY_DRIVER;
+    let has_delay = is_first || (token.mode == Mode::Short && call != BY_DRIVER);
     let (mode, delay) =
-        if is_first { (token.mode, Duration::from_millis(token.delay_ms)) } else { (Mode::Well, USUAL_DELAY) };
+        if has_delay { (token.mode, Duration::from_millis(token.delay_ms)) } else { (Mode::Well, USUAL_DELAY) };
     let verdict = if secret != CLIENT_SECRET {
         Verdict::WrongClient
     } else if family.ended {

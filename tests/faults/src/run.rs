@@ -7,9 +7,11 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 
 use crate::arena::{Arena, Binaries, First};
+use crate::chains;
 use crate::checker::{self, Report};
-use crate::faults::{self, Act, Fault, Scope};
-use crate::history::{ClientResult, Harm, Kind, Run, What};
+use crate::faults::{self, Fault, Scope};
+use crate::history::{ClientResult, Kind, Run, What};
+use crate::planned::Planned;
 use crate::random::Random;
 use crate::sabotage;
 use crate::steps::Stage;
@@ -31,7 +33,7 @@ pub(crate) struct RunArguments {
     /// Only faults whose name holds this
     #[arg(long)]
     only: Option<String>,
-    /// Only this fleet: retry, retry0, never, local
+    /// Only this fleet: retry, retry0, never, local, chains, chains-never
     #[arg(long)]
     policy: Option<String>,
     /// Breaks something on purpose: the suite must fail
@@ -57,6 +59,7 @@ fn policies() -> Vec<(&'static str, usize, usize, Rules)> {
         uncertain_memory_ms: 60_000,
         presents_uncertain_tokens_again,
         goes_on_alone: false,
+        walks: false,
         max_concurrent,
         max_attempts: 5,
     };
@@ -67,6 +70,8 @@ fn policies() -> Vec<(&'static str, usize, usize, Rules)> {
         // So many that two thousand are refreshed under faults of processes and connections.
         ("never", 4, 3, rules(false, 3000, 400)),
         ("local", 4, 1, Rules { goes_on_alone: true, ..rules(true, 3000, 400) }),
+        ("chains", 3, 1, chains::rules(rules(true, 0, 400))),
+        ("chains-never", 3, 1, chains::rules(rules(false, 3000, 400))),
     ]
 }
 
@@ -86,16 +91,18 @@ pub(crate) async fn run(arguments: RunArguments) -> std::process::ExitCode {
     let other = sabotage::other_build(&pod, temporary.path());
     let binaries = Binaries { own: binary, pod, other };
     let makes = sabotage.map_or(Makes::Coordinator, |sabotage| sabotage.makes);
-    let names = |fault: &Fault| arguments.only.as_ref().is_none_or(|only| fault.name.contains(only.as_str()));
-    if !Fault::all().iter().any(names) {
-        let names: Vec<_> = Fault::all().iter().map(|fault| fault.name.to_string()).collect();
+    let random = Random::new(arguments.seed);
+    let mut fleets = policies();
+    fleets.retain(|(name, ..)| arguments.policy.as_ref().is_none_or(|only| name == only));
+    // The others have nothing to do.
+    fleets.retain(|(.., rules)| !schedule(&arguments, rules, random.clone()).is_empty());
+    if fleets.is_empty() {
+        let names: Vec<_> = Planned::all().iter().map(Planned::name).collect();
         eprintln!("faults: no fault of this name; there are {}", names.join(", "));
         return 2.into();
     }
     println!("seed {}; the same again: tests/run faults --seed {0}", arguments.seed);
-    let random = Random::new(arguments.seed);
     let began = Instant::now();
-    let fleets = policies().into_iter().filter(|(name, ..)| arguments.policy.as_ref().is_none_or(|only| name == only));
     let mut tasks = Vec::new();
     for (name, pods, crowd, rules) in fleets {
         let (binaries, dir) = (binaries.clone(), dir.clone());
@@ -144,14 +151,18 @@ async fn one_fleet(
     let schedule = schedule(arguments, &arena.rules, random.fork("schedule"));
     let end = Instant::now() + if arguments.long { Duration::from_secs(3300) } else { Duration::from_secs(840) };
     let mut runs = Vec::new();
-    for (id, fault) in schedule.into_iter().enumerate() {
+    for (id, planned) in schedule.into_iter().enumerate() {
         if Instant::now() > end {
             break;
         }
         let mut random = random.fork(&format!("run {id}"));
         let began = Instant::now();
-        runs.push(one_run(&arena, id, &fault, &mut random).await);
-        eprintln!("{name}: {:3} {} ({:.1} s)", id, fault.name, began.elapsed().as_secs_f64());
+        let run = match planned {
+            Planned::Fault(fault) => one_run(&arena, id, &fault, &mut random).await,
+            Planned::Chain(chain) => chain.run(&arena, id, &mut random).await,
+        };
+        eprintln!("{name}: {:3} {} ({:.1} s)", id, run.fault, began.elapsed().as_secs_f64());
+        runs.push(run);
     }
     arena.end().await;
     (arena, runs)
@@ -169,16 +180,14 @@ async fn judged(arena: &Arena, runs: &[Run], is_kept: bool) -> Report {
     checker::judge(arena.name, &arena.rules, runs, &events)
 }
 
-/// The faults, in the order the seed wants.
-fn schedule(arguments: &RunArguments, rules: &Rules, mut random: Random) -> Vec<Fault> {
+/// What happens to a fleet, in the order the seed wants.
+fn schedule(arguments: &RunArguments, rules: &Rules, mut random: Random) -> Vec<Planned> {
     let repeat = arguments.repeat.unwrap_or(if arguments.long { 14 } else { 1 });
     let mut schedule = Vec::new();
     for _ in 0..repeat {
-        let mut round = Fault::all();
-        round.retain(|fault| fault.act != Act::WrongClock || faults::wrong_clock().is_some());
-        // Under all others such a fleet is one that does not go on alone.
-        round.retain(|fault| !rules.goes_on_alone || matches!(fault.harm, Harm::CutOff | Harm::Store));
-        round.retain(|fault| arguments.only.as_ref().is_none_or(|only| fault.name.contains(only.as_str())));
+        let mut round = Planned::all();
+        round.retain(|planned| planned.happens_to(rules));
+        round.retain(|planned| arguments.only.as_ref().is_none_or(|only| planned.name().contains(only.as_str())));
         random.shuffle(&mut round);
         schedule.extend(round);
     }

@@ -53,6 +53,11 @@ const ALL: &[Sabotage] = &[
         "redis.call('PEXPIRE', flight, whole(math.max(1, keep_ms)))",
         "redis.call('PERSIST', flight                             )",
     ),
+    scripts(
+        "nothing-is-held",
+        "if redis.call('EXISTS', place.link) == 1 then",
+        "if redis.call('EXISTS', place.link) >= 0 then",
+    ),
     scripts("looks-see-nothing", "reply[i] = 'changed'", "reply[i] = '0000900'"),
 ];
 

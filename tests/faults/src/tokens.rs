@@ -1,7 +1,7 @@
 //! Refresh tokens that say what their provider does with them, so that histories repeat.
 //!
 //! `hush.<family>.<mode>.<delay in ms>.<generation>`. The mode and the delay are for the first presentation of
-//! generation 0; whatever comes later is answered well and soon. `hush` is what no log and no Redis may hold.
+//! generation 0; whatever comes later is answered well and soon, except under [`Mode::Short`]. `hush` is what no log and no Redis may hold.
 
 use serde::{Deserialize, Serialize};
 
@@ -27,16 +27,19 @@ pub(crate) enum Mode {
     Close,
     /// Rotates and resets.
     Reset,
+    /// Rotates and answers every generation after the delay, with an access token that is soon over.
+    Short,
 }
 
 impl Mode {
-    const ALL: [(Self, &'static str); 6] = [
+    const ALL: [(Self, &'static str); 7] = [
         (Self::Well, "well"),
         (Self::Rotated500, "rotated500"),
         (Self::Plain500, "plain500"),
         (Self::Half, "half"),
         (Self::Close, "close"),
         (Self::Reset, "reset"),
+        (Self::Short, "short"),
     ];
 }
 
@@ -60,6 +63,11 @@ impl Token {
     pub(crate) fn text(&self) -> String {
         let (_, mode) = Mode::ALL.iter().find(|(mode, _)| *mode == self.mode).expect("BUG: every mode is listed");
         format!("{HUSH}.{}.{mode}.{}.{}", self.family, self.delay_ms, self.generation)
+    }
+
+    /// How long the access token lives that comes with a token of this family, in s.
+    pub(crate) fn access_life_s(&self) -> u64 {
+        if self.mode == Mode::Short { 4 } else { 300 }
     }
 
     pub(crate) fn read(text: &str) -> Option<Self> {

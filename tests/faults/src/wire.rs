@@ -56,6 +56,8 @@ pub(crate) struct Rules {
     pub(crate) presents_uncertain_tokens_again: bool,
     /// `on_store_outage = local`.
     pub(crate) goes_on_alone: bool,
+    /// Pods present the token that they are handed, so answers are held until somebody has used the new token.
+    pub(crate) walks: bool,
     pub(crate) max_concurrent: u32,
     pub(crate) max_attempts: u32,
 }

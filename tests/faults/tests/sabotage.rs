@@ -56,6 +56,8 @@ is_seen! {
         "flights-stay" in "never" under "caller dropped" breaks "KeysEnd";
     dead_leaders_that_nobody_notices_are_seen:
         "looks-see-nothing" in "retry0" under "killed before" breaks "Takeover";
+    answers_that_are_not_held_are_seen:
+        "nothing-is-held" in "chains" under "tab closed, pod killed" breaks "OnePresentation";
 }
 
 /// Without redis-server there is no suite; that is told once, at the end of all tests.

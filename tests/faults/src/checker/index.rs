@@ -34,7 +34,7 @@ pub(super) struct FaultSpan {
 
 impl FaultSpan {
     /// Whether it keeps a pod from the store.
-    fn hits(&self, pod: usize) -> bool {
+    pub(super) fn hits(&self, pod: usize) -> bool {
         match self.harm {
             Harm::Paused | Harm::CutOff => self.pods.contains(&pod),
             Harm::Store => true,
@@ -66,6 +66,8 @@ pub(super) struct Index<'a> {
     pub(super) forgot: Vec<Forgot>,
     pub(super) clients: Vec<Client<'a>>,
     pub(super) verified: HashMap<&'a str, bool>,
+    /// When another server began to decide, at the earliest and at the latest.
+    pub(super) restarted: Vec<(u64, u64)>,
     pub(super) stood_still: Vec<(u64, u64)>,
     /// When Redis' clock was set forward, at the earliest and at the latest, and by how much.
     pub(super) stepped: Vec<(u64, u64, u64)>,
@@ -86,6 +88,7 @@ impl<'a> Index<'a> {
             forgot: Vec::new(),
             clients: Vec::new(),
             verified: HashMap::new(),
+            restarted: Vec::new(),
             stood_still: Vec::new(),
             stepped: Vec::new(),
             end: events.last().map_or(0, |event| event.t),
@@ -128,6 +131,7 @@ impl<'a> Index<'a> {
                 // Nobody's fault: it excuses what a pause of everybody does, and is told in the table.
                 What::StoodStill { for_us } => index.stood_still.push((t.saturating_sub(*for_us), t)),
                 What::RedisStepped { by_ms, since } => index.stepped.push((*since, t, by_ms * 1000)),
+                What::RedisRestarted { from } => index.restarted.push((*from, t)),
                 What::RedisForgot { since, from } => {
                     index.forgot.push(Forgot { from: *from, t, since: *since });
                 }

@@ -7,7 +7,7 @@ use super::sessions::LANDING_AFTER;
 use super::{Judge, Rule};
 
 /// Between the pod that says that it leads and the provider that logs what it is sent, and where Redis' clock is read.
-const TOLERANCE: u64 = 300_000;
+pub(super) const TOLERANCE: u64 = 300_000;
 
 impl Judge<'_> {
     pub(super) fn presentations(&mut self) {
@@ -20,11 +20,12 @@ impl Judge<'_> {
                 .collect();
             // In the order in which they were decided on: a network may deliver late what was sent long ago.
             of_callers.sort_by_key(|one| self.decided(one));
-            for pair in of_callers.windows(2) {
-                let (before, again) = (pair[0], pair[1]);
+            for place in 1..of_callers.len() {
+                let (before, again) = (of_callers[place - 1], of_callers[place]);
                 let run = self.index.calls.get(&again.call).and_then(|call| call.run);
-                let ground = match self.ground(before, again) {
-                    Err(_) if self.are_told_in_reverse(before, again) => self.ground(again, before),
+                let ground = match self.ground(token, before, again) {
+                    Err(_) if self.are_told_in_reverse(before, again) => self.ground(token, again, before),
+                    Err(why) => self.ground_after_refusal(token, &of_callers[..place], again).ok_or(why),
                     ground => ground,
                 };
                 match ground {
@@ -59,7 +60,7 @@ impl Judge<'_> {
     }
 
     /// When a presentation was decided on: when its caller led.
-    fn decided(&self, presentation: &Presentation) -> u64 {
+    pub(super) fn decided(&self, presentation: &Presentation) -> u64 {
         let led = self.index.calls.get(&presentation.call).and_then(|call| call.led);
         led.map_or(presentation.t, |(led, _)| led.min(presentation.t))
     }
@@ -115,7 +116,7 @@ impl Judge<'_> {
     }
 
     /// What allows to present a token again, after what is known to have been done with it before.
-    fn ground(&self, before: &Presentation, again: &Presentation) -> Result<&'static str, String> {
+    fn ground(&self, token: &str, before: &Presentation, again: &Presentation) -> Result<&'static str, String> {
         let index = &self.index;
         let t = self.decided(again);
         let Some(leader) = index.calls.get(&before.call) else { return Err("nobody knows by whom before".to_owned()) };
@@ -135,6 +136,9 @@ impl Judge<'_> {
             forgot.from <= t && forgot.t >= led && landed.is_none_or(|landed| landed + TOLERANCE >= forgot.since)
         });
         if forgotten {
+            if self.was_to_land_again(token, leader, t) {
+                return Err("its pod was to land it again".to_owned());
+            }
             return Ok("redis forgot the outcome");
         }
 
@@ -144,7 +148,12 @@ impl Judge<'_> {
             Some((answered, Answer::Success { .. }))
                 if t + TOLERANCE >= answered + self.rules.keep_outcome_ms * 1000 =>
             {
-                return Ok("after keep_outcome");
+                if self.rules.walks && !self.went_down_with(leader, answered) {
+                    return self.ground_past_what_is_held(token, answered, t);
+                }
+                if !self.rules.walks {
+                    return Ok("after keep_outcome");
+                }
             }
             Some((answered, Answer::Unknown | Answer::GivenUp)) if answered <= t + TOLERANCE && !is_dead => {
                 if !retry {

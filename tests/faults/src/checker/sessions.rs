@@ -10,7 +10,7 @@ use super::index::{Call, Client};
 use super::{Judge, Rule, SLACK};
 
 /// How long a success may take from the leader's answer to every caller that asks, in us.
-const LANDING: u64 = 300_000;
+pub(super) const LANDING: u64 = 300_000;
 /// The same after the pod was cut off: connections are made again, with pauses of up to a second.
 pub(super) const LANDING_AFTER: u64 = 1_200_000;
 
@@ -56,7 +56,9 @@ impl Judge<'_> {
     /// Sessions that ended, and what in the policy names it.
     pub(super) fn sessions(&mut self) {
         let mut by_token: BTreeMap<&str, (Option<usize>, Vec<&Client<'_>>)> = BTreeMap::new();
-        for client in &self.index.clients {
+        // What becomes of chains is judged by session, not by token.
+        let is_chain = |client: &&Client<'_>| self.rules.walks && client.run.is_some();
+        for client in self.index.clients.iter().filter(|client| !is_chain(client)) {
             by_token.entry(client.token).or_insert((client.run, Vec::new())).1.push(client);
         }
         let not_allowed: BTreeSet<String> = self
@@ -145,7 +147,7 @@ impl Judge<'_> {
 
     /// Whether Redis may have given a lead of which the pod could not hear, nor give it back in time: the call was made
     /// before its pod was cut off, for so long that a leader counts as lost.
-    fn may_lead_unheard(&self, call: &Call<'_>) -> bool {
+    pub(super) fn may_lead_unheard(&self, call: &Call<'_>) -> bool {
         let Some((t, Outcome::Later { why, .. })) = call.outcome else { return false };
         let lost = 1000 * self.rules.retry_lost_after_ms.max(self.rules.lease_ms);
         let cut_off = self.index.cut_off_after(call.pod, call.asked, t);

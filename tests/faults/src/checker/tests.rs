@@ -4,6 +4,8 @@ use super::*;
 use crate::history::ClientResult;
 use crate::steps::{CallStep, PresentationStep, Reply, Stage, Verdict};
 
+mod chains;
+
 const MS: u64 = 1000;
 
 /// A history that is written as it is told: which caller asks when, and what comes of it. Times are in ms.
@@ -28,21 +30,16 @@ impl Story {
             uncertain_memory_ms: 60_000,
             presents_uncertain_tokens_again: true,
             goes_on_alone: false,
+            walks: false,
             max_concurrent: 3,
             max_attempts: 5,
         };
         let mut story = Self { rules, runs: Vec::new(), events: Vec::new() };
         for number in 0..40 {
-            let t = number * 100;
-            story.asked(t, 1000 + number, 7, &format!("peace{number}"), None);
-            story.led(t + 1, 1000 + number).presented(
-                t + 2,
-                1000 + number,
-                &format!("peace{number}"),
-                Verdict::Rotated,
-            );
-            story.answered(t + 10, 1000 + number, &format!("peace{number}+"));
-            story.success(t + 11, 1000 + number, &format!("peace{number}+"));
+            let (t, call) = (number * 100, 1000 + number);
+            let [token, next] = [0, 1].map(|generation| format!("hush.peace{number}.well.0.{generation}"));
+            story.asked(t, call, 7, &token, None).led(t + 1, call).presented(t + 2, call, &token, Verdict::Rotated);
+            story.answered(t + 10, call, &next).success(t + 11, call, &next);
         }
         // What is told of later lies far behind it.
         story
