@@ -25,9 +25,15 @@ use super::target::{Whereabouts, at};
 mod told;
 mod cluster;
 mod sentinel;
+#[cfg(test)]
+mod tests;
 
 /// How long a newer answer is waited for, once there is one: in the middle of a failover some are behind, and some hang.
 const GRACE: Duration = Duration::from_millis(100);
+
+/// For how long a newer answer is believed after it was heard last, where only some say the older one: in the middle of a failover
+/// the sentinels hear of the new master one after the other, and the one that has told of it may be slow.
+const BELIEVED: Duration = Duration::from_secs(5);
 
 /// So many nodes of a cluster are asked beside those of the URL.
 const MOST_MEMBERS: usize = 16;
@@ -45,6 +51,9 @@ pub(super) struct Node {
 struct Found {
     serves: Serves,
     asked: Instant,
+    /// Of the failover that it came from, and when anybody told of it last.
+    epoch: u64,
+    told: Instant,
 }
 
 type Asked<'a> = Pin<Box<dyn Future<Output = Result<Told, RedisError>> + Send + 'a>>;
@@ -164,23 +173,32 @@ impl Node {
             return Ok(found);
         }
         let asked = Instant::now();
-        let Told { serves, members, .. } = match whereabouts {
-            Whereabouts::Fixed(info) => Told { epoch: 0, serves: Serves::All(info.clone()), members: Vec::new() },
+        let known = found.as_ref().map_or(0, |found| found.epoch);
+        let (told, are_all) = match whereabouts {
+            Whereabouts::Fixed(info) => {
+                (Told { epoch: 0, serves: Serves::All(info.clone()), members: Vec::new() }, Everybody::Answered)
+            }
             Whereabouts::Sentinel { sentinels, master, node } => {
                 let ask = |sentinel: ConnectionInfo| -> Asked<'_> {
                     Box::pin(async move { sentinel::ask(connect(sentinel).await?, master, node).await })
                 };
-                newest(sentinels.iter().cloned().map(ask).collect(), timeout).await?
+                newest(sentinels.iter().cloned().map(ask).collect(), known, timeout).await?
             }
             Whereabouts::Cluster { seeds } => {
                 let ask = |member: ConnectionInfo| -> Asked<'_> {
                     Box::pin(async move { cluster::ask(connect(member.clone()).await?, &member).await })
                 };
-                newest(self.known(seeds).into_iter().map(ask).collect(), timeout).await?
+                newest(self.known(seeds).into_iter().map(ask).collect(), known, timeout).await?
             }
         };
-        *self.members.lock().expect("BUG: nothing panics with this lock held") = members;
-        *found = Some(Found { serves, asked });
+        if let Some(found) = found.as_mut().filter(|found| found.outlives(&told, are_all)) {
+            found.asked = asked;
+            found.is_entered_as(whereabouts);
+        } else {
+            let Told { epoch, serves, members } = told;
+            *self.members.lock().expect("BUG: nothing panics with this lock held") = members;
+            *found = Some(Found { serves, asked, epoch, told: asked });
+        }
         Ok(found)
     }
 
@@ -198,14 +216,39 @@ impl Node {
     }
 }
 
-/// Waits for all at once: one that hangs delays nobody for long. Takes the newest answer.
-async fn newest(mut asked: Vec<Asked<'_>>, timeout: Duration) -> Result<Told, RedisError> {
+impl Found {
+    /// Whether this is to be believed rather than an older answer: for a while, unless all say the older one. Else a connection that
+    /// is made in the middle of a failover may lead to the server that is being replaced, which takes writes that will be lost.
+    fn outlives(&self, told: &Told, are_all: Everybody) -> bool {
+        told.epoch < self.epoch && are_all == Everybody::OrNot && self.told.elapsed() < BELIEVED
+    }
+
+    /// The same server, with the login as it is now.
+    fn is_entered_as(&mut self, whereabouts: &Whereabouts) {
+        if let (Serves::All(info), Whereabouts::Sentinel { node, .. }) = (&mut self.serves, whereabouts) {
+            *info = node.clone().set_addr(info.addr().clone());
+        }
+    }
+}
+
+/// Whether all have answered that were asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Everybody {
+    Answered,
+    OrNot,
+}
+
+/// Waits for all at once: one that hangs delays nobody for long. Takes the newest answer; one that is older than what is `known`
+/// ends no waiting.
+async fn newest(mut asked: Vec<Asked<'_>>, known: u64, timeout: Duration) -> Result<(Told, Everybody), RedisError> {
     let (mut newest, mut refused): (Option<Told>, _) = (None, nobody("nobody was asked"));
+    let (mut answers, all) = (0, asked.len());
     let mut until = Instant::now() + timeout;
     while let Ok(Some(answered)) = tokio::time::timeout_at(until, first_of(&mut asked)).await {
         match answered {
             Ok(told) => {
-                until = until.min(Instant::now() + GRACE);
+                answers += 1;
+                until = until.min(Instant::now() + if told.epoch < known { timeout / 2 } else { GRACE });
                 if newest.as_ref().is_none_or(|newest| newest.epoch < told.epoch) {
                     newest = Some(told);
                 }
@@ -217,7 +260,8 @@ async fn newest(mut asked: Vec<Asked<'_>>, timeout: Duration) -> Result<Told, Re
             }
         }
     }
-    newest.ok_or(refused)
+    let are_all = if answers == all { Everybody::Answered } else { Everybody::OrNot };
+    newest.map(|told| (told, are_all)).ok_or(refused)
 }
 
 /// The first answer, None when all have answered.
