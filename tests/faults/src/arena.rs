@@ -14,9 +14,9 @@ use crate::exchange::present;
 use crate::fleet::{Ask, Call, Pod, PodPlan, Provider, Recorder};
 use crate::history::{ClientResult, What, Who};
 use crate::random::Random;
-use crate::redis_server::RedisServer;
 use crate::steps::{BY_DRIVER, Outcome, Stage};
 use crate::tokens::{CLIENT_SECRET, HUSH, INTRUDER_SECRET, Mode, Token};
+use crate::topology::servers::{Servers, Topology};
 use crate::wire::{Makes, Rules, Trouble};
 
 /// What processes are started from.
@@ -32,7 +32,7 @@ pub(crate) struct Arena {
     pub(crate) name: &'static str,
     pub(crate) rules: Rules,
     pub(crate) recorder: Recorder,
-    pub(crate) redis: Mutex<RedisServer>,
+    pub(crate) redis: Mutex<Servers>,
     pub(crate) provider: Provider,
     pub(crate) pods: RefCell<Vec<Option<Pod>>>,
     pub(crate) plan: RefCell<PodPlan>,
@@ -58,14 +58,15 @@ pub(crate) struct First {
     pub(crate) trouble: Option<Trouble>,
 }
 
-/// How long a client goes on trying, from its arrival.
-const CLIENT_PATIENCE: Duration = Duration::from_secs(10);
+/// For how much longer than a caller waits a client goes on trying, from its arrival.
+const CLIENT_PATIENCE: Duration = Duration::from_secs(4);
 /// Clients of the background.
 const WORKERS: usize = 4;
 
 impl Arena {
     pub(crate) async fn start(
         name: &'static str,
+        topology: Topology,
         rules: Rules,
         makes: Makes,
         Binaries { own: binary, pod: pod_binary, other: other_build }: &Binaries,
@@ -76,13 +77,14 @@ impl Arena {
         _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a directory for the fleet");
         let recorder = Recorder::default();
-        let redis = RedisServer::start(binary, &dir).await;
+        let redis = Servers::start(topology, &rules.namespace, binary, &dir).await;
         let provider = Provider::start(binary, &recorder).await;
         let plan = PodPlan {
             binary: pod_binary.clone(),
             makes,
             rules: rules.clone(),
             redis: redis.address,
+            finds_redis_by: redis.url(),
             provider: provider.address,
             log: dir.join("pods.log"),
             environment: vec![("RUST_LOG".to_owned(), "refresh_coordinator=debug".to_owned())],
@@ -119,6 +121,10 @@ impl Arena {
 
     pub(crate) fn lease(&self) -> Duration {
         Duration::from_millis(self.rules.lease_ms)
+    }
+
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.rules.wait_timeout_ms) + CLIENT_PATIENCE
     }
 
     pub(crate) fn new_token(&self, mode: Mode, delay_ms: u64) -> Token {
@@ -169,9 +175,9 @@ impl Arena {
         mut random: Random,
     ) -> ClientResult {
         let came = now_us();
-        let until = Instant::now() + CLIENT_PATIENCE;
+        let until = Instant::now() + self.patience();
         // Longer than any caller may have to wait: the checker is to see a caller that is never answered.
-        let patience = Duration::from_millis(self.rules.wait_timeout_ms) + Duration::from_secs(4);
+        let patience = self.patience();
         let mut last = "nobody to ask".to_owned();
         let result = loop {
             let ask =
@@ -290,6 +296,7 @@ impl Arena {
             }
             sleep(Duration::from_millis(10)).await;
         }
+        self.redis.lock().await.settle().await;
         let until = Instant::now() + self.lease() + Duration::from_millis(300);
         let (permits, counter, locks, endless) = loop {
             // Before: what stood then may be gone by the time that it is told.
@@ -347,10 +354,14 @@ impl Arena {
         }
     }
 
+    pub(crate) fn is_over(&self) -> bool {
+        self.is_over.get()
+    }
+
     /// Ends the background, and waits for its last callers.
     pub(crate) async fn end(&self) {
         self.is_over.set(true);
-        let until = Instant::now() + CLIENT_PATIENCE;
+        let until = Instant::now() + self.patience();
         while self.background_flying.get() > 0 && Instant::now() < until {
             sleep(Duration::from_millis(10)).await;
         }

@@ -92,6 +92,7 @@ impl Fleet {
             makes: Makes::Coordinator,
             rules: rules(arguments.lease),
             redis: servers.address(),
+            finds_redis_by: None,
             provider: provider.address,
             log: dir.join("pods.log"),
             environment: vec![("RUST_LOG".to_owned(), "refresh_coordinator=info".to_owned())],

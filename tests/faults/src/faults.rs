@@ -12,6 +12,7 @@ use crate::history::{Harm, Kind, What};
 use crate::proxy::Way;
 use crate::steps::Stage;
 use crate::tokens::Mode;
+use crate::topology::deeds::Deed;
 use crate::wire::{Order, Trouble};
 
 /// Whom a fault hits.
@@ -99,6 +100,8 @@ pub(crate) enum Act {
         way: Way,
         ms: u64,
     },
+    /// To servers behind Sentinel, or on a Cluster.
+    OnServers(Deed),
 }
 
 /// What pods are started from.
@@ -122,6 +125,7 @@ impl Act {
     pub(crate) fn away_ms(self) -> u64 {
         match self {
             Self::RedisWay { ms, .. } | Self::StopRedis { ms } | Self::RedisState { ms, .. } => ms,
+            Self::OnServers(deed) => deed.away_ms(),
             _ => 0,
         }
     }
@@ -148,11 +152,11 @@ impl Fault {
         }
     }
 
-    const fn at_any_moment(self) -> Self {
+    pub(crate) const fn at_any_moment(self) -> Self {
         Self { is_spread: true, sessions: 24, ..self }
     }
 
-    const fn stopped_at(self, stage: Stage) -> Self {
+    pub(crate) const fn stopped_at(self, stage: Stage) -> Self {
         Self { stop: Some(stage), reach: stage, ..self }
     }
 
@@ -164,11 +168,11 @@ impl Fault {
         Self { trouble: Some((calls, trouble)), reach: Stage::Called, ..self }
     }
 
-    const fn answered(self, mode: Mode, delay_ms: u64) -> Self {
+    pub(crate) const fn answered(self, mode: Mode, delay_ms: u64) -> Self {
         Self { mode, delay_ms, ..self }
     }
 
-    const fn sessions(self, sessions: usize) -> Self {
+    pub(crate) const fn sessions(self, sessions: usize) -> Self {
         Self { sessions, ..self }
     }
 
@@ -375,6 +379,9 @@ impl Fault {
             arena.redis.lock().await.tell(&["SAVE"]).await;
             arena.old_since.set(since);
         }
+        if let Act::OnServers(deed) = self.act {
+            deed.prepare(arena).await;
+        }
     }
 
     pub(crate) async fn inject(&self, arena: &Arena, victim: usize, leaders: &mut [Call]) {
@@ -532,6 +539,7 @@ impl Fault {
                 sleep(ms(span)).await;
                 self.on_ways(arena, victim, |pod| pod.redis.set(Way::Open));
             }
+            Act::OnServers(deed) => deed.happens(arena, victim).await,
             Act::ProviderWay { way, ms: span } => {
                 self.on_ways(arena, victim, |pod| pod.provider.set(way));
                 // The kernel knows of it.

@@ -97,6 +97,8 @@ pub(crate) struct PodPlan {
     pub(crate) makes: Makes,
     pub(crate) rules: Rules,
     pub(crate) redis: SocketAddr,
+    /// Where a pod asks which server decides; none where that is always the same one, behind a proxy.
+    pub(crate) finds_redis_by: Option<String>,
     pub(crate) provider: SocketAddr,
     pub(crate) log: PathBuf,
     pub(crate) environment: Vec<(String, String)>,
@@ -111,7 +113,7 @@ impl Pod {
         let provider = Proxy::start(plan.provider).await;
         let settings = PodSettings {
             number,
-            redis: format!("redis://{}/", redis.address),
+            redis: plan.finds_redis_by.clone().unwrap_or_else(|| format!("redis://{}/", redis.address)),
             provider: provider.address,
             rules: plan.rules.clone(),
             makes: plan.makes,

@@ -17,6 +17,8 @@ pub(crate) enum Harm {
     Store,
     /// A pod does not reach the provider, or not well.
     ToProvider,
+    /// Another server takes over: Redis is out of reach for everybody until then.
+    Failover,
 }
 
 /// Something, and when it happened, in us.
@@ -50,9 +52,14 @@ pub(crate) enum What {
         since: u64,
         from: u64,
     },
-
     /// Another server decides, also where it has all data; it started at some moment from then on.
     RedisRestarted {
+        from: u64,
+    },
+    /// Another server has taken over, at some moment from then on, and all pods have found it. It lacks what was written
+    /// since, as far as pods that live do not put it back.
+    FailedOver {
+        lost_since: Option<u64>,
         from: u64,
     },
 

@@ -6,6 +6,7 @@
 //! * `pod`, `provider`, `guard`: what the driver starts
 
 mod arena;
+mod arguments;
 mod chains;
 mod checker;
 mod child;
@@ -17,6 +18,7 @@ mod fleet;
 mod history;
 mod lag;
 mod planned;
+mod plans;
 mod pod;
 mod pod_log;
 mod provider;
@@ -29,6 +31,7 @@ mod steps;
 mod table;
 mod ticker;
 mod tokens;
+mod topology;
 mod wire;
 
 use std::ffi::OsString;
@@ -46,7 +49,7 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Drives fleets through all faults and prints the table
-    Run(run::RunArguments),
+    Run(arguments::RunArguments),
     /// Fails over again and again under load, and says what was presented twice or lost
     Failovers(failovers::FailoverArguments),
     /// A pod, on stdin and stdout

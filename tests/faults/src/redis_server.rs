@@ -17,12 +17,21 @@ pub(crate) struct RedisServer {
     pub(crate) address: SocketAddr,
     dir: PathBuf,
     binary: PathBuf,
+    /// Arguments of every start.
+    pub(crate) always: Vec<String>,
     child: Option<Child>,
     connection: Option<MultiplexedConnection>,
 }
 
 impl RedisServer {
     pub(crate) async fn start(binary: &Path, dir: &Path) -> Self {
+        let mut server = Self::planned(binary, dir);
+        server.start_again(&[]).await;
+        server
+    }
+
+    /// With an address and a directory, and not started yet.
+    pub(crate) fn planned(binary: &Path, dir: &Path) -> Self {
         let dir = dir.join("redis");
         // What an earlier run has left is not this one's.
         _ = std::fs::remove_dir_all(&dir);
@@ -30,9 +39,11 @@ impl RedisServer {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("its address");
         drop(listener);
-        let mut server = Self { address, dir, binary: binary.to_owned(), child: None, connection: None };
-        server.start_again(&[]).await;
-        server
+        Self { address, dir, binary: binary.to_owned(), always: Vec::new(), child: None, connection: None }
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        self.child.is_some()
     }
 
     /// Starts with the data that lies there, without waiting until it is loaded.
@@ -41,7 +52,7 @@ impl RedisServer {
         let mut command = child::own(&self.binary, &["guard", "redis-server"]);
         command.args(["--port", &self.address.port().to_string(), "--bind", "127.0.0.1"]);
         command.args(["--save", "", "--appendonly", "no", "--rdbcompression", "no"]);
-        command.args(["--enable-debug-command", "yes", "--dir"]).arg(&self.dir).args(arguments);
+        command.args(["--enable-debug-command", "yes", "--dir"]).arg(&self.dir).args(&self.always).args(arguments);
         command.stdin(Stdio::null()).stdout(log).stderr(Stdio::null());
         self.child = Some(command.spawn().expect("redis-server"));
     }
@@ -58,7 +69,7 @@ impl RedisServer {
         let deadline = Instant::now() + Duration::from_secs(20);
         loop {
             if let Ok(mut connection) = client.get_multiplexed_async_connection_with_config(&config).await
-                && redis::cmd("GET").arg("x").query_async::<Value>(&mut connection).await.is_ok()
+                && redis::cmd("PING").query_async::<Value>(&mut connection).await.is_ok()
             {
                 self.connection = Some(connection);
                 return;

@@ -1,79 +1,26 @@
-//! The driver: fleets under three policies, the same faults in an order from the seed, then the judgement.
+//! The driver: fleets under several policies, the same faults in an order from the seed, then the judgement.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
 use crate::arena::{Arena, Binaries, First};
-use crate::chains;
+use crate::arguments::RunArguments;
 use crate::checker::{self, Report};
 use crate::faults::{self, Fault, Scope};
 use crate::history::{ClientResult, Kind, Run, What};
 use crate::planned::Planned;
+use crate::plans::{Plan, every_name, stages};
 use crate::random::Random;
 use crate::sabotage;
 use crate::steps::Stage;
 use crate::table;
 use crate::tokens::{Mode, Token};
-use crate::wire::{Makes, Rules, Trouble};
-
-#[derive(Clone, Debug, clap::Args)]
-pub(crate) struct RunArguments {
-    /// Decides the order of the faults, their victims, and which caller asks when
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// For about an hour
-    #[arg(long)]
-    long: bool,
-    /// How often each fault happens to each fleet [default: 1, or as often as fits an hour]
-    #[arg(long)]
-    repeat: Option<usize>,
-    /// Only faults whose name holds this
-    #[arg(long)]
-    only: Option<String>,
-    /// Only this fleet: retry, retry0, never, local, chains, chains-never
-    #[arg(long)]
-    policy: Option<String>,
-    /// Breaks something on purpose: the suite must fail
-    #[arg(long)]
-    sabotage: Option<String>,
-    /// Where histories and logs are kept [default: a temporary directory]
-    #[arg(long)]
-    keep: Option<PathBuf>,
-}
-
-/// The policies, how many pods each has, and how many times the usual sessions. Ten pods wait where nobody waits for a
-/// lost leader longer than its lease.
-fn policies() -> Vec<(&'static str, usize, usize, Rules)> {
-    let rules = |presents_uncertain_tokens_again, retry_lost_after_ms, max_concurrent| Rules {
-        namespace: "faults".to_owned(),
-        lease_ms: 1500,
-        store_timeout_ms: 1000,
-        refresh_timeout_ms: 3000,
-        wait_timeout_ms: 6000,
-        call_limit_ms: 4500,
-        keep_outcome_ms: 5000,
-        retry_lost_after_ms,
-        uncertain_memory_ms: 60_000,
-        presents_uncertain_tokens_again,
-        goes_on_alone: false,
-        walks: false,
-        max_concurrent,
-        max_attempts: 5,
-    };
-    vec![
-        // So few that flights queue for a permit.
-        ("retry", 4, 1, rules(true, 3000, 24)),
-        ("retry0", 11, 1, rules(true, 0, 400)),
-        // So many that two thousand are refreshed under faults of processes and connections.
-        ("never", 4, 3, rules(false, 3000, 400)),
-        ("local", 4, 1, Rules { goes_on_alone: true, ..rules(true, 3000, 400) }),
-        ("chains", 3, 1, chains::rules(rules(true, 0, 400))),
-        ("chains-never", 3, 1, chains::rules(rules(false, 3000, 400))),
-    ]
-}
+use crate::topology::servers::Topology;
+use crate::topology::watch;
+use crate::wire::{Makes, Trouble};
 
 pub(crate) async fn run(arguments: RunArguments) -> std::process::ExitCode {
     let binary = std::env::current_exe().expect("its own path");
@@ -91,33 +38,31 @@ pub(crate) async fn run(arguments: RunArguments) -> std::process::ExitCode {
     let other = sabotage::other_build(&pod, temporary.path());
     let binaries = Binaries { own: binary, pod, other };
     let makes = sabotage.map_or(Makes::Coordinator, |sabotage| sabotage.makes);
-    let random = Random::new(arguments.seed);
-    let mut fleets = policies();
-    fleets.retain(|(name, ..)| arguments.policy.as_ref().is_none_or(|only| name == only));
-    // The others have nothing to do.
-    fleets.retain(|(.., rules)| !schedule(&arguments, rules, random.clone()).is_empty());
-    if fleets.is_empty() {
-        let names: Vec<_> = Planned::all().iter().map(Planned::name).collect();
-        eprintln!("faults: no fault of this name; there are {}", names.join(", "));
+    let stages = stages(&arguments);
+    if stages.iter().flatten().all(|plan| plan.faults.is_empty()) {
+        eprintln!("faults: no such fault or fleet there; there are {}", every_name().join(", "));
         return 2.into();
     }
     println!("seed {}; the same again: tests/run faults --seed {0}", arguments.seed);
+    let random = Random::new(arguments.seed);
     let began = Instant::now();
-    let mut tasks = Vec::new();
-    for (name, pods, crowd, rules) in fleets {
-        let (binaries, dir) = (binaries.clone(), dir.clone());
-        let (arguments, random) = (arguments.clone(), random.fork(name));
-        tasks.push(tokio::task::spawn_local(async move {
-            one_fleet((name, pods, crowd, rules), makes, &binaries, &dir, &arguments, random).await
-        }));
-    }
     let mut fleets = Vec::new();
-    for task in tasks {
-        match task.await {
-            Ok(fleet) => fleets.push(fleet),
-            Err(error) => {
-                eprintln!("faults: a fleet could not be driven to its end: {error}");
-                return 1.into();
+    for stage in stages {
+        let mut tasks = Vec::new();
+        for plan in stage {
+            let (binaries, dir) = (binaries.clone(), dir.clone());
+            let (arguments, random) = (arguments.clone(), random.fork(plan.name));
+            tasks.push(tokio::task::spawn_local(async move {
+                one_fleet(plan, makes, &binaries, &dir, &arguments, random).await
+            }));
+        }
+        for task in tasks {
+            match task.await {
+                Ok(fleet) => fleets.push(fleet),
+                Err(error) => {
+                    eprintln!("faults: a fleet could not be driven to its end: {error}");
+                    return 1.into();
+                }
             }
         }
     }
@@ -134,21 +79,23 @@ pub(crate) async fn run(arguments: RunArguments) -> std::process::ExitCode {
 }
 
 async fn one_fleet(
-    (name, pods, crowd, rules): (&'static str, usize, usize, Rules),
+    plan: Plan,
     makes: Makes,
     binaries: &Binaries,
     dir: &Path,
     arguments: &RunArguments,
     random: Random,
 ) -> (Rc<Arena>, Vec<Run>) {
-    let arena = Arena::start(name, rules, makes, binaries, dir, (pods, crowd)).await;
+    let Plan { name, topology, pods, crowd, rules, faults } = plan;
+    let arena = Arena::start(name, topology, rules, makes, binaries, dir, (pods, crowd)).await;
     arena.start_background(&random);
     tokio::task::spawn_local(Rc::clone(&arena).watch_budget());
     tokio::task::spawn_local(Rc::clone(&arena).watch_machine());
-    // A while without any fault.
-    sleep(Duration::from_millis(1000)).await;
+    tokio::task::spawn_local(watch::watch(Rc::clone(&arena)));
+    // A while without any fault; on a new server leads come after a lease.
+    sleep(if topology == Topology::Standalone { Duration::from_secs(1) } else { arena.lease() }).await;
 
-    let schedule = schedule(arguments, &arena.rules, random.fork("schedule"));
+    let schedule = schedule(arguments, topology, &faults, random.fork("schedule"));
     let end = Instant::now() + if arguments.long { Duration::from_secs(3300) } else { Duration::from_secs(840) };
     let mut runs = Vec::new();
     for (id, planned) in schedule.into_iter().enumerate() {
@@ -181,13 +128,12 @@ async fn judged(arena: &Arena, runs: &[Run], is_kept: bool) -> Report {
 }
 
 /// What happens to a fleet, in the order the seed wants.
-fn schedule(arguments: &RunArguments, rules: &Rules, mut random: Random) -> Vec<Planned> {
-    let repeat = arguments.repeat.unwrap_or(if arguments.long { 14 } else { 1 });
+fn schedule(arguments: &RunArguments, topology: Topology, faults: &[Planned], mut random: Random) -> Vec<Planned> {
+    let long = if topology == Topology::Standalone { 14 } else { 5 };
+    let repeat = arguments.repeat.unwrap_or(if arguments.long { long } else { 1 });
     let mut schedule = Vec::new();
     for _ in 0..repeat {
-        let mut round = Planned::all();
-        round.retain(|planned| planned.happens_to(rules));
-        round.retain(|planned| arguments.only.as_ref().is_none_or(|only| planned.name().contains(only.as_str())));
+        let mut round = faults.to_vec();
         random.shuffle(&mut round);
         schedule.extend(round);
     }
@@ -326,6 +272,7 @@ async fn one_run(arena: &Rc<Arena>, id: usize, fault: &Fault, random: &mut Rando
     for (token, results) in ended {
         arena.verify(id, &token, &results).await;
     }
+    arena.redis.lock().await.restore().await;
     arena.victims.borrow_mut().clear();
     Run {
         id,

@@ -5,8 +5,10 @@ use std::process::Command;
 
 /// Runs one fault on one fleet with something broken, and says which rules are told as broken.
 fn broken(sabotage: &str, fleet: &str, fault: &str) -> String {
+    let topology = if ["sentinel", "cluster"].contains(&fleet) { fleet } else { "standalone" };
     let arguments = ["run", "--seed", "5", "--sabotage", sabotage, "--policy", fleet, "--only", fault];
-    let ran = Command::new(env!("CARGO_BIN_EXE_faults")).args(arguments).output().expect("the suite");
+    let mut suite = Command::new(env!("CARGO_BIN_EXE_faults"));
+    let ran = suite.args(arguments).args(["--topology", topology]).output().expect("the suite");
     let said = String::from_utf8_lossy(&ran.stdout).into_owned();
     let heard = String::from_utf8_lossy(&ran.stderr);
     assert_eq!(ran.status.code(), Some(1), "it did not fail: {said}{heard}");
@@ -54,6 +56,10 @@ is_seen! {
         "counter-runs-away" in "never" under "caller dropped" breaks "Permits";
     keys_that_stay_are_seen:
         "flights-stay" in "never" under "caller dropped" breaks "KeysEnd";
+    server_that_takes_over_unnoticed_behind_sentinels_is_seen:
+        "forgetting-is-not-noticed" in "sentinel" under "relieved by order, its" breaks "OnePresentation";
+    server_that_takes_over_unnoticed_on_a_cluster_is_seen:
+        "forgetting-is-not-noticed" in "cluster" under "unasked" breaks "OnePresentation";
     dead_leaders_that_nobody_notices_are_seen:
         "looks-see-nothing" in "retry0" under "killed before" breaks "Takeover";
     answers_that_are_not_held_are_seen:

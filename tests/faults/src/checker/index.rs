@@ -30,14 +30,21 @@ pub(super) struct FaultSpan {
     pub(super) pods: Vec<usize>,
     pub(super) began: u64,
     pub(super) ended: u64,
+    /// When all pods had found the server that took over.
+    pub(super) taken_over: Option<u64>,
 }
 
 impl FaultSpan {
+    /// Whether pods had found another server before a lease was over: then leaders that live go on leading.
+    fn is_survived(&self, lease: u64) -> bool {
+        self.harm == Harm::Failover && self.taken_over.is_some_and(|t| t <= self.began + lease)
+    }
+
     /// Whether it keeps a pod from the store.
     pub(super) fn hits(&self, pod: usize) -> bool {
         match self.harm {
             Harm::Paused | Harm::CutOff => self.pods.contains(&pod),
-            Harm::Store => true,
+            Harm::Store | Harm::Failover => true,
             Harm::Seen | Harm::ToProvider => false,
         }
     }
@@ -48,6 +55,8 @@ pub(super) struct Forgot {
     pub(super) from: u64,
     pub(super) t: u64,
     pub(super) since: u64,
+    /// Another server took over, and pods that live put back what it lacks.
+    pub(super) is_failover: bool,
 }
 
 pub(super) struct Client<'a> {
@@ -124,6 +133,7 @@ impl<'a> Index<'a> {
                     pods: pods.clone(),
                     began: t,
                     ended: u64::MAX - AFTERMATH,
+                    taken_over: None,
                 }),
                 What::FaultEnded { run } => {
                     index.faults.iter_mut().filter(|fault| fault.run == *run).for_each(|fault| fault.ended = t);
@@ -133,7 +143,15 @@ impl<'a> Index<'a> {
                 What::RedisStepped { by_ms, since } => index.stepped.push((*since, t, by_ms * 1000)),
                 What::RedisRestarted { from } => index.restarted.push((*from, t)),
                 What::RedisForgot { since, from } => {
-                    index.forgot.push(Forgot { from: *from, t, since: *since });
+                    index.forgot.push(Forgot { from: *from, t, since: *since, is_failover: false });
+                }
+                What::FailedOver { lost_since, from } => {
+                    if let Some(since) = *lost_since {
+                        index.forgot.push(Forgot { from: *from, t, since, is_failover: true });
+                    }
+                    if let Some(fault) = index.faults.last_mut() {
+                        fault.taken_over = Some(t);
+                    }
                 }
                 What::Call { call, step } => index.with(*call, |call| match step {
                     CallStep::Led { fence } => call.led = Some((t, *fence)),
@@ -213,6 +231,13 @@ impl<'a> Index<'a> {
             self.faults.iter().filter(|fault| fault.hits(pod) && fault.began <= to && from <= fault.ended + AFTERMATH);
         let still = self.stood_still.iter().filter(|(began, ended)| *began <= to && from <= ended + AFTERMATH);
         harmful.map(|fault| fault.ended).chain(still.map(|(_, ended)| *ended)).max()
+    }
+
+    /// Whether a pod was kept from the store in this time for so long that others may take its leads over.
+    pub(super) fn could_not_lead(&self, pod: usize, from: u64, to: u64, lease: u64) -> bool {
+        let mut faults = self.faults.iter().filter(|fault| fault.hits(pod) && !fault.is_survived(lease));
+        faults.any(|fault| fault.began <= to && from <= fault.ended + AFTERMATH)
+            || self.stood_still.iter().any(|(began, ended)| *began <= to && from <= ended + AFTERMATH)
     }
 
     /// When what began to keep a pod from the store in this time was over.

@@ -2,7 +2,7 @@
 
 use crate::steps::{Answer, BY_DRIVER, Outcome, Verdict};
 
-use super::index::Presentation;
+use super::index::{Forgot, Presentation};
 use super::sessions::LANDING_AFTER;
 use super::{Judge, Rule};
 
@@ -101,6 +101,13 @@ impl Judge<'_> {
         })
     }
 
+    /// Whether an outcome that landed so early was kept by no pod any more when another server took over: pods keep what a
+    /// new server may lack for a lease.
+    pub(super) fn is_out_of_keeping(&self, landed: u64, forgot: &Forgot) -> bool {
+        landed + self.rules.lease_ms * 1000 <= forgot.t + TOLERANCE
+            || self.index.stood_still_between(landed, forgot.t) > 0
+    }
+
     /// What the reader of a violation wants to know without the history.
     fn scene(&self, before: &Presentation, again: &Presentation) -> String {
         let by = |one: &Presentation| match self.index.calls.get(&one.call) {
@@ -126,24 +133,33 @@ impl Judge<'_> {
 
         // What Redis forgets, leaders that live put back: what is in flight is as safe as before.
         for forgot in &index.forgot {
-            let was_in_flight = led <= forgot.from && leader.answered.is_none_or(|(answered, _)| answered > forgot.t);
+            // A failover is judged below.
+            let was_in_flight = !forgot.is_failover
+                && led <= forgot.from
+                && leader.answered.is_none_or(|(answered, _)| answered > forgot.t);
             // Unless the machine stood still until it was too late.
             if was_in_flight && forgot.t <= t && !is_dead && index.stood_still_between(forgot.from, t) == 0 {
                 return Err("it was in flight at a living leader when redis forgot".to_owned());
             }
         }
-        let forgotten = index.forgot.iter().any(|forgot| {
-            forgot.from <= t && forgot.t >= led && landed.is_none_or(|landed| landed + TOLERANCE >= forgot.since)
-        });
-        if forgotten {
+        let lacks =
+            |forgot: &&Forgot, written: u64| forgot.from <= t && forgot.t >= led && written + TOLERANCE >= forgot.since;
+        let mut emptied = index.forgot.iter().filter(|forgot| !forgot.is_failover);
+        if emptied.any(|forgot| lacks(&forgot, landed.unwrap_or(u64::MAX - TOLERANCE))) {
             if self.was_to_land_again(token, leader, t) {
                 return Err("its pod was to land it again".to_owned());
             }
             return Ok("redis forgot the outcome");
         }
+        // What a server that took over lacks, pods that live put back: it excuses what only a dead one knew, and what
+        // nobody kept any more.
+        let mut failed_over = index.forgot.iter().filter(|forgot| forgot.is_failover);
+        let is_gone = |forgot: &Forgot| is_dead || landed.is_some_and(|at| self.is_out_of_keeping(at, forgot));
+        let is_lost = failed_over.any(|forgot| is_gone(forgot) && lacks(&forgot, landed.unwrap_or(led)));
+        let unless_lost = |why: String| if is_lost { Ok("redis forgot the outcome") } else { Err(why) };
 
         let retry = &self.rules.presents_uncertain_tokens_again;
-        let is_cut_off = index.cut_off_until(leader.pod, led, t).is_some();
+        let is_cut_off = index.could_not_lead(leader.pod, led, t, self.rules.lease_ms * 1000);
         match leader.answered {
             Some((answered, Answer::Success { .. }))
                 if t + TOLERANCE >= answered + self.rules.keep_outcome_ms * 1000 =>
@@ -157,17 +173,17 @@ impl Judge<'_> {
             }
             Some((answered, Answer::Unknown | Answer::GivenUp)) if answered <= t + TOLERANCE && !is_dead => {
                 if !retry {
-                    return Err("uncertain, and never is to be presented".to_owned());
+                    return unless_lost("uncertain, and never is to be presented".to_owned());
                 }
                 return Ok("its leader reported that nobody knows");
             }
             Some(_) | None => {}
         }
         if !is_dead && !is_cut_off {
-            return Err("its leader lived and was well".to_owned());
+            return unless_lost("its leader lived and was well".to_owned());
         }
         if !retry {
-            return Err("its leader was lost, and never is to be presented".to_owned());
+            return unless_lost("its leader was lost, and never is to be presented".to_owned());
         }
         // Redis gave it the lead after it had asked; of that it heard later, by less than a lease of the time it ran, or it
         // would not lead.
@@ -178,7 +194,7 @@ impl Judge<'_> {
         let skipped: u64 = steps.map(|(.., by)| by).sum();
         let earliest = given + 1000 * self.rules.retry_lost_after_ms.max(self.rules.lease_ms);
         if t + skipped + TOLERANCE < earliest {
-            return Err(format!("{} ms before its time", (earliest - t - skipped) / 1000));
+            return unless_lost(format!("{} ms before its time", (earliest - t - skipped) / 1000));
         }
         Ok(match (is_dead, skipped) {
             (true, _) => "its leader is dead",

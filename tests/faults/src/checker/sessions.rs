@@ -36,7 +36,10 @@ impl Judge<'_> {
                 let comes = call.asked <= answered + self.rules.keep_outcome_ms * 1000;
                 // Its pod went on alone, and saw nothing of it.
                 let is_alone = self.alone_until(call.pod, t).is_some();
-                let is_forgotten = index.forgot.iter().any(|forgot| forgot.t >= answered && forgot.t <= t);
+                let is_forgotten = index.forgot.iter().any(|forgot| {
+                    let is_gone = !forgot.is_failover || self.is_out_of_keeping(answered, forgot);
+                    is_gone && forgot.t >= answered && forgot.t <= t
+                });
                 if call.who == Who::Client && comes && t > lands_by(t) && !is_forgotten && !is_alone {
                     found.push((
                         call.run,

@@ -5,6 +5,7 @@ use crate::history::ClientResult;
 use crate::steps::{CallStep, PresentationStep, Reply, Stage, Verdict};
 
 mod chains;
+mod failovers;
 
 const MS: u64 = 1000;
 
