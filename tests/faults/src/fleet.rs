@@ -107,7 +107,17 @@ pub(crate) struct PodPlan {
 }
 
 impl Pod {
+    /// One that cannot connect ends, and is started again, as whatever runs pods would do.
     pub(crate) async fn start(plan: &PodPlan, recorder: &Recorder) -> Self {
+        for _ in 0..5 {
+            if let Some(pod) = Self::started(plan, recorder).await {
+                return pod;
+            }
+        }
+        panic!("no pod starts: {}", plan.log.display());
+    }
+
+    async fn started(plan: &PodPlan, recorder: &Recorder) -> Option<Self> {
         let number = LAST_POD.fetch_add(1, Ordering::Relaxed) as usize;
         let redis = Proxy::start(plan.redis).await;
         let provider = Proxy::start(plan.provider).await;
@@ -143,9 +153,12 @@ impl Pod {
         };
         tokio::spawn(listener.listen(lines));
         let ready = timeout(Duration::from_secs(20), done.changed()).await;
-        assert!(matches!(ready, Ok(Ok(()))), "pod {number} does not start: {}", plan.log.display());
+        if !matches!(ready, Ok(Ok(()))) {
+            eprintln!("faults: pod {number} does not start: {}", plan.log.display());
+            return None;
+        }
         recorder.now(What::PodUp { pod: number });
-        Self { number, redis, provider, child, orders, calls, done, waited, down }
+        Some(Self { number, redis, provider, child, orders, calls, done, waited, down })
     }
 
     pub(crate) fn ask(&self, ask: Ask, recorder: &Recorder) -> Call {
