@@ -13,6 +13,7 @@ pub mod callgrind;
 pub mod child;
 pub mod clock;
 pub mod figure;
+pub mod inside_redis;
 pub mod leads;
 pub mod machine;
 pub mod plot;

@@ -17,13 +17,12 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use refresh_coordinator::Config;
 use refresh_coordinator_benches::baseline::{Figure, judge};
 use refresh_coordinator_benches::callers::{lead, refreshes};
 use refresh_coordinator_benches::callgrind::{self, Counted};
+use refresh_coordinator_benches::inside_redis;
 use refresh_coordinator_benches::machine::said;
 use refresh_coordinator_benches::one_thread;
-use refresh_coordinator_benches::pods::{connect, wide_and_alike};
 use refresh_coordinator_benches::redis_server::RedisServer;
 
 const COUNTED: Counted<'_> = Counted(&["instructions::counted"]);
@@ -76,7 +75,7 @@ fn sealing_takes_as_many_instructions_as_before() {
 
 #[test]
 fn leading_takes_as_many_instructions_of_redis_as_before() {
-    const REFRESHES: u64 = 500;
+    const REFRESHES: usize = 500;
     if !can_count() {
         return;
     }
@@ -85,7 +84,11 @@ fn leading_takes_as_many_instructions_of_redis_as_before() {
     let few = inside_redis("redis-few", REFRESHES);
     let many = inside_redis("redis-many", 2 * REFRESHES);
 
-    hold("begin and complete inside redis-server", (many - few) / REFRESHES, &["redis-server", "libc", "valgrind"]);
+    hold(
+        "begin and complete inside redis-server",
+        (many - few) / REFRESHES as u64,
+        &["redis-server", "libc", "valgrind"],
+    );
 }
 
 #[test]
@@ -124,37 +127,11 @@ fn counted(name: &str, counted: Counted<'_>, arguments: &[&str]) -> Result<u64, 
     callgrind::read(counted, &out)
 }
 
-/// What Redis does to a command that it reads, up to its reply. What it does by the clock is not counted: how often that is
-/// depends on how slow callgrind is on this machine, and one look at its own memory is a fifth of a refresh.
-const COMMANDS: Counted<'_> = Counted(&["readQueryFromClient"]);
-
-/// Nothing by the clock within a command, either. A script that took longer than 10 ms, as it does where the machine is busy,
-/// would be written down with a copy of each of its 30 arguments.
-const NOTHING_BY_THE_CLOCK: [&str; 8] =
-    ["--hz", "1", "--dynamic-hz", "no", "--activerehashing", "no", "--slowlog-log-slower-than", "-1"];
-
-/// Instructions of a `redis-server` for all commands that so many refreshes send, and those by which the pod starts and ends.
-fn inside_redis(name: &str, flights: u64) -> u64 {
-    let out = out(name);
-    let server = callgrind::command("redis-server", COMMANDS, &out);
-    one_thread().block_on(async {
-        let redis = RedisServer::start_by(server, &NOTHING_BY_THE_CLOCK).await;
-        const HOUR: Duration = Duration::from_secs(60 * 60);
-        // Nor does any key end while it runs, and the pod does little beside its refreshes: every third of a lease it asks
-        // where the endpoint leads.
-        let config = Config {
-            lease: Duration::from_secs(60),
-            keep_outcome: HOUR,
-            refresh_attempt_window: HOUR,
-            ..wide_and_alike()
-        };
-        // A server that knows nothing of the namespace would be waited for.
-        redis.in_use(&config.namespace).await;
-        let pod = connect(&redis, &config).await;
-        lead(&pod, refreshes(usize::try_from(flights).expect("few"))).await;
-        redis.shut_down().await;
-    });
-    callgrind::read(COMMANDS, &out).expect("counted")
+/// Instructions of a `redis-server` for so many refreshes.
+fn inside_redis(name: &str, flights: usize) -> u64 {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    let instructions = inside_redis::inside_redis(&out(name), HOUR, async |pod| lead(pod, refreshes(flights)).await);
+    instructions.expect("counted")
 }
 
 /// The program that is counted in, built as a release is: the tests themselves are not.

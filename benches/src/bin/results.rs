@@ -7,13 +7,14 @@ use refresh_coordinator_benches::machine;
 use refresh_coordinator_benches::report::{directory, met};
 use serde_json::Value;
 
-const BENCHES: [&str; 10] = [
+const BENCHES: [&str; 11] = [
     "local_join",
     "lead_in_memory",
     "allocations",
     "lead_on_redis",
     "topologies",
     "redis_cost",
+    "held",
     "join_over_redis",
     "storm",
     "token_endpoint",
