@@ -43,6 +43,7 @@
 --   {'used'}                                      somebody came with this token or a later one
 --   {'broken'}                                    what became of this token is not known, or writes were lost since
 --   {'abandoned'}                                 the attempt was taken back before it arrived
+--   {'ended'}                                     the caller's client has ended the session of this token
 assert((#KEYS == 14 and #ARGV == 9) or (#KEYS == 13 and #ARGV == 8), 'begin: 14 keys, 9 arguments, or one less of each')
 local lock, flight, fence, incarnation, attempts, permits, in_use_key, queue, circuit_key, meta = unpack(KEYS)
 local pod, attempt, claim, client, standing, account, numbers, settings, chain = unpack(ARGV)
@@ -60,7 +61,7 @@ local state = record.state
 if state == 'landed' and record.claim == claim and record.attempt ~= attempt and not waited_us and not chain then
   local left, landed_at = (record.fresh_until or now) - now, tonumber(record.landed_at) or now
   if left > 0 and left <= tonumber(record.fresh_ms) and landed_at <= now
-    and not record.untold and not record['abandoned:' .. attempt] then
+    and not record.untold and not record.ended and not record['abandoned:' .. attempt] then
     return {'landed', record.fence, record.attempt, now - landed_at, record.sealed}
   end
 end
@@ -80,6 +81,8 @@ if not is_unheard_of then
 
   if record['abandoned:' .. attempt] then
     return done({'abandoned'})
+  elseif record.ended and tonumber(record['ended:' .. client] or '0') > now then
+    return done({'ended'}) -- also to a leader whose first answer was lost: it has presented nothing
   end
   local fence_there
   if owner then
@@ -89,7 +92,6 @@ if not is_unheard_of then
       return redis.error_reply('WRONGTYPE ' .. lock .. ' holds no owner')
     end
   end
-
   if record.attempt == attempt then
     -- PARTS HERE: again
     local reply = begin_again()
@@ -99,7 +101,7 @@ if not is_unheard_of then
     state = record.state
   end
 
-  -- What is held for the token, and whether a caller that comes with an older one may go on here.
+  -- What is held for the token, and whether a walker may go on here.
   local coming, held, ended = nil, {}, nil
   if chain then
     -- PARTS HERE: held
@@ -109,7 +111,6 @@ if not is_unheard_of then
       return done({ended})
     end
   end
-
   -- First an outcome for this flight: it costs nobody anything.
   local is_fresh = false
   if state == 'landed' then
@@ -130,7 +131,6 @@ if not is_unheard_of then
     return done({'landed', record.last_fence, record.last_attempt, passed_ms(record.last_landed_at, now),
       record.last_sealed})
   end
-
   -- Then the leader, with whatever claim: one presentation at a time.
   if owner then
     wait_for_flight()
@@ -346,5 +346,5 @@ end
 redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'attempt', attempt, 'claim', claim, 'client', client,
   'fence', own_fence, 'started', started, 'lease_ms', lease_text, 'known_before', known_before,
   'lost_leaders', known_before == 'lost_leaders' and lost_leaders or '0', 'charged_window', charged_window)
-redis.call('PEXPIRE', flight, whole(math.max(lease_ms + memory_ms, given_ms)))
+redis.call('PEXPIRE', flight, whole(math.max(lease_ms + memory_ms, given_ms, (record.ended or now) - now)))
 return {'lead', own_fence, known_before, run_id}

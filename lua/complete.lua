@@ -51,6 +51,8 @@
 --   {'landed', evicted, counted}               this outcome stands; so many that were held made way; 'stranger' where it
 --                                              speaks against the provider and its caller is not known: the circuit did
 --                                              not hear of it; else 'counted'
+--   {'ended', evicted, counted}                the same, and the caller's client has ended the session meanwhile: nobody is to be
+--                                              handed what it holds; also where another outcome stands
 --   {'stands', fence, attempt, age_ms, sealed} another one with the same claim stands
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
 --
@@ -116,9 +118,10 @@ lives_ms = lives_ms < none and lives_ms or nil
 stay_away_ms = stay_away_ms < none and stay_away_ms or nil
 
 -- What the record says of whether it lands, and who waits.
-local waits, is_marked
+local waits, is_marked, is_over
 if not is_plain then
   -- PARTS HERE: spans ended waiting
+  is_over = record.ended and tonumber(record['ended:' .. client] or '0') > now
 
   -- Again: it has landed already, and somebody may lead anew since.
   if record.success_of == attempt or (state == 'landed' and record.attempt == attempt) then
@@ -135,7 +138,7 @@ if not is_plain then
       -- PARTS HERE: keep untold
       keep_untold(lock, holder, flight, owner, own_fence, lease_ms)
     end
-    return done({'landed', 0, 'counted'})
+    return done({is_over and 'ended' or 'landed', 0, 'counted'})
   end
 
   -- begin.lua would have cleared an old outcome. A flight that was led without Redis, or that Redis has forgotten since, has
@@ -164,6 +167,9 @@ if not is_plain then
   if not lands then
     -- PARTS HERE: names
     tell_waiting(flight, waits, channels_of(fence), 'look ' .. name_of(flight))
+    if is_over then
+      return done({'ended', 0, 'counted'})
+    end
     if state == 'landed' and record.claim == claim then
       return done({'stands', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed})
     end
@@ -199,6 +205,9 @@ end
 if (token_state == 'untouched' or token_state == 'unknown') and tonumber(record.lost_leaders or '0') > 0 then
   keep_ms = math.max(keep_ms, memory_ms)
 end
+if record.ended then
+  keep_ms = math.max(keep_ms, record.ended - now)
+end
 local given_ms = (record.given_until or 0) - now
 if token_state == 'rotated' then
   if record.given_until then
@@ -209,7 +218,7 @@ else
   keep_ms = math.max(keep_ms, given_ms)
 end
 redis.call('PEXPIRE', flight, whole(math.max(1, keep_ms)))
-if untold == 1 then
+if untold == 1 and not is_over then
   -- PARTS HERE: keep untold
   keep_untold(lock, holder, flight, owner, whole(own_fence), lease_ms)
   waits = nil
@@ -221,8 +230,9 @@ if chain == '' and redis.call('HGET', KEYS[12], 'claim') == claim then
   redis.call('ZREM', KEYS[14], name_of(flight))
 end
 local evicted, is_kept = 0, false
--- An answer that comes late is not held: what its token was used for may be forgotten by then.
-if chain and chain ~= '' and held_ms <= math.max(outcome_ms, math.min(late_ms, wait_ms)) then
+-- An answer that comes late is not held: what its token was used for may be forgotten by then. Nor is that of a session which has
+-- ended: its mark is over before the answer would be.
+if chain and chain ~= '' and not is_over and held_ms <= math.max(outcome_ms, math.min(late_ms, wait_ms)) then
   -- PARTS HERE: names keep hold
   local as, holder, next_flight, next_holder = string.match(chain, '^(%w+) (%x+) (%x+) (%x+)$')
   if record.holder == holder then
@@ -290,12 +300,12 @@ if waits then
   -- PARTS HERE: names waiting
   -- Over 8 KiB it costs less to let the pods look that still wait than to send it to all.
   local message = 'look ' .. name_of(flight)
-  if #sealed <= 8192 then
+  if #sealed <= 8192 and not is_over then
     message = table.concat({'landed', name_of(flight), claim, own_fence, attempt, whole(now - landed_at)}, ' ') .. '\n' .. sealed
   end
   tell_waiting(flight, waits, channels_of(fence), message)
 end
-local reply = {'landed', evicted, counts and 'counted' or 'stranger'}
+local reply = {is_over and 'ended' or 'landed', evicted, counts and 'counted' or 'stranger'}
 if is_plain and unanswered == 0 then
   return reply
 end

@@ -49,7 +49,7 @@ end
 local message = 'look ' .. name
 if act == 'tell' then
   redis.call('HDEL', flight, 'untold')
-  if #record.sealed <= 8192 then
+  if #record.sealed <= 8192 and not record.ended then
     message = table.concat({'landed', name, record.claim, own_fence, record.attempt,
       whole(passed_ms(record.landed_at, now))}, ' ') .. '\n' .. record.sealed
   end

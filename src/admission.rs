@@ -47,6 +47,11 @@ impl AdmissionTerms {
         Self { patience: Duration::ZERO, ..self }
     }
 
+    /// Refused where it would lead.
+    pub(crate) fn without_leading(self) -> Self {
+        Self { pod_refuses: Some(Refusal::Budget { retry_after: FAIR_PAUSE }), ..self }
+    }
+
     /// May lead, and does not queue.
     #[cfg(test)]
     pub(crate) fn at_once() -> Self {

@@ -280,6 +280,11 @@ impl Config {
         self.uncertain_memory.max(self.retry_lost_after())
     }
 
+    /// How long it is remembered that a session was ended: as long as anything may land for its token, or is held for it.
+    pub(crate) fn session_stays_ended(&self) -> Duration {
+        (self.lease + self.memory_of_lost()).max(self.keep_until_used)
+    }
+
     /// How long a leader may still be heard of from when it is first missed on: where the store was away for everybody,
     /// it is on its way there with what it holds. Under `retry` no longer than a pod that misses it at its lease's end would
     /// wait anyway; under `never` always, because to be told too early that a token is lost ends the session.

@@ -23,10 +23,12 @@ use crate::store::redis::access::RedisTarget;
 use crate::store::redis::nodes::Nodes;
 
 mod caller;
+pub(crate) mod end_session;
 pub(crate) mod fleet;
 mod inner;
 mod pending_withdrawals;
 mod refresh;
+mod revocation;
 mod refusal_log;
 mod walk;
 mod way;

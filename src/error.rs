@@ -30,6 +30,13 @@ pub enum RefreshError {
         /// The provider's refusal, where it was asked once more.
         response: Option<ProviderResponse>,
     },
+    /// The session was ended, for this client: the token is not presented any more, and nobody is handed what a refresh that was
+    /// under way has brought ([`end_session`](crate::RefreshCoordinator::end_session)).
+    #[error("the session was ended")]
+    SessionEnded,
+    /// Nothing is under way for this token: only where that was asked ([`wait_for`](crate::RefreshCoordinator::wait_for)).
+    #[error("no refresh of this token is under way")]
+    NotUnderWay,
     /// Not admitted; the provider was not asked.
     #[error("not admitted")]
     Refused(#[from] Refusal),
@@ -57,16 +64,20 @@ impl RefreshError {
     /// other error: the token may be as good as before.
     pub fn is_session_over(&self) -> bool {
         match self {
-            Self::Lost { .. } => true,
+            Self::Lost { .. } | Self::SessionEnded => true,
             Self::Provider { failure, .. } => failure.is_token_dead(),
-            Self::Invalid(_) | Self::Refused(_) | Self::TimedOut { .. } | Self::StoreOutage { .. } => false,
+            Self::Invalid(_)
+            | Self::NotUnderWay
+            | Self::Refused(_)
+            | Self::TimedOut { .. }
+            | Self::StoreOutage { .. } => false,
         }
     }
 
     /// Whether the same request may succeed later.
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Invalid(_) | Self::Lost { .. } => false,
+            Self::Invalid(_) | Self::Lost { .. } | Self::SessionEnded | Self::NotUnderWay => false,
             Self::Provider { failure, .. } => failure.is_transient(),
             Self::Refused(_) | Self::TimedOut { .. } | Self::StoreOutage { .. } => true,
         }
@@ -75,7 +86,7 @@ impl RefreshError {
     /// When asking again makes sense, as far as anyone knows.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Invalid(_) | Self::Lost { .. } => None,
+            Self::Invalid(_) | Self::Lost { .. } | Self::SessionEnded | Self::NotUnderWay => None,
             Self::Provider { failure: ProviderFailure::Busy { retry_after, .. }, .. } => *retry_after,
             Self::Provider { .. } => None,
             Self::Refused(refusal) => Some(refusal.retry_after()),

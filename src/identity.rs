@@ -16,7 +16,7 @@ pub(crate) use self::hash::Hash;
 use self::hash::{KEYS_OF_THIS_PROCESS, claim_key, hmac, update_field};
 pub(crate) use self::presenter::Caller;
 use self::presenter::{NamedIn, Presenter};
-use crate::request::{Client, InvalidRefresh, Presents, Refresh, Sharing};
+use crate::request::{Client, InvalidRefresh, Presents, Refresh, Revoking, Sharing};
 use crate::secret::Secret;
 
 /// What a refresh is called everywhere outside the call itself.
@@ -40,6 +40,7 @@ pub(crate) struct Identity {
     pub(crate) entitlement: Entitlement,
     /// Where answers may be held for this caller until somebody has used them. Boxed: most have none.
     pub(crate) chain: Option<Box<ChainMember>>,
+    pub(crate) revoking: Option<Revoking>,
 }
 
 impl Identity {
@@ -198,7 +199,7 @@ impl CheckedRequest {
             None => claim,
         };
         let account = account.beginning();
-        let Refresh { token, session, client, .. } = self.refresh;
+        let Refresh { token, session, client, revoking, .. } = self.refresh;
         let of_token = Hash::of(token.expose(), pepper);
         let flight = match name {
             FlightName::Token => of_token,
@@ -220,6 +221,7 @@ impl CheckedRequest {
             credential_name: OnceLock::new(),
             entitlement: Entitlement { token, credential },
             chain,
+            revoking,
         }
     }
 }

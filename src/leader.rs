@@ -43,6 +43,8 @@ pub(crate) enum LeadEnd {
     Outage(StoreError),
     /// The token is as it was, and the store was not told: the lead is to be abandoned.
     Untouched(Ending),
+    /// The client has ended the session meanwhile: this is for nobody.
+    SessionEnded(Arc<Outcome>),
     /// Another leader has the flight, and this one's failure came too late to matter: its callers wait for the
     /// other, and get this only where there is none.
     Overtaken(Ending),

@@ -136,6 +136,7 @@ pub use admission::circuit::{CircuitState, TripReason};
 pub use config::{Breaker, Config, MemoryPressure, OnStoreOutage, RefreshTokens, Uncertain};
 pub use config_error::{Allowed, ConfigError};
 pub use coordinator::RefreshCoordinator;
+pub use coordinator::end_session::EndedSession;
 pub use coordinator::fleet::Fleet;
 pub use dialect::Dialect;
 pub use error::{ConnectError, RefreshError, Refusal};

@@ -57,6 +57,14 @@ counters! {
     walks_over,
     /// Answers that made way for newer ones before somebody had used them (`keep_at_most`).
     held_evicted,
+    /// Sessions that were ended at the coordinator (logout).
+    sessions_ended,
+    /// Flights of a session that was ended: their callers got no tokens.
+    ended,
+    /// Refresh tokens of sessions that were ended, revoked at the provider.
+    revoked,
+    /// Refresh tokens of sessions that were ended that could not be revoked: they live until they end.
+    not_revoked,
     /// Led flights that ended with tokens, or with a 2xx that was not understood.
     successes,
     /// Led flights the provider refused.

@@ -1,5 +1,8 @@
 //! Words: what a caller asks for, and what it cannot ask for.
 
+mod revoking;
+
+pub(crate) use self::revoking::Revoking;
 use crate::secret::Secret;
 
 /// One request to refresh: the token, and everything its answer depends on.
@@ -28,6 +31,8 @@ pub struct Refresh {
     pub(crate) sharing: Sharing,
     /// Whether the refresh function presents the token that it is handed.
     pub(crate) presents: Presents,
+    /// What its leader does with tokens of a session that was ended meanwhile.
+    pub(crate) revoking: Option<Revoking>,
 }
 
 /// Which token a refresh function presents.
@@ -64,6 +69,7 @@ impl Refresh {
             dpop_key: None,
             sharing: Sharing::Equal,
             presents: Presents::ItsOwn,
+            revoking: None,
         }
     }
 
@@ -124,6 +130,20 @@ impl Refresh {
     /// with a credential ([`client`](Self::client)); for others nothing changes.
     pub fn token_from_attempt(mut self) -> Self {
         self.presents = Presents::TheGiven;
+        self
+    }
+
+    /// How a refresh token is revoked at the provider (RFC 7009): the one that this refresh brings for a session that was ended
+    /// meanwhile ([`end_session`](crate::RefreshCoordinator::end_session)), and the newest one where the session is ended by this
+    /// request. The function is handed the token. It runs in a task of its own, and again where it fails or panics, for
+    /// `wait_timeout` at most. Default: none, such tokens live until they end by themselves. It changes nothing about who shares an
+    /// answer; of callers that do, the first one's function counts.
+    pub fn revoking<R, F, E>(mut self, revoke: R) -> Self
+    where
+        R: Fn(Secret) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        self.revoking = Some(Revoking::new(revoke));
         self
     }
 }

@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 pub(crate) use self::contract::{
-    Ask, AttemptId, ChainEnd, Coming, Completion, Gaps, Held, LeaderSeen, Lease, News, Renewed, Standing, StoreError,
-    StoredOutcome, Telling, Tip, TokenHistory,
+    Ask, AttemptId, ChainEnd, Coming, Completion, EndedFlight, Gaps, Held, LeaderSeen, Lease, News, Renewed, Standing,
+    StoreError, StoredOutcome, Telling, Tip, TokenHistory,
 };
 use crate::admission::AdmissionTerms;
 use crate::admission::circuit::CircuitState;
@@ -155,6 +155,16 @@ impl Store {
             }
             Self::Redis(redis) => Box::pin(redis.tip(ask, tip)).await,
             Self::Local(local) => Box::pin(local.tip(ask, tip)).await,
+        }
+    }
+
+    /// Ends the session of this token for its client: no flight hands out tokens for it or presents it any more, and what a flight
+    /// that is under way brings is for nobody.
+    pub(crate) async fn end_session(&self, ask: &Ask) -> Result<EndedFlight, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.end_session(ask)),
+            Self::Redis(redis) => Box::pin(redis.end_session(ask)).await,
+            Self::Local(local) => Box::pin(local.end_session(ask)).await,
         }
     }
 

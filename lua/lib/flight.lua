@@ -29,7 +29,7 @@ local function undo_lead(flight, record, lease_ms)
     if not next(fields_after(record, 'uncertain:')) then
       -- What is left are marks and waiting pods, and they last one lease.
       -- A token that an answer gave is given again, for as long as before.
-      redis.call('PEXPIRE', flight, math.max(lease_ms, (record.given_until or 0) - read_clock()))
+      redis.call('PEXPIRE', flight, math.max(lease_ms, math.max(record.given_until or 0, record.ended or 0) - read_clock()))
     end
   end
 end

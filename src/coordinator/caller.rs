@@ -35,13 +35,19 @@ pub(super) struct RefreshFuture<'a, C> {
 }
 
 enum Step<'a, C> {
-    Asks { refresh: Refresh, call: C, before_told: Option<Arc<BeforeTold>> },
+    Asks { refresh: Refresh, call: Option<C>, before_told: Option<Arc<BeforeTold>> },
     Waits { waiting: WaitingCaller, is_first: bool, gone: CountIfDropped<'a> },
     Told,
 }
 
 impl<'a, C> RefreshFuture<'a, C> {
-    pub(super) fn new(inner: &'a Arc<Inner>, refresh: Refresh, call: C, before_told: Option<Arc<BeforeTold>>) -> Self {
+    /// Without a function it waits for what is under way, and leads nothing.
+    pub(super) fn new(
+        inner: &'a Arc<Inner>,
+        refresh: Refresh,
+        call: Option<C>,
+        before_told: Option<Arc<BeforeTold>>,
+    ) -> Self {
         Self { inner, step: Step::Asks { refresh, call, before_told } }
     }
 }
@@ -93,7 +99,7 @@ impl Inner {
     fn enter<C, F>(
         self: &Arc<Self>,
         refresh: Refresh,
-        call: C,
+        call: Option<C>,
         before_told: Option<Arc<BeforeTold>>,
         waker: &Waker,
     ) -> Result<(WaitingCaller, bool), RefreshError>
@@ -110,7 +116,10 @@ impl Inner {
         if self.is_closing() {
             return Err(self.refused_to_caller(self.count_closing()));
         }
-        match self.flights.enter(request.key(), arrived, waker, &self.config) {
+        // Who may lead does not join one that may not.
+        let is_led_here = call.is_some() || self.flights.has(&request.key());
+        let key = if is_led_here { request.key() } else { request.key().of_those_who_wait() };
+        match self.flights.enter(key, arrived, waker, &self.config) {
             Entered::New(waiting) => {
                 let guard = FlightGuard::new(Arc::clone(&self.flights), Arc::clone(waiting.flight()));
                 let identity = self.store.identity(request, &self.config);

@@ -39,7 +39,7 @@ impl RefreshCoordinator {
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
     {
-        RefreshFuture::new(&self.inner, refresh, call, None)
+        RefreshFuture::new(&self.inner, refresh, Some(call), None)
     }
 
     /// As [`refresh`](Self::refresh), with something to be done before any caller hears of new tokens: mostly to write them to
@@ -111,6 +111,41 @@ impl RefreshCoordinator {
         H: Fn(Refreshed) -> W + Send + Sync + 'static,
         W: Future<Output = Result<(), E>> + Send + 'static,
     {
-        RefreshFuture::new(&self.inner, refresh, call, Some(Arc::new(BeforeTold::new(before_told))))
+        RefreshFuture::new(&self.inner, refresh, Some(call), Some(Arc::new(BeforeTold::new(before_told))))
+    }
+
+    /// Joins what is under way for this request, in any pod, and leads nothing: it gets the outcome that another caller's refresh
+    /// brings, or one that is fresh or held.
+    ///
+    /// For a caller that has a token which is good for now, and only wants the newer one if that comes anyway.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError::NotUnderWay`] where nobody refreshes the token; others as [`refresh`](Self::refresh).
+    ///
+    /// # Panics
+    ///
+    /// As [`refresh`](Self::refresh).
+    ///
+    /// # Cancellation
+    ///
+    /// What is under way goes on.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use refresh_coordinator::{Config, Refresh, RefreshCoordinator, RefreshError};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let coordinator = RefreshCoordinator::in_memory(Config::default())?;
+    ///
+    /// let waited = coordinator.wait_for(Refresh::new("token")).await;
+    ///
+    /// assert!(matches!(waited, Err(RefreshError::NotUnderWay)));
+    /// # Ok(()) }
+    /// ```
+    pub fn wait_for(&self, refresh: Refresh) -> impl Future<Output = Result<Refreshed, RefreshError>> + use<'_> {
+        type Never = fn(Attempt) -> std::future::Pending<Result<TokenResponse, ProviderFailure>>;
+        RefreshFuture::<Never>::new(&self.inner, refresh, None, None)
     }
 }

@@ -28,6 +28,9 @@ impl Refused {
         let (reason, setting) = match error {
             // What the provider answered is told where it was asked.
             RefreshError::Provider { .. } | RefreshError::Lost { response: Some(_) } => return None,
+            // An answer to who asked for no more.
+            RefreshError::NotUnderWay => return None,
+            RefreshError::SessionEnded => ("session_ended", None),
             RefreshError::Invalid(_) => ("invalid", None),
             RefreshError::Lost { response: None } => ("lost", Some("uncertain")),
             RefreshError::Refused(refusal) => (refusal.reason(), refusal.setting()),

@@ -7,16 +7,15 @@ use std::ops::ControlFlow::{self, Break, Continue};
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
 
 use super::inner::{Inner, RETRY_AFTER};
 use super::refusal_log::Refused;
+use super::revocation;
 use super::walk::{TipOrEnd, Walk};
 use super::withdrawal::{self, Withdrawal};
-use crate::error::{RefreshError, Refusal};
 use crate::flight::LocalFlight;
 use crate::flight::before_told::BeforeTold;
 use crate::flight::ending::{Ending, Role};
@@ -27,6 +26,7 @@ use crate::store::{Ask, Begun, Lease, StoreError, StoredOutcome};
 use crate::token_response::TokenResponse;
 
 mod along;
+mod refused;
 mod waits;
 
 /// A refresh, once for all callers of this pod that ask the same: goes its way, keeps the callers' time beside it, and
@@ -37,14 +37,14 @@ pub(super) fn fly<C, F>(
     inner: Arc<Inner>,
     guard: FlightGuard,
     ask: Ask,
-    call: C,
+    call: Option<C>,
     before_told: Option<Arc<BeforeTold>>,
 ) -> impl Future<Output = ()> + Send
 where
     C: FnOnce(Attempt) -> F + Send + 'static,
     F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
 {
-    let (mut ask, mut call) = (ask, Some(call));
+    let (mut ask, mut call) = (ask, call);
     async move {
         // Here and not where the task is made: that may be on a runtime that has ended, where tokio refuses timers.
         let now = Instant::now();
@@ -78,6 +78,8 @@ struct Way<'a, C> {
     ask: &'a mut Ask,
     /// The refresh function. None once this flight has led and called it.
     call: &'a mut Option<C>,
+    /// It came with a refresh function. Without one it only waits for others.
+    may_lead: bool,
     /// This flight waits for the outcome of this fence or a later one: of the leader that it joined, or of its own lead
     /// that was overtaken.
     awaited_fence: Option<u64>,
@@ -114,6 +116,7 @@ where
         Self {
             inner,
             flight,
+            may_lead: call.is_some(),
             ask,
             call,
             awaited_fence: None,
@@ -144,6 +147,7 @@ where
                 Ok(Begun::Join(joined)) => Box::pin(self.join(joined)).await,
                 Ok(Begun::Queued(queued)) => Box::pin(self.queue(queued)).await,
                 Ok(Begun::Recovering(recovering)) => Box::pin(self.wait_for_recovery(recovering)).await,
+                Ok(Begun::Ended) => self.session_over(),
                 Ok(Begun::Rejected(refusal)) => self.rejected(refusal),
                 Err(error) => self.unanswered(error).await,
             };
@@ -168,6 +172,7 @@ where
         } else {
             inner.terms(kind, None, None).without_queueing()
         };
+        let terms = if self.may_lead { terms } else { terms.without_leading() };
         inner.store.begin(self.ask, self.awaited_fence, &terms).await
     }
 
@@ -231,6 +236,12 @@ where
                 self.ask.over_is_told();
                 Break(self.walked(ending))
             }
+            LeadEnd::SessionEnded(outcome) => {
+                self.ask.over_is_told();
+                let identity = &self.ask.identity;
+                revocation::later(self.inner, identity.revoking.as_ref(), &identity.entitlement.token, &outcome);
+                self.session_over()
+            }
             LeadEnd::BeginAgain => self.begin_again(&lease).await,
             LeadEnd::Outage(error) => {
                 self.abandon(&lease).await;
@@ -280,35 +291,6 @@ where
             None => self.holds_lead.then_some(Withdrawal::Lead),
         };
         self.fail(|inner| inner.count_outage(error))
-    }
-
-    fn rejected(&mut self, refusal: Refusal) -> ControlFlow<Ending> {
-        match refusal {
-            // What is told to the operator is not what the caller is to wait for: a caller that came with the same token
-            // again when the outcome is no longer fresh would end the session.
-            Refusal::AnotherClaim { retry_after: lasts } => self
-                .fail_for(Some(lasts), |inner| inner.count_refusal(Refusal::AnotherClaim { retry_after: RETRY_AFTER })),
-            refusal => self.fail(|inner| inner.count_refusal(refusal)),
-        }
-    }
-
-    /// Ends with what this flight's own call brought, where it was overtaken, else with an error.
-    fn fail(&mut self, error: impl FnOnce(&Inner) -> RefreshError) -> ControlFlow<Ending> {
-        self.fail_for(None, error)
-    }
-
-    /// The same, where the refusal lasts for another time than the caller is told.
-    fn fail_for(&mut self, lasts: Option<Duration>, error: impl FnOnce(&Inner) -> RefreshError) -> ControlFlow<Ending> {
-        // Refused while it walked: what was given last, while that lives.
-        let given = |way: &Self| way.walk.as_ref().and_then(|walk| walk.take_living(way.inner));
-        Break(self.overtaken.take().or_else(|| given(self)).unwrap_or_else(|| {
-            let error = error(self.inner);
-            if let Some(refused) = Refused::of(&error) {
-                let refused = Refused { lasts: lasts.or(refused.lasts), ..refused };
-                self.inner.refusals.tell(refused, Some(&self.ask.identity.flight), &self.inner.pod);
-            }
-            Ending::failed(error)
-        }))
     }
 
     /// Abandons a lead that left the token as it was.

@@ -106,6 +106,10 @@ pub(super) fn to_failure(error: &RefreshError) -> Response<Vec<u8>> {
             "an earlier refresh of this token was lost, and the new tokens with it: log in again",
             None,
         ),
+        RefreshError::SessionEnded => {
+            oauth_error(StatusCode::BAD_REQUEST, "invalid_grant", "the session was ended: log in again", None)
+        }
+        RefreshError::NotUnderWay => unavailable("no refresh is under way", Duration::ZERO),
         RefreshError::Refused(refusal) => to_refusal(refusal),
         RefreshError::TimedOut { retry_after } => unavailable(
             "no answer in time; a refresh that is under way goes on: ask again for its outcome",

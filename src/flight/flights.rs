@@ -47,6 +47,10 @@ impl LocalFlights {
         Entered::New(WaitingCaller::new(flight, arrived, Some(Callers::FIRST), TimeKeeper::Flight))
     }
 
+    pub(crate) fn has(&self, key: &Hash) -> bool {
+        self.0.contains_key(key)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.0.len()
     }

@@ -20,6 +20,12 @@ impl Hash {
         &self.0
     }
 
+    /// Another key in this process, for requests that lead nothing.
+    pub(crate) fn of_those_who_wait(mut self) -> Self {
+        self.0.iter_mut().for_each(|byte| *byte = !*byte);
+        self
+    }
+
     pub(crate) fn from_hex(hex: &str) -> Option<Self> {
         let digits = hex.as_bytes().as_chunks::<2>();
         let (pairs, []) = digits else { return None };

@@ -58,7 +58,7 @@ impl Leader<'_> {
         let hook = Hook { hook, store, config, counters, flight, ask, overdue };
         let is_done = match &completed {
             // The first success has a leader of its own.
-            Ok(Standing::Theirs(_)) => false,
+            Ok(Standing::Theirs(_) | Standing::Ended) => false,
             Ok(Standing::Ours | Standing::Stale) | Err(_) => hook.run_and_tell(&ending).await,
         };
         let ours = in_hand.taken();
@@ -160,9 +160,10 @@ impl Leader<'_> {
     }
 
     /// The store has answered what stands.
-    fn stands(&self, standing: Standing, ours: Ending, outcome: &Outcome) -> LeadEnd {
+    fn stands(&self, standing: Standing, ours: Ending, outcome: &Arc<Outcome>) -> LeadEnd {
         match standing {
             Standing::Ours => LeadEnd::Ended(ours),
+            Standing::Ended => LeadEnd::SessionEnded(Arc::clone(outcome)),
             Standing::Stale if outcome.class() == Class::Success => LeadEnd::Ended(ours),
             Standing::Stale => LeadEnd::Overtaken(ours),
             Standing::Theirs(landed) => {

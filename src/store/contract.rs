@@ -163,6 +163,8 @@ pub(crate) enum Begun<N> {
     ChainOver(ChainEnd),
     /// The store may have forgotten who leads: the asker waits, and nobody is given a lead meanwhile.
     Recovering(Queued<N>),
+    /// The asker's client has ended the session of this token.
+    Ended,
     Rejected(Refusal),
 }
 
@@ -179,6 +181,7 @@ impl<N> Begun<N> {
             Self::Held(held) => Begun::Held(held),
             Self::Unused => Begun::Unused,
             Self::ChainOver(end) => Begun::ChainOver(end),
+            Self::Ended => Begun::Ended,
             Self::Rejected(refusal) => Begun::Rejected(refusal),
         }
     }
@@ -280,6 +283,18 @@ pub(crate) enum Standing {
     Theirs(StoredOutcome),
     /// Nothing that this leader's callers could be given: its failure came too late to matter.
     Stale,
+    /// The client has ended the session meanwhile: whatever was completed is for nobody.
+    Ended,
+}
+
+/// What ending a session found at its token.
+#[derive(Debug)]
+pub(crate) enum EndedFlight {
+    /// A flight of the same client, which may still bring tokens: they are for nobody.
+    UnderWay,
+    /// It was rotated for the same client, which brought this.
+    Rotated(StoredOutcome),
+    Idle,
 }
 
 /// The store gave no answer.

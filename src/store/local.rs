@@ -14,7 +14,8 @@ use tracing::warn;
 
 use self::fleet::FleetTokens;
 use super::contract::{
-    self, Ask, AttemptId, Coming, Completion, Gaps, Lease, News, Renewed, Standing, StoreError, Telling, Tip,
+    self, Ask, AttemptId, Coming, Completion, EndedFlight, Gaps, Lease, News, Renewed, Standing, StoreError, Telling,
+    Tip,
 };
 use super::memory::{self, MemoryPod, MemoryStore};
 use super::redis::{RedisStore, Ticket, UnsharedOutcomeGuard};
@@ -167,7 +168,7 @@ impl LocalFallback {
         match shared {
             // Redis has never heard of the flight, and keeps no failure of it; here it stands.
             Some(Standing::Stale) => here,
-            Some(standing @ (Standing::Ours | Standing::Theirs(_))) => standing,
+            Some(standing @ (Standing::Ours | Standing::Theirs(_) | Standing::Ended)) => standing,
             None => {
                 later.when_redis_is_back();
                 here
@@ -195,6 +196,15 @@ impl LocalFallback {
             return Ok(());
         }
         self.redis.tell(ask, fence, outcome, telling).await
+    }
+
+    /// In this pod, too: a flight that it leads alone ends with the session.
+    pub(crate) async fn end_session(&self, ask: &Ask) -> Result<EndedFlight, StoreError> {
+        let here = self.memory.end_session(ask);
+        Ok(match self.redis.end_session(ask).await? {
+            EndedFlight::Idle => here,
+            there => there,
+        })
     }
 
     pub(crate) async fn tip(&self, ask: &Ask, tip: Option<&Tip>) -> Result<(), StoreError> {

@@ -15,9 +15,11 @@ mod begin;
 mod cleanup;
 mod chain;
 mod clients;
+mod ended;
 mod gates;
 mod held;
 mod land;
+mod marks;
 mod news;
 mod next_lead;
 mod record;
@@ -25,6 +27,7 @@ mod untold;
 
 use self::chain::HeldAnswer;
 use self::gates::Gates;
+use self::marks::EndedSessions;
 pub(crate) use self::news::MemoryNews;
 use self::record::FlightRecord;
 use super::contract::{AttemptId, FENCES_END};
@@ -69,6 +72,7 @@ struct Namespace {
     flights: DashMap<Hash, FlightRecord, RandomState>,
     /// Locked after a flight's record, never before it.
     held: DashMap<Hash, HeldAnswer, RandomState>,
+    ended: EndedSessions,
     gates: Mutex<Gates>,
     last_fence: AtomicU64,
     last_pod: AtomicU64,

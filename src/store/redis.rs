@@ -63,6 +63,7 @@ mod begin;
 mod completer;
 mod large;
 mod held;
+mod ending;
 mod unlanded;
 mod tasks;
 

@@ -158,14 +158,14 @@ impl<S: TokenStore> AccessTokens<S> {
         Ok(token)
     }
 
-    /// Ends the session: takes it out of the store, whatever it holds, and revokes its refresh token
-    /// ([`revoking`](Self::revoking)). A refresh that is under way, on any pod, brings nobody a token any more; what it brings
-    /// is revoked. Answers whether there was one.
+    /// Ends the session: takes it out of the store, whatever it holds, ends it at the coordinator
+    /// ([`end_session`](RefreshCoordinator::end_session)), and revokes its refresh token ([`revoking`](Self::revoking)). A refresh
+    /// that is under way, on any pod, brings nobody a token any more; what it brings is revoked. Answers whether there was one.
     ///
     /// # Errors
     ///
-    /// [`TokenError::Store`] and [`TokenError::StoreTimedOut`], where the session may not have ended. A revocation that fails
-    /// is logged: the session is over all the same.
+    /// [`TokenError::Store`] and [`TokenError::StoreTimedOut`], where the session may not have ended. A revocation that fails is
+    /// logged, and so is a coordinator that cannot be reached: the session is over all the same, because it is gone from the store.
     ///
     /// # Cancellation
     ///
@@ -176,7 +176,7 @@ impl<S: TokenStore> AccessTokens<S> {
             let refused = [tokens.refresh_token().clone()];
             held = match self.in_time(self.store.end(session, &refused)).await? {
                 Swap::Written => {
-                    self.revoke(session, tokens.refresh_token()).await;
+                    self.end_at_coordinator(session, tokens.refresh_token()).await;
                     return Ok(true);
                 }
                 Swap::Newer(newer) => Some(newer),
@@ -184,6 +184,15 @@ impl<S: TokenStore> AccessTokens<S> {
             };
         }
         Ok(false)
+    }
+
+    async fn end_at_coordinator(&self, session: &str, token: &Secret) {
+        let request = self.settings.revocable(session, token.clone());
+        // Boxed, because it is rare.
+        if let Err(error) = Box::pin(self.coordinator.end_session(request)).await {
+            warn!(%error, "a session that is gone from the store could not be ended at the coordinator");
+            self.revoke(session, token).await;
+        }
     }
 
     /// The coordinator behind it.

@@ -56,6 +56,7 @@ impl<S: TokenStore> AccessTokens<S> {
                 async move { leader.tokens.write(&leader.session, &leader.held, &refreshed, &written).await }
             }
         };
+        let request = self.settings.revocable(session, held.refresh_token().clone());
         let refresh = self.coordinator.refresh_with(request, call, before_told);
         let left = self.settings.left(&held);
         let refreshed = if left.is_zero() {

@@ -4,6 +4,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use tracing::warn;
+
 use super::session_tokens::SessionTokens;
 use crate::leader::Attempt;
 use crate::outcome::ProviderFailure;
@@ -53,6 +55,21 @@ impl Settings {
     /// What is to be sent for this token of the session.
     pub(super) fn request(&self, session: &str, token: Secret) -> Refresh {
         Refresh { token, ..self.template.clone() }.session(session)
+    }
+
+    /// The same, of a session that may be ended meanwhile: what came for it is revoked.
+    pub(super) fn revocable(&self, session: &str, token: Secret) -> Refresh {
+        let request = self.request(session, token);
+        let Some(revoke) = self.revoke.clone() else { return request };
+        let to_revoke = request.clone();
+        request.revoking(move |token| {
+            let revoked = revoke(Refresh { token, ..to_revoke.clone() });
+            async move {
+                revoked.await.inspect_err(|error| {
+                    warn!(%error, "a refresh token of a session that is over could not be revoked yet");
+                })
+            }
+        })
     }
 
     /// Whether the access token can still be used.

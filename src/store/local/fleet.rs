@@ -49,7 +49,12 @@ impl FleetTokens {
             Begun::Rejected(Refusal::AnotherClaim { retry_after }) => self.has_for(flight, *retry_after),
             // Nobody is to present it while its answer is held.
             Begun::Held(_) => self.has_for(flight, self.config.keep_until_used),
-            Begun::Unused | Begun::ChainOver(_) | Begun::Queued(_) | Begun::Recovering(_) | Begun::Rejected(_) => {}
+            Begun::Unused
+            | Begun::Ended
+            | Begun::ChainOver(_)
+            | Begun::Queued(_)
+            | Begun::Recovering(_)
+            | Begun::Rejected(_) => {}
         }
     }
 
@@ -72,7 +77,9 @@ impl FleetTokens {
     pub(super) fn completed(&self, flight: Hash, completion: &Completion, standing: &Result<Standing, StoreError>) {
         match standing {
             Ok(Standing::Theirs(landed)) => self.landed(flight, &landed.outcome, landed.age),
-            Ok(Standing::Ours | Standing::Stale) => self.landed(flight, &completion.outcome, completion.age),
+            Ok(Standing::Ours | Standing::Stale | Standing::Ended) => {
+                self.landed(flight, &completion.outcome, completion.age)
+            }
             Err(_) => match completion.outcome.token_state() {
                 // It is still tried to land it. What `begun` has noted of this lead lasts for longer than that.
                 TokenState::Rotated | TokenState::Unknown => {}

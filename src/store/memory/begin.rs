@@ -35,6 +35,8 @@ impl MemoryPod {
         self.start_cleanup();
         let now = Instant::now();
         let begun = match self.namespace.flights.entry(ask.identity.flight) {
+            // Asked under the lock of the record: who ends the session looks at that when it has left its mark.
+            _ if self.namespace.ended.has(ask.identity.flight, ask.identity.client, now) => contract::Begun::Ended,
             Entry::Occupied(mut known) if !known.get().is_over(now) => {
                 self.begin_known(ask, joined, terms, now, known.get_mut()).map_news(wrap)
             }
@@ -58,6 +60,7 @@ impl MemoryPod {
             | contract::Begun::Join(_)
             | contract::Begun::Held(_)
             | contract::Begun::Unused
+            | contract::Begun::Ended
             | contract::Begun::ChainOver(_) => {
                 self.gates().leave_queue(ask.attempt, terms.waiting_since, now, &self.config)
             }
@@ -95,6 +98,9 @@ impl MemoryPod {
     ) -> Option<contract::Begun<N>> {
         let now = Instant::now();
         let mut record = self.namespace.flights.get_mut(&ask.identity.flight);
+        if self.namespace.ended.has(ask.identity.flight, ask.identity.client, now) {
+            return Some(contract::Begun::Ended);
+        }
         let record = record.as_deref_mut().filter(|record| !record.is_over(now));
         let begun = record.and_then(|record| self.known(ask, joined, terms, now, record).break_value());
         self.gates().leave_queue(ask.attempt, terms.waiting_since, now, &self.config);
@@ -129,6 +135,7 @@ impl MemoryPod {
                 let ends = led.ends.max(now + record.given_left(now));
                 let link = record.link.take();
                 *record = FlightRecord { waiting, last, success_of: record.success_of, others, link, ends, ..led };
+                self.namespace.ended.keep(ask.identity.flight, record);
                 Begun::Lead(lease)
             }
             Err(begun) => {

@@ -28,6 +28,7 @@ impl Cleanup {
             let Some(namespace) = self.0.upgrade() else { return };
             let now = Instant::now();
             namespace.held.retain(|_, held| !held.is_over(now));
+            namespace.ended.forget(now);
             namespace.flights.retain(|_, record| !record.is_over(now));
             namespace.gates.lock().expect("BUG: nothing panics with this lock held").clean_up(now, &config);
         }

@@ -300,7 +300,7 @@ impl MemoryPod {
         (sealed.len() <= LARGEST_HELD).then_some(sealed)
     }
 
-    fn held_seal(&self, identity: &Identity) -> Seal {
+    pub(super) fn held_seal(&self, identity: &Identity) -> Seal {
         let Config { pepper, namespace, .. } = &*self.config;
         Seal::new(&identity.entitlement, pepper.as_ref(), namespace, &identity.flight)
     }

@@ -58,14 +58,22 @@ impl MemoryPod {
         let next = self.give_next(lease, ask, completion, now);
         let given_until = self.namespace.flights.get(&lease.flight).and_then(|record| record.given_until());
         match self.land(&Landing { lease, ask, completion, now }) {
-            Ok(()) => {
-                let is_held = next.is_some_and(|next| self.hold(lease, ask, completion, &next, now));
+            Ok(is_ended) => {
+                let is_held = match next {
+                    Some(next) if is_ended => {
+                        // Its mark is over before the answer would be.
+                        self.take_back(&next);
+                        false
+                    }
+                    Some(next) => self.hold(lease, ask, completion, &next, now),
+                    None => false,
+                };
                 match (completion.outcome.token_state(), given_until) {
                     (TokenState::Rotated, Some(until)) if !is_held => self.stays_known(&lease.flight, until),
                     (TokenState::Dead, _) => self.end_held(lease),
                     _ => {}
                 }
-                Standing::Ours
+                if is_ended { Standing::Ended } else { Standing::Ours }
             }
             Err(stands) => {
                 if let Some(next) = next {
@@ -77,33 +85,39 @@ impl MemoryPod {
         }
     }
 
-    /// Lands it, and releases its permit and its probe in the same step.
+    /// Lands it, and releases its permit and its probe in the same step. Answers whether the session has ended meanwhile.
     ///
     /// # Errors
     ///
     /// What stands instead. Permit and probe are not released.
-    fn land(&self, landing: &Landing<'_>) -> Result<(), Standing> {
-        let Landing { lease, completion, now, .. } = *landing;
+    fn land(&self, landing: &Landing<'_>) -> Result<bool, Standing> {
+        let Landing { lease, ask, completion, now, .. } = *landing;
         let outcome: &Outcome = &completion.outcome;
+        // Asked under the lock of the record.
+        let is_ended = || self.namespace.ended.has(lease.flight, ask.identity.client, now);
         let mut record = match self.namespace.flights.entry(lease.flight) {
             Entry::Occupied(occupied) if !occupied.get().is_over(now) => occupied.into_ref(),
             // It is forgotten; that the token was rotated or is uncertain must not be.
             _ if outcome.class() != Class::Success && outcome.token_state() != TokenState::Unknown => {
-                return Err(Standing::Stale);
+                return Err(if is_ended() { Standing::Ended } else { Standing::Stale });
             }
             gone => gone.insert(FlightRecord::forgotten(lease, now)),
         };
+        let is_ended = is_ended();
         // Again: it has landed already, and somebody may lead anew since.
         if record.success_of == Some(lease.attempt) || record.has_landed_of(lease.attempt) {
             self.believe_age(&mut record, landing);
             if !(completion.is_untold && record.is_untold) {
                 record.free(lease);
             }
-            return Err(Standing::Ours);
+            return Err(if is_ended { Standing::Ended } else { Standing::Ours });
         }
         if record.stands_against(lease, outcome) {
             record.free(lease);
             record.tell_waiting(now);
+            if is_ended {
+                return Err(Standing::Ended);
+            }
             return Err(match record.landed(now) {
                 Some(landed) if record.claim == lease.claim => Standing::Theirs(landed),
                 _ => Standing::Stale,
@@ -113,10 +127,15 @@ impl MemoryPod {
         let is_known = !matches!(record.state, State::Abandoned);
         self.write(&mut record, landing);
         self.count(&mut record, landing, is_known);
-        if !completion.is_untold {
+        if is_ended {
+            // They begin again, and hear of that.
+            record.is_untold = false;
+            record.free(lease);
+            record.waiting = None;
+        } else if !completion.is_untold {
             record.tell_waiting(now);
         }
-        Ok(())
+        Ok(is_ended)
     }
 
     /// A success that comes again may say that it is older than it was taken for.
@@ -165,6 +184,7 @@ impl MemoryPod {
             record.ends = record.ends.max(now + self.config.memory_of_lost());
         }
         record.stays_given();
+        self.namespace.ended.keep(lease.flight, record);
         record.free(lease);
         record.is_untold = completion.is_untold;
         if completion.is_untold && !record.is_led_at(now) {
@@ -224,5 +244,6 @@ impl MemoryPod {
         }
         drop(gates);
         record.undo_lead(now, now + self.config.lease);
+        self.namespace.ended.keep(ask.identity.flight, record);
     }
 }

@@ -37,7 +37,11 @@ impl MemoryPod {
                 }
                 if telling == Telling::Done {
                     record.is_untold = false;
-                    record.tell_waiting(now);
+                    if record.client.is_some_and(|client| self.namespace.ended.has(ask.identity.flight, client, now)) {
+                        record.waiting = None;
+                    } else {
+                        record.tell_waiting(now);
+                    }
                 } else {
                     // They begin again, and find it.
                     record.waiting = None;

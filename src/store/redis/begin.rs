@@ -64,6 +64,7 @@ impl RedisStore {
             BeginReply::Held { sealed, generation } => self.held(ask, &sealed, generation),
             BeginReply::Unused => Begun::Unused,
             BeginReply::ChainOver(end) => Begun::ChainOver(end),
+            BeginReply::Ended => Begun::Ended,
             BeginReply::Rejected(refusal) => Begun::Rejected(refusal),
             BeginReply::RejectedByPod => rejected_by_pod(terms),
             BeginReply::Abandoned => {

@@ -26,6 +26,7 @@ pub(super) mod reap;
 mod circuit;
 pub(super) mod tip;
 pub(super) mod tell;
+pub(super) mod end;
 pub(super) mod ready;
 pub(super) mod preflight;
 pub(super) mod meta;

@@ -117,12 +117,12 @@ impl Completer {
 
     fn standing(&self, ask: &Ask, reply: CompleteReply) -> Standing {
         match reply {
-            CompleteReply::Landed { evicted, of_stranger } => {
+            CompleteReply::Landed { is_ended, evicted, of_stranger } => {
                 self.counters.held_evicted.add(evicted);
                 if of_stranger {
                     ask.note_stranger();
                 }
-                Standing::Ours
+                if is_ended { Standing::Ended } else { Standing::Ours }
             }
             CompleteReply::Stale => Standing::Stale,
             CompleteReply::Stands(sealed) => Opener::new(&ask.identity, &self.config, &self.counters)

@@ -16,6 +16,7 @@ use tracing::{debug, info, warn};
 
 use super::calls::Calls;
 use super::calls::complete::{Complete, CompleteReply};
+use super::calls::end::{End, EndReply};
 use super::locator::Locator;
 use super::register::Register;
 use crate::config::Config;
@@ -25,6 +26,8 @@ use crate::store::contract::StoreError;
 
 /// At most so many bytes of sealed outcomes: the oldest give way.
 const MOST_BYTES: usize = 16 * 1024 * 1024;
+/// At most so many sessions that were ended.
+const MOST_ENDED: usize = 10_000;
 /// So many are landed again at once: a busy pod has thousands, and the server gives leads again after a lease.
 const AT_ONCE: usize = 32;
 /// A pause after a try that had no answer.
@@ -42,6 +45,8 @@ pub(super) struct Keeper {
 
 #[derive(Default)]
 pub(super) struct Kept {
+    /// Sessions that this pod has ended, in the order of their ends, too.
+    ended: VecDeque<(Arc<End>, Instant)>,
     /// In the order of their ends.
     outcomes: VecDeque<Arc<KeptOutcome>>,
     bytes: usize,
@@ -59,6 +64,9 @@ impl Kept {
         while self.bytes > MOST_BYTES || self.outcomes.front().is_some_and(|oldest| oldest.until <= confirmed) {
             let Some(oldest) = self.outcomes.pop_front() else { break };
             self.bytes -= oldest.complete.sealed.len();
+        }
+        while self.ended.len() > MOST_ENDED || self.ended.front().is_some_and(|(_, until)| *until <= confirmed) {
+            self.ended.pop_front();
         }
     }
 }
@@ -86,15 +94,38 @@ impl Keeper {
         if complete.class != Class::Success && !is_uncertain {
             return;
         }
-        // A look at the endpoint longer than is promised: writes may be lost just after one.
-        let span = self.register.longest_lease() + self.config.lease / 3;
-        // And then one look more, which finds that the server is still the one.
-        self.locator.is_active_for(span + self.config.lease);
-        let until = Instant::now() + span;
+        let until = Instant::now() + self.kept_for();
         let mut kept = self.kept();
         kept.bytes += complete.sealed.len();
         kept.outcomes.push_back(Arc::new(KeptOutcome { complete: Arc::clone(complete), until }));
         kept.forget(self.confirmed());
+    }
+
+    /// Ends a session and keeps that; again, where another server has taken over meanwhile.
+    pub(super) async fn end(&self, end: End) -> Result<EndReply, StoreError> {
+        let end = Arc::new(end);
+        loop {
+            let landings = self.landings();
+            let reply = self.calls.end(&end).await?;
+            let until = Instant::now() + self.kept_for();
+            {
+                let mut kept = self.kept();
+                kept.ended.push_back((Arc::clone(&end), until));
+                kept.forget(self.confirmed());
+            }
+            if self.landings() == landings {
+                return Ok(reply);
+            }
+        }
+    }
+
+    /// How long a failover may lose what a server has acknowledged.
+    fn kept_for(&self) -> Duration {
+        // A look at the endpoint longer than is promised: writes may be lost just after one.
+        let span = self.register.longest_lease() + self.config.lease / 3;
+        // And then one look more, which finds that the server is still the one.
+        self.locator.is_active_for(span + self.config.lease);
+        span
     }
 
     /// Others are told of an outcome from now on, also where it is landed again.
@@ -116,11 +147,21 @@ impl Keeper {
     pub(super) async fn land_again(self: Arc<Self>) {
         // First the count, then the look at what is kept: an outcome that is kept too late for the look finds another count.
         self.landings.fetch_add(1, Ordering::SeqCst);
-        let kept: Vec<_> = {
+        let (ended, kept): (Vec<_>, Vec<_>) = {
             let mut kept = self.kept();
             kept.forget(self.confirmed());
-            kept.outcomes.iter().cloned().collect()
+            (kept.ended.iter().cloned().collect(), kept.outcomes.iter().cloned().collect())
         };
+        // First what is over, so that nobody is told what lands for it.
+        let mut ending = JoinSet::new();
+        for (end, until) in ended {
+            if ending.len() >= AT_ONCE {
+                ending.join_next().await;
+            }
+            let keeper = Arc::clone(&self);
+            ending.spawn(async move { keeper.end_once_more(&end, until).await });
+        }
+        while ending.join_next().await.is_some() {}
         if !kept.is_empty() {
             info!(outcomes = kept.len(), "telling the server that took over what the one before had acknowledged");
         }
@@ -138,6 +179,17 @@ impl Keeper {
     /// How often everything was landed again. What a server answered while this grew may be lost with that server.
     fn landings(&self) -> u64 {
         self.landings.load(Ordering::SeqCst)
+    }
+
+    async fn end_once_more(&self, end: &End, until: Instant) {
+        let until = until.max(Instant::now() + self.config.lease);
+        while until > Instant::now() {
+            match self.calls.end(end).await {
+                Ok(_) => return debug!(flight = %end.flight, "a session was ended again"),
+                Err(error) if error.may_have_run => tokio::time::sleep(PAUSE).await,
+                Err(error) => return warn!(flight = %end.flight, %error, "a session could not be ended again"),
+            }
+        }
     }
 
     async fn land_once_more(&self, outcome: &KeptOutcome) {

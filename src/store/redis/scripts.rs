@@ -33,14 +33,15 @@ pub(super) struct Scripts {
     pub(super) ready: Script,
     pub(super) tip: Script,
     pub(super) tell: Script,
+    pub(super) end: Script,
 }
 
 impl Scripts {
     /// As pods tell each other on this topology.
     pub(super) fn new(pubsub: PubSub) -> Self {
-        let [begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell] = texts()
+        let [begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end] = texts()
             .map(|text| Script::new(&with_local_call(&text.replace("'PUBLISH'", &format!("'{}'", pubsub.publish())))));
-        Self { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell }
+        Self { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end }
     }
 }
 
@@ -52,7 +53,7 @@ fn with_local_call(text: &str) -> String {
 }
 
 /// As Redis is told them, in the order of the fields.
-fn texts() -> [String; 12] {
+fn texts() -> [String; 13] {
     let begin = text!("#!lua", clock hash server => begin);
     let complete = text!("#!lua flags=allow-oom", clock hash => complete);
     [
@@ -79,13 +80,16 @@ fn texts() -> [String; 12] {
         text!("#!lua", clock server register incarnation => ready).to_owned(),
         text!("#!lua flags=allow-oom", clock keep => tip).to_owned(),
         text!("#!lua flags=allow-oom", clock spans hash keep waiting => tell).to_owned(),
+        // Above maxmemory, too: it makes who has logged out harmless.
+        text!("#!lua flags=allow-oom", clock spans hash fields keep known waiting => end).to_owned(),
     ]
 }
 
 impl Scripts {
-    pub(super) fn all(&self) -> [&Script; 12] {
-        let Self { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell } = self;
-        [begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell]
+    pub(super) fn all(&self) -> [&Script; 13] {
+        let Self { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end } =
+            self;
+        [begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end]
     }
 }
 

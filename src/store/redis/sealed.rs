@@ -50,6 +50,12 @@ impl Opener {
         }
     }
 
+    /// For another claim of the same client: the key is of token and credential.
+    pub(super) fn of_claim(mut self, claim: Hash) -> Self {
+        self.claim = claim;
+        self
+    }
+
     /// None when it does not open: it is another's, or Redis was tampered with.
     pub(super) fn open(&self, sealed: &SealedOutcome) -> Option<StoredOutcome> {
         self.open_with(sealed).map(|(landed, _)| landed)

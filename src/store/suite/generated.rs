@@ -19,6 +19,7 @@ use self::theatre::{AT_ONCE, Theatre};
 use super::stage::*;
 use crate::secret::Secret;
 
+mod logouts;
 mod play;
 mod theatre;
 
@@ -75,6 +76,9 @@ enum Step {
     },
     Abandon {
         lease: usize,
+    },
+    EndSession {
+        who: Who,
     },
     Pass {
         ticks: u32,

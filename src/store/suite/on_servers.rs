@@ -5,22 +5,22 @@ use super::stage::*;
 use crate::test_endpoint::Endpoint;
 
 /// Two pods, each with an endpoint of its own, on a primary with a replica.
-struct Servers {
-    a: Store,
-    b: Store,
+pub(super) struct Servers {
+    pub(super) a: Store,
+    pub(super) b: Store,
     config: Config,
     ways: Vec<Endpoint>,
-    primary: RedisServer,
-    replica: RedisServer,
+    pub(super) primary: RedisServer,
+    pub(super) replica: RedisServer,
 }
 
-fn config() -> Config {
+pub(super) fn config() -> Config {
     // Longer than the machine stands still: no lease is to end, and no recovery to be over, because it does.
     Config { lease: 6 * S, max_concurrent_refreshes: 1000, ..super::stage::config() }
 }
 
 impl Servers {
-    async fn start(config: Config) -> Self {
+    pub(super) async fn start(config: Config) -> Self {
         let primary = RedisServer::start_own(&[]).await;
         primary.in_use(&config.namespace).await;
         let replica = primary.start_replica().await;
@@ -30,7 +30,7 @@ impl Servers {
     }
 
     /// Another server takes over, and no connection to the one before is left.
-    fn fail_over(&self, to: &RedisServer) {
+    pub(super) fn fail_over(&self, to: &RedisServer) {
         for way in &self.ways {
             way.lead_to(to.url());
             way.cut();
@@ -38,7 +38,7 @@ impl Servers {
     }
 
     /// A pod that starts only now, where the others are, and its way there.
-    async fn late_pod(&self, server: &RedisServer) -> (Store, Endpoint) {
+    pub(super) async fn late_pod(&self, server: &RedisServer) -> (Store, Endpoint) {
         let way = Endpoint::to(server.url()).await;
         (pod("late", &way, &self.config).await, way)
     }

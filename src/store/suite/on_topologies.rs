@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
 use super::stage::*;
-use super::{astray, budget, chains, circuit, flights, sessions, strangers, untold};
+use super::{astray, budget, chains, circuit, ended, flights, sessions, strangers, untold};
 use crate::test_redis::topology::{Cluster, Group};
 
 /// More at once, and a busy machine is late for their leases.
@@ -26,6 +26,7 @@ where
         astray::promises(),
         strangers::promises(),
         untold::promises(),
+        ended::promises(),
     ]
     .concat();
     assert!(promises.len() > 50, "only {} histories", promises.len());

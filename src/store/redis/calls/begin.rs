@@ -67,6 +67,8 @@ pub(crate) enum BeginReply {
     /// Nobody has used the token.
     Unused,
     ChainOver(ChainEnd),
+    /// Its client has ended the session.
+    Ended,
     /// As the rules say.
     Rejected(Refusal),
     /// It would lead, and its pod leads nothing.
@@ -166,6 +168,7 @@ fn read(reply: &Reply) -> Result<BeginReply, StoreError> {
         "unused" => BeginReply::Unused,
         "used" => BeginReply::ChainOver(ChainEnd::Used),
         "broken" => BeginReply::ChainOver(ChainEnd::Broken),
+        "ended" => BeginReply::Ended,
         "abandoned" => BeginReply::Abandoned,
         _ => return Err(reply.unknown()),
     })

@@ -73,6 +73,8 @@ impl HeldNext {
 #[derive(Debug)]
 pub(crate) enum CompleteReply {
     Landed {
+        /// Its client has ended the session meanwhile: nobody is to be handed what it holds.
+        is_ended: bool,
         /// So many answers that were held made way.
         evicted: u64,
         /// It speaks against the provider, and its caller is not known.
@@ -129,9 +131,11 @@ impl Calls {
 
 fn read(reply: &Reply) -> Result<CompleteReply, StoreError> {
     Ok(match reply.word()? {
-        "landed" => {
-            CompleteReply::Landed { evicted: reply.field(1)?, of_stranger: reply.field::<String>(2)? == "stranger" }
-        }
+        word @ ("landed" | "ended") => CompleteReply::Landed {
+            is_ended: word == "ended",
+            evicted: reply.field(1)?,
+            of_stranger: reply.field::<String>(2)? == "stranger",
+        },
         "stands" => CompleteReply::Stands(reply.sealed_outcome()?),
         "stale" => CompleteReply::Stale,
         _ => return Err(reply.unknown()),

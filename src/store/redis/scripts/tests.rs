@@ -115,6 +115,7 @@ async fn every_reply_that_a_head_names_is_given_and_no_other() {
     let chains = Alone::new().await;
     go_along_a_chain(&chains).await;
     land_untold(&chains).await;
+    end_a_session(&chains).await;
 
     let mut said = alone.said.borrow_mut();
     for (script, words) in chains.said.take() {
@@ -254,6 +255,22 @@ async fn land_untold(alone: &Alone) {
     assert_eq!(alone.call("begin", &[("attempt", TWO)]).await[0], "landed");
 }
 
+/// A session that is ended before, under and after its flight.
+async fn end_a_session(alone: &Alone) {
+    let of =
+        |flight| [("lock", flight), ("flight", flight), ("name", flight), ("attempts", flight), ("attempt", flight)];
+    assert_eq!(alone.call("end", &of("e1")).await[0], "idle");
+    assert_eq!(alone.call("begin", &of("e1")).await[0], "ended");
+    assert_eq!(alone.call("begin", &of("e2")).await[0], "lead");
+    assert_eq!(alone.call("end", &of("e2")).await[0], "leading");
+    let number = alone.leads().to_string();
+    let owner = format!("a/{number}");
+    let ours = [&of("e2")[..], &[("own_fence", number.as_str()), ("owner", &owner)]].concat();
+    assert_eq!(alone.same_twice("complete", &ours).await[0], "ended");
+    let rotated = alone.call("end", &of("e2")).await;
+    assert_eq!((&*rotated[0], &*rotated[4], &*rotated[5]), ("rotated", "sealed", "claim"));
+}
+
 /// An outcome that nobody knows, fresh at first. It opens the circuit for a moment.
 async fn lose_what_is_uncertain(alone: &Alone) {
     // A session of its own each, from here on.
@@ -366,6 +383,7 @@ async fn scripts_that_a_server_has_forgotten_are_sent_again() {
         "abandon",
         "tell",
         "tip",
+        "end",
     ];
     for name in calls {
         alone.redis.cli(&["SCRIPT", "FLUSH"]).await;

@@ -101,6 +101,7 @@ impl Play {
                 }
                 Some(Observed::default())
             }
+            Step::EndSession { who } => self.end_session(who).await,
             Step::Pass { .. } => Some(Observed::default()),
             _ if self.leases.is_empty() => Some(Observed::default()),
             Step::Renew { lease } => self.renew(self.pick(lease)).await,
@@ -202,6 +203,7 @@ impl Play {
             Begun::Held(_) | Begun::Unused | Begun::ChainOver(_) => {
                 unreachable!("BUG: these histories have no client with a credential")
             }
+            Begun::Ended => seen.words = "ended".to_owned(),
             Begun::Recovering(_) => seen.words = "recovering".to_owned(),
             Begun::Rejected(refusal) => {
                 let text = format!("{refusal:?}");
@@ -239,6 +241,7 @@ impl Play {
         let mut seen = Observed::default();
         match standing? {
             Standing::Ours => seen.words = "ours".to_owned(),
+            Standing::Ended => seen.words = "ended".to_owned(),
             Standing::Theirs(landed) => seen = tell("theirs", self.nth(landed.fence), &landed),
             Standing::Stale => {
                 seen.words = "stale".to_owned();

@@ -19,9 +19,10 @@ pub(super) struct Text {
     pub(super) lua: &'static str,
 }
 
-pub(super) const TEXTS: [Text; 12] = [
+pub(super) const TEXTS: [Text; 13] = [
     Text { name: "tip", lua: include_str!("../../../../../lua/tip.lua") },
     Text { name: "tell", lua: include_str!("../../../../../lua/tell.lua") },
+    Text { name: "end", lua: include_str!("../../../../../lua/end.lua") },
     Text { name: "begin", lua: include_str!("../../../../../lua/begin.lua") },
     Text { name: "renew", lua: include_str!("../../../../../lua/renew.lua") },
     Text { name: "complete", lua: include_str!("../../../../../lua/complete.lua") },
@@ -81,7 +82,7 @@ impl Text {
     }
 
     pub(super) fn script(&self, scripts: &'static Scripts) -> &'static Script {
-        let Scripts { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell } =
+        let Scripts { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end } =
             scripts;
         match self.name {
             "begin" => begin,
@@ -96,6 +97,7 @@ impl Text {
             "ready" => ready,
             "tip" => tip,
             "tell" => tell,
+            "end" => end,
             other => panic!("no script {other}"),
         }
     }
@@ -128,7 +130,7 @@ pub(super) const THREE: &str = "00000000-0000-4000-8000-000000000003";
 pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// What the scripts are told where a test says nothing else, by the names in their heads.
-pub(super) const USUAL: [(&str, &str); 79] = [
+pub(super) const USUAL: [(&str, &str); 81] = [
     ("chain", ""),
     ("held", NAME),
     ("link", NAME),
@@ -187,6 +189,8 @@ pub(super) const USUAL: [(&str, &str); 79] = [
     ("flying_ms", "0"),
     ("known_before", "nothing"),
     ("act", "stay"),
+    ("span_ms", "3600000"),
+    ("short_ms", "35000"),
     ("entry", ENTRY),
     ("name", NAME),
     ("channels", "rc:{alone}:pod:"),

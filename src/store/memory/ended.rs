@@ -1,0 +1,66 @@
+//! Sessions that are ended, in memory. Mirrored by `lua/end.lua`.
+
+use tokio::time::Instant;
+
+use super::MemoryPod;
+use super::record::State;
+use crate::outcome::{Outcome, TokenState};
+use crate::seal::Label;
+use crate::store::contract::{Ask, EndedFlight, StoredOutcome};
+
+impl MemoryPod {
+    pub(crate) fn end_session(&self, ask: &Ask) -> EndedFlight {
+        self.start_cleanup();
+        let now = Instant::now();
+        let (flight, client) = (ask.identity.flight, ask.identity.client);
+        // First the mark, then the look: a flight that begins between the two finds one or is found.
+        let span = if self.concerns(ask, now) { self.config.session_stays_ended() } else { self.config.wait_timeout };
+        let leads = self.namespace.flights.get(&flight).and_then(|record| record.client);
+        self.namespace.ended.note(flight, client, leads, now + span);
+        let mut found = None;
+        if let Some(mut record) = self.namespace.flights.get_mut(&flight).filter(|record| !record.is_over(now)) {
+            self.namespace.ended.keep(flight, &mut record);
+            // Who waits finds the mark, or waits again.
+            record.waiting = None;
+            let is_own = record.client == Some(client);
+            found = match &record.state {
+                State::Leading | State::LeaderLost { .. } if is_own => return EndedFlight::UnderWay,
+                State::Landed { outcome, .. } if is_own && outcome.token_state() == TokenState::Rotated => {
+                    record.landed(now)
+                }
+                State::Landed { .. } | State::Leading | State::LeaderLost { .. } | State::Abandoned => None,
+            };
+        }
+        self.held_for_holder(ask, now).or(found).map_or(EndedFlight::Idle, EndedFlight::Rotated)
+    }
+
+    /// Whether anything is known of the token for this client, or of the client. Anybody can make tokens up.
+    fn concerns(&self, ask: &Ask, now: Instant) -> bool {
+        let (flight, client) = (&ask.identity.flight, ask.identity.client);
+        let is_of_client = self.namespace.flights.get(flight).is_some_and(|record| {
+            record.link.is_some()
+                || (record.client == Some(client)
+                    && match &record.state {
+                        State::Landed { outcome, .. } => {
+                            !matches!(outcome.token_state(), TokenState::Dead | TokenState::Untouched)
+                        }
+                        State::Leading | State::LeaderLost { .. } => true,
+                        State::Abandoned => false,
+                    })
+        });
+        is_of_client || self.namespace.held.contains_key(flight) || self.gates().knows(ask, now, &self.config)
+    }
+
+    /// The answer that is held for the token, where its holder asks.
+    fn held_for_holder(&self, ask: &Ask, now: Instant) -> Option<StoredOutcome> {
+        let holder = ask.identity.chain.as_ref()?.holder;
+        let held = self.namespace.held.get(&ask.identity.flight)?;
+        if held.is_over(now) || held.holder != holder {
+            return None;
+        }
+        let label = Label { flight: ask.identity.flight, claim: held.claim, attempt: held.attempt, fence: held.fence };
+        let (outcome, _): (Outcome, _) = self.held_seal(&ask.identity).open(&label, &held.sealed).ok()?;
+        let age = now.saturating_duration_since(held.at);
+        Some(StoredOutcome { outcome: outcome.into(), fence: held.fence, age })
+    }
+}
