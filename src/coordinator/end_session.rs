@@ -68,7 +68,7 @@ impl RefreshCoordinator {
     /// # Examples
     ///
     /// ```
-    /// use refresh_coordinator::{Config, Refresh, RefreshCoordinator, RefreshError, TokenResponse};
+    /// use refresh_coordinator::{Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError};
     ///
     /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
     /// let coordinator = RefreshCoordinator::in_memory(Config::default())?;
@@ -80,7 +80,8 @@ impl RefreshCoordinator {
     /// });
     /// assert_eq!(coordinator.end_session(logout).await?.is_revoked(), Some(true));
     ///
-    /// let late = coordinator.refresh(refresh(), |_attempt| async { unreachable!("nobody asks the provider") });
+    /// // Nobody asks the provider any more.
+    /// let late = coordinator.refresh(refresh(), |_attempt| async { Err(ProviderFailure::not_sent("asked")) });
     /// assert!(matches!(late.await, Err(RefreshError::SessionEnded)));
     /// # Ok(()) }
     /// ```
