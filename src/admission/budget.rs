@@ -100,10 +100,11 @@ impl<W: Wake> Budget<W> {
     }
 
     /// Leaves the queue and tells whether a permit is there for this flight, once the flights before it have theirs. The
-    /// permit is not taken yet.
-    pub(crate) fn apply_for_permit(&mut self, applicant: Applicant, now: Instant, limits: BudgetLimits) -> bool {
+    /// permit is not taken yet. A flight that queued has the rank that it came with, should it queue again.
+    pub(crate) fn apply_for_permit(&mut self, applicant: &mut Applicant, now: Instant, limits: BudgetLimits) -> bool {
         self.reap(now);
-        let place = self.place_of(applicant);
+        let place = self.place_of(*applicant);
+        applicant.rank = place.0;
         self.queue.remove(&place);
         if self.permits.contains_key(&Holder::Reserved(applicant.attempt)) {
             return true;
@@ -112,7 +113,7 @@ impl<W: Wake> Budget<W> {
         self.permits.len() < limits.limit_for(place.0)
     }
 
-    /// The place of a flight; one that came as a stranger keeps it, whatever it is now.
+    /// The place of a flight: the one that it queued for, whatever its client is now.
     fn place_of(&self, applicant: Applicant) -> Place {
         let place = |rank| (rank, applicant.since, applicant.attempt);
         let is_there = |rank| self.queue.contains_key(&place(rank));
@@ -276,8 +277,8 @@ mod tests {
 
         /// Takes a permit or queues, at second `at`; the fence is the name.
         fn ask(&mut self, name: u64, since: u32, at: u32) -> bool {
-            let (now, applicant) = (self.start + at * S, self.applicant(name.into(), since));
-            let has_permit = self.budget.apply_for_permit(applicant, now, SIZE);
+            let (now, mut applicant) = (self.start + at * S, self.applicant(name.into(), since));
+            let has_permit = self.budget.apply_for_permit(&mut applicant, now, SIZE);
             if has_permit {
                 self.budget.take(applicant, name, now + 10 * S);
             } else {

@@ -132,12 +132,12 @@ impl Gates {
     fn seat(
         &mut self,
         pod: PodNumber,
-        applicant: Applicant,
+        mut applicant: Applicant,
         terms: &AdmissionTerms,
         now: Instant,
         config: &Config,
     ) -> Option<Admission> {
-        if self.budget.apply_for_permit(applicant, now, limits(config)) {
+        if self.budget.apply_for_permit(&mut applicant, now, limits(config)) {
             return None;
         }
         if terms.patience.is_zero() {
