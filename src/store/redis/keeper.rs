@@ -6,6 +6,7 @@
 //! again what stands changes nothing.
 
 use std::collections::VecDeque;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -152,16 +153,9 @@ impl Keeper {
             kept.forget(self.confirmed());
             (kept.ended.iter().cloned().collect(), kept.outcomes.iter().cloned().collect())
         };
-        // First what is over, so that nobody is told what lands for it.
-        let mut ending = JoinSet::new();
-        for (end, until) in ended {
-            if ending.len() >= AT_ONCE {
-                ending.join_next().await;
-            }
-            let keeper = Arc::clone(&self);
-            ending.spawn(async move { keeper.end_once_more(&end, until).await });
-        }
-        while ending.join_next().await.is_some() {}
+        // First what is over, so that nobody is told what lands for it. Not for long: an outcome that comes too late is lost.
+        let mut ending = pin!(Arc::clone(&self).end_again(ended));
+        let have_ended = tokio::time::timeout(self.config.store_timeout, &mut ending).await.is_ok();
         if !kept.is_empty() {
             info!(outcomes = kept.len(), "telling the server that took over what the one before had acknowledged");
         }
@@ -174,6 +168,22 @@ impl Keeper {
             landing.spawn(async move { keeper.land_once_more(&outcome).await });
         }
         while landing.join_next().await.is_some() {}
+        if !have_ended {
+            ending.await;
+        }
+    }
+
+    /// Ends all sessions again that this pod has ended.
+    async fn end_again(self: Arc<Self>, ended: Vec<(Arc<End>, Instant)>) {
+        let mut ending = JoinSet::new();
+        for (end, until) in ended {
+            if ending.len() >= AT_ONCE {
+                ending.join_next().await;
+            }
+            let keeper = Arc::clone(&self);
+            ending.spawn(async move { keeper.end_once_more(&end, until).await });
+        }
+        while ending.join_next().await.is_some() {}
     }
 
     /// How often everything was landed again. What a server answered while this grew may be lost with that server.
