@@ -103,6 +103,8 @@ impl RedisServer {
         let replica = Self::start_own(&[]).await;
         replica.cli(&["REPLICAOF", "127.0.0.1", self.port()]).await;
         replica.until_so(&["INFO", "replication"], |info| info.contains("master_link_status:up")).await;
+        // What it was sent is written by a process, which may still end. Until then nothing else can be saved.
+        self.until_so(&["INFO", "persistence"], |info| info.contains("rdb_bgsave_in_progress:0")).await;
         replica
     }
 
