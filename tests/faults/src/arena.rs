@@ -330,7 +330,7 @@ impl Arena {
     /// Where a secret stands that must not: in Redis' data, or in what pods log.
     pub(crate) async fn secrets_found(&self) -> Vec<String> {
         let redis = self.redis.lock().await;
-        redis.ask::<redis::Value>(&["SAVE"]).await;
+        redis.save().await;
         let mut found = Vec::new();
         for file in [redis.data(), self.plan.borrow().log.clone()] {
             let bytes = std::fs::read(&file).unwrap_or_default();

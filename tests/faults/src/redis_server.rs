@@ -112,6 +112,16 @@ impl RedisServer {
         _ = std::fs::remove_file(self.data());
     }
 
+    /// Writes everything down; after the process that writes the copy of a replica, if there is one.
+    pub(crate) async fn save(&self) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.ask::<String>(&["INFO", "persistence"]).await.contains("rdb_bgsave_in_progress:1") {
+            assert!(Instant::now() < deadline, "a replica's copy is not written");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        self.ask::<Value>(&["SAVE"]).await;
+    }
+
     pub(crate) async fn ask<T: FromRedisValue>(&self, words: &[&str]) -> T {
         let mut command = redis::cmd(words[0]);
         command.arg(&words[1..]);
