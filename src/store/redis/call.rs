@@ -5,6 +5,7 @@
 
 use std::fmt::Display;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use redis::aio::ConnectionLike;
 use redis::{Arg, Cmd, ErrorKind, FromRedisValue, RedisResult, RedisWrite, Script, ServerErrorKind, ToRedisArgs};
@@ -69,18 +70,20 @@ impl<'a> Call<'a> {
         self.may_arrive_late.load(Ordering::Relaxed)
     }
 
-    /// Sends it; where Redis does not know the script, loads that and sends the call again.
+    /// Sends it; where Redis does not know the script, loads that and sends the call again. Another task that loads it is
+    /// waited for no longer than `patience`.
     pub(super) async fn send<T: FromRedisValue>(
         &self,
         connection: &mut impl ConnectionLike,
         loading: &Loading,
+        patience: Duration,
     ) -> RedisResult<T> {
         // Once more, for it may be flushed just after another task has loaded it.
         for _ in 0..2 {
             let sent = Instant::now();
             match (self.command.query_async(connection).await, self.script) {
                 (Err(error), Some(script)) if error.kind() == ErrorKind::Server(ServerErrorKind::NoScript) => {
-                    loading.load(script, sent, connection).await?;
+                    loading.load(script, sent, patience, connection).await?;
                 }
                 (answered, _) => return answered,
             }

@@ -131,7 +131,7 @@ impl Lanes {
         let mark = made.mark();
         let (number, epoch, _) = mark;
         let mut silent_since = Instant::now();
-        let mut first = std::pin::pin!(call.send(&mut made.connection, &node.loading));
+        let mut first = std::pin::pin!(call.send(&mut made.connection, &node.loading, self.patience));
         loop {
             let patient_until = deadline.min(silent_since + self.patience);
             if let Ok(answered) = tokio::time::timeout_at(patient_until, &mut first).await {
@@ -151,7 +151,7 @@ impl Lanes {
             let now = self.find(Some(Instant::now())).await.map_err(Failed::Broken)?;
             let is_same = Arc::ptr_eq(&now, &node);
             let mut made = now.replace(lane, is_same.then_some(number)).await.map_err(Failed::Broken)?;
-            let answered = call.send(&mut made.connection, &now.loading).await;
+            let answered = call.send(&mut made.connection, &now.loading, self.patience).await;
             let answered = self.judged(&now, now.judged(lane, made.mark(), answered));
             if !matches!(answered, Err(Failed::Broken(_))) {
                 debug!("a new connection is answered before an old one: the old ones are dropped");
