@@ -1,4 +1,4 @@
-//! Storms behind Sentinel, on a Cluster and over mutual TLS: their pods coordinate there, what that cost is counted at the servers
+//! Storms behind Sentinel, on a Cluster, over mutual TLS and over a Unix socket: their pods coordinate there, what that cost is counted at the servers
 //! that decide, and nothing is left behind.
 
 #[path = "../../tests/support/redis.rs"]
@@ -50,6 +50,17 @@ async fn storm_on_a_cluster_is_counted_at_all_masters() {
     for node in &cluster.masters {
         assert_eq!(node.keys("rc:*").await, Vec::<String>::new());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn storm_over_a_unix_socket_passes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("redis.sock");
+    let redis = redis::RedisServer::start_own(&["--unixsocket", path.to_str().expect("UTF-8")]).await;
+
+    passes(&["--redis", &format!("redis+unix://{}", path.display())]).await;
+
+    assert_eq!(redis.keys("rc:*").await, Vec::<String>::new());
 }
 
 #[cfg(feature = "tls")]

@@ -17,6 +17,7 @@ use crate::random::Random;
 use crate::steps::{BY_DRIVER, Outcome, Stage};
 use crate::tokens::{CLIENT_SECRET, HUSH, INTRUDER_SECRET, Mode, Token};
 use crate::topology::servers::{Servers, Topology};
+use crate::transport::Transport;
 use crate::wire::{Makes, Rules, Trouble};
 
 /// What processes are started from.
@@ -66,7 +67,7 @@ const WORKERS: usize = 4;
 impl Arena {
     pub(crate) async fn start(
         name: &'static str,
-        topology: Topology,
+        (topology, transport): (Topology, Transport),
         rules: Rules,
         makes: Makes,
         Binaries { own: binary, pod: pod_binary, other: other_build }: &Binaries,
@@ -77,13 +78,13 @@ impl Arena {
         _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a directory for the fleet");
         let recorder = Recorder::default();
-        let redis = Servers::start(topology, &rules.namespace, binary, &dir).await;
+        let redis = Servers::start(topology, transport, &rules.namespace, binary, &dir).await;
         let provider = Provider::start(binary, &recorder).await;
         let plan = PodPlan {
             binary: pod_binary.clone(),
             makes,
             rules: rules.clone(),
-            redis: redis.address,
+            redis: redis.endpoint.clone(),
             finds_redis_by: redis.url(),
             provider: provider.address,
             log: dir.join("pods.log"),

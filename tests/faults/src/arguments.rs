@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use crate::transport::Transport;
+
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct RunArguments {
     /// Decides the order of the faults, their victims, and which caller asks when
@@ -23,6 +25,10 @@ pub(crate) struct RunArguments {
     /// where no fault and no fleet is named; with --long all]
     #[arg(long, value_parser = ["standalone", "sentinel", "cluster", "all"])]
     pub(crate) topology: Option<String>,
+    /// How pods come to their Redis: other ways than TCP only where there is one server. `mtls` is a user with exactly the
+    /// documented rights, over mutual TLS
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) over: Transport,
     /// Breaks something on purpose: the suite must fail
     #[arg(long)]
     pub(crate) sabotage: Option<String>,

@@ -19,6 +19,7 @@ use crate::random::Random;
 use crate::steps::Outcome;
 use crate::ticker;
 use crate::tokens::{CLIENT_SECRET, Mode, Token};
+use crate::transport::Endpoint;
 use crate::wire::{Makes, Order, Rules};
 
 mod arguments;
@@ -91,7 +92,7 @@ impl Fleet {
             binary,
             makes: Makes::Coordinator,
             rules: rules(arguments.lease),
-            redis: servers.address(),
+            redis: Endpoint::Tcp(servers.address()),
             finds_redis_by: None,
             provider: provider.address,
             log: dir.join("pods.log"),
@@ -151,7 +152,7 @@ impl Fleet {
     async fn fail_over(&mut self, number: usize, old: Primary) {
         self.load.recorder.now(What::FaultBegan { run: number, harm: Harm::Store, pods: Vec::new() });
         self.servers.promote(old).await;
-        self.plan.redis = self.servers.address();
+        self.plan.redis = Endpoint::Tcp(self.servers.address());
         for pod in &*self.load.pods.borrow() {
             pod.redis.lead_to(self.servers.address());
         }

@@ -19,6 +19,7 @@ use crate::clock::now_us;
 use crate::history::{Event, Timed, What, Who};
 use crate::proxy::Proxy;
 use crate::steps::{CallStep, Outcome, Stage};
+use crate::transport::Endpoint;
 use crate::wire::{Makes, Order, PodSays, PodSettings, ProviderSays, Rules, Trouble};
 
 /// Everything that happened, as it was told.
@@ -96,7 +97,7 @@ pub(crate) struct PodPlan {
     pub(crate) binary: PathBuf,
     pub(crate) makes: Makes,
     pub(crate) rules: Rules,
-    pub(crate) redis: SocketAddr,
+    pub(crate) redis: Endpoint,
     /// Where a pod asks which server decides; none where that is always the same one, behind a proxy.
     pub(crate) finds_redis_by: Option<String>,
     pub(crate) provider: SocketAddr,
@@ -119,12 +120,13 @@ impl Pod {
 
     async fn started(plan: &PodPlan, recorder: &Recorder) -> Option<Self> {
         let number = LAST_POD.fetch_add(1, Ordering::Relaxed) as usize;
-        let redis = Proxy::start(plan.redis).await;
-        let provider = Proxy::start(plan.provider).await;
+        let redis = Proxy::start(plan.redis.clone(), number).await;
+        let provider = Proxy::start(Endpoint::Tcp(plan.provider), number).await;
         let settings = PodSettings {
             number,
-            redis: plan.finds_redis_by.clone().unwrap_or_else(|| format!("redis://{}/", redis.address)),
-            provider: provider.address,
+            redis: plan.finds_redis_by.clone().unwrap_or_else(|| redis.redis_url()),
+            login: plan.redis.login(),
+            provider: provider.address(),
             rules: plan.rules.clone(),
             makes: plan.makes,
             tells_stalls_ms: plan.tells_stalls_ms,

@@ -17,6 +17,8 @@ mod faults;
 mod fleet;
 mod history;
 mod lag;
+#[path = "../../support/pki.rs"]
+mod pki;
 mod planned;
 mod plans;
 mod pod;
@@ -32,6 +34,7 @@ mod table;
 mod ticker;
 mod tokens;
 mod topology;
+mod transport;
 mod wire;
 
 use std::ffi::OsString;

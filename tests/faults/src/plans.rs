@@ -7,6 +7,7 @@ use crate::history::Harm;
 use crate::planned::Planned;
 use crate::topology::rows;
 use crate::topology::servers::Topology;
+use crate::transport::Transport;
 use crate::wire::Rules;
 
 /// A fleet, and what happens to it.
@@ -24,14 +25,19 @@ pub(crate) struct Plan {
 pub(crate) fn stages(arguments: &RunArguments) -> Vec<Vec<Plan>> {
     let named = match arguments.topology.as_deref() {
         Some(named) => named,
-        None if arguments.long => "all",
+        None if arguments.long && arguments.over == Transport::Tcp => "all",
         None => "standalone",
     };
     let is_plain = arguments.only.is_none() && arguments.policy.is_none();
-    let is_short = arguments.topology.is_none() && !arguments.long && is_plain;
+    let is_short = arguments.topology.is_none() && arguments.over == Transport::Tcp && !arguments.long && is_plain;
     let mut stages = Vec::new();
     if matches!(named, "standalone" | "all") {
-        stages.push(standalone());
+        let mut fleets = standalone();
+        while !fleets.is_empty() {
+            // The driver is a TLS peer of all pods, on one thread.
+            let beside = if arguments.over == Transport::Mtls { 2 } else { fleets.len() };
+            stages.push(fleets.drain(..beside.min(fleets.len())).collect());
+        }
     }
     if matches!(named, "sentinel" | "all") {
         stages.push(on(Topology::Sentinel));

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use refresh_coordinator::{
-    Breaker, Config, MemoryPressure, OnStoreOutage, ProviderFailure, Refresh, RefreshCoordinator, RefreshError,
-    Refreshed, Refusal, TokenResponse, Uncertain,
+    Breaker, Config, MemoryPressure, OnStoreOutage, ProviderFailure, RedisTarget, Refresh, RefreshCoordinator,
+    RefreshError, Refreshed, Refusal, TokenResponse, Uncertain,
 };
 use tokio::sync::{Notify, mpsc};
 use tokio::task::AbortHandle;
@@ -40,7 +40,12 @@ pub(crate) async fn run(settings: PodSettings) {
             say(PodSays::StoodStill { for_us: late.as_micros() as u64 });
         });
     }
-    let coordinator = match RefreshCoordinator::connect(&settings.redis, config(&settings)).await {
+    let target = RedisTarget::new(settings.redis.as_str());
+    let target = match settings.login.clone() {
+        Some(login) => login.with(target),
+        None => target,
+    };
+    let coordinator = match RefreshCoordinator::connect_with(target, config(&settings)).await {
         Ok(coordinator) => coordinator,
         Err(error) => {
             eprintln!("{error}");

@@ -1,14 +1,16 @@
-//! The network between a pod and a server: a TCP proxy in the driver that can be cut, made deaf or slow.
+//! The network between a pod and a server: a proxy in the driver that can be cut, made deaf or slow.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, split};
+use tokio::net::{TcpListener, TcpSocket, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
+
+use crate::transport::Endpoint;
 
 /// The state of the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,9 +31,10 @@ pub(crate) enum Way {
 }
 
 pub(crate) struct Proxy {
-    pub(crate) address: SocketAddr,
+    door: Door,
+    is_tls: bool,
     way: watch::Sender<Way>,
-    server: watch::Sender<SocketAddr>,
+    server: watch::Sender<Endpoint>,
     /// How many outcomes were seen on their way to Redis while the way was not open.
     completions: Arc<AtomicU64>,
     task: tokio::task::JoinHandle<()>,
@@ -44,14 +47,34 @@ impl Drop for Proxy {
 }
 
 impl Proxy {
-    pub(crate) async fn start(server: SocketAddr) -> Self {
-        let listener = listen(([127, 0, 0, 1], 0).into()).expect("a free port");
-        let address = listener.local_addr().expect("its address");
+    /// For the pod of this number.
+    pub(crate) async fn start(server: Endpoint, pod: usize) -> Self {
+        let door = match &server {
+            Endpoint::Tcp(_) | Endpoint::Mtls(_) => Door::Tcp(([127, 0, 0, 1], 0).into()),
+            Endpoint::Socket(path) => Door::Socket(path.with_file_name(format!("pod-{pod}.sock"))),
+        };
+        let is_tls = matches!(server, Endpoint::Mtls(_));
+        let listener = door.listen().expect("a free place");
+        let door = listener.door(door);
         let (way, changes) = watch::channel(Way::Open);
         let completions = Arc::new(AtomicU64::new(0));
         let (server, leads_to) = watch::channel(server);
-        let task = tokio::spawn(run(listener, address, leads_to, changes, Arc::clone(&completions)));
-        Self { address, way, server, completions, task }
+        let task = tokio::spawn(run(listener, door.clone(), leads_to, changes, Arc::clone(&completions)));
+        Self { door, is_tls, way, server, completions, task }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        let Door::Tcp(address) = self.door else { panic!("BUG: a socket has no address") };
+        address
+    }
+
+    /// Where the pod finds its Redis.
+    pub(crate) fn redis_url(&self) -> String {
+        match &self.door {
+            Door::Tcp(address) if self.is_tls => format!("rediss://{address}"),
+            Door::Tcp(address) => format!("redis://{address}/"),
+            Door::Socket(path) => format!("redis+unix://{}", path.display()),
+        }
     }
 
     pub(crate) fn set(&self, way: Way) {
@@ -61,7 +84,7 @@ impl Proxy {
 
     /// New connections lead there. Those that stand still lead to the server before.
     pub(crate) fn lead_to(&self, server: SocketAddr) {
-        self.server.send_replace(server);
+        self.server.send_replace(Endpoint::Tcp(server));
     }
 
     pub(crate) fn completions(&self) -> u64 {
@@ -69,17 +92,61 @@ impl Proxy {
     }
 }
 
-fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
-    let socket = TcpSocket::new_v4()?;
-    socket.set_reuseaddr(true)?;
-    socket.bind(address)?;
-    socket.listen(1024)
+/// Where pods come in.
+#[derive(Clone)]
+enum Door {
+    Tcp(SocketAddr),
+    Socket(PathBuf),
+}
+
+enum Listener {
+    Tcp(TcpListener),
+    Socket(UnixListener),
+}
+
+enum Accepted {
+    Tcp(TcpStream),
+    Socket(UnixStream),
+}
+
+impl Door {
+    fn listen(&self) -> std::io::Result<Listener> {
+        match self {
+            Self::Tcp(address) => {
+                let socket = TcpSocket::new_v4()?;
+                socket.set_reuseaddr(true)?;
+                socket.bind(*address)?;
+                Ok(Listener::Tcp(socket.listen(1024)?))
+            }
+            Self::Socket(path) => {
+                _ = std::fs::remove_file(path);
+                Ok(Listener::Socket(UnixListener::bind(path)?))
+            }
+        }
+    }
+}
+
+impl Listener {
+    /// The same place again, where the kernel has chosen it.
+    fn door(&self, door: Door) -> Door {
+        match self {
+            Self::Tcp(listener) => Door::Tcp(listener.local_addr().expect("its address")),
+            Self::Socket(_) => door,
+        }
+    }
+
+    async fn accept(&self) -> std::io::Result<Accepted> {
+        match self {
+            Self::Tcp(listener) => Ok(Accepted::Tcp(listener.accept().await?.0)),
+            Self::Socket(listener) => Ok(Accepted::Socket(listener.accept().await?.0)),
+        }
+    }
 }
 
 async fn run(
-    listener: TcpListener,
-    address: SocketAddr,
-    server: watch::Receiver<SocketAddr>,
+    listener: Listener,
+    door: Door,
+    server: watch::Receiver<Endpoint>,
     mut way: watch::Receiver<Way>,
     completions: Arc<AtomicU64>,
 ) {
@@ -96,7 +163,7 @@ async fn run(
         }
         let listening = match &listener {
             Some(listening) => listening,
-            None => match listen(address) {
+            None => match door.listen() {
                 Ok(again) => listener.insert(again),
                 Err(_) => {
                     tokio::time::sleep(Duration::from_millis(10)).await;
@@ -106,8 +173,8 @@ async fn run(
         };
         tokio::select! {
             accepted = listening.accept() => {
-                if let Ok((pod, _)) = accepted {
-                    let server = *server.borrow();
+                if let Ok(pod) = accepted {
+                    let server = server.borrow().clone();
                     tokio::spawn(connect(pod, server, way.clone(), Arc::clone(&completions)));
                 }
             }
@@ -116,17 +183,56 @@ async fn run(
     }
 }
 
-async fn connect(pod: TcpStream, server: SocketAddr, mut way: watch::Receiver<Way>, completions: Arc<AtomicU64>) {
-    let Ok(server) = TcpStream::connect(server).await else {
+async fn connect(pod: Accepted, server: Endpoint, way: watch::Receiver<Way>, completions: Arc<AtomicU64>) {
+    match (pod, server) {
+        (Accepted::Tcp(pod), Endpoint::Tcp(address)) => {
+            let Some((pod, server)) = connected(pod, address).await else { return };
+            pass(pod.into_split(), server.into_split(), way, completions).await;
+        }
+        (Accepted::Tcp(pod), Endpoint::Mtls(mtls)) => {
+            let Some((pod, server)) = connected(pod, mtls.address).await else { return };
+            let (mut opened, mut cut) = (way.clone(), way.clone());
+            let shaken = async {
+                // Who hears nothing shakes no hands.
+                opened.wait_for(|way| !matches!(way, Way::Deaf | Way::DeafToPod | Way::DeafToServer)).await.ok()?;
+                let server = mtls.connector.connect(mtls.name(), server);
+                tokio::try_join!(mtls.acceptor.accept(pod), server).ok()
+            };
+            let both = tokio::select! {
+                both = shaken => both,
+                _ = cut.wait_for(|way| *way == Way::Cut) => None,
+            };
+            let Some((pod, server)) = both else { return };
+            pass(split(pod), split(server), way, completions).await;
+        }
+        (Accepted::Socket(pod), Endpoint::Socket(path)) => {
+            let Ok(server) = UnixStream::connect(path).await else { return };
+            pass(pod.into_split(), server.into_split(), way, completions).await;
+        }
+        (Accepted::Tcp(_), Endpoint::Socket(_)) | (Accepted::Socket(_), Endpoint::Tcp(_) | Endpoint::Mtls(_)) => {
+            unreachable!("a door is of its server's kind")
+        }
+    }
+}
+
+async fn connected(pod: TcpStream, address: SocketAddr) -> Option<(TcpStream, TcpStream)> {
+    let Ok(server) = TcpStream::connect(address).await else {
         // As if there were no proxy: a pod that was let in is thrown out at once.
         _ = pod.set_zero_linger();
-        return;
+        return None;
     };
-    _ = pod.set_nodelay(true);
-    _ = server.set_nodelay(true);
+    _ = (pod.set_nodelay(true), server.set_nodelay(true));
+    Some((pod, server))
+}
+
+/// Both ways at once, until one ends or is cut.
+async fn pass(
+    (pod_reads, pod_writes): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    (server_reads, server_writes): (impl AsyncRead + Unpin, impl AsyncWrite + Unpin),
+    mut way: watch::Receiver<Way>,
+    completions: Arc<AtomicU64>,
+) {
     let is_inbox = Arc::new(AtomicBool::new(false));
-    let (pod_reads, pod_writes) = pod.into_split();
-    let (server_reads, server_writes) = server.into_split();
     let there = Direction { way: way.clone(), completions: Some(completions), is_inbox: Arc::clone(&is_inbox) };
     let back = Direction { way: way.clone(), completions: None, is_inbox };
     tokio::select! {
@@ -145,7 +251,7 @@ struct Direction {
 }
 
 impl Direction {
-    async fn copy(mut self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) {
+    async fn copy(mut self, mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin) {
         let mut piece = vec![0; 16 * 1024];
         while let Ok(read @ 1..) = from.read(&mut piece).await {
             let bytes = &piece[..read];
@@ -170,7 +276,8 @@ impl Direction {
                 Way::InboxStalled => !(is_back && is_inbox.load(Ordering::Relaxed)),
             };
             let is_over = self.way.wait_for(passes).await.is_err();
-            if is_over || to.write_all(bytes).await.is_err() {
+            // What TLS has taken is not sent before it is flushed.
+            if is_over || to.write_all(bytes).await.is_err() || to.flush().await.is_err() {
                 return;
             }
         }

@@ -12,9 +12,13 @@ use tokio::process::Child;
 use tokio::time::Instant;
 
 use crate::child;
+use crate::transport::{Endpoint, Transport};
 
 pub(crate) struct RedisServer {
+    /// Where the suite itself asks it, in clear.
     pub(crate) address: SocketAddr,
+    /// Where pods are led to.
+    pub(crate) endpoint: Endpoint,
     dir: PathBuf,
     binary: PathBuf,
     /// Arguments of every start.
@@ -25,7 +29,12 @@ pub(crate) struct RedisServer {
 
 impl RedisServer {
     pub(crate) async fn start(binary: &Path, dir: &Path) -> Self {
+        Self::start_over(Transport::Tcp, binary, dir).await
+    }
+
+    pub(crate) async fn start_over(transport: Transport, binary: &Path, dir: &Path) -> Self {
         let mut server = Self::planned(binary, dir);
+        (server.endpoint, server.always) = Endpoint::planned(transport, server.address, &server.dir);
         server.start_again(&[]).await;
         server
     }
@@ -36,10 +45,9 @@ impl RedisServer {
         // What an earlier run has left is not this one's.
         _ = std::fs::remove_dir_all(&dir);
         std::fs::create_dir_all(&dir).expect("a directory for redis");
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-        let address = listener.local_addr().expect("its address");
-        drop(listener);
-        Self { address, dir, binary: binary.to_owned(), always: Vec::new(), child: None, connection: None }
+        let address = free_address();
+        let endpoint = Endpoint::Tcp(address);
+        Self { address, endpoint, dir, binary: binary.to_owned(), always: Vec::new(), child: None, connection: None }
     }
 
     pub(crate) fn is_running(&self) -> bool {
@@ -147,4 +155,10 @@ impl RedisServer {
         let mut connection = self.connection.clone().expect("BUG: it runs");
         redis::cmd("EVAL").arg(script).arg(0).arg(namespace).query_async(&mut connection).await
     }
+}
+
+/// One that nobody listens at.
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address")
 }

@@ -20,12 +20,17 @@ use crate::table;
 use crate::tokens::{Mode, Token};
 use crate::topology::servers::Topology;
 use crate::topology::watch;
+use crate::transport::Transport;
 use crate::wire::{Makes, Trouble};
 
 pub(crate) async fn run(arguments: RunArguments) -> std::process::ExitCode {
     let binary = std::env::current_exe().expect("its own path");
     let temporary = tempfile::tempdir().expect("a temporary directory");
     let dir = arguments.keep.clone().unwrap_or_else(|| temporary.path().to_owned());
+    if arguments.over != Transport::Tcp && arguments.topology.as_deref().is_some_and(|named| named != "standalone") {
+        eprintln!("faults: --over mtls and --over socket are ways to one server: leave --topology out");
+        return 2.into();
+    }
     let sabotage = match arguments.sabotage.as_deref().map(sabotage::find) {
         None => None,
         Some(Some(sabotage)) => Some(sabotage),
@@ -87,7 +92,7 @@ async fn one_fleet(
     random: Random,
 ) -> (Rc<Arena>, Vec<Run>) {
     let Plan { name, topology, pods, crowd, rules, faults } = plan;
-    let arena = Arena::start(name, topology, rules, makes, binaries, dir, (pods, crowd)).await;
+    let arena = Arena::start(name, (topology, arguments.over), rules, makes, binaries, dir, (pods, crowd)).await;
     arena.start_background(&random);
     tokio::task::spawn_local(Rc::clone(&arena).watch_budget());
     tokio::task::spawn_local(Rc::clone(&arena).watch_machine());

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::now_us;
 use crate::history::Timed;
 use crate::steps::{CallStep, PresentationStep, Stage};
+use crate::transport::Login;
 
 /// Everything a pod is started with.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -15,6 +16,8 @@ pub(crate) struct PodSettings {
     /// Its number in the history.
     pub(crate) number: usize,
     pub(crate) redis: String,
+    /// Where Redis lets not everybody in.
+    pub(crate) login: Option<Login>,
     pub(crate) provider: SocketAddr,
     pub(crate) rules: Rules,
     pub(crate) makes: Makes,

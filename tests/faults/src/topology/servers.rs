@@ -8,6 +8,7 @@ use super::sentinel::{self, Sentinel};
 use super::slots;
 use super::wait::wait_until;
 use crate::redis_server::RedisServer;
+use crate::transport::Transport;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Topology {
@@ -40,9 +41,18 @@ impl DerefMut for Servers {
 }
 
 impl Servers {
-    pub(crate) async fn start(topology: Topology, namespace: &str, binary: &Path, dir: &Path) -> Self {
+    /// The transport is that of a single server.
+    pub(crate) async fn start(
+        topology: Topology,
+        transport: Transport,
+        namespace: &str,
+        binary: &Path,
+        dir: &Path,
+    ) -> Self {
         let (nodes, sentinels) = match topology {
-            Topology::Standalone => (vec![Node::alone(RedisServer::start(binary, dir).await)], Vec::new()),
+            Topology::Standalone => {
+                (vec![Node::alone(RedisServer::start_over(transport, binary, dir).await)], Vec::new())
+            }
             Topology::Sentinel => sentinel::start(binary, dir).await,
             Topology::Cluster => (slots::start(binary, dir).await, Vec::new()),
         };
