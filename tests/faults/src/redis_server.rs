@@ -12,7 +12,7 @@ use tokio::process::Child;
 use tokio::time::Instant;
 
 use crate::child;
-use crate::transport::{Endpoint, Transport};
+use crate::transport::{Endpoint, Transport, free_address};
 
 pub(crate) struct RedisServer {
     /// Where the suite itself asks it, in clear.
@@ -155,10 +155,4 @@ impl RedisServer {
         let mut connection = self.connection.clone().expect("BUG: it runs");
         redis::cmd("EVAL").arg(script).arg(0).arg(namespace).query_async(&mut connection).await
     }
-}
-
-/// One that nobody listens at.
-pub(crate) fn free_address() -> SocketAddr {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    listener.local_addr().expect("its address")
 }

@@ -17,7 +17,6 @@ use serde::{Deserialize, Serialize};
 use tokio_rustls::{TlsAcceptor, TlsConnector};
 
 use crate::pki::Pki;
-use crate::redis_server::free_address;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Transport {
@@ -138,4 +137,10 @@ fn documented_user() -> Vec<String> {
     };
     let words = line.split(' ').map(|word| word.replace("SECRET", PASSWORD));
     std::iter::once("--user".to_owned()).chain(words).collect()
+}
+
+/// One that nobody listens at.
+pub(crate) fn free_address() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("its address")
 }
