@@ -18,7 +18,7 @@ use crate::steps::{BY_DRIVER, Outcome, Stage};
 use crate::tokens::{CLIENT_SECRET, HUSH, INTRUDER_SECRET, Mode, Token};
 use crate::topology::servers::{Servers, Topology};
 use crate::transport::Transport;
-use crate::wire::{Makes, Rules, Trouble};
+use crate::wire::{Makes, Order, Rules, Trouble};
 
 /// What processes are started from.
 #[derive(Clone, Debug)]
@@ -164,6 +164,18 @@ impl Arena {
         let plan = self.plan.borrow().clone();
         let pod = Pod::start(&plan, &self.recorder).await;
         self.pods.borrow_mut()[slot] = Some(pod);
+    }
+
+    /// Another pod takes its place when it has closed, started as the plan says now.
+    pub(crate) async fn replace_pod(&self, slot: usize) {
+        let pod = self.pods.borrow_mut()[slot].take();
+        if let Some(mut pod) = pod {
+            pod.done(Order::Close { deadline_ms: 3000 }).await;
+            // What it has said last is read, too.
+            sleep(Duration::from_millis(20)).await;
+            pod.kill().await;
+        }
+        self.start_pod(slot).await;
     }
 
     /// A client: asks until something final comes, at another pod each time.

@@ -10,6 +10,7 @@ use crate::clock::now_us;
 use crate::fleet::Call;
 use crate::history::{Harm, Kind, What};
 use crate::proxy::Way;
+use crate::settings::Setting;
 use crate::steps::Stage;
 use crate::tokens::Mode;
 use crate::topology::deeds::Deed;
@@ -64,6 +65,7 @@ pub(crate) enum Act {
     DropCallers,
     LimitFiles,
     RollingRestart(Builds),
+    RollingChange(Setting),
     /// Killed, and then Redis forgets that it ever led.
     KillAndForget,
     Restart(Data),
@@ -121,11 +123,13 @@ pub(crate) enum Data {
 }
 
 impl Act {
-    /// How long Redis is out of reach.
+    /// For about how long Redis is out of reach, or pods are started anew.
     pub(crate) fn away_ms(self) -> u64 {
         match self {
             Self::RedisWay { ms, .. } | Self::StopRedis { ms } | Self::RedisState { ms, .. } => ms,
             Self::OnServers(deed) => deed.away_ms(),
+            // About as long as it takes: flights come all the while.
+            Self::RollingChange(_) => 4000,
             _ => 0,
         }
     }
@@ -364,6 +368,14 @@ impl Fault {
         ]
     }
 
+    /// Each setting changes.
+    pub(crate) fn of_settings() -> impl Iterator<Item = Self> {
+        let row = |(name, setting)| {
+            Self::new(name, Kind::Process, Scope::Fleet, Harm::Store, Act::RollingChange(setting)).at_any_moment()
+        };
+        Setting::ALL.into_iter().map(row)
+    }
+
     /// What has to be there before the flights begin.
     pub(crate) async fn prepare(&self, arena: &Arena, victim: usize) {
         if self.act == Act::WrongClock {
@@ -442,16 +454,18 @@ impl Fault {
                         let other = arena.other_build.clone();
                         arena.plan.borrow_mut().binary = if slot % 2 == 0 { other } else { own.clone() };
                     }
-                    let pod = arena.pods.borrow_mut()[slot].take();
-                    if let Some(mut pod) = pod {
-                        pod.done(Order::Close { deadline_ms: 3000 }).await;
-                        // What it has said last is read, too.
-                        sleep(ms(20)).await;
-                        pod.kill().await;
-                    }
-                    arena.start_pod(slot).await;
+                    arena.replace_pod(slot).await;
                 }
                 arena.plan.borrow_mut().binary = own;
+            }
+            Act::RollingChange(setting) => {
+                let before = arena.plan.borrow().rules.clone();
+                for rules in [setting.changed(&before), before] {
+                    arena.plan.borrow_mut().rules = rules;
+                    for slot in 0..arena.size() {
+                        arena.replace_pod(slot).await;
+                    }
+                }
             }
             Act::KillAndForget => {
                 arena.kill(victim).await;

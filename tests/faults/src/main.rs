@@ -29,6 +29,7 @@ mod random;
 mod redis_server;
 mod run;
 mod sabotage;
+mod settings;
 mod steps;
 mod table;
 mod ticker;

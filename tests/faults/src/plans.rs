@@ -5,6 +5,7 @@ use crate::chains::{self, Chain};
 use crate::faults::{self, Act, Fault};
 use crate::history::Harm;
 use crate::planned::Planned;
+use crate::settings::Setting;
 use crate::topology::rows;
 use crate::topology::servers::Topology;
 use crate::transport::Transport;
@@ -72,7 +73,7 @@ pub(crate) fn stages(arguments: &RunArguments) -> Vec<Vec<Plan>> {
 
 /// Behind Sentinel, or on a Cluster.
 fn on(topology: Topology) -> Vec<Plan> {
-    let faults: Vec<_> = rows::rows(topology).into_iter().map(Planned::Fault).collect();
+    let faults: Vec<_> = rows::rows(topology).into_iter().chain(Fault::of_settings()).map(Planned::Fault).collect();
     let plan = |(name, pods, rules)| Plan { name, topology, pods, crowd: 1, rules, faults: faults.clone() };
     rows::fleets(topology).into_iter().map(plan).collect()
 }
@@ -106,8 +107,11 @@ fn standalone() -> Vec<Plan> {
         ("chains-never", 3, 1, chains::rules(rules(false, 3000, 400))),
     ];
     let plan = |(name, pods, crowd, rules): (_, _, _, Rules)| {
-        let faults =
+        let mut faults =
             if rules.walks { Chain::all().into_iter().map(Planned::Chain).collect() } else { faults_for(&rules) };
+        if name == "retry" {
+            faults.extend(Fault::of_settings().map(Planned::Fault));
+        }
         Plan { name, topology: Topology::Standalone, pods, crowd, rules, faults }
     };
     fleets.into_iter().map(plan).collect()
@@ -125,5 +129,6 @@ fn faults_for(rules: &Rules) -> Vec<Planned> {
 pub(crate) fn every_name() -> Vec<&'static str> {
     let on_topologies = [Topology::Sentinel, Topology::Cluster].map(rows::rows).concat();
     let chains = Chain::all().into_iter().map(|chain| chain.fault.name);
-    Fault::all().iter().chain(&on_topologies).map(|fault| fault.name).chain(chains).collect()
+    let settings = Setting::ALL.map(|(name, _)| name);
+    Fault::all().iter().chain(&on_topologies).map(|fault| fault.name).chain(settings).chain(chains).collect()
 }
