@@ -2,6 +2,7 @@
 //! names its image, else `redis-server` from PATH, else a container of `redis:7`.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
+use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -23,7 +24,7 @@ pub struct RedisServer {
 
 enum Running {
     Process { child: Child, _dir: tempfile::TempDir },
-    Container { id: String },
+    Container { id: String, _dir: tempfile::TempDir },
 }
 
 impl RedisServer {
@@ -52,10 +53,23 @@ impl RedisServer {
             let runs = start(port);
             let server = Self { connection: Mutex::new(ready(&url).await), url, runs: Some(runs) };
             // A free port may be taken by another test before redis-server takes it.
-            let info = server.cli(&["INFO", "server"]).await;
-            if server.pid().is_none_or(|pid| info.contains(&format!("process_id:{pid}\r"))) {
+            if server.is_what_answers().await {
                 return server;
             }
+        }
+    }
+
+    async fn is_what_answers(&self) -> bool {
+        match &self.runs {
+            Some(Running::Process { child, .. }) => {
+                self.cli(&["INFO", "server"]).await.contains(&format!("process_id:{}\r", child.id()))
+            }
+            // It would have ended.
+            Some(Running::Container { id, .. }) => {
+                let told = Command::new("docker").args(["inspect", "--format", "{{.State.Running}}", id]).output();
+                told.expect("docker").stdout.starts_with(b"true")
+            }
+            None => true,
         }
     }
 
@@ -84,8 +98,16 @@ impl RedisServer {
 
     /// Sends a signal to the process: `-STOP`, `-CONT`.
     pub fn signal(&self, signal: &str) {
-        let pid = self.pid().expect("a process of this test").to_string();
-        let sent = Command::new("kill").args([signal, &pid]).status();
+        let sent = match &self.runs {
+            Some(Running::Process { child, .. }) => {
+                Command::new("kill").args([signal, &child.id().to_string()]).status()
+            }
+            Some(Running::Container { id, .. }) => {
+                let signal = format!("--signal={}", signal.trim_start_matches('-'));
+                Command::new("docker").args(["kill", &signal, id]).stdout(Stdio::null()).status()
+            }
+            None => panic!("no server of this test"),
+        };
         assert!(sent.is_ok_and(|status| status.success()), "kill {signal}");
     }
 
@@ -226,7 +248,7 @@ impl Drop for RedisServer {
                 child.kill().expect("the process this test started");
                 child.wait().expect("it ends");
             }
-            Some(Running::Container { id }) => {
+            Some(Running::Container { id, .. }) => {
                 let removed = Command::new("docker").args(["rm", "--force", id]).stdout(Stdio::null()).status();
                 assert!(removed.is_ok_and(|status| status.success()), "the container {id} stays behind");
             }
@@ -261,7 +283,7 @@ fn started(port: u16, arguments: &[&str]) -> Running {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let port = port.to_string();
     if let Ok(image) = std::env::var("REDIS_IMAGE") {
-        return in_docker(&image, &port, arguments);
+        return in_docker(&image, &port, dir, arguments);
     }
     let child = Command::new("redis-server")
         .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--dir"])
@@ -271,7 +293,7 @@ fn started(port: u16, arguments: &[&str]) -> Running {
         .spawn();
     match child {
         Ok(child) => Running::Process { child, _dir: dir },
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => in_docker("redis:7", &port, arguments),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => in_docker("redis:7", &port, dir, arguments),
         Err(error) => panic!("redis-server: {error}"),
     }
 }
@@ -284,15 +306,25 @@ fn started_sentinel(port: u16, lines: &str) -> Running {
     Running::Process { child: child.expect("redis-server is in PATH"), _dir: dir }
 }
 
-fn in_docker(image: &str, port: &str, arguments: &[&str]) -> Running {
-    let started = Command::new("docker")
-        .args(["run", "--detach", "--rm", "--publish", &format!("127.0.0.1:{port}:6379"), image])
-        .args(["redis-server", "--protected-mode", "no", "--save", "", "--appendonly", "no"])
-        .args(arguments)
-        .output()
-        .expect("neither REDIS_URL nor redis-server nor docker is here: `tests/run --install` gets what is missing");
+/// In the network of this machine, where servers find each other, and with its directory for temporary files: one may start with
+/// the data of another. Where an engine runs in a machine of its own, neither can be had, and each server is alone.
+fn in_docker(image: &str, port: &str, dir: tempfile::TempDir, arguments: &[&str]) -> Running {
+    let mut command = Command::new("docker");
+    command.args(["run", "--detach"]);
+    if cfg!(target_os = "linux") {
+        let (shared, own) = (std::env::temp_dir(), std::fs::metadata(dir.path()).expect("a directory of its own"));
+        command.args(["--network", "host", "--user", &format!("{}:{}", own.uid(), own.gid()), "--volume"]);
+        command.arg(format!("{0}:{0}", shared.display())).arg(image);
+        command.args(["redis-server", "--port", port, "--bind", "127.0.0.1", "--dir"]).arg(dir.path());
+    } else {
+        command.args(["--publish", &format!("127.0.0.1:{port}:6379"), image, "redis-server", "--protected-mode", "no"]);
+    }
+    let started =
+        command.args(["--save", "", "--appendonly", "no"]).args(arguments).output().expect(
+            "neither REDIS_URL nor redis-server nor docker is here: `tests/run --install` gets what is missing",
+        );
     assert!(started.status.success(), "docker: {}", String::from_utf8_lossy(&started.stderr));
-    Running::Container { id: String::from_utf8_lossy(&started.stdout).trim().to_owned() }
+    Running::Container { id: String::from_utf8_lossy(&started.stdout).trim().to_owned(), _dir: dir }
 }
 
 /// A connection to a server that has just been started.
