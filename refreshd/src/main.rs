@@ -16,6 +16,7 @@ mod ready;
 mod reload;
 mod serve;
 mod signatures;
+mod supervisor;
 mod upstream;
 mod wiping;
 

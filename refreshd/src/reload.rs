@@ -10,6 +10,7 @@ use refresh_coordinator::Config;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
 
+use crate::supervisor;
 use crate::upstream::{Upstream, UpstreamSettings};
 
 /// How often files are looked at: an orchestrator replaces what it has mounted, and tells nobody.
@@ -43,6 +44,7 @@ impl Reload<'_> {
 
     /// Requests that are under way keep the upstream that they began with.
     fn read_again(&self) {
+        supervisor::reads_again();
         match self.settings.build(self.config) {
             Ok(upstream) => {
                 self.upstream.send_replace(Arc::new(upstream));
@@ -50,6 +52,7 @@ impl Reload<'_> {
             }
             Err(wrong) => tracing::error!(reason = %wrong, "what was read before is kept"),
         }
+        supervisor::has_read_again();
     }
 
     fn stamps(&self) -> Vec<Stamp> {

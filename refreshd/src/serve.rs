@@ -23,6 +23,7 @@ use crate::listener;
 use crate::metrics::Metrics;
 use crate::reload::Reload;
 use crate::signatures::{KeySource, SignatureSettings};
+use crate::supervisor;
 use crate::upstream::{Upstream, UpstreamSettings};
 
 /// Serves a coordinating token endpoint in front of a provider.
@@ -132,7 +133,7 @@ impl Serve {
         let store = if redis.is_some() { "redis" } else { "embedded" };
         let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok()).map(tracing::field::display);
         tracing::info!(
-            address,
+            address = address.as_str(),
             admin = admin_address,
             host,
             port,
@@ -141,6 +142,7 @@ impl Serve {
             namespace,
             "listening"
         );
+        supervisor::serves(&address);
 
         // In a box: it is large, and there is one of it.
         let listeners = Listeners { tokens: listener, admin, places };
@@ -222,6 +224,7 @@ impl Serve {
                 () = endpoint.close_idle() => unreachable!("BUG: it never ends"),
                 () = reload.run(&mut hangup) => unreachable!("BUG: it never ends"),
                 () = keep_fresh(client_keys.as_ref()) => unreachable!("BUG: it never ends"),
+                () = supervisor::lives() => unreachable!("BUG: it never ends"),
             };
             stop.cancel();
             left
@@ -232,6 +235,7 @@ impl Serve {
         // Together: callers are answered as their flights end, and flights end also without callers.
         let drained = async { tokio::join!(connections, coordinator.close(left)).0 };
         tokio::select! {
+            () = supervisor::lives() => unreachable!("BUG: it never ends"),
             () = cut_idle(&callers) => unreachable!("BUG: it never ends"),
             drained = drained => match drained {
                 Ok(()) => tracing::info!("drained"),
@@ -247,6 +251,7 @@ impl Serve {
         let delay = if name == SIGTERM { self.drain_delay.0.min(self.drain.0) } else { Duration::ZERO };
         tracing::info!(signal = name, delay = %Span(delay), deadline = %self.drain, "draining");
         endpoint.is_draining.store(true, Ordering::Relaxed);
+        supervisor::ends(self.drain.0 + THE_REST);
         let began = Instant::now();
         tokio::select! {
             () = tokio::time::sleep(delay) => {}
@@ -284,6 +289,8 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(60 * 60);
 const ADMIN_PLACES: usize = 64;
 /// How long a connection may wait for its caller once the listener is closed.
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(500);
+/// For what is completed after the drain: three times the longest `store_timeout` there is.
+const THE_REST: Duration = Duration::from_secs(3 * 60);
 const SIGTERM: &str = "SIGTERM";
 
 /// SIGTERM, SIGINT and SIGHUP, listened to from before the first connection on.

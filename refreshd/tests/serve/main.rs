@@ -43,6 +43,7 @@ mod secrets;
 mod signed;
 mod start;
 mod strangers;
+mod supervised;
 mod tls;
 mod tolerated;
 

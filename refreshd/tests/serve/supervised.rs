@@ -1,0 +1,104 @@
+//! A service manager that listens: what it is told, and that the unit in deploy/ is one that it takes.
+
+use std::os::unix::net::UnixDatagram;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+
+use crate::daemon::{Daemon, refreshd};
+use crate::provider::{Provider, json};
+use crate::within;
+
+/// The socket that `NOTIFY_SOCKET` names.
+struct Manager {
+    socket: tokio::net::UnixDatagram,
+    folder: tempfile::TempDir,
+}
+
+impl Manager {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let socket = UnixDatagram::bind(folder.path().join("notify")).expect("a socket");
+        socket.set_nonblocking(true).expect("a socket");
+        Self { socket: tokio::net::UnixDatagram::from_std(socket).expect("a socket"), folder }
+    }
+
+    async fn start(&self, provider: &Provider, watchdog: Option<Duration>) -> Daemon {
+        let mut command = refreshd(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+        command.args(["--drain-delay", "0s", "--upstream", &provider.url()]);
+        command.env("NOTIFY_SOCKET", self.folder.path().join("notify"));
+        if let Some(period) = watchdog {
+            command.env("WATCHDOG_USEC", period.as_micros().to_string());
+        }
+        Daemon::spawn(command).await
+    }
+
+    /// The next message that has this line.
+    async fn told(&self, line: &str) -> String {
+        within(async {
+            let mut message = vec![0; 4096];
+            loop {
+                let length = self.socket.recv(&mut message).await.expect("a message");
+                let message = String::from_utf8_lossy(&message[..length]).into_owned();
+                if message.lines().any(|told| told == line) {
+                    return message;
+                }
+            }
+        })
+        .await
+    }
+}
+
+#[tokio::test]
+async fn service_manager_is_told_of_start_reload_and_end() {
+    let (manager, provider) = (Manager::new(), Provider::start(async |_| json(200, "{}")).await);
+
+    let daemon = manager.start(&provider, None).await;
+    let ready = manager.told("READY=1").await;
+    daemon.signal(Signal::SIGHUP);
+    let reloading = manager.told("RELOADING=1").await;
+    manager.told("READY=1").await;
+    daemon.signal(Signal::SIGTERM);
+    let stopping = manager.told("STOPPING=1").await;
+
+    assert!(ready.contains(&format!("STATUS=listening at {}", daemon.address)), "{ready}");
+    // It is refused by systemd without.
+    assert!(reloading.contains("MONOTONIC_USEC="), "{reloading}");
+    // The drain of 25 s, and what is completed after it.
+    assert!(stopping.contains("EXTEND_TIMEOUT_USEC=205000000"), "{stopping}");
+    assert_eq!(daemon.ended().await.0, Some(0));
+}
+
+#[tokio::test]
+async fn watchdog_hears_again_and_again_that_it_lives() {
+    let (manager, provider) = (Manager::new(), Provider::start(async |_| json(200, "{}")).await);
+
+    let _daemon = manager.start(&provider, Some(Duration::from_millis(50))).await;
+
+    for _ in 0..3 {
+        manager.told("WATCHDOG=1").await;
+    }
+}
+
+#[tokio::test]
+async fn unit_runs_this_program_with_settings_that_it_knows() {
+    let unit = include_str!("../../../deploy/refreshd.service");
+    let provider = Provider::start(async |_| json(200, "{}")).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let credentials = folder.path().to_str().expect("UTF-8");
+    let value = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)).expect("it is set");
+    let (credential, _) = value("LoadCredential=").split_once(':').expect("a name and a file");
+    std::fs::write(folder.path().join(credential), "secret\n").expect("written");
+
+    // As the unit has it, but for the place of the program and a port that may be taken.
+    let words: Vec<_> = value("ExecStart=/usr/local/bin/refreshd ").split(' ').collect();
+    let mut command = refreshd(&words);
+    let (name, file) = value("Environment=").split_once('=').expect("a name and a value");
+    command.env(name, file.replace("%d", credentials)).env("REFRESHD_UPSTREAM", provider.url());
+    command.env("REFRESHD_REDIS", "redis://127.0.0.1:1").env("REFRESHD_LISTEN", "127.0.0.1:0");
+    command.env("REFRESHD_LOG_FORMAT", "json");
+
+    let daemon = Daemon::spawn(command).await;
+
+    daemon.logged("listening").await;
+}
