@@ -24,7 +24,7 @@ pub struct RedisServer {
 
 enum Running {
     Process { child: Child, _dir: tempfile::TempDir },
-    Container { id: String, _dir: tempfile::TempDir },
+    Container { id: String, dir: tempfile::TempDir },
 }
 
 impl RedisServer {
@@ -64,10 +64,9 @@ impl RedisServer {
             Some(Running::Process { child, .. }) => {
                 self.cli(&["INFO", "server"]).await.contains(&format!("process_id:{}\r", child.id()))
             }
-            // It would have ended.
-            Some(Running::Container { id, .. }) => {
-                let told = Command::new("docker").args(["inspect", "--format", "{{.State.Running}}", id]).output();
-                told.expect("docker").stdout.starts_with(b"true")
+            // All have the same process there.
+            Some(Running::Container { dir, .. }) => {
+                self.cli(&["CONFIG", "GET", "syslog-ident"]).await.ends_with(&ident(dir.path()))
             }
             None => true,
         }
@@ -306,6 +305,11 @@ fn started_sentinel(port: u16, lines: &str) -> Running {
     Running::Process { child: child.expect("redis-server is in PATH"), _dir: dir }
 }
 
+/// What a server in a container is known by.
+fn ident(dir: &std::path::Path) -> String {
+    dir.file_name().expect("a name").to_string_lossy().into_owned()
+}
+
 /// In the network of this machine, where servers find each other, and with its directory for temporary files: one may start with
 /// the data of another. Where an engine runs in a machine of its own, neither can be had, and each server is alone.
 fn in_docker(image: &str, port: &str, dir: tempfile::TempDir, arguments: &[&str]) -> Running {
@@ -319,12 +323,13 @@ fn in_docker(image: &str, port: &str, dir: tempfile::TempDir, arguments: &[&str]
     } else {
         command.args(["--publish", &format!("127.0.0.1:{port}:6379"), image, "redis-server", "--protected-mode", "no"]);
     }
-    let started =
-        command.args(["--save", "", "--appendonly", "no"]).args(arguments).output().expect(
-            "neither REDIS_URL nor redis-server nor docker is here: `tests/run --install` gets what is missing",
-        );
+    let started = command
+        .args(["--save", "", "--appendonly", "no", "--syslog-ident", &ident(dir.path())])
+        .args(arguments)
+        .output()
+        .expect("neither REDIS_URL nor redis-server nor docker is here: `tests/run --install` gets what is missing");
     assert!(started.status.success(), "docker: {}", String::from_utf8_lossy(&started.stderr));
-    Running::Container { id: String::from_utf8_lossy(&started.stdout).trim().to_owned(), _dir: dir }
+    Running::Container { id: String::from_utf8_lossy(&started.stdout).trim().to_owned(), dir }
 }
 
 /// A connection to a server that has just been started.
