@@ -23,7 +23,14 @@ macro_rules! in_repository {
 #[doc = include_str!("../docs/guarantees.md")]
 pub mod guarantees {}
 
-#[doc = in_repository!("examples/axum.rs", "tests/adapters.rs")]
+#[doc = in_repository!(
+    "examples/axum.rs",
+    "examples/oauth2.rs",
+    "examples/proactive.rs",
+    "examples/tenants.rs",
+    "tests/adapters.rs",
+    "tests/examples.rs"
+)]
 #[doc = include_str!("../docs/applications.md")]
 pub mod applications {}
 

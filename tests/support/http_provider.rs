@@ -3,7 +3,8 @@
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::routing::post;
 
 use crate::support::strict::StrictProvider;
@@ -22,17 +23,24 @@ pub async fn serve_app(app: Router) -> String {
     format!("http://{address}")
 }
 
-async fn token(State(provider): State<StrictProvider>, headers: HeaderMap, body: String) -> (StatusCode, String) {
+/// JSON, and called so.
+type Json = (StatusCode, [(HeaderName, &'static str); 1], String);
+
+fn json(status: StatusCode, body: impl Into<String>) -> Json {
+    (status, [(CONTENT_TYPE, "application/json")], body.into())
+}
+
+async fn token(State(provider): State<StrictProvider>, headers: HeaderMap, body: String) -> Json {
     let form = parameters(&body);
     let is_right = field(&form, "grant_type") == "refresh_token"
         && headers.get("accept").is_some_and(|accept| accept == "application/json")
         && headers.get("authorization").is_some_and(|credentials| credentials == "Basic bXktYXBwOml0cy1zZWNyZXQ=");
     if !is_right {
-        return (StatusCode::UNAUTHORIZED, r#"{"error":"invalid_client"}"#.to_owned());
+        return json(StatusCode::UNAUTHORIZED, r#"{"error":"invalid_client"}"#);
     }
     match provider.answer(field(&form, "refresh_token")).await {
-        Ok(body) => (StatusCode::OK, body),
-        Err(error) => (StatusCode::BAD_REQUEST, format!(r#"{{"error":"{error}"}}"#)),
+        Ok(body) => json(StatusCode::OK, body),
+        Err(error) => json(StatusCode::BAD_REQUEST, format!(r#"{{"error":"{error}"}}"#)),
     }
 }
 

@@ -125,6 +125,18 @@ impl From<Target> for RedisTarget {
     }
 }
 
+impl From<&str> for RedisTarget {
+    fn from(url: &str) -> Self {
+        Self::new(url)
+    }
+}
+
+impl From<String> for RedisTarget {
+    fn from(url: String) -> Self {
+        Self::new(url)
+    }
+}
+
 impl From<redis::Client> for RedisTarget {
     fn from(client: redis::Client) -> Self {
         Target::from(client).into()
