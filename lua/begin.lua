@@ -18,15 +18,16 @@
 -- ARGV[3] claim       what must be equal for an answer to be shared
 -- ARGV[4] client      the caller's client with its token
 -- ARGV[5] standing    'known' when the pod knows the caller, else the name of its credential, '' without one
--- ARGV[6] account     which account of the session is charged
--- ARGV[7] numbers     8 bytes each, big-endian; 2^53 is none
+-- ARGV[6] client_name the caller's client by its id, whatever token and credential it comes with
+-- ARGV[7] account     which account of the session is charged
+-- ARGV[8] numbers     8 bytes each, big-endian; 2^53 is none
 -- NUMBER[1] joined    the fence the caller joined before, 0 if none
 -- NUMBER[2] seen      the highest fence the pod has seen
 -- NUMBER[3] waited_us how long the caller has waited already, in the queue or for Redis to recover; none when it has not
 -- NUMBER[4] may_lead  2; 0 when the caller's pod leads nothing at present, 1: only if the caller is known
 -- NUMBER[5] patience  1, or 0 when it waits for a permit no longer
--- ARGV[8] settings    numbers, too, as src/store/redis/scripts/settings.rs declares them
--- ARGV[9] chain       '<as> <holder> <from>': as what the caller comes along a chain (lib/held.lua); only there
+-- ARGV[9] settings    numbers, too, as src/store/redis/scripts/settings.rs declares them
+-- ARGV[10] chain       '<as> <holder> <from>': as what the caller comes along a chain (lib/held.lua); only there
 --
 -- Replies
 --   {'landed', fence, attempt, age_ms, sealed}    the outcome is there; its fence again where nobody was told of it
@@ -44,9 +45,9 @@
 --   {'broken'}                                    what became of this token is not known, or writes were lost since
 --   {'abandoned'}                                 the attempt was taken back before it arrived
 --   {'ended'}                                     the caller's client has ended the session of this token
-assert((#KEYS == 14 and #ARGV == 9) or (#KEYS == 13 and #ARGV == 8), 'begin: 14 keys, 9 arguments, or one less of each')
+assert((#KEYS == 14 and #ARGV == 10) or (#KEYS == 13 and #ARGV == 9), 'begin: 14 keys, 10 arguments, or one less of each')
 local lock, flight, fence, incarnation, attempts, permits, in_use_key, queue, circuit_key, meta = unpack(KEYS)
-local pod, attempt, claim, client, standing, account, numbers, settings, chain = unpack(ARGV)
+local pod, attempt, claim, client, standing, client_name, account, numbers, settings, chain = unpack(ARGV)
 local joined, seen, waited_us, may_lead, patience = struct.unpack('>I8I8I8I8I8', numbers)
 -- UNPACKED HERE: BEGIN in src/store/redis/scripts/settings.rs
 seen, waited_us = fence_number(seen), waited_us < 2 ^ 53 and waited_us or nil
@@ -264,7 +265,7 @@ if not is_quiet then
   -- PARTS HERE: spans fields keep begun stamps circuit accounts attempts
   local refusal, refused_ms
   circuit = read_hash(circuit_key)
-  passage, refused_ms = admit_by_circuit(circuit_key, circuit, now, {half_open = half_open})
+  passage, refused_ms = admit_by_circuit(circuit_key, circuit, client_name, now, {half_open = half_open})
   if not passage then
     return done({'rejected', 'circuit_open', refused_ms})
   end

@@ -22,14 +22,15 @@
 -- ARGV[3] claim     what must be equal for an answer to be shared
 -- ARGV[4] client    the caller's client with its token
 -- ARGV[5] standing  'known' when the pod knows the caller, else the name of its credential, '' without one
--- ARGV[6] account   which account of the session is charged
--- ARGV[7] class     success, denied, busy, not_sent, not_processed, unknown, lost: for the scripts and redis-cli; callers act on
+-- ARGV[6] client_name  the caller's client by its id, whatever token and credential it comes with
+-- ARGV[7] account   which account of the session is charged
+-- ARGV[8] class     success, denied, busy, not_sent, not_processed, unknown, lost: for the scripts and redis-cli; callers act on
 --                   the sealed one
--- ARGV[8] token_state  what became of the token: rotated, kept, dead, untouched, unknown
--- ARGV[9] health    what it says of the provider: healthy, failing, neutral, session_limited, fleet_limited
--- ARGV[10] noted    how the caller is to be known from now on: 'client <credential>', or by the bits of its client with its
+-- ARGV[9] token_state  what became of the token: rotated, kept, dead, untouched, unknown
+-- ARGV[10] health    what it says of the provider: healthy, failing, neutral, session_limited, fleet_limited
+-- ARGV[11] noted    how the caller is to be known from now on: 'client <credential>', or by the bits of its client with its
 --                   token, as four numbers; '' when it is not to be noted
--- ARGV[11] numbers  8 bytes each, big-endian; 2^53 is none
+-- ARGV[12] numbers  8 bytes each, big-endian; 2^53 is none
 -- NUMBER[1] own_fence  the caller's fence
 -- NUMBER[2] held_ms    how long ago the provider answered, when this was sent
 -- NUMBER[3] took_ms    how long it took to answer, from the lead on
@@ -41,10 +42,10 @@
 -- NUMBER[9] charge     1, or 0 where the session does not pay for it
 -- NUMBER[10] unanswered  1 when a begin or a renewal of the attempt was not answered: it may arrive yet, and is to change nothing
 -- NUMBER[11] untold    1 when nobody is to be told yet: the leader does something before (before_told), and then calls tell.lua
--- ARGV[12] sealed   the outcome
--- ARGV[13] settings numbers, too; their names and what they are stand where they are declared, for the pod and for this
+-- ARGV[13] sealed   the outcome
+-- ARGV[14] settings numbers, too; their names and what they are stand where they are declared, for the pod and for this
 --                     script: src/store/redis/scripts/settings.rs
--- ARGV[14] chain    '<as> <holder> <flight> <holder>': 'direct', or the place that a walker came from; whose the token and the
+-- ARGV[15] chain    '<as> <holder> <flight> <holder>': 'direct', or the place that a walker came from; whose the token and the
 --                   one in the outcome are. '' where what is held for the token may be over. Else neither it nor the last keys
 --
 -- Replies
@@ -57,10 +58,10 @@
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
 --
 -- Message to pods: 'landed <flight> <claim> <fence> <attempt> <age_ms>\n<sealed>' or 'look <flight>'
-assert((#KEYS == 14 and #ARGV == 14) or (#KEYS == 11 and #ARGV == 13), 'complete: 14 keys, 14 arguments, or 3 and one less')
+assert((#KEYS == 14 and #ARGV == 15) or (#KEYS == 11 and #ARGV == 14), 'complete: 14 keys, 15 arguments, or 3 and one less')
 local lock, flight, fence, attempts, permits, in_use_key, queue, circuit = unpack(KEYS)
-local owner, attempt, claim, client, standing, account, class, token_state, health, noted, numbers, sealed, settings, chain =
-  unpack(ARGV)
+local owner, attempt, claim, client, standing, client_name, account, class, token_state, health, noted, numbers, sealed, settings,
+  chain = unpack(ARGV)
 local own_fence, held_ms, took_ms, fresh_ms, keep_ms, lives_ms, stay_away_ms, allowed, charge, unanswered,
   untold = struct.unpack('>I8I8I8I8I8I8I8I8I8I8I8', numbers)
 -- UNPACKED HERE: COMPLETE in src/store/redis/scripts/settings.rs
@@ -272,9 +273,9 @@ if noted ~= '' then
   end
 end
 if state and has_circuit and counts and (is_failure or next(circuit_now)) then
-  -- PARTS HERE: names spans fields stamps health
+  -- PARTS HERE: names spans fields stamps keep health
   pcall(learn, circuit, circuit_now, fence, {owner = owner, fence = own_fence, token = name_of(flight),
-    session = name_of(attempts), health = health, retry_ms = stay_away_ms}, now, {max_failures = max_failures,
+    session = name_of(attempts), client = client_name, health = health, retry_ms = stay_away_ms}, now, {max_failures = max_failures,
     open_ms = open_ms, quiet_ms = quiet_ms, lease_ms = lease_ms})
 end
 local is_held = health == 'session_limited' and stay_away_ms

@@ -223,18 +223,20 @@ local function tell_circuit()
     out = out + (probe_left_ms(record, probe) > 0 and 1 or 0)
   end
 
+  local whom = record.open_for and 'nobody of client ' .. record.open_for or 'nobody'
   if not record.state then
     say('circuit closed: %s in a row', counted(record.failures or '0', 'failed flight', 'failed flights'))
   else
     local left = record.state == 'open' and left_ms(record.open_until, record.open_ms) or 0
     if left > 0 then
-      say('circuit open for %s more: nobody leads (circuit_open)', span(left))
+      say('circuit open for %s more: %s leads (circuit_open)', span(left), whom)
     elseif record.state == 'open' then
       say('circuit half-open: its time is over, the next flight is a probe')
     else
-      say('circuit half-open: %s out; beyond breaker.half_open_requests nobody leads (circuit_open)',
-        counted(out, 'probe is', 'probes are'))
+      say('circuit half-open: %s out; beyond breaker.half_open_requests %s leads (circuit_open)',
+        counted(out, 'probe is', 'probes are'), whom)
     end
+    say_if(record.open_for, '  to others it is closed: %s in a row', counted(record.failures or '0', 'failed flight', 'failed flights'))
     say('  it opened because %s (%s)', reason_words[record.opened_because] or 'of this', record.opened_because or '?')
     say('  by the outcome of %s; fences up to %s do not decide any more', record.opened_by or '?',
       record.opened_after or '?')

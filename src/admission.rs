@@ -9,7 +9,7 @@
 //! The order is that of whom a refusal concerns. Only a flight that passes all of them is charged:
 //!
 //! 1. the pod: too little memory, or no way to the provider. Another pod may do.
-//! 2. the [`circuit`]: the provider is to be left in peace. A caller that is not [`known`] moves it not, nor does it take its
+//! 2. the [`circuit`]: the provider is to be left in peace, by everybody or by the client that it is [`concerned`] for. A caller that is not [`known`] moves it not, nor does it take its
 //!    probe: it has a breaker among the [`strangers`] of its pod.
 //! 3. the claim, within its [`session`]: its [`attempts`] are used up, or the provider asked it to stay away.
 //! 4. the [`budget`]: last, because it is the one that can be waited for.
@@ -24,6 +24,7 @@ pub(crate) mod attempts;
 pub(crate) mod session;
 pub(crate) mod budget;
 pub(crate) mod circuit;
+pub(crate) mod concerned;
 pub(crate) mod known;
 pub(crate) mod strangers;
 pub(crate) mod reach;

@@ -148,6 +148,10 @@ pub struct Config {
 ///
 /// A provider that asks to be left in peace is: 503 with Retry-After opens it for that time, 429 to three sessions
 /// within 10 s for theirs, or for `open_duration` where they name none; 5 min at most.
+///
+/// What one client alone brings opens it for that client alone: for everybody only as many failures, or limited sessions, of
+/// other clients do, or a 503 with Retry-After to a second one. Clients are told apart by their ids; callers that name none are
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Breaker {
     /// Failed flights in a row that open it. Default: 3. 1 to 1,000,000.

@@ -53,6 +53,11 @@ impl Identity {
         }
     }
 
+    /// Its client by its id alone, whatever it comes with: no secret. Those that name none are one.
+    pub(crate) fn client_name(&self, pepper: Option<&Secret>) -> u64 {
+        Hash::of(self.presenter.client_id(), pepper).beginning()
+    }
+
     /// A client with its credential, by which it is known whatever token it presents: none where it has no credential that
     /// could be compared. Under the pepper, or, without one, for this process alone: nobody is to guess a weak secret.
     pub(crate) fn credential(&self, pepper: Option<&Secret>) -> Option<Hash> {

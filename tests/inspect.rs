@@ -205,7 +205,18 @@ async fn stamps_of_a_clock_that_was_set_back_do_not_mislead() {
         .on(
             "HSET",
             "circuit",
-            &["state", "open", "opened_because", "failures", "open_until", &far_ahead, "open_ms", "30000"],
+            &[
+                "state",
+                "open",
+                "open_for",
+                "c11e",
+                "opened_because",
+                "failures",
+                "open_until",
+                &far_ahead,
+                "open_ms",
+                "30000",
+            ],
         )
         .await;
     stage.on("HSET", "attempts:s", &["attempts:a", "2", "window_start:a", &ahead, "last_attempt:a", &ahead]).await;
@@ -218,7 +229,8 @@ async fn stamps_of_a_clock_that_was_set_back_do_not_mislead() {
         &[
             "led by pod/1; the lease ends in 10.0 s unless it is renewed",
             "started 0.0 s ago, attempt a",
-            "circuit open for 30.0 s more: nobody leads (circuit_open)",
+            "circuit open for 30.0 s more: nobody of client c11e leads (circuit_open)",
+            "to others it is closed: 0 failed flights in a row",
             "2 attempts in the window that began 0.0 s ago",
             "1. pod pod, flight flight, came 0.0 s ago",
         ],

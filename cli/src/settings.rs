@@ -123,7 +123,8 @@ pub struct Settings {
     /// [default: two thirds of --refresh-timeout]
     #[arg(long, value_name = "TIME", env = "REFRESHD_BUDGET_WAIT")]
     budget_wait: Option<Span>,
-    /// How many refreshes in a row must fail (5xx, reset, timeout) before nobody asks the provider any more
+    /// How many refreshes in a row must fail (5xx, reset, timeout) before nobody asks the provider any more; where all
+    /// are of one client, nobody of that client
     #[arg(long, value_name = "N", env = "REFRESHD_BREAKER_MAX_FAILURES",
         default_value_t = Breaker::default().max_failures)]
     breaker_max_failures: u32,

@@ -2,13 +2,15 @@
 --
 -- circuit  hash; no state means closed
 --   state             open, half_open
---   failures          failed flights in a row
+--   failures          failed flights in a row, of those for whom it is closed
+--   failures:<client> of these, the client's
 --   open_until        when the first probe may go; open_ms is the span that ends then
+--   open_for          the client that it is open for; without it, everybody
 --   opened_because    failures, retry_after, sessions_limited
 --   opened_by         the owner of the outcome that opened it
 --   opened_after      the last fence given before: what was sent until then does not decide
 --   probe:<fence>     a probe that is out -> the end of its lease, and how long that is
---   limited:<session> a session that the provider limited lately -> when
+--   limited:<session>/<client> a session that the provider limited lately -> when
 --
 -- rules: half_open, quiet_ms, lease_ms; health.lua has what opens it
 
@@ -25,9 +27,11 @@ local function probe_left(key, circuit, fence, now)
   return math.max(0, ends - now)
 end
 
--- 'free', 'probe', or nil and for how long nobody is led.
-local function admit_by_circuit(key, circuit, now, rules)
-  if circuit.state == 'open' then
+-- For a flight of this client: 'free', 'probe', or nil and for how long nobody of those that it is open for is led.
+local function admit_by_circuit(key, circuit, client, now, rules)
+  if circuit.open_for and circuit.open_for ~= client then
+    return 'free'
+  elseif circuit.state == 'open' then
     local left = left_of(key, circuit, 'open_until', now, tonumber(circuit.open_ms))
     if left > 0 then
       return nil, left

@@ -1,62 +1,63 @@
 //! Whether the provider is to be left in peace: because it fails, or because it asked for it.
 //!
 //! One token is one failure, however many callers it has and however often it fails, and only what speaks of the provider's
-//! health counts: three dead tokens stop nobody. Nor does a caller that is not [`known`](super::known). Half-open lets out exactly as many probes as are allowed; only they
-//! decide, and the probe of a lost leader comes back with its lease. What was sent before an opening never decides.
+//! health counts: three dead tokens stop nobody. Nor does a caller that is not [`known`](super::known). What befalls one client
+//! alone opens it for that client alone, see [`concerned`](super::concerned). Half-open lets out exactly as many probes as are
+//! allowed; only they decide, and the probe of a lost leader comes back with its lease. What was sent before an opening never
+//! decides.
 //!
 //! In Redis: `circuit`, `lua/lib/circuit.lua`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::FAIR_PAUSE;
+use super::concerned::{ClientName, Concerned, Failures};
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::identity::Hash;
 use crate::outcome::{LONGEST_RETRY_AFTER, ProviderHealth};
 
 /// So many different sessions that are limited within [`LIMITED_WITHIN`] are a limit of everybody.
-const LIMITED_SESSIONS: usize = 3;
+const LIMITED_SESSIONS: u32 = 3;
 const LIMITED_WITHIN: Duration = Duration::from_secs(10);
-/// So many tokens that failed in a row are told apart.
-const FAILED_TOKENS: usize = 64;
 
 /// The circuit of a namespace.
 #[derive(Debug, Default)]
 pub(crate) struct Circuit {
     state: State,
+    /// What counts against the provider, of those for whom it is closed.
+    failures: Failures,
     /// The last fence given before it opened: what was sent until then does not decide.
     opened_after: u64,
-    /// Sessions that the provider limited lately, and when.
-    limited: BTreeMap<Hash, Instant>,
+    /// Sessions that the provider limited lately, of which client, and when.
+    limited: BTreeMap<(Hash, ClientName), Instant>,
     /// When it is forgotten, unless it moves.
     quiet_at: Option<Instant>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum State {
-    Closed {
-        failures: u32,
-        /// The tokens that failed: each counts once.
-        failed: BTreeSet<Hash>,
-    },
+    #[default]
+    Closed,
     Open {
         until: Instant,
-        reason: TripReason,
+        opening: Opening,
     },
     HalfOpen {
         /// By fence, the end of the lease.
         probes: BTreeMap<u64, Instant>,
-        reason: TripReason,
+        opening: Opening,
     },
 }
 
-impl Default for State {
-    fn default() -> Self {
-        Self::Closed { failures: 0, failed: BTreeSet::new() }
-    }
+/// Why it opened, and for whom. For all others it is closed.
+#[derive(Clone, Copy, Debug)]
+struct Opening {
+    reason: TripReason,
+    concerned: Concerned,
 }
 
 /// A flight that landed.
@@ -68,6 +69,7 @@ pub(crate) struct Flown {
     /// By its flight.
     pub(crate) token: Hash,
     pub(crate) session: Hash,
+    pub(crate) client: ClientName,
     pub(crate) health: ProviderHealth,
 }
 
@@ -98,7 +100,7 @@ impl TripReason {
     }
 }
 
-/// The circuit breaker of a namespace, as it stands now.
+/// The circuit breaker of a namespace, as it stands now: for everybody, or for the one client that it is open for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CircuitState {
@@ -132,11 +134,19 @@ pub(crate) enum Passage {
 }
 
 impl Circuit {
-    /// Whether a flight may be led now.
-    pub(crate) fn admit(&mut self, now: Instant, config: &Config) -> Result<Passage, Refusal> {
+    /// Whether a flight of this client may be led now.
+    pub(crate) fn admit(
+        &mut self,
+        client: impl Fn() -> ClientName,
+        now: Instant,
+        config: &Config,
+    ) -> Result<Passage, Refusal> {
         self.forget(now);
         match &mut self.state {
-            State::Closed { .. } => Ok(Passage::Free),
+            State::Closed => Ok(Passage::Free),
+            State::Open { opening, .. } | State::HalfOpen { opening, .. } if !opening.concerned.includes(client()) => {
+                Ok(Passage::Free)
+            }
             State::Open { until, .. } if *until > now => Err(Refusal::CircuitOpen { retry_after: *until - now }),
             State::Open { .. } => Ok(Passage::Probe),
             State::HalfOpen { probes, .. } => {
@@ -152,8 +162,8 @@ impl Circuit {
 
     /// A flight that may pass as a probe is led. Probes of lost leaders make way.
     pub(crate) fn probe(&mut self, fence: u64, now: Instant, until: Instant, config: &Config) {
-        if let State::Open { reason, .. } = self.state {
-            self.state = State::HalfOpen { probes: BTreeMap::new(), reason };
+        if let State::Open { opening, .. } = self.state {
+            self.state = State::HalfOpen { probes: BTreeMap::new(), opening };
         }
         if let State::HalfOpen { probes, .. } = &mut self.state {
             probes.retain(|_, until| *until > now);
@@ -181,75 +191,76 @@ impl Circuit {
 
     /// Learns from a flight of a known caller.
     pub(crate) fn learn(&mut self, flown: Flown, now: Instant, config: &Config) {
-        let Flown { fence, last_fence, token, session, health } = flown;
+        let Flown { fence, last_fence, client, health, .. } = flown;
         self.forget(now);
-        let opening = match &mut self.state {
-            State::Closed { .. } if fence <= self.opened_after => None,
-            State::Closed { failures, failed } => {
-                match health {
-                    ProviderHealth::Healthy => {
-                        *failures = 0;
-                        failed.clear();
-                    }
-                    ProviderHealth::Failing if failed.contains(&token) => {}
-                    ProviderHealth::Failing => {
-                        *failures += 1;
-                        if failed.len() < FAILED_TOKENS {
-                            failed.insert(token);
-                        }
-                    }
-                    ProviderHealth::Neutral | ProviderHealth::FleetLimited(_) | ProviderHealth::SessionLimited(_) => {}
-                }
-                let failures = *failures;
-                self.closed_opens(failures, health, session, now, config)
-            }
-            // Nothing was admitted since it opened.
-            State::Open { .. } => None,
-            State::HalfOpen { probes, .. } => match probes.remove(&fence) {
+        let opens = match &mut self.state {
+            // Nothing of these was admitted since it opened.
+            State::Open { opening, .. } if opening.concerned.includes(client) => None,
+            State::HalfOpen { probes, opening } if opening.concerned.includes(client) => match probes.remove(&fence) {
                 Some(until) if until > now && health == ProviderHealth::Healthy => {
-                    self.state = State::default();
-                    self.limited.clear();
+                    self.state = State::Closed;
                     self.quiet_at = Some(now + quiet(config));
                     None
                 }
-                Some(until) if until > now => opening_by(health, config),
+                Some(until) if until > now => {
+                    opening_by(health, config).map(|(pause, reason)| (pause, Opening { reason, ..*opening }))
+                }
                 Some(_) | None => None,
             },
+            State::Closed | State::Open { .. } | State::HalfOpen { .. } if fence <= self.opened_after => None,
+            State::Closed | State::Open { .. } | State::HalfOpen { .. } => self.count(flown, now, config),
         };
-        if let Some((pause, reason)) = opening {
-            self.open(now, pause, reason, last_fence, config);
+        if let Some((pause, opening)) = opens {
+            self.open(now, pause, opening, last_fence, config);
         }
     }
 
-    /// For how long this opens a closed circuit, and why.
-    fn closed_opens(
-        &mut self,
-        failures: u32,
-        health: ProviderHealth,
-        session: Hash,
-        now: Instant,
-        config: &Config,
-    ) -> Option<(Duration, TripReason)> {
-        match health {
-            ProviderHealth::Healthy | ProviderHealth::Neutral => None,
-            ProviderHealth::Failing => {
-                self.quiet_at = Some(now + quiet(config));
-                opening_by(health, config).filter(|_| failures >= config.breaker.max_failures)
+    /// A flight of those for whom it is closed. For how long this opens it, and for whom.
+    fn count(&mut self, flown: Flown, now: Instant, config: &Config) -> Option<(Duration, Opening)> {
+        let Flown { token, session, client, health, .. } = flown;
+        let is_one_out = !matches!(self.state, State::Closed);
+        let (pause, reason, concerned) = match health {
+            ProviderHealth::Neutral => return None,
+            ProviderHealth::Healthy => {
+                self.failures = Failures::default();
+                return None;
             }
-            ProviderHealth::FleetLimited(_) => opening_by(health, config),
+            ProviderHealth::Failing => {
+                self.failures.add(token, client);
+                self.moves(now + quiet(config), is_one_out);
+                let most = config.breaker.max_failures;
+                let concerned = Concerned::by(self.failures.by_client(), client, most, is_one_out)?;
+                (config.breaker.open_duration, TripReason::Failures, concerned)
+            }
+            ProviderHealth::FleetLimited(retry_after) => {
+                let concerned = if is_one_out { Concerned::Everybody } else { Concerned::Client(client) };
+                (retry_after.min(LONGEST_RETRY_AFTER), TripReason::RetryAfter, concerned)
+            }
             ProviderHealth::SessionLimited(retry_after) => {
                 self.limited.retain(|_, at| now < *at + LIMITED_WITHIN);
-                self.limited.insert(session, now);
-                self.quiet_at = Some(now + quiet(config).max(LIMITED_WITHIN));
+                self.limited.insert((session, client), now);
+                self.moves(now + quiet(config).max(LIMITED_WITHIN), is_one_out);
+                let mut by_client = BTreeMap::new();
+                for (_, client) in self.limited.keys() {
+                    *by_client.entry(*client).or_default() += 1;
+                }
+                let concerned = Concerned::by(&by_client, client, LIMITED_SESSIONS, is_one_out)?;
                 let pause = retry_after.unwrap_or(config.breaker.open_duration).min(LONGEST_RETRY_AFTER);
-                (self.limited.len() >= LIMITED_SESSIONS).then_some((pause, TripReason::SessionsLimited))
+                (pause, TripReason::SessionsLimited, concerned)
             }
-        }
+        };
+        Some((pause, Opening { reason, concerned }))
     }
 
-    fn open(&mut self, now: Instant, pause: Duration, reason: TripReason, last_fence: u64, config: &Config) {
+    /// It is remembered until then; for as long as it is open for one client, at least.
+    fn moves(&mut self, until: Instant, is_one_out: bool) {
+        self.quiet_at = Some(self.quiet_at.filter(|_| is_one_out).map_or(until, |at| at.max(until)));
+    }
+
+    fn open(&mut self, now: Instant, pause: Duration, opening: Opening, last_fence: u64, config: &Config) {
         let until = now + pause;
-        self.state = State::Open { until, reason };
+        self.state = State::Open { until, opening };
+        self.failures = Failures::default();
         self.opened_after = last_fence;
         self.limited.clear();
         self.quiet_at = Some(until + quiet(config));
@@ -265,14 +276,14 @@ impl Circuit {
     pub(crate) fn state(&mut self, now: Instant) -> CircuitState {
         self.forget(now);
         match &self.state {
-            State::Closed { failures, .. } => CircuitState::Closed { failures: *failures },
-            State::Open { until, reason } if *until > now => {
-                CircuitState::Open { retry_after: *until - now, reason: *reason }
+            State::Closed => CircuitState::Closed { failures: self.failures.count() },
+            State::Open { until, opening } if *until > now => {
+                CircuitState::Open { retry_after: *until - now, reason: opening.reason }
             }
-            State::Open { reason, .. } => CircuitState::HalfOpen { probes: 0, reason: *reason },
-            State::HalfOpen { probes, reason } => {
+            State::Open { opening, .. } => CircuitState::HalfOpen { probes: 0, reason: opening.reason },
+            State::HalfOpen { probes, opening } => {
                 let probes = probes.values().filter(|until| **until > now).count();
-                CircuitState::HalfOpen { probes: u32::try_from(probes).unwrap_or(u32::MAX), reason: *reason }
+                CircuitState::HalfOpen { probes: u32::try_from(probes).unwrap_or(u32::MAX), reason: opening.reason }
             }
         }
     }
@@ -301,6 +312,7 @@ mod tests {
     use crate::config::Breaker;
 
     const S: Duration = Duration::from_secs(1);
+    const CLIENT: ClientName = 1;
 
     struct Stage {
         circuit: Circuit,
@@ -318,8 +330,12 @@ mod tests {
 
         /// Leads at second `at`, if the circuit lets it.
         fn lead(&mut self, at: u32) -> Result<u64, Duration> {
+            self.lead_as(CLIENT, at)
+        }
+
+        fn lead_as(&mut self, client: ClientName, at: u32) -> Result<u64, Duration> {
             let now = self.start + at * S;
-            match self.circuit.admit(now, &self.config) {
+            match self.circuit.admit(|| client, now, &self.config) {
                 Ok(passage) => {
                     self.last_fence += 1;
                     if passage == Passage::Probe {
@@ -337,8 +353,18 @@ mod tests {
         }
 
         fn learn_of(&mut self, session: Hash, fence: u64, health: ProviderHealth, at: u32) {
-            let flown = Flown { fence, last_fence: self.last_fence, token: session, session, health };
+            self.learn_as(CLIENT, session, fence, health, at);
+        }
+
+        fn learn_as(&mut self, client: ClientName, session: Hash, fence: u64, health: ProviderHealth, at: u32) {
+            let flown = Flown { fence, last_fence: self.last_fence, token: session, session, client, health };
             self.circuit.learn(flown, self.start + at * S, &self.config);
+        }
+
+        /// A flight of this client, from its lead to its landing.
+        fn fly_as(&mut self, client: ClientName, health: ProviderHealth, at: u32) {
+            let fence = self.lead_as(client, at).expect("closed for this client");
+            self.learn_as(client, Hash::of_probe(&fence.to_string()), fence, health, at);
         }
 
         fn fail(&mut self, times: u32, at: u32) {
@@ -502,6 +528,64 @@ mod tests {
         stage.fail(2, 0);
 
         assert!(matches!(stage.state(0), CircuitState::Open { .. }));
+    }
+
+    #[test]
+    fn client_whose_requests_fail_is_left_out_and_no_other() {
+        for health in [ProviderHealth::Failing, ProviderHealth::SessionLimited(Some(30 * S))] {
+            let mut stage = Stage::new(1);
+            for at in 0..3 {
+                stage.fly_as(1, health, at);
+            }
+
+            assert_eq!(stage.lead_as(1, 10), Err(22 * S));
+            // Two of another client meanwhile are too few, and a success forgets failures.
+            for at in [11, 24] {
+                stage.fly_as(2, health, at);
+                stage.fly_as(2, health, at);
+                stage.fly_as(2, ProviderHealth::Healthy, at);
+            }
+            // It has a probe of its own.
+            stage.fly_as(1, ProviderHealth::Healthy, 32);
+            assert_eq!(stage.lead_as(1, 33).map(drop), Ok(()));
+        }
+    }
+
+    #[test]
+    fn failures_of_other_clients_open_it_for_everybody() {
+        let mut stage = Stage::new(1);
+        for _ in 0..2 {
+            stage.fly_as(1, ProviderHealth::Failing, 0);
+        }
+        stage.fly_as(2, ProviderHealth::Failing, 0);
+        assert_eq!(stage.state(0), CircuitState::Closed { failures: 3 });
+        stage.fly_as(2, ProviderHealth::Failing, 0);
+
+        stage.fly_as(3, ProviderHealth::Failing, 0);
+
+        assert!([1, 2, 3, 4].iter().all(|client| stage.lead_as(*client, 1) == Err(29 * S)));
+    }
+
+    #[test]
+    fn failures_of_others_while_it_is_open_for_one_open_it_for_everybody() {
+        let mut stage = Stage::new(1);
+        stage.fail(3, 0);
+        for client in [2, 3, 4] {
+            stage.fly_as(client, ProviderHealth::Failing, 10);
+        }
+
+        assert!([1, 2, 5].iter().all(|client| stage.lead_as(*client, 20) == Err(20 * S)));
+    }
+
+    #[test]
+    fn provider_that_asks_two_clients_to_stay_away_is_left_alone_by_everybody() {
+        let mut stage = Stage::new(1);
+        stage.fly_as(1, ProviderHealth::FleetLimited(20 * S), 0);
+        assert_eq!(stage.lead_as(1, 1), Err(19 * S));
+
+        stage.fly_as(2, ProviderHealth::FleetLimited(20 * S), 1);
+
+        assert_eq!(stage.lead_as(3, 2), Err(19 * S));
     }
 
     #[test]

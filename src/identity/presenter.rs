@@ -50,6 +50,10 @@ impl Presenter {
         }
     }
 
+    pub(super) fn client_id(&self) -> &str {
+        self.client_id.as_deref().unwrap_or_default()
+    }
+
     pub(super) fn name(&self, mut key: Hmac<Sha256>, credential: Option<&Secret>) -> Hash {
         self.update(&mut key, credential);
         Hash(key.finalize().into_bytes().into())

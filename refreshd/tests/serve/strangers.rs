@@ -67,6 +67,53 @@ async fn made_up_requests_that_the_provider_fails_at_refuse_no_known_caller() {
     assert_eq!(refused, 0);
 }
 
+fn owner_of(client: &str, token: &str) -> String {
+    format!("grant_type=refresh_token&refresh_token={token}&client_id={client}&client_secret=right")
+}
+
+/// A client that has logged in, and whose requests the provider then answers with 500, as many as it likes. A hundred others see
+/// nothing of it, whether they come all at once or one at a time, so that no success of theirs stands between its failures.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn known_client_whose_requests_the_provider_answers_with_500_refuses_no_other_client() {
+    let provider = Provider::start(async |seen: Seen| {
+        let is_hostile = seen.body.contains("client_id=hostile") && !seen.body.contains("first");
+        json(if is_hostile { 500 } else { 200 }, r#"{"access_token":"a","refresh_token":"b","expires_in":300}"#)
+    })
+    .await;
+    let redis = RedisServer::start().await;
+    let pods = pair(&provider, &redis, &[]).await;
+    for (number, pod) in pods.iter().enumerate() {
+        assert_eq!(pod.post(&owner_of("hostile", &format!("first-of-hostile-{number}"))).await.status(), 200);
+    }
+    let attack = async |pod: &Daemon, wave: &str| {
+        let mut told = Vec::new();
+        for number in 0..5 {
+            told.push(pod.post(&owner_of("hostile", &format!("{wave}-{number}"))).await.status().as_u16());
+        }
+        told
+    };
+    assert_eq!(attack(&pods[0], "before").await, [500, 500, 500, 503, 503], "it is left out itself");
+
+    let mut honest = JoinSet::new();
+    for number in 0..100 {
+        let pod = Arc::clone(&pods[number % 2]);
+        honest.spawn(async move {
+            // Half of them are known, half come for the first time.
+            let client = if number % 4 < 2 { "app".to_owned() } else { format!("client-{number}") };
+            let body = owner_of(&client, &format!("t{number}"));
+            pod.post(&body).await.status().as_u16()
+        });
+    }
+    let at_once = honest.join_all().await;
+    let mut rare = Vec::new();
+    for number in 0..10 {
+        attack(&pods[number % 2], &format!("wave-{number}")).await;
+        rare.push(pods[(number + 1) % 2].post(&owner(&format!("rare-{number}"))).await.status().as_u16());
+    }
+
+    assert_eq!((at_once, rare), (vec![200; 100], vec![200; 10]));
+}
+
 /// A provider that is really down is found out by known callers, as soon as ever.
 #[tokio::test]
 async fn provider_that_fails_known_callers_is_left_in_peace() {

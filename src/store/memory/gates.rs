@@ -111,7 +111,7 @@ impl Gates {
         {
             return Err(refusal.clone());
         }
-        let passage = self.circuit.admit(now, config)?;
+        let passage = self.circuit.admit(|| ask.identity.client_name(config.pepper.as_ref()), now, config)?;
         if passage == Passage::Probe && !is_known() {
             // Nor does it decide whether the provider is well.
             return Err(Refusal::CircuitOpen { retry_after: FAIR_PAUSE });

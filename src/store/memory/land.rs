@@ -210,7 +210,8 @@ impl MemoryPod {
         let pepper = self.config.pepper.as_ref();
         if is_known {
             let (fence, last_fence) = (lease.fence, self.namespace.last_fence());
-            let flown = Flown { fence, last_fence, token: lease.flight, session, health: *health };
+            let client = ask.identity.client_name(pepper);
+            let flown = Flown { fence, last_fence, token: lease.flight, session, client, health: *health };
             if !gates.landed(flown, || ask.caller(pepper), account, now, &self.config) {
                 ask.note_stranger();
             }

@@ -76,6 +76,7 @@ impl Completer {
             session: ask.identity.session,
             claim: lease.claim,
             client: ask.identity.client,
+            client_name: ask.identity.client_name(self.config.pepper.as_ref()),
             account: ask.identity.account,
             standing: self.roll.standing(ask),
             noted: self.roll.to_note(ask, outcome),

@@ -263,7 +263,9 @@ fn pepper() -> Secret {
 impl Who {
     fn identity(self) -> Identity {
         // The first two tokens are one session's, the others are sessions of their own.
-        let refresh = Refresh::new(format!("token-{}", self.token)).client("app", format!("secret-{}", self.claim));
+        // The second claim is another secret of the same client, and with tokens that are sessions of their own another client.
+        let app = if self.token >= 2 && self.claim == 1 { "another app" } else { "app" };
+        let refresh = Refresh::new(format!("token-{}", self.token)).client(app, format!("secret-{}", self.claim));
         Identity::of(if self.token < 2 { refresh.session("shared") } else { refresh }, Some(&pepper())).expect("valid")
     }
 }

@@ -8,6 +8,19 @@ fn app(token: &str) -> Ask {
     ask_as(Refresh::new(token).client("app", "right"))
 }
 
+/// A session of this client.
+fn of_client(id: &str) -> Ask {
+    ask_as(Refresh::new(some_token()).client(id, "right"))
+}
+
+/// Each pod has seen them succeed: without a pepper it knows for itself.
+async fn are_known(stage: &Stage, clients: &[&str]) {
+    for client in clients {
+        fly(&stage.a, &of_client(client), &success("one")).await;
+        fly(&stage.b, &of_client(client), &success("one")).await;
+    }
+}
+
 /// Somebody with another secret.
 fn wrong(token: &str, number: usize) -> Ask {
     ask_as(Refresh::new(token).client("app", format!("wrong {number}")))
@@ -42,6 +55,76 @@ both! {
             assert!(!known.was_stranger());
         }
         assert!(matches!(circuit(&stage).await, CircuitState::Open { .. }));
+    }
+
+    async fn known_client_whose_requests_fail_is_left_out_and_no_other(stage, breaker(3, 60 * S, 1)) {
+        are_known(&stage, &["app", "other"]).await;
+
+        for outcome in [unknown(), busy(60 * S)] {
+            for _ in 0..3 {
+                let failing = of_client("app");
+                if let Begun::Lead(lease) = begin(&stage.a, &failing).await {
+                    complete(&stage.a, &lease, &failing, &outcome).await;
+                }
+            }
+        }
+
+        for store in [&stage.a, &stage.b] {
+            let refusal = refused(store, &of_client("app")).await;
+            assert!(matches!(refusal, Refusal::CircuitOpen { .. }), "{refusal:?}");
+        }
+        // Failures of others meanwhile are counted anew.
+        for _ in 0..2 {
+            fly(&stage.a, &of_client("other"), &unknown()).await;
+        }
+        fly(&stage.a, &of_client("other"), &success("two")).await;
+        fly(&stage.b, &of_client("third"), &success("two")).await;
+    }
+
+    async fn client_that_is_limited_is_left_out_and_no_other(stage, breaker(3, 60 * S, 1)) {
+        are_known(&stage, &["app", "other"]).await;
+
+        for _ in 0..3 {
+            fly(&stage.b, &of_client("app"), &limited(Some(20 * S))).await;
+        }
+
+        let refusal = refused(&stage.a, &of_client("app")).await;
+        assert!(matches!(refusal, Refusal::CircuitOpen { retry_after } if retry_after <= 20 * S), "{refusal:?}");
+        fly(&stage.b, &of_client("other"), &limited(Some(20 * S))).await;
+        fly(&stage.b, &of_client("other"), &success("two")).await;
+    }
+
+    async fn failures_of_other_clients_close_the_way_to_everybody(stage, breaker(3, 60 * S, 1)) {
+        are_known(&stage, &["app", "other", "third"]).await;
+        for _ in 0..3 {
+            fly(&stage.a, &of_client("app"), &unknown()).await;
+        }
+
+        for client in ["other", "other", "third"] {
+            fly(&stage.b, &of_client(client), &unknown()).await;
+        }
+
+        for client in ["app", "other", "third"] {
+            let refusal = refused(&stage.a, &of_client(client)).await;
+            assert!(matches!(refusal, Refusal::CircuitOpen { .. }), "{refusal:?}");
+        }
+    }
+
+    async fn client_that_is_left_out_comes_back_by_a_probe_of_its_own(stage, breaker(1, S, 1)) {
+        are_known(&stage, &["app", "other"]).await;
+        fly(&stage.a, &of_client("app"), &unknown()).await;
+        stage.pass(S + 10 * MS).await;
+
+        let probe = of_client("app");
+        let lease = lead(&stage.a, &probe).await;
+        let refusal = refused(&stage.b, &of_client("app")).await;
+        assert!(matches!(refusal, Refusal::CircuitOpen { .. }), "{refusal:?}");
+        fly(&stage.b, &of_client("other"), &success("two")).await;
+        assert!(matches!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, .. }));
+        complete(&stage.a, &lease, &probe, &success("three")).await;
+
+        assert_eq!(circuit(&stage).await, CLOSED);
+        fly(&stage.b, &of_client("app"), &success("four")).await;
     }
 
     async fn while_nobody_is_known_all_count(stage, breaker(3, 60 * S, 1)) {

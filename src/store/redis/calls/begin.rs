@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::reply::Reply;
-use super::words::{Account, NONE, packed, read_history};
+use super::words::{NONE, ShortName, packed, read_history};
 use super::{Calls, rules};
 use crate::error::Refusal;
 use crate::store::contract::{Ask, ChainEnd, Coming, LeaderSeen, ServerId, StoreError, TokenHistory};
@@ -101,7 +101,8 @@ impl Calls {
             call.key(self.keys.held(&identity.flight));
         }
         call.arg(&self.pod).text(attempt).arg(begin.claim);
-        call.text(identity.client).arg(begin.standing).text(Account(identity.account));
+        call.text(identity.client).arg(begin.standing);
+        call.text(ShortName(identity.client_name(self.config.pepper.as_ref()))).text(ShortName(identity.account));
         call.arg(
             packed([
                 begin.joined.unwrap_or(0),

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::reply::Reply;
-use super::words::{Account, NONE, ms, packed};
+use super::words::{NONE, ShortName, ms, packed};
 use super::{Calls, rules};
 use crate::identity::Hash;
 use crate::outcome::{Class, ProviderHealth, TokenState};
@@ -22,6 +22,7 @@ pub(crate) struct Complete {
     pub(crate) session: Hash,
     pub(crate) claim: Hash,
     pub(crate) client: Hash,
+    pub(crate) client_name: u64,
     pub(crate) account: u64,
     /// As [`Roll`](crate::store::redis::roll::Roll) says.
     pub(crate) standing: String,
@@ -99,7 +100,7 @@ impl Calls {
         }
         call.arg(self.owner(complete.fence)).text(complete.attempt);
         call.text(complete.claim).text(complete.client);
-        call.arg(&complete.standing).text(Account(complete.account));
+        call.arg(&complete.standing).text(ShortName(complete.client_name)).text(ShortName(complete.account));
         let (health, stay_away) = health_words(complete.health);
         call.arg(complete.class.word()).arg(complete.token.word()).arg(health).arg(&complete.noted);
         // Told when it is sent: a completion may have waited for Redis.

@@ -22,10 +22,10 @@ pub(super) fn packed<const COUNT: usize>(numbers: [u64; COUNT]) -> [[u8; 8]; COU
     numbers.map(u64::to_be_bytes)
 }
 
-/// An account of a session, as it stands in the names of its fields.
-pub(super) struct Account(pub(super) u64);
+/// A name that is a number, as it stands in the names of fields: an account of a session, a client.
+pub(super) struct ShortName(pub(super) u64);
 
-impl fmt::Display for Account {
+impl fmt::Display for ShortName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
     }

@@ -130,7 +130,7 @@ pub(super) const THREE: &str = "00000000-0000-4000-8000-000000000003";
 pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// What the scripts are told where a test says nothing else, by the names in their heads.
-pub(super) const USUAL: [(&str, &str); 81] = [
+pub(super) const USUAL: [(&str, &str); 82] = [
     ("chain", ""),
     ("held", NAME),
     ("link", NAME),
@@ -209,6 +209,7 @@ pub(super) const USUAL: [(&str, &str); 81] = [
     ("second", ""),
     ("client", CLIENT),
     ("standing", ""),
+    ("client_name", "c11e"),
     ("account", "acc"),
     ("permit", "keep"),
     ("noted", "74565 2591147 913153 2311527"),
