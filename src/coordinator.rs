@@ -226,7 +226,7 @@ impl RefreshCoordinator {
         self.inner.store.certificate_ends()
     }
 
-    /// The circuit breaker of the namespace, as it stands for the whole fleet.
+    /// The circuit breaker of the namespace, as it stands for the whole fleet; where it is open for one client alone, for that.
     ///
     /// # Errors
     ///

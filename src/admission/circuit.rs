@@ -109,7 +109,7 @@ pub enum CircuitState {
         /// Failed flights in a row.
         failures: u32,
     },
-    /// No flight is led.
+    /// No flight is led, of the client that it is open for if that is one alone.
     Open {
         /// When the first probe may go.
         retry_after: Duration,

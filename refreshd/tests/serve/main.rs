@@ -18,6 +18,10 @@ mod redis;
 #[path = "../../../tests/support/stopwatch.rs"]
 mod stopwatch;
 
+#[allow(unreachable_pub, reason = "it is public where other tests take it")]
+#[path = "../../../tests/support/wait.rs"]
+mod wait;
+
 #[path = "../support/within.rs"]
 mod within;
 

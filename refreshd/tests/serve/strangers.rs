@@ -133,6 +133,98 @@ async fn provider_that_fails_known_callers_is_left_in_peace() {
     assert_eq!(provider.seen().len(), 5);
 }
 
+/// The same where it is down for several clients: that one of them alone failed first costs no more than as many again.
+#[tokio::test]
+async fn provider_that_fails_all_clients_is_left_in_peace_by_all() {
+    let provider = Provider::start(async |seen: Seen| {
+        let is_first = seen.body.contains("first");
+        json(if is_first { 200 } else { 502 }, r#"{"access_token":"a","refresh_token":"b"}"#)
+    })
+    .await;
+    let redis = RedisServer::start().await;
+    let pods = pair(&provider, &redis, &[]).await;
+    for (number, pod) in pods.iter().enumerate() {
+        assert_eq!(pod.post(&owner_of("other", &format!("first-of-other-{number}"))).await.status(), 200);
+    }
+    let before = provider.seen().len();
+
+    let mut told = Vec::new();
+    for number in 0..10 {
+        let client = if number < 5 { "app" } else { "other" };
+        told.push(pods[number % 2].post(&owner_of(client, &format!("t{number}"))).await.status().as_u16());
+    }
+
+    assert_eq!(told, [502, 502, 502, 503, 503, 502, 502, 502, 503, 503]);
+    assert_eq!(provider.seen().len() - before, 6);
+    for client in ["app", "other", "third"] {
+        assert_eq!(pods[0].post(&owner_of(client, "later")).await.status(), 503, "{client}");
+    }
+}
+
+/// Where nobody is known, nobody can be told from a stranger: made-up requests open the circuit as soon as ever, and the first
+/// owner that gets through closes it. From then on they move nothing.
+#[tokio::test]
+async fn while_nobody_is_known_made_up_requests_open_the_circuit_until_the_first_owner_gets_through() {
+    let (provider, redis) = (fragile().await, RedisServer::start().await);
+    let namespace = format!("strangers-{}", uuid::Uuid::new_v4());
+    redis.in_use(&namespace).await;
+    let more = ["--redis", redis.url(), "--namespace", &namespace, "--breaker-open-duration", "300ms"];
+    let daemon = Daemon::start(&provider, &more).await;
+    let made_up = async |number: usize| {
+        let body = format!("grant_type=refresh_token&refresh_token=x{number}&client_id=a%00");
+        daemon.post(&body).await.status().as_u16()
+    };
+    for number in 0..3 {
+        assert_eq!(made_up(number).await, 500);
+    }
+    assert_eq!(made_up(3).await, 503);
+
+    crate::wait::until("the owner is the probe", async || daemon.post(&owner("t")).await.status() == 200).await;
+
+    for number in 4..12 {
+        made_up(number).await;
+        assert_eq!(daemon.post(&owner(&format!("t{number}"))).await.status(), 200);
+    }
+}
+
+/// Made-up requests, 200 a second, whose callers leave at once, at a provider that takes its time for them, while there are four
+/// permits. A known client's sessions are all served.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn made_up_requests_whose_callers_leave_at_once_take_no_permit_from_known_callers() {
+    const HONEST: usize = 75;
+    let provider = Provider::start(async |seen: Seen| {
+        if seen.body.contains("client_secret=wrong") {
+            tokio::time::sleep(Duration::from_millis(500)).await;
+            return json(401, r#"{"error":"invalid_client"}"#);
+        }
+        json(200, r#"{"access_token":"a","refresh_token":"b","expires_in":300}"#)
+    })
+    .await;
+    let redis = RedisServer::start().await;
+    let pods = pair(&provider, &redis, &["--max-concurrent-refreshes", "4"]).await;
+    let (mut honest, mut made_up) = (JoinSet::new(), JoinSet::new());
+
+    for number in 0..4 * HONEST {
+        let pod = Arc::clone(&pods[number % 2]);
+        made_up.spawn(async move {
+            let body =
+                format!("grant_type=refresh_token&refresh_token=x{number}&client_id=app&client_secret=wrong{number}");
+            _ = tokio::time::timeout(Duration::from_millis(10), pod.post(&body)).await;
+        });
+        if number % 4 == 0 {
+            let pod = Arc::clone(&pods[(number / 4) % 2]);
+            honest.spawn(async move { pod.post(&owner(&format!("t{number}"))).await.status().as_u16() });
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let told = honest.join_all().await;
+    made_up.join_all().await;
+
+    let presented = provider.seen().iter().filter(|seen| seen.body.contains("wrong")).count();
+    println!("{presented} of {} made-up requests were presented", 4 * HONEST);
+    assert_eq!(told, [200; HONEST]);
+}
+
 /// Under `never` a token that ended as unknown is over. A stranger that makes it end so ends nobody's session.
 #[tokio::test]
 async fn stranger_with_the_token_alone_logs_nobody_out() {

@@ -43,3 +43,35 @@ impl Drop for Cleanup {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use crate::store::memory::MemoryStore;
+    use crate::store::suite::stage::*;
+
+    /// Requests in which nothing is twice the same, each answered in another way.
+    #[tokio::test(start_paused = true)]
+    async fn what_sixty_thousand_made_up_tokens_leave_in_memory_is_bounded_and_soon_gone() {
+        const MADE_UP: usize = 60_000;
+        let pod = MemoryStore::new().pod(Arc::new(Config::default()));
+        let (namespace, pod) = (Arc::clone(&pod.namespace), Store::Memory(pod));
+        fly(&pod, &anybody(), &success("somebody is known")).await;
+        let ends = [denied("invalid_grant"), denied("invalid_client"), unknown(), limited(Some(10 * S)), busy(10 * S)];
+
+        for number in 0..MADE_UP {
+            let refresh = Refresh::new(format!("made-up-{number}")).session(format!("session-{}", number / 2));
+            let refresh = refresh.client(format!("client-{number}"), format!("guess-{number}"));
+            let refresh = refresh.parameters([(format!("name-{number}"), format!("value-{number}"))]);
+            fly(&pod, &ask_as(refresh), &ends[number % ends.len()]).await;
+        }
+        let left = namespace.flights.len();
+        tokio::time::sleep(Config::default().uncertain_memory + Duration::from_secs(15 * 60)).await;
+
+        assert!(left <= MADE_UP + 1, "{left} flights");
+        assert_eq!((namespace.flights.len(), namespace.held.len()), (0, 0));
+        let gates = format!("{:?}", namespace.gates.lock().expect("nobody panicked"));
+        assert!(gates.len() < 1000, "{gates:.2000}");
+    }
+}
