@@ -110,6 +110,24 @@ local token_words = {
   unknown = 'nobody knows whether the token was rotated; with uncertain = never it is not presented again',
 }
 
+-- For which clients the session was ended, and for how long that is remembered.
+local function tell_ended(record, order)
+  local marks = {}
+  for _, client in ipairs(fields_after(order, 'ended:')) do
+    if left_ms(record['ended:' .. client]) > 0 then
+      marks[#marks + 1] = client
+    end
+  end
+  if #marks == 0 then
+    return
+  end
+  say('  the session was ended (logout) for each client below: it neither presents this token nor gets tokens for it')
+  list(#marks, function(i)
+    return '  client ' .. marks[i] .. (marks[i] == record.client and ', which this flight is of' or '') ..
+      ', for ' .. span(left_ms(record['ended:' .. marks[i]])) .. ' more'
+  end)
+end
+
 local function tell_flight()
   local record, order = read_hash(flight)
   local owner, state = redis.call('GET', lock), record.state
@@ -159,6 +177,7 @@ local function tell_flight()
   say_if(record.claim, '  claim %s', record.claim)
   say_if(record.last_fence, '  the success before, of fence %s, landed %s', record.last_fence, ago(record.last_landed_at))
 
+  tell_ended(record, order)
   local waits = fields_after(order, 'waits:')
   say(#waits == 0 and '  no other pod waits' or '  ' .. counted(#waits, 'other pod waits:', 'other pods wait:'))
   list(#waits, function(i) return '  ' .. waits[i] .. ', attempt ' .. record['waits:' .. waits[i]] end)

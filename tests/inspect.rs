@@ -309,6 +309,24 @@ async fn every_outcome_has_its_words() {
 }
 
 #[tokio::test]
+async fn ended_session_is_told_with_its_clients_for_as_long_as_the_mark_stands() {
+    let stage = Stage::new().await;
+    let (over, later) = (stage.stamp(-HOUR).await, stage.stamp(HOUR).await);
+    stage.on("HSET", "flight:f", &["client", "a", "ended:a", &later, "ended:b", &later, "ended:c", &over]).await;
+
+    let told = stage.inspect().await;
+
+    for line in [
+        "  the session was ended (logout) for each client below: ",
+        "    client a, which this flight is of, for ",
+        "    client b, for ",
+    ] {
+        assert!(told.lines().any(|there| there.starts_with(line)), "no line {line:?} in\n{told}");
+    }
+    assert!(!told.contains("client c"), "{told}");
+}
+
+#[tokio::test]
 async fn user_who_may_only_read_may_inspect() {
     let stage = Stage { redis: RedisServer::start_own(&[]).await, tag: "rc:{default}:".to_owned() };
     stage.redis.cli(&["ACL", "SETUSER", "reader", "on", ">pw", "~rc:*", "+@read", "+time", "+eval"]).await;

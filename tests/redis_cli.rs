@@ -308,6 +308,13 @@ async fn staged(situation: &str) -> Stage {
             stage.key(&["HGET", &flight(), "generation"], "2").await;
             stage
         }
+        "a session was ended while its token is refreshed" => {
+            let stage = Stage::new(2, &default()).await;
+            stage.call(0, Refresh::new(TOKEN), TOKEN);
+            stage.provider.asked(1).await;
+            stage.pods[1].end_session(Refresh::new(TOKEN)).await.expect("ended");
+            stage
+        }
         "a leader has died" => {
             let stage = Stage::new(0, &default()).await;
             // Its lease is over soon; the page shows what is left then.
