@@ -22,6 +22,7 @@ mod proven;
 mod purpose;
 mod reply;
 mod request;
+mod revocation;
 mod send_error;
 mod trust;
 
@@ -46,6 +47,7 @@ use accept::Accepted;
 use parameters::Unreadable;
 use presented::Place;
 use request::Asked;
+use revocation::{RevocationEndpoint, Session};
 use trust::Trust;
 
 /// Answers token requests: a refresh goes to the provider once per flight, anything else once, as it is.
@@ -82,6 +84,7 @@ pub struct TokenExchange {
     dialect: Arc<Dialect>,
     trust: Arc<Trust>,
     told: Arc<Told>,
+    revocation: Option<RevocationEndpoint>,
 }
 
 impl TokenExchange {
@@ -89,7 +92,21 @@ impl TokenExchange {
     pub fn new(coordinator: RefreshCoordinator, options: ExchangeOptions) -> Self {
         let dialect = Arc::new(coordinator.config().dialect.clone());
         let trust = Arc::new(Trust::by(&options));
-        Self { coordinator, options, dialect, trust, told: Arc::default() }
+        Self { coordinator, options, dialect, trust, told: Arc::default(), revocation: None }
+    }
+
+    /// Says how the provider's revocation endpoint is asked (RFC 7009): once, as `send` of [`exchange`](Self::exchange) asks the
+    /// token endpoint, for a request with [`Purpose::Revocation`]. Then [`revoke`](Self::revoke) ends sessions, and what a refresh
+    /// brings for one that was ended meanwhile is revoked, by what its client authenticated the refresh with. Default: none, there is no
+    /// revocation.
+    #[must_use]
+    pub fn revoking_by<S, F>(mut self, send: S) -> Self
+    where
+        S: Fn(Request<Vec<u8>>) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<Response<Vec<u8>>, SendError>> + Send + 'static,
+    {
+        self.revocation = Some(RevocationEndpoint::new(send));
+        self
     }
 
     /// Answers one token request. `send` performs the HTTP call, once: without retries, redirects or decompression. It
@@ -137,6 +154,10 @@ impl TokenExchange {
             Ok(Asked::Refresh(refresh)) => {
                 let place = Place::of(&refresh.token, &onward);
                 let refresh = if place.is_some() { refresh.token_from_attempt() } else { refresh };
+                let refresh = match &self.revocation {
+                    Some(endpoint) => endpoint.revoking(refresh, &onward),
+                    None => refresh,
+                };
                 let dialect = Arc::clone(&self.dialect);
                 let call = move |attempt: Attempt| async move {
                     let (fence, mut onward) = (attempt.fence, onward);
@@ -168,6 +189,96 @@ impl TokenExchange {
         };
         headers::forbid_storing(answer.headers_mut());
         answer
+    }
+
+    /// Answers one revocation request (RFC 7009): ends the session of its refresh token for the whole fleet, then asks the provider.
+    ///
+    /// First the session ends ([`end_session`](RefreshCoordinator::end_session)), along the chain of its tokens: from then on its client
+    /// is handed no tokens for it, on any pod, and what a refresh that is under way brings is revoked. Then the provider is asked to revoke the
+    /// newest token and, where nothing in the request counts only once (`client_assertion`, DPoP), the one of the request. The caller
+    /// gets the provider's answer: the first that is no success, else the last. The client, its credential and its DPoP key must be
+    /// those of the refreshes.
+    ///
+    /// A request with `token_type_hint=access_token` is passed on and ends nothing, as is one in which no token can be read. Of a token
+    /// that the fleet does not know a mark is left for `wait_timeout`. What is answered is as for [`exchange`](Self::exchange). While the
+    /// store is out of reach the provider is asked all the same, and its success becomes a 503: the session may not have ended everywhere.
+    /// Without [`revoking_by`](Self::revoking_by) the answer is a 404.
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use refresh_coordinator::exchange::{ExchangeOptions, TokenExchange};
+    /// use refresh_coordinator::{Config, RefreshCoordinator};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let coordinator = RefreshCoordinator::in_memory(Config::default())?;
+    /// let exchange = TokenExchange::new(coordinator, ExchangeOptions::default())
+    ///     // Here stands the HTTP call to the provider's revocation endpoint.
+    ///     .revoking_by(async |_request: Request<Vec<u8>>| Ok(Response::new(Vec::new())));
+    ///
+    /// let request = |body: &str| Request::post("/").body(body.as_bytes().to_vec());
+    /// let answer = exchange.revoke(request("token=r1&client_id=app")?).await;
+    /// assert_eq!(answer.status(), 200);
+    ///
+    /// let refresh = request("grant_type=refresh_token&refresh_token=r1&client_id=app")?;
+    /// let late = exchange.exchange(refresh, async |_| unreachable!("nobody asks the provider any more")).await;
+    /// assert_eq!(late.status(), 400);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Cancellation
+    ///
+    /// The session may have ended, with its newest token not revoked.
+    pub async fn revoke(&self, request: Request<Vec<u8>>) -> Response<Vec<u8>> {
+        let mut answer = match &self.revocation {
+            Some(endpoint) => self.revoked(request, endpoint).await,
+            None => reply::to_no_revocation(),
+        };
+        headers::forbid_storing(answer.headers_mut());
+        answer
+    }
+
+    async fn revoked(&self, request: Request<Vec<u8>>, endpoint: &RevocationEndpoint) -> Response<Vec<u8>> {
+        let asked = revocation::read(&request, &self.options, &self.trust);
+        let onward = headers::onward(request, self.options.session_header.as_ref());
+        let Session { refresh, place, is_repeatable } = match asked {
+            Err(unreadable) => return self.refused(&unreadable),
+            Ok(revocation::Asked::Other) => {
+                return reply::to_revocation(endpoint.send(onward).await, Served::PassedOn);
+            }
+            Ok(revocation::Asked::Session(session)) => *session,
+        };
+        let ended = match self.coordinator.end_session(refresh).await {
+            Ok(ended) => ended,
+            // It was never a refresh token here.
+            Err(RefreshError::Invalid(_)) => {
+                return reply::to_revocation(endpoint.send(onward).await, Served::PassedOn);
+            }
+            Err(error @ RefreshError::StoreOutage { .. }) => {
+                let answer = endpoint.send(onward).await;
+                return match answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
+                    true => reply::to_failure(&error),
+                    false => reply::to_revocation(answer, Served::Revocation),
+                };
+            }
+            Err(error) => return reply::to_failure(&error),
+        };
+        if let Some(newest) = ended.newest() {
+            if let Some(place) = place {
+                let mut first = onward.clone();
+                place.present(newest.expose(), first.body_mut());
+                let answer = endpoint.send(first).await;
+                if !is_repeatable || !answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
+                    return reply::to_revocation(answer, Served::Revocation);
+                }
+            } else {
+                tracing::warn!(
+                    "a session was ended by a request that is signed or not plain: its newest token lives on"
+                );
+            }
+        }
+        reply::to_revocation(endpoint.send(onward).await, Served::Revocation)
     }
 
     /// Refuses a request that nobody was asked with. The reason quotes nothing of it.

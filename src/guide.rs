@@ -24,6 +24,7 @@ macro_rules! in_repository {
 pub mod guarantees {}
 
 #[doc = in_repository!(
+    "docs/how-it-works.md",
     "examples/axum.rs",
     "examples/oauth2.rs",
     "examples/proactive.rs",

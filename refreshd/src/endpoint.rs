@@ -1,8 +1,8 @@
-//! What is answered at which path: the token endpoint, health, metrics.
+//! What is answered at which path: the token endpoint, the revocation endpoint, health, metrics.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -15,10 +15,12 @@ use tokio::sync::watch;
 use crate::callers::Caller;
 use crate::limits::Limits;
 use crate::metrics::{self, Metrics};
-use crate::upstream::Upstream;
+use crate::upstream::{TOKEN_PATH, Upstream};
 
-/// The token endpoint beside the upstream's own path.
-const TOKEN_PATH: &str = "/token";
+/// The revocation endpoint beside its own path at the provider.
+const REVOCATION_PATH: &str = "/revoke";
+
+const AT_ONCE: Duration = Duration::ZERO;
 
 /// What is asked at a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,11 +72,15 @@ impl Endpoint {
     async fn routed(&self, request: Request<Incoming>, port: Port, caller: &Caller) -> Response<Vec<u8>> {
         let path = request.uri().path();
         let is_token = port != Port::Admin && (path == TOKEN_PATH || path == self.upstream.borrow().path());
+        let is_revocation = port != Port::Admin
+            && !is_token
+            && self.upstream.borrow().revocation_path().is_some_and(|own| path == own || path == REVOCATION_PATH);
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
         match path {
             // First, as the upstream's path is the operator's choice and may be any.
             _ if is_token && request.method() == Method::POST => self.token(request, caller).await,
-            _ if port == Port::Tokens && !is_token => {
+            _ if is_revocation && request.method() == Method::POST => self.revocation(request, caller).await,
+            _ if port == Port::Tokens && !is_token && !is_revocation => {
                 text(StatusCode::NOT_FOUND, "not found: only tokens are asked for here\n")
             }
             "/healthz" if is_read => text(StatusCode::OK, "alive\n"),
@@ -84,7 +90,7 @@ impl Endpoint {
             }
             "/metrics" if is_read => self.rendered_metrics(),
             "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
-            _ if is_token => not_allowed("POST"),
+            _ if is_token || is_revocation => not_allowed("POST"),
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
@@ -104,6 +110,28 @@ impl Endpoint {
         let (status, time) = (answer.status(), start.elapsed());
         metrics::answered(served, status, time);
         tracing::debug!(served, status = status.as_u16(), ?time, "token request answered");
+        answer
+    }
+
+    async fn revocation(&self, request: Request<Incoming>, caller: &Caller) -> Response<Vec<u8>> {
+        let start = Instant::now();
+        let answer = match self.whole(request).await {
+            Ok(request) => {
+                let _answering = caller.answering();
+                let exchange = self.exchange.clone();
+                // In a task of its own: a logout that has begun goes on without its caller.
+                let revoking = tokio::spawn(async move { exchange.revoke(request).await });
+                revoking.await.unwrap_or_else(|error| {
+                    tracing::error!(%error, "a revocation ended without an answer");
+                    oauth_error(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", "try again", Some(AT_ONCE))
+                })
+            }
+            Err(refused) => refused,
+        };
+        let served = answer.extensions().get::<Served>().map_or("refused", |served| served.word());
+        let (status, time) = (answer.status(), start.elapsed());
+        metrics::answered(served, status, time);
+        tracing::debug!(served, status = status.as_u16(), ?time, "revocation request answered");
         answer
     }
 

@@ -28,7 +28,8 @@ use crate::upstream::{Upstream, UpstreamSettings};
 
 /// Serves a coordinating token endpoint in front of a provider.
 ///
-/// Token requests are taken at POST /token and at the upstream's own path; /healthz, /readyz and /metrics tell how it
+/// Token requests are taken at POST /token and at the upstream's own path, revocations at POST /revoke and at that of
+/// --revocation-upstream; /healthz, /readyz and /metrics tell how it
 /// goes. SIGTERM drains, SIGHUP reads the upstream's files again. Every flag can be given by the environment, too.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Serve {
@@ -138,6 +139,7 @@ impl Serve {
             host,
             port,
             path = upstream.path(),
+            revocation_path = upstream.revocation_path(),
             store,
             namespace,
             "listening"
@@ -195,8 +197,16 @@ impl Serve {
         };
         let mut hangup = signals.hangup.take().expect("BUG: nobody else takes it");
         let reload = Reload { settings: &self.upstream, config, upstream: watch::Sender::new(Arc::new(upstream)) };
+        let mut exchange = TokenExchange::new(coordinator.clone(), options);
+        if reload.upstream.borrow().revocation_path().is_some() {
+            let upstream = reload.upstream.subscribe();
+            exchange = exchange.revoking_by(move |request| {
+                let upstream = Arc::clone(&upstream.borrow());
+                async move { upstream.send(request).await }
+            });
+        }
         let endpoint = Arc::new(Endpoint {
-            exchange: TokenExchange::new(coordinator.clone(), options),
+            exchange,
             upstream: reload.upstream.subscribe(),
             coordinator: coordinator.clone(),
             metrics: Metrics::start(),

@@ -15,7 +15,8 @@ use crate::upstream::{Document, Upstream, UpstreamSettings};
 pub(crate) struct SignatureSettings {
     /// An address that DPoP proofs may be made for (htu), as the provider takes it. A proof for one of them that is
     /// signed by its key, made within 5min and sent for the first time lets callers with that key share an answer; any other
-    /// is passed on and shares none. May be given several times, or as a list with commas [default: --upstream]
+    /// is passed on and shares none. May be given several times, or as a list with commas [default: --upstream and
+    /// --revocation-upstream]
     #[arg(long, value_name = "URL", env = "REFRESHD_DPOP_HTU", value_delimiter = ',')]
     dpop_htu: Vec<String>,
     /// A file or an https:// URL with a JWK set: the public keys of clients that authenticate by private_key_jwt. Requests
@@ -30,7 +31,8 @@ pub(crate) struct SignatureSettings {
     )]
     client_jwks: Vec<String>,
     /// What client assertions may name as their audience (aud): the provider's issuer, or its token endpoint. May be
-    /// given several times, or as a list with commas [default: --upstream]
+    /// given several times, or as a list with commas [default: --upstream and
+    /// --revocation-upstream]
     #[arg(
         long,
         value_name = "AUDIENCE",
@@ -72,11 +74,11 @@ impl SignatureSettings {
     }
 
     pub(crate) fn dpop_htu(&self, upstream: &Upstream) -> Vec<String> {
-        or_of(&self.dpop_htu, upstream)
+        or_of(&self.dpop_htu, upstream.urls())
     }
 
     pub(crate) fn audiences(&self, upstream: &Upstream) -> Vec<String> {
-        or_of(&self.client_assertion_aud, upstream)
+        or_of(&self.client_assertion_aud, upstream.urls())
     }
 
     /// Reads the keys for the first time, where there are any.
@@ -97,8 +99,8 @@ impl SignatureSettings {
     }
 }
 
-fn or_of(given: &[String], upstream: &Upstream) -> Vec<String> {
-    if given.is_empty() { vec![upstream.url().to_owned()] } else { given.to_vec() }
+fn or_of(given: &[String], own: Vec<String>) -> Vec<String> {
+    if given.is_empty() { own } else { given.to_vec() }
 }
 
 impl KeySource {

@@ -5,6 +5,7 @@
 //! environment are not used, since a secret must not take a way that nobody configured here. TLS is verified against the
 //! certificates of the system, or against `--ca-file` alone.
 
+mod address;
 mod answer;
 mod chain;
 mod connections;
@@ -12,7 +13,10 @@ mod document;
 mod failed;
 mod http1;
 mod open;
+mod outgoing;
 mod proxy;
+mod reach;
+mod revocation;
 mod route;
 mod tls;
 mod untidy;
@@ -20,10 +24,7 @@ mod untidy;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::header::AUTHORIZATION;
-use http::uri::PathAndQuery;
 use http::{HeaderValue, Request, Response, Uri};
-use http_body_util::Full;
 use refresh_coordinator::exchange::{Purpose, SendError};
 use refresh_coordinator::{Attempt, Config, Secret};
 use refresh_coordinator_cli::{BadSetting, Size, Span, secret};
@@ -33,6 +34,9 @@ use url::{Position, Url};
 pub(crate) use document::Document;
 
 use connections::{Bounds, Connections, Target};
+use outgoing::outgoing;
+use reach::reach;
+use revocation::Revocation;
 use tls::ClientFiles;
 
 // No doc comment: clap would take it for the subcommand's own text.
@@ -47,6 +51,15 @@ pub(crate) struct UpstreamSettings {
         help = "The provider's token endpoint, such as https://idp.example/oauth2/token"
     )]
     upstream: String,
+    // Not a doc comment, which rustdoc would read for links.
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "REFRESHD_REVOCATION_UPSTREAM",
+        help = "The provider's revocation endpoint, such as https://idp.example/oauth2/revoke. Then a logout is taken at POST \
+                /revoke and at this URL's path: it ends the session for the whole fleet [default: none, no revocation is taken]"
+    )]
+    revocation_upstream: Option<String>,
     /// The provider's name: pods that share a namespace have the same, whatever the URL each of them asks
     /// [default: host and port of --upstream]
     #[arg(long, value_name = "NAME", env = "REFRESHD_PROVIDER_NAME")]
@@ -89,6 +102,9 @@ pub(crate) struct UpstreamSettings {
     no_check_upstream: bool,
 }
 
+/// The token endpoint beside the upstream's own path.
+pub(crate) const TOKEN_PATH: &str = "/token";
+
 /// How long a connection to the provider may stay unused.
 const IDLE: std::ops::RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(60 * 60);
 
@@ -101,6 +117,7 @@ pub(crate) struct Upstream {
     /// Whom a connection is made to: the upstream, or its proxy.
     first_hop: (String, u16),
     refreshes: Connections,
+    revocation: Option<Revocation>,
     /// Apart from those of refreshes, so that the streams of an HTTP/2 connection are left to them.
     others: Connections,
     places_of_others: Semaphore,
@@ -118,7 +135,7 @@ impl UpstreamSettings {
 
     /// The client, checked as far as it can be without the provider.
     pub(crate) fn build(&self, config: &Config) -> Result<Upstream, BadSetting> {
-        let url = self.url()?;
+        let url = address::read("--upstream", &self.upstream, EXPECTED)?;
         let limit = config.call_limit();
         let timeout = self.upstream_timeout.map_or(limit, |span| span.0);
         if timeout > limit {
@@ -137,7 +154,7 @@ impl UpstreamSettings {
             target.ok_or_else(|| BadSetting::new(format!("--upstream cannot be asked for over HTTP; {EXPECTED}")))?;
         let first_hop = match &target.proxy {
             Some(proxy) => proxy.host_and_port(),
-            None => host_and_port(&url),
+            None => address::host_and_port(&url),
         };
         if !IDLE.contains(&self.upstream_idle.0) {
             let (least, most) = (Span(*IDLE.start()), Span(*IDLE.end()));
@@ -148,7 +165,12 @@ impl UpstreamSettings {
         }
         let connect_timeout = self.connect_timeout.0;
         let bounds = Bounds { connect: connect_timeout, whole: timeout, idle: self.upstream_idle.0, max_answer };
+        let revocation = match &self.revocation_upstream {
+            Some(address) => Some(self.revocation(address, &url, bounds, client)?),
+            None => None,
+        };
         Ok(Upstream {
+            revocation,
             url,
             uri: target.url.clone(),
             first_hop,
@@ -157,6 +179,18 @@ impl UpstreamSettings {
             places_of_others: Semaphore::new(self.max_passed_on as usize),
             connect_timeout,
         })
+    }
+
+    fn revocation(
+        &self,
+        address: &str,
+        upstream: &Url,
+        bounds: Bounds,
+        client: ClientFiles<'_>,
+    ) -> Result<Revocation, BadSetting> {
+        let url = revocation::read(address, &[upstream.path(), TOKEN_PATH])?;
+        let target = self.target(revocation::FLAG, &url, client)?.ok_or_else(revocation::not_over_http)?;
+        Ok(Revocation::at(url, target, bounds, self.max_passed_on))
     }
 
     /// What it reads.
@@ -212,47 +246,21 @@ impl UpstreamSettings {
         }
     }
 
-    fn url(&self) -> Result<Url, BadSetting> {
-        // The text itself is not repeated: it may hold a password.
-        let url = Url::parse(&self.upstream)
-            .map_err(|error| BadSetting::new(format!("--upstream is not a URL: {error}; {EXPECTED}")))?;
-        if !matches!(url.scheme(), "https" | "http") || url.host_str().is_none() {
-            return Err(BadSetting::new(format!("--upstream is a {} URL; {EXPECTED}", url.scheme())));
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(BadSetting::new(
-                "--upstream holds a user or a password: leave it out, clients authenticate themselves",
-            ));
-        }
-        if url.fragment().is_some() {
-            return Err(BadSetting::new(format!("--upstream ends with a fragment (#...); {EXPECTED}")));
-        }
-        Ok(url)
-    }
-
     /// Connects to the provider once, and sends nothing.
     pub(crate) async fn check(&self, upstream: &Upstream) -> Result<(), BadSetting> {
         if self.no_check_upstream {
             return Ok(());
         }
-        let (host, port) = &upstream.first_hop;
-        let connect = tokio::net::TcpStream::connect((host.trim_matches(['[', ']']), *port));
-        let reason = match tokio::time::timeout(self.connect_timeout.0, connect).await {
-            Ok(Ok(_)) => return Ok(()),
-            Ok(Err(error)) => error.to_string(),
-            Err(_) => format!("no answer within {}", self.connect_timeout),
-        };
         let flag = if self.upstream_proxy.is_some() { "--upstream-proxy" } else { "--upstream" };
-        Err(BadSetting::new(format!(
-            "{flag}: {host}:{port} cannot be reached: {reason}; correct the URL, or start without looking by \
-             --no-check-upstream"
-        )))
+        reach(flag, &upstream.first_hop, self.connect_timeout).await?;
+        match &upstream.revocation {
+            // By the same proxy, or at the same place.
+            Some(revocation) if self.upstream_proxy.is_none() && revocation.address() != upstream.first_hop => {
+                reach(revocation::FLAG, &revocation.address(), self.connect_timeout).await
+            }
+            Some(_) | None => Ok(()),
+        }
     }
-}
-
-fn host_and_port(url: &Url) -> (String, u16) {
-    let host = url.host_str().expect("BUG: checked before");
-    (host.to_owned(), url.port_or_known_default().expect("BUG: http and https have one"))
 }
 
 impl Upstream {
@@ -272,11 +280,20 @@ impl Upstream {
         (host, self.url.port_or_known_default().expect("BUG: http and https have one"))
     }
 
+    /// The path of the revocation endpoint, where there is one.
+    pub(crate) fn revocation_path(&self) -> Option<&str> {
+        self.revocation.as_ref().map(Revocation::path)
+    }
+
+    /// The addresses that proofs of clients may be made for: those of its endpoints.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        let revocation = self.revocation.as_ref().map(Revocation::url);
+        [Some(self.url()), revocation].into_iter().flatten().map(str::to_owned).collect()
+    }
+
     /// Whether secrets would cross a network in clear.
     pub(crate) fn is_in_clear(&self) -> bool {
-        let host = self.address().0.trim_matches(['[', ']']);
-        let is_loopback = host == "localhost" || host.parse().is_ok_and(|ip: std::net::IpAddr| ip.is_loopback());
-        self.url.scheme() == "http" && !is_loopback
+        address::is_in_clear(&self.url) || self.revocation.as_ref().is_some_and(Revocation::is_in_clear)
     }
 
     /// Sends a request, once, and takes the whole answer. A refresh asks its attempt for leave when the connection is
@@ -292,20 +309,14 @@ impl Upstream {
     ///
     /// The request may have been sent, in part or whole.
     pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, SendError> {
-        let (mut parts, body) = request.into_parts();
-        let attempt = parts.extensions.remove::<Attempt>();
-        let mut request = Request::new(Full::from(body));
-        *request.method_mut() = parts.method;
-        *request.headers_mut() = parts.headers;
-        if let http::header::Entry::Occupied(mut credentials) = request.headers_mut().entry(AUTHORIZATION) {
-            // HTTP/2 would keep it for as long as the connection lives, to write it shorter the next time.
-            credentials.iter_mut().for_each(|value| value.set_sensitive(true));
+        if request.extensions().get() == Some(&Purpose::Revocation)
+            && let Some(revocation) = &self.revocation
+        {
+            return revocation.send(request).await;
         }
-        *request.uri_mut() = match parts.uri.query() {
-            None => self.uri.clone(),
-            Some(query) => self.with_query(query).map_err(|error| SendError::NotSent(error.to_string()))?,
-        };
-        if parts.extensions.get() == Some(&Purpose::Refresh) {
+        let (request, mut extensions) = outgoing(request, &self.uri)?;
+        let attempt = extensions.remove::<Attempt>();
+        if extensions.get() == Some(&Purpose::Refresh) {
             return self.refreshes.ask(request, attempt.as_ref()).await;
         }
         let place = tokio::time::timeout(self.connect_timeout, self.places_of_others.acquire()).await;
@@ -317,27 +328,13 @@ impl Upstream {
 
     /// Closes connections that were not used for a while. Never ends.
     pub(crate) async fn close_idle(&self) {
-        tokio::join!(self.refreshes.close_idle(), self.others.close_idle());
-    }
-
-    /// The URL with the parameters of a request behind its own, but for those of the same name: what the operator wrote
-    /// stands.
-    fn with_query(&self, query: &str) -> Result<Uri, http::Error> {
-        let path = self.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-        let own = path.split_once('?').map_or("", |(_, own)| own);
-        let name = |pair: &str| {
-            let decoded = form_urlencoded::parse(pair.as_bytes()).next();
-            decoded.map(|(name, _)| name.trim().to_lowercase()).unwrap_or_default()
+        let revocation = async {
+            match &self.revocation {
+                Some(revocation) => revocation.close_idle().await,
+                None => std::future::pending().await,
+            }
         };
-        let own: Vec<String> = own.split('&').map(name).collect();
-        let added: Vec<&str> = query.split('&').filter(|pair| !own.contains(&name(pair))).collect();
-        if added.is_empty() {
-            return Ok(self.uri.clone());
-        }
-        let separator = if path.contains('?') { '&' } else { '?' };
-        let mut parts = self.uri.clone().into_parts();
-        parts.path_and_query = Some(format!("{path}{separator}{}", added.join("&")).try_into()?);
-        Ok(Uri::from_parts(parts)?)
+        tokio::join!(self.refreshes.close_idle(), self.others.close_idle(), revocation);
     }
 }
 

@@ -50,7 +50,8 @@ impl RefreshCoordinator {
     /// brings is revoked. Then the newest token is revoked by [`Refresh::revoking`], if the request has that.
     ///
     /// The request needs the token and the client with its credential; parameters and session do not matter. A caller with another
-    /// credential ends nothing but what it would get itself. It is remembered for `keep_until_used`, at least for a `lease` and
+    /// credential ends nothing but what it would get itself, and a public client with DPoP ends its session with the key of its refreshes
+    /// ([`Refresh::dpop_key`]). It is remembered for `keep_until_used`, at least for a `lease` and
     /// `uncertain_memory`; where nothing is known of token and client, for `wait_timeout`.
     ///
     /// Once more changes nothing. What it cannot do stands in the guarantees: a caller in the leader's own pod may have the tokens

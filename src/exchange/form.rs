@@ -1,6 +1,6 @@
 //! Parameters of a token request that are form-encoded, as in a body or a query (RFC 6749 appendix B).
 
-use percent_encoding::percent_decode;
+use percent_encoding::{NON_ALPHANUMERIC, percent_decode, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 use super::pair::{MARK, Pair, exact};
@@ -13,6 +13,22 @@ pub(super) fn pairs(text: &[u8]) -> impl Iterator<Item = Pair> {
         let (name, value) = (&pair[..equals], pair.get(equals + 1..).unwrap_or_default());
         (decoded(name), Secret::from(decoded(value)))
     })
+}
+
+/// A body that holds these parameters.
+pub(super) fn written<'a>(parameters: impl Iterator<Item = (&'a str, &'a Secret)> + Clone) -> Vec<u8> {
+    // Sized at once: a buffer that grows would leave unwiped copies behind.
+    let room = parameters.clone().map(|(name, value)| name.len() + 3 * value.expose().len() + 2).sum();
+    let mut body = Vec::with_capacity(room);
+    for (name, value) in parameters {
+        if !body.is_empty() {
+            body.push(b'&');
+        }
+        body.extend_from_slice(name.as_bytes());
+        body.push(b'=');
+        utf8_percent_encode(value.expose(), NON_ALPHANUMERIC).for_each(|part| body.extend_from_slice(part.as_bytes()));
+    }
+    body
 }
 
 /// The text that these bytes stand for.

@@ -76,12 +76,12 @@ impl Parameters {
         }
     }
 
-    /// That it is clear which token is to be presented, and that there are not too many to look at.
-    pub(super) fn check(&self) -> Result<(), Unreadable> {
+    /// That it is clear what is asked for by these names, and that there are not too many to look at.
+    pub(super) fn check(&self, names: &[&str]) -> Result<(), Unreadable> {
         if self.beyond.is_there {
             return Err(Unreadable(format!("the request has more than {MOST} parameters")));
         }
-        for name in ["grant_type", "refresh_token"] {
+        for name in names {
             let mut values = self.given(name);
             let first = values.next();
             if values.any(|value| Some(value) != first) {

@@ -1,4 +1,4 @@
-//! Where the refresh token stands in a request, so that a newer one can be presented in its place.
+//! Where the refresh token stands in a request, so that a newer one can be presented, or revoked, in its place.
 //!
 //! Only where that is plain: in one place of a body that is read, in a request that nobody has signed. Any other request is
 //! presented as it came, and goes along no chain.
@@ -22,6 +22,16 @@ pub(super) struct Place {
 impl Place {
     /// None where another token must not be written into the request, or where that is not plain.
     pub(super) fn of(token: &Secret, request: &Request<Vec<u8>>) -> Option<Self> {
+        Self::named("refreshtoken", token, request)
+    }
+
+    /// The same of a token that is to be revoked.
+    pub(super) fn of_revoked(token: &Secret, request: &Request<Vec<u8>>) -> Option<Self> {
+        Self::named("token", token, request)
+    }
+
+    fn named(name: &'static str, token: &Secret, request: &Request<Vec<u8>>) -> Option<Self> {
+        let is_token = |other: &str| is_like(other, name);
         let (headers, body) = (request.headers(), request.body());
         let is_encoded = headers.get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity");
         let query = request.uri().query().unwrap_or_default();
@@ -29,7 +39,7 @@ impl Place {
             return None;
         }
         let is_json = json::is_likely(body);
-        let span = if is_json { in_json(token, body) } else { in_form(token, body) }?;
+        let span = if is_json { in_json(token, body, is_token) } else { in_form(token, body, is_token) }?;
         Some(Self { span, is_json, token: token.clone() })
     }
 
@@ -53,7 +63,7 @@ impl Place {
     }
 }
 
-fn in_form(token: &Secret, body: &[u8]) -> Option<Range<usize>> {
+fn in_form(token: &Secret, body: &[u8], is_token: impl Fn(&str) -> bool) -> Option<Range<usize>> {
     let (mut start, mut found) = (0, None);
     for pair in body.split(|byte| *byte == b'&') {
         if let Some((name, value)) = form::pairs(pair).next()
@@ -70,15 +80,15 @@ fn in_form(token: &Secret, body: &[u8]) -> Option<Range<usize>> {
     found
 }
 
-fn in_json(token: &Secret, body: &[u8]) -> Option<Range<usize>> {
+fn in_json(token: &Secret, body: &[u8], is_token: impl Fn(&str) -> bool) -> Option<Range<usize>> {
     let (written, span) = json::only_text(body, is_token)?;
     (written.expose() == token.expose()).then_some(span)
 }
 
 /// As a lenient provider reads names: `Refresh_Token`, `refreshToken`.
-fn is_token(name: &str) -> bool {
-    let letters = name.bytes().filter(|byte| *byte != b'_' && *byte != b'-').map(|byte| byte.to_ascii_lowercase());
-    letters.eq(*b"refreshtoken")
+fn is_like(other: &str, name: &'static str) -> bool {
+    let letters = other.bytes().filter(|byte| *byte != b'_' && *byte != b'-').map(|byte| byte.to_ascii_lowercase());
+    letters.eq(name.bytes())
 }
 
 /// Whether something in the headers says what the body is: a signature (RFC 9421), a digest (RFC 9530), or a scheme of

@@ -7,6 +7,8 @@
 pub enum Purpose {
     /// The refresh of a flight, for all its callers.
     Refresh,
+    /// A revocation: a caller's, or that of tokens which came for a session that was ended.
+    Revocation,
     /// Anything else, for the one caller that sent it.
     PassedOn,
 }

@@ -26,6 +26,8 @@ pub enum Served {
     NotUnderstood,
     /// A refresh that brought none: the provider's answer, or why there is no answer.
     Failed,
+    /// A revocation that ended a session: the provider's answer, or why there is none.
+    Revocation,
     /// No refresh: the provider's answer, passed on.
     PassedOn,
     /// Refused as it was read; nobody was asked.
@@ -42,6 +44,7 @@ impl Served {
             Self::Tokens(Role::Latecomer) => "latecomer",
             Self::NotUnderstood => "not_understood",
             Self::Failed => "failed",
+            Self::Revocation => "revocation",
             Self::PassedOn => "passed_on",
             Self::Refused => "refused",
         }
@@ -200,6 +203,23 @@ pub(super) fn to_other_grant() -> Response<Vec<u8>> {
 
 pub(super) fn passed_on(answer: Response<Vec<u8>>) -> Response<Vec<u8>> {
     served(Served::PassedOn, headers::back(answer))
+}
+
+/// The provider's answer to a revocation, or that it gave none. To ask once more does no harm (RFC 7009 section 2.2).
+pub(super) fn to_revocation(answer: Result<Response<Vec<u8>>, SendError>, way: Served) -> Response<Vec<u8>> {
+    let answer = match answer {
+        Ok(answer) => headers::back(answer),
+        Err(error) => {
+            tracing::warn!(%error, "a revocation could not be passed on");
+            unavailable("the provider could not be asked to revoke the token: try again", Duration::ZERO)
+        }
+    };
+    served(way, answer)
+}
+
+pub(super) fn to_no_revocation() -> Response<Vec<u8>> {
+    let description = "no revocation endpoint is known here";
+    served(Served::Refused, oauth_error(StatusCode::NOT_FOUND, "invalid_request", description, None))
 }
 
 pub(super) fn to_send_error(error: &SendError) -> Response<Vec<u8>> {

@@ -33,17 +33,11 @@ pub(super) fn read(request: &Request<Vec<u8>>, options: &ExchangeOptions, trust:
         }
         return Ok(Asked::Other);
     }
-    parameters.check()?;
+    parameters.check(&["grant_type", "refresh_token"])?;
     let Some(token) = parameters.take("refresh_token") else { return Ok(Asked::NoToken) };
     let grant = parameters.take("grant_type").filter(|grant| grant.expose() != "refresh_token");
 
-    let refresh = Refresh::new(token);
-    let refresh = client::authenticated(refresh, request.headers(), &mut parameters, options, trust);
-    let refresh = match trust.dpop_key(request) {
-        DpopKey::Absent => refresh,
-        DpopKey::Proven(thumbprint) => refresh.dpop_key(thumbprint),
-        DpopKey::Doubtful => refresh.alone(),
-    };
+    let refresh = of_client(Refresh::new(token), request, &mut parameters, options, trust);
     let refresh = refresh.parameters(parameters.rest());
     // Whether a provider reads it depends on how it is written, too.
     let written = [
@@ -55,6 +49,29 @@ pub(super) fn read(request: &Request<Vec<u8>>, options: &ExchangeOptions, trust:
     let refresh =
         refresh.parameters(written.into_iter().filter_map(|(name, value)| Some((format!("{MARK}\n{name}"), value?))));
     with_session(refresh, request.headers(), options).map(Asked::Refresh)
+}
+
+/// Adds the client, its credential and its key, and takes them out of the parameters.
+pub(super) fn of_client(
+    refresh: Refresh,
+    request: &Request<Vec<u8>>,
+    parameters: &mut Parameters,
+    options: &ExchangeOptions,
+    trust: &Trust,
+) -> Refresh {
+    let refresh = client::authenticated(refresh, request.headers(), parameters, options, trust);
+    match trust.dpop_key(request) {
+        DpopKey::Absent => refresh,
+        DpopKey::Proven(thumbprint) => refresh.dpop_key(thumbprint),
+        DpopKey::Doubtful => refresh.alone(),
+    }
+}
+
+/// What stands in body and query.
+pub(super) fn parameters(request: &Request<Vec<u8>>) -> Parameters {
+    Parameters::of(
+        Body::read(request).pairs.into_iter().chain(form::pairs(request.uri().query().unwrap_or_default().as_bytes())),
+    )
 }
 
 fn with_session(refresh: Refresh, headers: &HeaderMap, options: &ExchangeOptions) -> Result<Refresh, Unreadable> {

@@ -89,6 +89,12 @@ impl Fleet {
         until(async || self.sum("refresh_coordinator_callers_total").await == callers).await;
     }
 
+    /// A logout at this pod.
+    pub(crate) async fn revoke(&self, pod: usize, token: &str) -> Answer {
+        let form = [("token", token), ("token_type_hint", "refresh_token")];
+        Request::new("app", &form).send(self.pods[pod].url("/revoke")).await
+    }
+
     fn url(&self, number: usize) -> String {
         self.pods[number % self.pods.len()].url("/token")
     }

@@ -19,6 +19,7 @@ mod fleet;
 mod another_claim;
 mod glewlwyd;
 mod held;
+mod logout;
 mod one_presentation;
 mod passed_on;
 mod strangers;

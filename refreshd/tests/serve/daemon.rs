@@ -109,8 +109,7 @@ impl Daemon {
 
     /// A token request as clients send it, on a connection of its own.
     pub(crate) async fn post(&self, body: &str) -> reqwest::Response {
-        let request = client().post(self.url("/token")).header("content-type", FORM).body(body.to_owned());
-        within(request.send()).await.expect("an answer")
+        self.post_to("/token", body).await
     }
 
     /// Sends a refresh and reads nothing: the caller goes away when the connection is dropped.
@@ -120,6 +119,12 @@ impl Daemon {
             body.len()
         );
         self.write((head + &body).as_bytes()).await
+    }
+
+    /// A form, at any path.
+    pub(crate) async fn post_to(&self, path: &str, body: &str) -> reqwest::Response {
+        let request = client().post(self.url(path)).header("content-type", FORM).body(body.to_owned());
+        within(request.send()).await.expect("an answer")
     }
 
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {

@@ -42,6 +42,7 @@ mod proxy;
 mod ready;
 mod redis_tls;
 mod refresh;
+mod revocation;
 mod rules;
 mod secrets;
 mod signed;

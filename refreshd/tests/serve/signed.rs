@@ -170,3 +170,29 @@ async fn start_says_that_assertions_are_not_verified() {
     let second = post(&daemon, None, asserted("r1", &signer.assertion(&provider.url()))).await;
     assert_eq!((first, second, provider.seen().len()), (200, 503, 1));
 }
+
+#[tokio::test]
+async fn public_client_with_dpop_ends_its_session_with_the_key_of_its_refreshes_only() {
+    let provider = Provider::start(async |_| answer(200, TOKENS)).await;
+    let revocation_url = provider.url().replace("/token", "/revoke");
+    let daemon = Daemon::start(&provider, &["--revocation-upstream", &revocation_url]).await;
+    let (owner, stranger) = (Signer::new(), Signer::new());
+    assert_eq!(post(&daemon, Some(&owner.proof(&provider.url())), refresh("r1")).await, 200);
+    let logout = async |proof: Option<String>| {
+        let request = client().post(daemon.url("/revoke")).header("content-type", FORM);
+        let request = proof.into_iter().fold(request, |request, proof| request.header("dpop", proof));
+        let answer = within(request.body("token=r1&client_id=app").send()).await.expect("an answer");
+        assert_eq!(answer.status(), 200, "the provider's own");
+    };
+
+    for proof in [None, Some(stranger.proof(&revocation_url))] {
+        logout(proof).await;
+        assert_eq!(post(&daemon, Some(&owner.proof(&provider.url())), refresh("r1")).await, 200, "still served");
+    }
+    logout(Some(owner.proof(&revocation_url))).await;
+
+    assert_eq!(post(&daemon, Some(&owner.proof(&provider.url())), refresh("r1")).await, 400);
+    let revoked = provider.seen().into_iter().filter(|seen| seen.target == "/oauth2/revoke");
+    let revoked: Vec<String> = revoked.map(|seen| seen.body).collect();
+    assert_eq!(revoked, ["token=r1&client_id=app", "token=r1&client_id=app", "token=r2&client_id=app"]);
+}

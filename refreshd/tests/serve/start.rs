@@ -59,6 +59,17 @@ async fn each_wrong_setting_is_named_with_what_would_be_right() {
         (&["--max-passed-on", "0"], &["--max-passed-on", "1.."]),
         (&["--claim-header", "a b"], &["--claim-header"]),
         (&["--client-cert", &short], &["--client-key"]),
+        (
+            &["--revocation-upstream", "idp.example/revoke"],
+            &["--revocation-upstream", "https://idp.example/oauth2/revoke"],
+        ),
+        (&["--revocation-upstream", "ftp://idp.example/revoke"], &["--revocation-upstream is a ftp URL"]),
+        (
+            &["--revocation-upstream", "https://u:hush@idp.example/r"],
+            &["--revocation-upstream holds a user or a password"],
+        ),
+        (&["--revocation-upstream", "https://idp.example/r#f"], &["--revocation-upstream", "fragment"]),
+        (&["--revocation-upstream", "https://idp.example/token"], &["--revocation-upstream has the path /token"]),
         (&["--dpop-htu", "idp.example/token"], &["--dpop-htu idp.example/token", "https://idp.example/oauth2/token"]),
         (&["--client-jwks", &missing], &["--client-jwks", "No such file"]),
         (&["--client-jwks", &short], &["--client-jwks", "JWK set"]),

@@ -38,6 +38,7 @@ pub(crate) struct Family {
 pub(crate) struct Held<'a> {
     provider: &'a Provider,
     token: String,
+    release: &'static str,
 }
 
 impl Provider {
@@ -119,7 +120,23 @@ impl Provider {
     /// Lets requests with this token arrive, and wait.
     pub(crate) fn hold(&self, token: &str) -> Held<'_> {
         self.ask(&json!({ "hold": token }));
-        Held { provider: self, token: token.to_owned() }
+        Held { provider: self, token: token.to_owned(), release: "release" }
+    }
+
+    /// How often it was asked to revoke this token.
+    pub(crate) fn revocations(&self, token: &str) -> usize {
+        list(&self.ask(&json!({ "asked": { "revokes": token } }))).len()
+    }
+
+    /// How many refreshes of this token are done, answered or not.
+    pub(crate) fn served(&self, token: &str) -> u64 {
+        self.ask(&json!({ "served": token })).as_u64().expect("a number")
+    }
+
+    /// Lets requests with this token be served, and holds their answers.
+    pub(crate) fn hold_answer(&self, token: &str) -> Held<'_> {
+        self.ask(&json!({ "hold_answer": token }));
+        Held { provider: self, token: token.to_owned(), release: "release_answer" }
     }
 
     fn ask(&self, request: &Value) -> Value {
@@ -133,7 +150,7 @@ impl Provider {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.provider.ask(&json!({ "release": self.token }));
+        self.provider.ask(&json!({ self.release: self.token }));
     }
 }
 

@@ -1,7 +1,7 @@
-"""What the tests judge by: every request at the token endpoint, before and after it was served.
+"""What the tests judge by: every request at the token endpoint and at that for revocations, before and after it was served.
 
 One JSON line each in `access.log`: `asked` as soon as the request is read, so that a presentation counts even if it is
-never answered, and `answered` with the status.
+never answered, `served` when a refresh is done, and `answered` with the status.
 """
 
 import base64
@@ -28,7 +28,8 @@ class AccessLog:
         presented = {
             "request": f"{os.getpid()}-{next(self.numbers)}",
             "grant_type": request.POST.get("grant_type"),
-            "token": hashlib.sha256(token.encode()).hexdigest() if token is not None else None,
+            "token": hashed(token),
+            "revokes": hashed(request.POST.get("token")),
             "client": client(request),
         }
         self.write({"event": "asked", **presented})
@@ -38,6 +39,9 @@ class AccessLog:
         try:
             response = self.get_response(request)
             status = response.status_code
+            if presented["token"] is not None:
+                self.write({"event": "served", **presented})
+                wait_while_held(presented["token"] + ".answer")
             return response
         finally:
             self.write({"event": "answered", **presented, "status": status})
@@ -46,10 +50,14 @@ class AccessLog:
         os.write(self.log, json.dumps({"time": time.time(), **line}).encode() + b"\n")
 
 
-def wait_while_held(token):
-    """A test that holds a token has a file of its name, locked."""
+def hashed(token):
+    return hashlib.sha256(token.encode()).hexdigest() if token is not None else None
+
+
+def wait_while_held(name):
+    """A test that holds a token, or the answer to it, has a file of that name, locked."""
     try:
-        with open(settings.STATE / "held" / token) as file:
+        with open(settings.STATE / "held" / name) as file:
             fcntl.flock(file, fcntl.LOCK_SH)
     except FileNotFoundError:
         pass

@@ -1,4 +1,4 @@
-"""A Django project that is nothing but an OAuth token endpoint with rotation and reuse protection."""
+"""A Django project that is nothing but an OAuth token endpoint, and one for revocations, with rotation and reuse protection."""
 
 import os
 import pathlib
