@@ -165,8 +165,9 @@ impl TokenExchange {
                         place.present(attempt.token(), onward.body_mut());
                     }
                     onward.extensions_mut().insert(attempt);
+                    let accepted = Accepted::by(onward.headers());
                     let outcome = match send(onward).await {
-                        Ok(answer) => answer::read_answer_in(answer, &dialect),
+                        Ok(answer) => answer::read_answer_in(answer, &dialect, &accepted),
                         Err(error) => Err(error.into()),
                     };
                     outcome.inspect_err(|failure| tell(failure, fence))
@@ -287,17 +288,15 @@ impl TokenExchange {
         reply::to_unreadable(unreadable)
     }
 
-    /// The tokens, unless they came for another caller in a form that this one does not take.
+    /// The tokens, unless they came for another caller in a form that this one does not take, and that the other one asked for.
     fn to_tokens(&self, refreshed: &Refreshed, accepted: &Accepted) -> Response<Vec<u8>> {
         let response = refreshed.tokens().response();
-        let content_type = response.headers().find(|(name, _)| *name == header::CONTENT_TYPE.as_str());
-        match content_type {
-            Some((_, value)) if refreshed.role() != Role::Led && accepted.excludes(value) => {
-                self.tell_of_refusal("the answer is of a media type that Accept excludes");
-                reply::to_another_type(value)
-            }
-            _ => reply::to_tokens(refreshed),
+        if refreshed.role() != Role::Led && !response.heeds_no_accept() && accepted.excludes_type_of(response) {
+            self.tell_of_refusal("the answer is of a media type that Accept excludes");
+            let content_type = response.values(header::CONTENT_TYPE.as_str()).next();
+            return reply::to_another_type(content_type.unwrap_or_default());
         }
+        reply::to_tokens(refreshed)
     }
 
     fn tell_of_refusal(&self, reason: &str) {

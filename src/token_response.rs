@@ -21,12 +21,14 @@ pub struct ProviderResponse {
     status: u16,
     headers: Vec<(String, String)>,
     body: Arc<Zeroizing<Vec<u8>>>,
+    /// The caller that it was sent to takes no such media type: its sender heeds no Accept, so it is for any other caller, too.
+    heeds_no_accept: bool,
 }
 
 impl ProviderResponse {
     /// An HTTP status and the bytes that came with it.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: Arc::new(Zeroizing::new(body.into())) }
+        Self { status, headers: Vec::new(), body: Arc::new(Zeroizing::new(body.into())), heeds_no_accept: false }
     }
 
     /// Adds a header that every caller of the flight gets.
@@ -48,6 +50,14 @@ impl ProviderResponse {
     /// The body, byte for byte. It may hold tokens, or name a user: do not log it.
     pub fn body(&self) -> &[u8] {
         &self.body
+    }
+
+    pub(crate) fn heeding_no_accept(self, heeds_no_accept: bool) -> Self {
+        Self { heeds_no_accept, ..self }
+    }
+
+    pub(crate) fn heeds_no_accept(&self) -> bool {
+        self.heeds_no_accept
     }
 
     /// The values of a header, whatever the case of its name.
@@ -77,9 +87,9 @@ impl ProviderResponse {
     fn with_text(self, text: Vec<u8>) -> Self {
         const OF_BYTES: [&str; 6] =
             ["content-encoding", "content-md5", "digest", "content-digest", "repr-digest", "etag"];
-        let Self { status, mut headers, body: _ } = self;
-        headers.retain(|(name, _)| !OF_BYTES.iter().any(|of_bytes| name.eq_ignore_ascii_case(of_bytes)));
-        Self { status, headers, body: Arc::new(Zeroizing::new(text)) }
+        let mut response = Self { body: Arc::new(Zeroizing::new(text)), ..self };
+        response.headers.retain(|(name, _)| !OF_BYTES.iter().any(|of_bytes| name.eq_ignore_ascii_case(of_bytes)));
+        response
     }
 }
 

@@ -1,6 +1,8 @@
 //! Which media types a caller takes (RFC 9110 section 12.5.1): an answer of another type is not its answer.
 
-use http::header::{ACCEPT, HeaderMap};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap};
+
+use crate::token_response::ProviderResponse;
 
 /// What a caller's Accept said.
 pub(super) struct Accepted {
@@ -19,7 +21,18 @@ impl Accepted {
         Self { ranges: values.flat_map(|value| value.split(',')).filter_map(Range::read).collect() }
     }
 
-    /// Whether an answer of this type must not be handed to the caller. Who says nothing takes anything.
+    /// As of a caller that says nothing.
+    pub(super) fn anything() -> Self {
+        Self { ranges: Vec::new() }
+    }
+
+    /// Whether the type of this answer is one that the caller does not take.
+    pub(super) fn excludes_type_of(&self, response: &ProviderResponse) -> bool {
+        let content_type = response.headers().find(|(name, _)| *name == CONTENT_TYPE.as_str());
+        content_type.is_some_and(|(_, value)| self.excludes(value))
+    }
+
+    /// Whether an answer of this type must not be handed to the caller. A caller that says nothing takes anything.
     pub(super) fn excludes(&self, content_type: &str) -> bool {
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         if self.ranges.is_empty() || essence.is_empty() {

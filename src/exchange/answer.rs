@@ -2,6 +2,7 @@
 
 use http::{HeaderMap, Response, StatusCode};
 
+use super::accept::Accepted;
 use super::complaint::{self, Complaint, Status};
 use super::{headers, pause};
 use crate::dialect::Dialect;
@@ -35,15 +36,23 @@ use crate::token_response::{ProviderResponse, TokenResponse};
 ///   the request.
 /// * `Unknown` for everything else, which may have rotated the token.
 pub fn read_answer(answer: Response<Vec<u8>>) -> Result<TokenResponse, ProviderFailure> {
-    read_answer_in(answer, &Dialect::default())
+    read_answer_in(answer, &Dialect::default(), &Accepted::anything())
 }
 
-/// The same of a provider that is known.
-pub(super) fn read_answer_in(answer: Response<Vec<u8>>, dialect: &Dialect) -> Result<TokenResponse, ProviderFailure> {
+/// The same of a provider that is known, as the answer to a caller that takes what is `accepted`.
+pub(super) fn read_answer_in(
+    answer: Response<Vec<u8>>,
+    dialect: &Dialect,
+    accepted: &Accepted,
+) -> Result<TokenResponse, ProviderFailure> {
     let (parts, body) = answer.into_parts();
     let (status, all) = (parts.status, &parts.headers);
     let bare = ProviderResponse::new(status.as_u16(), body);
     let response = headers::shared(all).fold(bare, |response, (name, value)| response.with_header(name, value));
+    let response = {
+        let heeds_no_accept = accepted.excludes_type_of(&response);
+        response.heeding_no_accept(heeds_no_accept)
+    };
     if status.is_success() {
         return TokenResponse::from_response(response.clone()).map_err(|_| without_tokens(response, all, dialect));
     }
@@ -238,7 +247,7 @@ mod tests {
         };
         let read = |status, body: &str| {
             let answer = Response::builder().status(status).body(body.as_bytes().to_vec()).expect("a response");
-            class(read_answer_in(answer, &dialect))
+            class(read_answer_in(answer, &dialect, &Accepted::anything()))
         };
 
         assert_eq!(read(400, r#"{"code":"token_gone"}"#), "dead token_gone");

@@ -196,7 +196,7 @@ fn reading_an_answer_costs_in_proportion_to_its_size() {
             let (status, headers, body) = made(size);
             let mut response = Response::builder().status(status).body(body.into_bytes()).expect("an answer");
             *response.headers_mut() = headers;
-            least(|| _ = answer::read_answer_in(response.clone(), &Dialect::default()))
+            least(|| _ = answer::read_answer_in(response.clone(), &Dialect::default(), &Accepted::anything()))
         };
         assert_linear(shape, spent(SMALL), spent(LARGER * SMALL));
     }

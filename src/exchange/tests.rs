@@ -127,13 +127,38 @@ async fn answer_of_a_type_that_a_caller_does_not_take_is_not_its_answer() {
         }
     };
 
-    // The first takes what it gets: it is the one that asked for it.
-    let first = ask("text/html").await;
+    let first = ask("application/*").await;
     let (other, third) = (ask("application/x-www-form-urlencoded").await, ask("application/json, */*").await);
 
     assert_eq!((first.status().as_u16(), other.status().as_u16(), third.status().as_u16()), (200, 503, 200));
     assert_eq!(other.headers()["retry-after"], "1");
     assert!(!String::from_utf8_lossy(other.body()).contains("r2"));
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn answer_of_a_provider_that_heeds_no_accept_is_everybodys() {
+    let exchange = exchange(Default::default());
+    let asked = Arc::new(AtomicU32::new(0));
+    let ask = |accept: &'static str| {
+        let (exchange, asked) = (exchange.clone(), Arc::clone(&asked));
+        async move {
+            let mut request = form("grant_type=refresh_token&refresh_token=r1");
+            request.headers_mut().insert("accept", accept.parse().unwrap());
+            let send = move |_| {
+                asked.fetch_add(1, Ordering::SeqCst);
+                let sent = Response::builder().header("content-type", "text/html; charset=utf-8");
+                std::future::ready(Ok(sent.body(TOKENS.to_vec()).unwrap()))
+            };
+            exchange.exchange(request, send).await
+        }
+    };
+
+    // The tabs of one application, which all take JSON, and of another one.
+    for accept in ["application/json", "application/json", "application/xml", "*/*"] {
+        let answer = ask(accept).await;
+        assert_eq!((answer.status().as_u16(), answer.body().as_slice()), (200, TOKENS), "{accept}");
+    }
     assert_eq!(asked.load(Ordering::SeqCst), 1);
 }
 
