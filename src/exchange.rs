@@ -10,6 +10,7 @@ mod answer;
 mod client;
 mod complaint;
 mod form;
+mod granted;
 mod headers;
 mod json;
 mod multipart;
@@ -40,10 +41,12 @@ pub use send_error::SendError;
 pub use trust::{ClientKeys, UnusableKeys};
 
 use crate::dialect::Dialect;
+use crate::error::Refusal;
 use crate::outcome::ProviderFailure;
 use crate::told::Told;
 use crate::{Attempt, RefreshCoordinator, RefreshError, Refreshed, Role};
 use accept::Accepted;
+use granted::Unscoped;
 use parameters::Unreadable;
 use presented::Place;
 use request::Asked;
@@ -172,7 +175,16 @@ impl TokenExchange {
                     };
                     outcome.inspect_err(|failure| tell(failure, fence))
                 };
-                match self.coordinator.refresh(refresh, call).await {
+                let unscoped = Unscoped::of(&refresh);
+                let mut refreshed = self.coordinator.refresh(refresh, call).await;
+                if let Err(RefreshError::Refused(Refusal::AnotherClaim { .. })) = &refreshed
+                    && let Some(unscoped) = unscoped
+                    // In a box: it is large, and rare.
+                    && let Some(granted) = Box::pin(unscoped.answer(&self.coordinator)).await
+                {
+                    refreshed = Ok(granted);
+                }
+                match refreshed {
                     Ok(refreshed) => self.to_tokens(&refreshed, &accepted),
                     Err(RefreshError::Invalid(invalid)) => self.refused(&Unreadable(invalid.to_string())),
                     Err(error) => reply::to_failure(&error),

@@ -137,6 +137,37 @@ async fn answer_of_a_type_that_a_caller_does_not_take_is_not_its_answer() {
 }
 
 #[tokio::test]
+async fn request_for_the_scope_that_was_granted_shares_the_answer() {
+    const GRANTED: &[u8] = br#"{"access_token":"a2","refresh_token":"r2","scope":"email openid"}"#;
+    let exchange = exchange(Default::default());
+    let asked = Arc::new(AtomicU32::new(0));
+    let ask = |more: &'static str| {
+        let (exchange, asked) = (exchange.clone(), Arc::clone(&asked));
+        async move {
+            let request = form(&format!("grant_type=refresh_token&refresh_token=r1&client_id=app{more}"));
+            let send = move |_| {
+                asked.fetch_add(1, Ordering::SeqCst);
+                std::future::ready(Ok(Response::new(GRANTED.to_vec())))
+            };
+            exchange.exchange(request, send).await
+        }
+    };
+
+    let told = tokio::join!(
+        ask(""),
+        ask("&scope=openid+email"),
+        ask("&scope=openid"),
+        ask("&scope=openid+email+x"),
+        ask("&scope=email+openid&resource=a")
+    );
+    let told = [told.0, told.1, told.2, told.3, told.4].map(|answer| answer.status().as_u16());
+    let late = ask("&scope=email++openid").await;
+
+    assert_eq!((told, late.status().as_u16()), ([200, 200, 503, 503, 503], 200));
+    assert_eq!((late.body().as_slice(), asked.load(Ordering::SeqCst)), (GRANTED, 1));
+}
+
+#[tokio::test]
 async fn answer_of_a_provider_that_heeds_no_accept_is_everybodys() {
     let exchange = exchange(Default::default());
     let asked = Arc::new(AtomicU32::new(0));
