@@ -142,6 +142,9 @@ impl Dress {
                 r#"keep({"access_token":"a2","refresh_token":"r2"})"#.to_owned(),
                 r#"<html><script>keep({"refresh_token":"r2"})</script></html>"#.to_owned(),
                 r#"{"errors":[null],"error":[]}"#.to_owned(),
+                r#"{"error":"E1","accessToken":"a2","refreshToken":"r2"}"#.to_owned(),
+                r#"{"errcode":7,"a":{"b":{"access_token":"a2"}}}"#.to_owned(),
+                r#"{"errorCode":"00000","data":{"token":"a2"}}"#.to_owned(),
             ],
         };
         forms[self.form % forms.len()].clone()

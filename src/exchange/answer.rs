@@ -7,7 +7,7 @@ use super::complaint::{self, Complaint, Status};
 use super::{headers, pause};
 use crate::dialect::Dialect;
 use crate::outcome::ProviderFailure;
-use crate::token_response::{ProviderResponse, TokenResponse};
+use crate::token_response::{ProviderResponse, TokenResponse, json};
 
 /// Reads an answer of the token endpoint: tokens, or why there are none and what that says of the refresh token.
 ///
@@ -63,7 +63,8 @@ pub(super) fn read_answer_in(
 /// What a 2xx means in which no tokens were found.
 fn without_tokens(response: ProviderResponse, all: &HeaderMap, dialect: &Dialect) -> ProviderFailure {
     let text = response.text();
-    let failure = match complaint::find(Status::Success, all, &text, dialect) {
+    let complaint = complaint::find(Status::Success, all, &text, dialect);
+    let failure = match complaint.filter(|complaint| complaint.is_token_dead || !means_tokens(&text)) {
         Some(complaint) => refusal(complaint, &text, dialect),
         None if is_page(&response, &text) && !holds_tokens(&text) => {
             ProviderFailure::unknown(format!("status {}, and a page of HTML", response.status()))
@@ -117,6 +118,20 @@ fn is_page(response: &ProviderResponse, text: &[u8]) -> bool {
     let is_said = || response.values("content-type").any(|value| value.to_ascii_lowercase().contains("html"));
     // Servers call much of what they send text/html, JSON too.
     looks_so || (is_said() && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err())
+}
+
+/// Whether a body gives an access token under a name or in a place where none is read: `accessToken`, two envelopes down. What
+/// stands beside it is no error then: to take the refresh token for untouched would be to present it again.
+fn means_tokens(text: &[u8]) -> bool {
+    let is_access_token = |name: &str| {
+        let letters = name.bytes().filter(u8::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
+        letters.eq(*b"accesstoken")
+    };
+    let is_given = |raw: &str| raw.starts_with('"') && raw != "\"\"";
+    json::objects(text.trim_ascii()).is_some_and(|objects| {
+        let mut members = objects.iter().flat_map(|object| object.members.iter());
+        members.any(|(name, raw)| is_access_token(name) && is_given(raw.get()))
+    })
 }
 
 /// Whether a page has a token response in it, as in a script: its token was taken, though nobody can read the answer.
@@ -185,6 +200,11 @@ mod tests {
             (204, &[], "", "not understood"),
             (200, &[], r#"{"accessToken":"a","code":0,"error":""}"#, "not understood"),
             (200, &[("content-encoding", "zstd")], "x", "not understood"),
+            (200, &[], r#"{"error":"E1","accessToken":"a","refreshToken":"r"}"#, "not understood"),
+            (200, &[], r#"{"errcode":7,"a":{"b":{"access_token":"a"}}}"#, "not understood"),
+            (200, &[], r#"{"errorCode":"00000","data":{"AccessToken":"a"}}"#, "not understood"),
+            (200, &[], r#"{"error":"E1","access_token":"","accessToken":null}"#, "denied E1"),
+            (200, &[], r#"{"error":"invalid_grant","accessToken":"a"}"#, "dead invalid_grant"),
             (400, &[], r#"{"error":"invalid_grant","error_description":"x"}"#, "dead invalid_grant"),
             (400, &[], r#"{"status":"BAD_REFRESH_TOKEN"}"#, "dead BAD_REFRESH_TOKEN"),
             (429, &[], r#"{"error":"invalid_grant"}"#, "dead invalid_grant"),

@@ -47,7 +47,7 @@ const DETAILS: [&str; 14] = [
     "detail",
 ];
 /// What stands in a field for errors where there is none.
-const NONE: [&str; 8] = ["", "0", "200", "ok", "success", "none", "null", "false"];
+const NONE: [&str; 7] = ["", "200", "ok", "success", "none", "null", "false"];
 
 /// None where the answer names no error.
 pub(super) fn find(status: Status, headers: &HeaderMap, text: &[u8], dialect: &Dialect) -> Option<Complaint> {
@@ -151,13 +151,18 @@ fn named_by(raw: &str) -> Option<String> {
     }
 }
 
-/// Whether nothing is in a list or an object, or in a list only what says so.
+/// Whether nothing is in a list or an object, or only what says so.
 fn is_empty(raw: &str) -> bool {
-    let says_nothing = |value: &serde_json::Value| {
-        value.is_null() || value.as_str().is_some_and(|text| !is_error(text)) || *value == false || *value == 0
+    let says_nothing = |value: &serde_json::Value| match value {
+        serde_json::Value::String(text) => !is_error(text),
+        serde_json::Value::Number(number) => !is_error(&number.to_string()),
+        value => value.is_null() || *value == false,
     };
-    let list: Option<Vec<serde_json::Value>> = serde_json::from_str(raw).ok();
-    list.map_or_else(|| raw[1..raw.len() - 1].trim().is_empty(), |list| list.iter().all(says_nothing))
+    match serde_json::from_str(raw) {
+        Ok(serde_json::Value::Array(all)) => all.iter().all(says_nothing),
+        Ok(serde_json::Value::Object(members)) => members.values().all(says_nothing),
+        _ => false,
+    }
 }
 
 fn member<'a>(members: &Members<'a>, key: &str) -> Option<&'a str> {
@@ -174,7 +179,10 @@ fn scalar(raw: &str) -> Option<String> {
 }
 
 fn is_error(name: &str) -> bool {
-    !NONE.iter().any(|none| none.eq_ignore_ascii_case(name.trim()))
+    let name = name.trim();
+    // Zero, also as 00000.
+    let is_zero = || name.bytes().all(|byte| b"0.-".contains(&byte)) && name.parse() == Ok(0.0);
+    !(NONE.iter().any(|none| none.eq_ignore_ascii_case(name)) || is_zero())
 }
 
 fn is_one_of(name: &str, letters: &[&str]) -> bool {
@@ -237,6 +245,8 @@ mod tests {
             r#"{"error":"0","code":0,"ok":true}"#,
             r#"{"error":false,"errors":[],"err":{}}"#,
             r#"{"errors":[null, ""],"error":[false]}"#,
+            r#"{"errorCode":"00000","errno":0.0,"err":"-0"}"#,
+            r#"{"error":{"code":0,"message":""},"errors":{"a":null}}"#,
             r#"{"code":200,"status":"success","error":"ok"}"#,
             r#"{"status":"active"}"#,
             r#"{"code":10000,"data":{"accessToken":"a"}}"#,
