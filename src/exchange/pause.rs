@@ -34,8 +34,10 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 
 /// A span in seconds, or until a moment: a date, or seconds or milliseconds since 1970.
 fn span(text: &str, now: SystemTime) -> Option<Duration> {
-    let Ok(number) = text.parse::<f64>() else {
-        return Some(httpdate::parse_http_date(text).ok()?.duration_since(now).unwrap_or_default());
+    // Of a header that came twice and was put together, the first.
+    let first = || text.split(',').next().unwrap_or_default().trim().parse();
+    let Ok(number) = text.parse::<f64>().or_else(|_| first()) else {
+        return Some(moment(text)?.duration_since(now).unwrap_or_default());
     };
     if !number.is_finite() || number < 0.0 {
         // Infinite is also what has too many digits.
@@ -49,6 +51,12 @@ fn span(text: &str, now: SystemTime) -> Option<Duration> {
     };
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     Some(Duration::from_secs_f64((stamp - now).clamp(0.0, LONGEST)))
+}
+
+/// A date as HTTP writes it, or as RFC 3339 does, with UTC as its zone or without one.
+fn moment(text: &str) -> Option<SystemTime> {
+    let in_utc = text.strip_suffix("+00:00").unwrap_or(text);
+    httpdate::parse_http_date(text).ok().or_else(|| humantime::parse_rfc3339_weak(in_utc).ok())
 }
 
 /// What Azure sends.
@@ -112,6 +120,11 @@ mod tests {
             (&[("x-ratelimit-reset", &(epoch + 40).to_string()), date], Some(40)),
             (&[("x-ratelimit-reset", &((epoch + 40) * 1000).to_string()), date], Some(40)),
             (&[("x-ratelimit-reset", &(epoch - 40).to_string()), date], Some(0)),
+            (&[("x-ratelimit-reset", "2026-11-24T10:00:40Z"), date], Some(40)),
+            (&[("x-ratelimit-reset", "2026-11-24T10:00:40.5+00:00"), date], Some(40)),
+            (&[("x-ratelimit-reset", "2026-11-24 10:00:40"), date], Some(40)),
+            (&[("x-ratelimit-reset", "2026-11-24T10:00:40+02:00"), date], None),
+            (&[("retry-after", "30, 30")], Some(30)),
             (&[("x-rate-limit-reset", "30"), ("x-rate-limit-remaining", "0")], Some(30)),
             (&[("x-ratelimit-reset", "30"), ("x-ratelimit-remaining", "99")], None),
             (&[("ratelimit-reset", "30")], Some(30)),
