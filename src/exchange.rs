@@ -7,6 +7,7 @@
 
 mod accept;
 mod answer;
+mod body;
 mod client;
 mod complaint;
 mod form;

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::secret::Secret;
 use fields::Fields;
 
-mod decoding;
+pub(crate) mod decoding;
 mod fields;
 pub(crate) mod json;
 

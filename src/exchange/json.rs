@@ -8,6 +8,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::pair::{MARK, Pair, exact};
+use super::parameters::is_like;
 use crate::secret::Secret;
 
 /// Whether a body looks like a JSON object. No form begins like one.
@@ -15,10 +16,13 @@ pub(super) fn is_likely(body: &[u8]) -> bool {
     without_bom(body).trim_ascii_start().starts_with(b"{")
 }
 
-/// The members in the order they came, those that come twice too. None: it is no JSON object.
+/// The members in the order they came, those that come twice too, and after them those of the envelope that says what is asked
+/// for, where the top does not. None: it is no JSON object.
 pub(super) fn pairs(body: &[u8]) -> Option<Vec<Pair>> {
-    let Members(members) = serde_json::from_slice(without_bom(body)).ok()?;
-    members.into_iter().map(|(name, value)| Some((exact(name), Secret::from(text(value)?)))).collect()
+    let top: Members<'_> = serde_json::from_slice(without_bom(body)).ok()?;
+    let envelope = top.envelope();
+    let members = top.0.into_iter().chain(envelope.into_iter().flat_map(|Members(members)| members));
+    members.map(|(name, value)| Some((exact(name), Secret::from(text(value)?)))).collect()
 }
 
 /// The text of the one member that is called so, and where it stands in the body. None: there are several, or it is no
@@ -67,6 +71,23 @@ fn without_bom(body: &[u8]) -> &[u8] {
 
 /// Why not a map: that would hold one of two members of the same name, and perhaps not the one the provider takes.
 struct Members<'a>(Vec<(String, &'a RawValue)>);
+
+impl<'a> Members<'a> {
+    fn say_what_is_asked(&self) -> bool {
+        self.0.iter().any(|(name, _)| is_like(name, "grant_type") || is_like(name, "refresh_token"))
+    }
+
+    /// The one object in it that says what is asked for.
+    fn envelope(&self) -> Option<Self> {
+        if self.say_what_is_asked() {
+            return None;
+        }
+        let objects = self.0.iter().filter(|(_, raw)| raw.get().starts_with('{'));
+        let objects = objects.filter_map(|(_, raw)| serde_json::from_str::<Members<'a>>(raw.get()).ok());
+        let mut asking = objects.filter(Self::say_what_is_asked);
+        asking.next().filter(|_| asking.next().is_none())
+    }
+}
 
 impl<'de> Deserialize<'de> for Members<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

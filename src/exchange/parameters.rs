@@ -144,7 +144,7 @@ fn is_refresh(grant: &str) -> bool {
 }
 
 /// Whether a lenient provider may take the one name for the other.
-fn is_like(other: &str, name: &str) -> bool {
+pub(super) fn is_like(other: &str, name: &str) -> bool {
     let mut letters = other.bytes().filter(|byte| *byte != b'_' && *byte != b'-');
     let mut expected = name.bytes().filter(|byte| *byte != b'_');
     expected.all(|letter| letters.next().is_some_and(|other| other.eq_ignore_ascii_case(&letter)))

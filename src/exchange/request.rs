@@ -1,13 +1,14 @@
 //! What a token request asks for: a refresh, with everything its answer depends on, or something else.
 
-use http::{HeaderMap, Request, header};
+use http::{HeaderMap, Request};
 
+use super::body::{self, Body, Dress};
 use super::options::ExchangeOptions;
-use super::pair::{MARK, Pair};
+use super::pair::MARK;
 use super::parameters::{Parameters, Unreadable};
 use super::proven::DpopKey;
 use super::trust::Trust;
-use super::{client, form, json, multipart};
+use super::{client, form};
 use crate::request::Refresh;
 
 #[derive(Debug)]
@@ -44,6 +45,7 @@ pub(super) fn read(request: &Request<Vec<u8>>, options: &ExchangeOptions, trust:
         ("grant_type", grant),
         ("query", Some(query).filter(|query| !query.is_empty()).map(Into::into)),
         ("type", dress.unusual(request.headers()).map(Into::into)),
+        ("encoding", body::encoding(request.headers()).map(Into::into)),
         ("body", (dress == Dress::Unknown).then(|| request.body().escape_ascii().to_string().into())),
     ];
     let refresh =
@@ -84,65 +86,6 @@ fn with_session(refresh: Refresh, headers: &HeaderMap, options: &ExchangeOptions
         Some(id) if !id.is_empty() => Ok(refresh.session(id.as_bytes().escape_ascii().to_string())),
         _ => Ok(refresh),
     }
-}
-
-/// What a body holds.
-struct Body {
-    dress: Dress,
-    pairs: Vec<Pair>,
-}
-
-/// How a body is written, whatever its Content-Type says: clients forget to say it, and providers look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Dress {
-    Form,
-    Json,
-    /// `multipart/form-data`.
-    Parts,
-    /// It is encoded, or of a type that is not read here.
-    Unknown,
-}
-
-impl Body {
-    fn read(request: &Request<Vec<u8>>) -> Self {
-        let is_encoded = request.headers().get_all(header::CONTENT_ENCODING).iter().any(|coding| coding != "identity");
-        let is_of_parts = essences(request.headers()).any(|essence| essence.starts_with("multipart/"));
-        let body = request.body();
-        if is_encoded {
-            return Self { dress: Dress::Unknown, pairs: Vec::new() };
-        }
-        if is_of_parts {
-            let content_type = request.headers().get(header::CONTENT_TYPE);
-            return match content_type.and_then(|content_type| multipart::pairs(content_type, body)) {
-                Some(pairs) => Self { dress: Dress::Parts, pairs },
-                None => Self { dress: Dress::Unknown, pairs: Vec::new() },
-            };
-        }
-        if !json::is_likely(body) {
-            return Self { dress: Dress::Form, pairs: form::pairs(body).collect() };
-        }
-        match json::pairs(body) {
-            Some(pairs) => Self { dress: Dress::Json, pairs },
-            None => Self { dress: Dress::Unknown, pairs: Vec::new() },
-        }
-    }
-}
-
-impl Dress {
-    /// What tells it apart from a form that is called one, or not called anything.
-    fn unusual(self, headers: &HeaderMap) -> Option<String> {
-        const FORM: &str = "application/x-www-form-urlencoded";
-        let called: Vec<String> = essences(headers).filter(|essence| essence != FORM).collect();
-        (self != Self::Form || !called.is_empty()).then(|| format!("{self:?} {}", called.join(",")))
-    }
-}
-
-/// The media types that the request says it is of, without their parameters.
-fn essences(headers: &HeaderMap) -> impl Iterator<Item = String> {
-    headers.get_all(header::CONTENT_TYPE).iter().map(|value| {
-        let essence = value.as_bytes().split(|byte| *byte == b';').next().unwrap_or_default();
-        essence.trim_ascii().to_ascii_lowercase().escape_ascii().to_string()
-    })
 }
 
 #[cfg(test)]
@@ -257,11 +200,37 @@ mod tests {
             json("/token?grant_type=refresh_token", r#"{"refresh_token":"r"}"#),
             json("/token", r#"{"refreshToken":"r"}"#),
             json("/token", "grant_type=refresh_token&refresh_token=r"),
+            json("/token", r#"{"meta":{"a":1},"data":{"grant_type":"refresh_token","refresh_token":"r"}}"#),
+            json("/token?grant_type=refresh_token", r#"{"data":{"refreshToken":"r"}}"#),
         ];
 
         for request in requests {
             let identity = identity(&request).expect("readable").unwrap_or_else(|| panic!("no refresh: {request:?}"));
             assert_eq!(identity.flight, Hash::unkeyed("r"), "{request:?}");
+        }
+    }
+
+    #[test]
+    fn encoded_body_is_read_as_the_one_that_it_stands_for() {
+        use std::io::Write;
+        let encoded = |body: &str, level: u32, encoding: &str| {
+            let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::new(level));
+            encoder.write_all(body.as_bytes()).expect("memory");
+            let body = encoder.finish().expect("memory");
+            let request = Request::post("/token").header("content-type", FORM).header("content-encoding", encoding);
+            identity(&request.body(body).expect("a request")).expect("readable")
+        };
+        let body = "grant_type=refresh_token&refresh_token=r&client_id=app";
+
+        let (one, other) = (encoded(body, 0, "gzip"), encoded(body, 9, "gzip"));
+
+        let (one, other) = (one.expect("a refresh"), other.expect("a refresh"));
+        assert_eq!((one.flight, one.claim), (Hash::unkeyed("r"), other.claim));
+        assert_ne!(one.claim, claim(&[], "&client_id=app"), "whether a provider reads it is another question");
+        assert!(encoded(body, 9, "zstd").is_none(), "it cannot be undone");
+        for encoding in ["utf-8", "gzip", "Identity"] {
+            let plain = refresh(&[("content-encoding", encoding)], body).expect("readable").expect("a refresh");
+            assert_eq!(plain.flight, one.flight, "{encoding}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! Undoes a content encoding (RFC 9110 section 8.4) that nobody asked for, within bounds.
+//! Undoes a content encoding (RFC 9110 section 8.4), of an answer that nobody asked for it or of a request, within bounds.
 
 use std::io::Read;
 
@@ -14,7 +14,7 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The body without its encodings, where it has any that can be undone. `encodings` are the values of Content-Encoding,
 /// in the order in which they were applied.
-pub(super) fn decoded<'a>(body: &[u8], encodings: impl Iterator<Item = &'a str>) -> Option<Zeroizing<Vec<u8>>> {
+pub(crate) fn decoded<'a>(body: &[u8], encodings: impl Iterator<Item = &'a str>) -> Option<Zeroizing<Vec<u8>>> {
     let mut layers: Vec<_> = encodings
         .flat_map(|value| value.split(','))
         .map(|name| name.trim().to_ascii_lowercase())
