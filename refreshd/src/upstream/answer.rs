@@ -25,7 +25,10 @@ pub(super) async fn whole(
     }
     let announced = body.size_hint().lower().min(most as u64);
     let mut bytes = Vec::with_capacity(announced as usize);
-    while let Some(frame) = moving(connection, body.frame()).await {
+    let length = length_beside_no_coding(&parts);
+    while length.is_none_or(|length| bytes.len() < length)
+        && let Some(frame) = moving(connection, body.frame()).await
+    {
         let frame = match frame {
             Ok(frame) => frame,
             Err(error) if is_complete(&parts, &bytes, &error) => {
@@ -39,7 +42,22 @@ pub(super) async fn whole(
         let Ok(data) = frame.into_data() else { continue };
         append(&mut bytes, &data, most)?;
     }
+    if let Some(length) = length {
+        bytes.truncate(length);
+        *connection = None;
+    }
     Ok(Response::from_parts(parts, bytes))
+}
+
+/// The length of a body that is not coded for its transfer, though a header speaks of that: `Transfer-Encoding: identity`, which
+/// some servers still say. Otherwise such a body goes on until the connection ends, and that may stay open.
+fn length_beside_no_coding(parts: &Parts) -> Option<usize> {
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter().peekable();
+    codings.peek()?;
+    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+        return None;
+    }
+    parts.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 fn append(bytes: &mut Vec<u8>, data: &Bytes, most: usize) -> Result<(), SendError> {

@@ -52,6 +52,6 @@ impl Http1 {
     pub(super) fn is_free(&mut self) -> bool {
         // Without a waker: the task that asked last is not to be woken by what comes next.
         move_on(&mut self.connection, &mut Context::from_waker(Waker::noop()));
-        self.connection.is_some() && self.sender.is_ready()
+        self.connection.is_some() && self.sender.is_ready() && !self.expected.is_http10()
     }
 }

@@ -2,7 +2,8 @@
 //! named in the log once.
 //!
 //! The parser drops them without a word, so the bytes are looked at on their way to it. Those for which it would drop the
-//! whole answer are written as others for which it drops the header alone.
+//! whole answer are written as others for which it drops the header alone. An answer of HTTP/1.0 is handed to it as one of
+//! HTTP/1.1, because it takes no chunks in one; nothing else is asked on that connection.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -23,11 +24,22 @@ pub(super) struct Watched<S> {
 
 /// Tells the connection that a request is sent on it, so that what comes next is the head of an answer.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Expected(Arc<AtomicBool>);
+pub(super) struct Expected(Arc<Flags>);
+
+#[derive(Debug, Default)]
+struct Flags {
+    is_answer_next: AtomicBool,
+    is_http10: AtomicBool,
+}
 
 impl Expected {
     pub(super) fn answer(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.is_answer_next.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether an answer of HTTP/1.0 came: it does not say whether another request may follow.
+    pub(super) fn is_http10(&self) -> bool {
+        self.0.is_http10.load(Ordering::Relaxed)
     }
 }
 
@@ -51,7 +63,7 @@ impl<S: Read + Unpin> Read for Watched<S> {
         mut buffer: ReadBufCursor<'_>,
     ) -> Poll<io::Result<()>> {
         let this = &mut *self;
-        if this.expected.0.swap(false, Ordering::Relaxed) {
+        if this.expected.0.is_answer_next.swap(false, Ordering::Relaxed) {
             this.head = Head::begin();
         }
         if matches!(this.head, Head::Over) {
@@ -63,7 +75,9 @@ impl<S: Read + Unpin> Read for Watched<S> {
         let mut read = hyper::rt::ReadBuf::new(&mut bytes[..room]);
         let polled = Pin::new(&mut this.stream).poll_read(cx, read.unfilled());
         let length = read.filled().len();
-        this.head.look_at(&mut bytes[..length]);
+        if this.head.look_at(&mut bytes[..length]) == Version::Http10 {
+            this.expected.0.is_http10.store(true, Ordering::Relaxed);
+        }
         buffer.put_slice(&bytes[..length]);
         polled
     }
@@ -110,6 +124,13 @@ enum Head {
     },
 }
 
+/// What an answer says that it is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    Http10,
+    Another,
+}
+
 /// Valid nowhere in a header.
 const INVALID: u8 = 1;
 
@@ -121,9 +142,13 @@ impl Head {
         Self::Within { line: Vec::new(), is_first: true, is_interim: false, name: String::new() }
     }
 
-    fn look_at(&mut self, bytes: &mut [u8]) {
+    fn look_at(&mut self, bytes: &mut [u8]) -> Version {
+        let mut version = Version::Another;
         for part in bytes.split_inclusive_mut(|byte| *byte == b'\n') {
-            let Self::Within { line, .. } = self else { return };
+            let Self::Within { line, is_first, .. } = self else { break };
+            if *is_first && as_http11(line, part) {
+                version = Version::Http10;
+            }
             let is_last_return = |part: &[u8], index| part.get(index + 1).is_none_or(|next| *next == b'\n');
             for index in 0..part.len() {
                 if part[index] == b'\0' || part[index] == b'\r' && !is_last_return(part, index) {
@@ -136,6 +161,7 @@ impl Head {
                 self.end_line();
             }
         }
+        version
     }
 
     fn end_line(&mut self) {
@@ -155,6 +181,15 @@ impl Head {
             tell(name, what);
         }
     }
+}
+
+/// Writes a status line of HTTP/1.0, of which `line` was seen before, as one of HTTP/1.1. Whether it was one.
+fn as_http11(line: &[u8], part: &mut [u8]) -> bool {
+    const OLD: &[u8] = b"HTTP/1.0";
+    let is_old = |rest: &&[u8]| !rest.is_empty() && part.starts_with(rest);
+    let Some(last) = OLD.strip_prefix(line).filter(is_old).map(|rest| rest.len() - 1) else { return false };
+    part[last] = b'1';
+    true
 }
 
 /// What is wrong with a header line. `name` is that of the line before, and then of this one.
@@ -228,6 +263,20 @@ mod tests {
             assert!(matches!(seen, Head::Over), "{cut}");
             assert_eq!(&bytes, head);
         }
+    }
+
+    #[test]
+    fn answer_of_http10_is_read_as_one_of_http11_however_it_arrives() {
+        let answer = *b"\r\nHTTP/1.0 200 OK\r\nx: HTTP/1.0\r\n\r\nHTTP/1.0";
+        for cut in 0..answer.len() {
+            let (mut seen, mut bytes) = (Head::begin(), answer);
+            let (one, other) = bytes.split_at_mut(cut);
+            let versions = [seen.look_at(one), seen.look_at(other)];
+
+            assert!(versions.contains(&Version::Http10), "{cut}");
+            assert_eq!(&bytes, b"\r\nHTTP/1.1 200 OK\r\nx: HTTP/1.0\r\n\r\nHTTP/1.0", "{cut}");
+        }
+        assert_eq!(Head::begin().look_at(&mut b"HTTP/1.1 200 OK\r\n".to_owned()), Version::Another);
     }
 
     #[test]

@@ -124,11 +124,15 @@ async fn answer_is_taken_however_it_is_framed() {
     const HEAD: &str = "HTTP/1.1 200 OK\r\n";
     let many: String = (0..60).map(|number| format!("x-{number}: 1\r\n")).collect();
     let long = format!("x-long: {}\r\n", "1".repeat(100_000));
-    let framings: [&[&str]; 9] = [
+    let framings: [&[&str]; 13] = [
         &[HEAD, "content-length: 4\r\n\r\nto", "ld"],
         &[HEAD, "transfer-encoding: chunked\r\n\r\n3\r\ntol\r\n", "1\r\nd\r\n0\r\n", "x-trailer: 1\r\n\r\n"],
         &["HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", HEAD, "connection: close\r\n\r\n", "to", "ld"],
         &["HTTP/1.0 200 OK\r\n\r\nto", "ld"],
+        &["HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ntold\r\n0\r\n\r\n"],
+        &["HTTP/1.0 200 OK\r\nconnection: keep-alive\r\ncontent-length: 4\r\n\r\ntold"],
+        &["HTT", "P/1.", "0 200 OK\r\ntransfer-encoding: chunked\r\n\r\n4\r\ntold\r\n0\r\nx-trailer: 1\r\n\r\n"],
+        &[HEAD, "content-length: 4, 4\r\n\r\ntold"],
         &["\r\n", HEAD, "transfer-encoding: Chunked\r\n\r\n4;sig=x\r\ntold\r\n0\r\n\r\n"],
         &["HTTP/1.1 200\ncontent-length: 4\ncontent-length: 4\n\ntold"],
         &["HTTP/1.1 100 Continue\r\n\r\n", "HTTP/1.1 102 Processing\r\n\r\n", HEAD, "content-length: 4\r\n\r\ntold"],
@@ -154,6 +158,24 @@ async fn answer_is_taken_however_it_is_framed() {
         // What the daemon answers now it answers having heard that this connection is closed.
         daemon.get("/healthz").await;
     }
+}
+
+#[tokio::test]
+async fn length_counts_where_the_transfer_is_said_to_be_uncoded() {
+    let (daemon, listener) = in_front_of_bytes("http", &[]).await;
+    let provider = async {
+        let mut stream = accepted(&listener).await;
+        assert!(asked(&mut stream, "r1").await);
+        let answer = ANSWER.replacen("\r\n\r\n", "\r\ntransfer-encoding: Identity\r\n\r\n", 1);
+        within(stream.write_all(answer.as_bytes())).await.expect("written");
+        // It is this end that closes: nothing else is asked on it.
+        assert!(!asked(&mut stream, "r2").await);
+    };
+
+    let (answer, ()) = tokio::join!(daemon.post(R1), provider);
+
+    assert_eq!(answer.status(), 200);
+    assert_eq!(within(answer.text()).await.expect("text"), r#"{"access_token":"a"}"#);
 }
 
 #[tokio::test]
