@@ -77,13 +77,20 @@ fn is_complete(parts: &Parts, body: &[u8], error: &hyper::Error) -> bool {
     }
     let until_close =
         !parts.headers.contains_key(header::CONTENT_LENGTH) && !parts.headers.contains_key(header::TRANSFER_ENCODING);
-    until_close && is_form(&parts.headers) && ended_without_notice(error) && !body.is_empty()
+    until_close && is_form(&parts.headers, body) && ended_without_notice(error)
 }
 
-fn is_form(headers: &HeaderMap) -> bool {
+/// By its type, or by its looks where that is not said or said to be text.
+fn is_form(headers: &HeaderMap, body: &[u8]) -> bool {
     let content_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = content_type.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/x-www-form-urlencoded")
+    let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match &essence[..] {
+        "application/x-www-form-urlencoded" => !body.is_empty(),
+        "" | "text/plain" | "text/html" => {
+            !body.starts_with(b"<") && form_urlencoded::parse(body).any(|(name, _)| name == "access_token")
+        }
+        _ => false,
+    }
 }
 
 fn ended_without_notice(error: &hyper::Error) -> bool {

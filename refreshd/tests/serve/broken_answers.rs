@@ -88,6 +88,9 @@ async fn complete_answer_is_taken_however_its_connection_ends() {
         (format!("{JSON}content-length: 1000\r\n\r\n{marked}"), Some(&marked)),
         (format!("{JSON}content-length: 1000\r\n\r\n{list}"), Some(&list)),
         (format!("{FORM}\r\n{form}"), Some(form)),
+        (format!("\r\n{form}"), Some(form)),
+        (format!("content-type: text/plain; charset=utf-8\r\n\r\n{form}"), Some(form)),
+        ("content-type: text/plain\r\n\r\na text".to_owned(), None),
         (format!("{JSON}\r\n{}", &TOKENS[..TOKENS.len() - 1]), None),
         (format!("{FORM}content-length: 100\r\n\r\n{form}"), None),
     ];
