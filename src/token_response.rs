@@ -10,6 +10,7 @@ use zeroize::Zeroizing;
 
 use crate::secret::Secret;
 use fields::Fields;
+pub(crate) use fields::LONGEST_LIFE;
 
 pub(crate) mod decoding;
 mod fields;
@@ -203,7 +204,7 @@ impl TokenResponse {
         self.parts.fields.token_type.as_deref().unwrap_or_default()
     }
 
-    /// How long the access token lives from now, if the provider said so.
+    /// How long the access token lives from now, if the provider said so; 100 years at most.
     pub fn expires_in(&self) -> Option<Duration> {
         self.parts.fields.expires_in
     }
@@ -292,6 +293,35 @@ mod tests {
             tokens(r#"{"access_token":"a"}"#).aged(Duration::from_secs(40)).response().body(),
             br#"{"access_token":"a"}"#
         );
+    }
+
+    #[test]
+    fn life_is_read_however_it_is_said_within_bounds() {
+        let (none, most) = (Some(Duration::ZERO), Some(LONGEST_LIFE));
+        for (said, expected) in [
+            ("3600.9", Some(Duration::from_secs(3600))),
+            ("\" 60 \"", Some(Duration::from_secs(60))),
+            ("-1", none),
+            ("\"-0.5\"", none),
+            ("9223372036854775807", most),
+            ("18446744073709551616", most),
+            ("1e400", most),
+            ("\"inf\"", most),
+            ("\"NaN\"", None),
+            ("\"never\"", None),
+            ("\"\"", None),
+            ("null", None),
+            ("{}", None),
+        ] {
+            let body = format!(r#"{{"access_token":"a","expires_in":{said}}}"#);
+            let tokens = tokens(&body);
+
+            assert_eq!(tokens.expires_in(), expected, "{said}");
+            // To compute with it is safe, and what is aged can be read.
+            _ = std::time::SystemTime::now() + tokens.expires_in().unwrap_or_default();
+            let aged = tokens.aged(Duration::from_secs(2));
+            assert!(TokenResponse::from_response(aged.response().clone()).is_ok(), "{said}");
+        }
     }
 
     #[test]

@@ -104,6 +104,7 @@ impl Dress {
                     format!(r#"{{{tokens},"expires_in":-1.5,"error":["invalid_grant"]}}"#),
                     r#"{"access_token":"a2","refresh_token":{"value":"r2"},"expires_in":1e400}"#.to_owned(),
                     "\u{feff}refresh_token=r1&%61ccess_token=a2&refresh_token=r2".to_owned(),
+                    r#"{"access_token":"a2","expires_in":9223372036854775807,"refresh_token":"r2"}"#.to_owned(),
                 ]
             }
             Meaning::Dead(name) => vec![

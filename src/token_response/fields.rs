@@ -9,6 +9,9 @@ use serde_json::value::RawValue;
 use super::json::{self, Members, Object};
 use crate::secret::Secret;
 
+/// An access token that is said to live for longer, as for ever, lives so long: to what time it is this can be added.
+pub(crate) const LONGEST_LIFE: Duration = Duration::from_secs(100 * 365 * 24 * 60 * 60);
+
 /// What a token response says (RFC 6749 section 5.1).
 #[derive(Clone)]
 pub(super) struct Fields {
@@ -156,5 +159,5 @@ fn seconds(text: &str) -> Option<Duration> {
     // A float that is too large or below zero becomes the nearest that there is.
     let seconds =
         whole.or_else(|| text.parse::<f64>().ok().filter(|number| !number.is_nan()).map(|number| number as u64));
-    seconds.map(Duration::from_secs)
+    seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_LIFE))
 }

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::secret::Secret;
-use crate::token_response::TokenResponse;
+use crate::token_response::{LONGEST_LIFE, TokenResponse};
 
 /// The tokens of a session.
 #[derive(Clone, Debug)]
@@ -25,13 +25,14 @@ pub struct SessionTokens {
 pub struct UnreadableTokens;
 
 impl SessionTokens {
-    /// Tokens that were given at `at`, the access token for `lifetime`.
+    /// Tokens that were given at `at`, the access token for `lifetime`: 100 years at most.
     pub fn new(
         access_token: impl Into<Secret>,
         refresh_token: impl Into<Secret>,
         at: SystemTime,
         lifetime: Duration,
     ) -> Self {
+        let lifetime = lifetime.min(LONGEST_LIFE);
         Self {
             access_token: access_token.into(),
             refresh_token: refresh_token.into(),
@@ -190,6 +191,18 @@ mod tests {
         for text in ["", "{}", "null", r#"{"access_token":"a","refresh_token":"r","expires_at_ms":-1,"lifetime_ms":1}"#]
         {
             assert_eq!(SessionTokens::from_text(text).err(), Some(UnreadableTokens), "{text}");
+        }
+    }
+
+    #[test]
+    fn access_token_that_is_given_for_ever_is_held_and_written_as_any_other() {
+        let forever = given(r#"{"access_token":"a","refresh_token":"r2","expires_in":9223372036854775807}"#);
+        let own = SessionTokens::new("a", "r", SystemTime::now(), Duration::MAX);
+
+        for tokens in [forever, own] {
+            let read = SessionTokens::from_text(tokens.to_text().expose()).expect("its own text");
+            assert_eq!(read.lifetime(), LONGEST_LIFE);
+            assert_eq!(read.expires_at_ms(), tokens.expires_at_ms());
         }
     }
 
