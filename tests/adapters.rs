@@ -92,6 +92,38 @@ impl Fleet {
     }
 }
 
+#[tokio::test]
+async fn complete_answer_is_taken_though_its_connection_broke() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const TOKENS: &str = r#"{"access_token":"a2","refresh_token":"r2"}"#;
+    choose_cryptography();
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let url = format!("http://{}/token", listener.local_addr().expect("it is bound"));
+    let provider = tokio::spawn(async move {
+        for body in [TOKENS, &TOKENS[..TOKENS.len() - 1]] {
+            let (mut stream, _) = listener.accept().await.expect("a connection");
+            let mut read = Vec::new();
+            while !read.ends_with(b"refresh_token=r1") {
+                assert!(stream.read_buf(&mut read).await.expect("a request") > 0);
+            }
+            assert!(String::from_utf8_lossy(&read).contains("accept-encoding: identity"));
+            let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n{body}");
+            stream.write_all(answer.as_bytes()).await.expect("written");
+        }
+    });
+    let ask = || async {
+        let coordinator = RefreshCoordinator::in_memory(Config::default()).expect("the defaults");
+        let (client, url, refresh) = (client_builder().build().expect("a client"), url.clone(), Refresh::new("r1"));
+        coordinator.refresh(refresh.clone(), move |attempt| present(client, url, attempt, refresh)).await
+    };
+
+    let (whole, half) = (ask().await, ask().await);
+
+    assert_eq!(whole.expect("tokens").tokens().refresh_token(), Some("r2"));
+    assert!(matches!(half, Err(RefreshError::Provider { failure: ProviderFailure::Unknown { .. }, .. })), "{half:?}");
+    provider.await.expect("no panic");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_sessions_outlive_closed_tabs_rotations_and_a_coordinator_that_forgets_over_three_replicas() {
     choose_cryptography();

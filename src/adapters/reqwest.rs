@@ -20,10 +20,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::{Serializer, byte_serialize};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
+use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
 use crate::exchange::read_answer;
@@ -101,8 +102,11 @@ fn request<'a>(
 ) -> Result<reqwest::Request, ProviderFailure> {
     let mut form = Serializer::new(String::new());
     form.extend_pairs(parameters);
-    let mut request =
-        client.post(url).header(ACCEPT, "application/json").header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+    let mut request = client
+        .post(url)
+        .header(ACCEPT, "application/json")
+        .header(ACCEPT_ENCODING, "identity")
+        .header(CONTENT_TYPE, "application/x-www-form-urlencoded");
     match refresh.client.as_ref().map(|client| (client.id.as_str(), &client.credential)) {
         None => {}
         Some((id, None)) => _ = form.append_pair("client_id", id),
@@ -130,7 +134,14 @@ async fn answered(client: &Client, request: reqwest::Request) -> Result<Response
         }
     })?;
     let mut body = Vec::new();
-    while let Some(part) = answer.chunk().await.map_err(|error| ProviderFailure::unknown(reason(error)))? {
+    loop {
+        let part = match answer.chunk().await {
+            Ok(Some(part)) => part,
+            Ok(None) => break,
+            // JSON in braces tells its own end: nothing of it can be missing, however the connection ended.
+            Err(_) if body.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(&body).is_ok() => break,
+            Err(error) => return Err(ProviderFailure::unknown(reason(error))),
+        };
         if body.len() + part.len() > LARGEST_ANSWER {
             return Err(ProviderFailure::unknown(format!("an answer of more than {LARGEST_ANSWER} bytes")));
         }
