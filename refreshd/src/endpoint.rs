@@ -15,6 +15,7 @@ use tokio::sync::watch;
 use crate::callers::Caller;
 use crate::limits::Limits;
 use crate::metrics::{self, Metrics};
+use crate::refusals::Refusals;
 use crate::upstream::{TOKEN_PATH, Upstream};
 
 /// The revocation endpoint beside its own path at the provider.
@@ -41,6 +42,7 @@ pub(crate) struct Endpoint {
     pub(crate) coordinator: RefreshCoordinator,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
+    pub(crate) refusals: Refusals,
     /// Set when no new work is wanted; never taken back.
     pub(crate) is_draining: AtomicBool,
 }
@@ -139,7 +141,7 @@ impl Endpoint {
     async fn whole(&self, request: Request<Incoming>) -> Result<Request<Vec<u8>>, Response<Vec<u8>>> {
         let most = self.limits.max_body.0;
         let refused = |status: StatusCode, description: &str| {
-            tracing::info!(reason = description, status = status.as_u16(), "a token request is refused");
+            self.refusals.tell(status, description);
             let mut answer = oauth_error(status, "invalid_request", description, None);
             // What was not read would be taken for the next request.
             answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

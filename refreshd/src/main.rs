@@ -13,6 +13,7 @@ mod logs;
 mod metrics;
 mod noted_writes;
 mod ready;
+mod refusals;
 mod reload;
 mod serve;
 mod signatures;

@@ -21,6 +21,7 @@ use crate::files;
 use crate::limits::Limits;
 use crate::listener;
 use crate::metrics::Metrics;
+use crate::refusals::Refusals;
 use crate::reload::Reload;
 use crate::signatures::{KeySource, SignatureSettings};
 use crate::supervisor;
@@ -211,6 +212,7 @@ impl Serve {
             coordinator: coordinator.clone(),
             metrics: Metrics::start(),
             limits: self.limits.clone(),
+            refusals: Refusals::default(),
             is_draining: AtomicBool::new(false),
         });
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
