@@ -46,14 +46,16 @@ impl<'c> AsyncHttpClient<'c> for Http {
     }
 }
 
+/// An application over one provider. Clones share everything.
 #[derive(Clone)]
 pub struct App {
     client: Client,
     http: Coordinated<Http>,
-    pub sessions: Sessions,
+    sessions: Sessions,
 }
 
 impl App {
+    /// Refreshes through this coordinator, and keeps tokens in these sessions.
     pub fn new(token_url: &str, coordinator: RefreshCoordinator, sessions: Sessions) -> Result<Self, Error> {
         let client = BasicClient::new(ClientId::new("my-app".into()))
             .set_client_secret(ClientSecret::new("its-secret".into()))
