@@ -257,6 +257,9 @@ mod tests {
         for outcome in outcomes() {
             let (opened, _) = seal.open(&label, &seal.seal(&label, &outcome)).expect("ours");
             assert_eq!(written(&opened, &[]), written(&outcome, &[]));
+            if let Outcome::TokenLost(Some(response)) = &opened {
+                assert!(response.heeds_no_accept(), "that is sealed, too");
+            }
         }
     }
 

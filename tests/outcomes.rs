@@ -578,6 +578,22 @@ async fn session_that_is_a_token_which_is_used_again_is_never_refused_for_living
 }
 
 #[tokio::test(start_paused = true)]
+async fn provider_that_accepts_a_rotated_token_is_counted() {
+    for (refresh_tokens, counted) in [(RefreshTokens::SingleUse, 1), (RefreshTokens::Reusable, 0)] {
+        let config = Config { refresh_tokens, keep_outcome: Duration::ZERO, ..usual() };
+        let world = World { fleet: Fleet::in_memory(1, &config) };
+        let provider = Provider::open();
+
+        for _ in 0..2 {
+            ending(world.pod(0), "t", &provider, tokens).await.expect("tokens");
+        }
+
+        assert_eq!(provider.total(), 2, "the outcome is fresh for nobody");
+        assert_eq!(world.pod(0).metrics().accepted_again, counted);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn busy_provider_costs_the_session_no_attempt() {
     let world = World { fleet: Fleet::in_memory(1, &Config { max_refresh_attempts: 2, ..usual() }) };
     let provider = Provider::open();
