@@ -37,6 +37,8 @@ pub(crate) struct Identity {
     pub(crate) presenter: Presenter,
     /// As [`credential`](Self::credential) says: a flight asks for it three times.
     credential_name: OnceLock<Hash>,
+    /// As [`client_name`](Self::client_name) says.
+    client_name: OnceLock<u64>,
     pub(crate) entitlement: Entitlement,
     /// Where answers may be held for this caller until somebody has used them. Boxed: most have none.
     pub(crate) chain: Option<Box<ChainMember>>,
@@ -55,7 +57,7 @@ impl Identity {
 
     /// Its client by its id alone, whatever it comes with: no secret. Those that name none are one.
     pub(crate) fn client_name(&self, pepper: Option<&Secret>) -> u64 {
-        Hash::of(self.presenter.client_id(), pepper).beginning()
+        *self.client_name.get_or_init(|| Hash::of(self.presenter.client_id(), pepper).beginning())
     }
 
     /// A client with its credential, by which it is known whatever token it presents: none where it has no credential that
@@ -224,6 +226,7 @@ impl CheckedRequest {
             client: client_name,
             presenter,
             credential_name: OnceLock::new(),
+            client_name: OnceLock::new(),
             entitlement: Entitlement { token, credential },
             chain,
             revoking,

@@ -69,7 +69,6 @@ pub(crate) struct Flown {
     /// By its flight.
     pub(crate) token: Hash,
     pub(crate) session: Hash,
-    pub(crate) client: ClientName,
     pub(crate) health: ProviderHealth,
 }
 
@@ -189,26 +188,28 @@ impl Circuit {
         }
     }
 
-    /// Learns from a flight of a known caller.
-    pub(crate) fn learn(&mut self, flown: Flown, now: Instant, config: &Config) {
-        let Flown { fence, last_fence, client, health, .. } = flown;
+    /// Learns from a flight of a known caller, of this client.
+    pub(crate) fn learn(&mut self, flown: Flown, client: impl Fn() -> ClientName, now: Instant, config: &Config) {
+        let Flown { fence, last_fence, health, .. } = flown;
         self.forget(now);
         let opens = match &mut self.state {
             // Nothing of these was admitted since it opened.
-            State::Open { opening, .. } if opening.concerned.includes(client) => None,
-            State::HalfOpen { probes, opening } if opening.concerned.includes(client) => match probes.remove(&fence) {
-                Some(until) if until > now && health == ProviderHealth::Healthy => {
-                    self.state = State::Closed;
-                    self.quiet_at = Some(now + quiet(config));
-                    None
+            State::Open { opening, .. } if opening.concerned.includes(client()) => None,
+            State::HalfOpen { probes, opening } if opening.concerned.includes(client()) => {
+                match probes.remove(&fence) {
+                    Some(until) if until > now && health == ProviderHealth::Healthy => {
+                        self.state = State::Closed;
+                        self.quiet_at = Some(now + quiet(config));
+                        None
+                    }
+                    Some(until) if until > now => {
+                        opening_by(health, config).map(|(pause, reason)| (pause, Opening { reason, ..*opening }))
+                    }
+                    Some(_) | None => None,
                 }
-                Some(until) if until > now => {
-                    opening_by(health, config).map(|(pause, reason)| (pause, Opening { reason, ..*opening }))
-                }
-                Some(_) | None => None,
-            },
+            }
             State::Closed | State::Open { .. } | State::HalfOpen { .. } if fence <= self.opened_after => None,
-            State::Closed | State::Open { .. } | State::HalfOpen { .. } => self.count(flown, now, config),
+            State::Closed | State::Open { .. } | State::HalfOpen { .. } => self.count(flown, client, now, config),
         };
         if let Some((pause, opening)) = opens {
             self.open(now, pause, opening, last_fence, config);
@@ -216,8 +217,14 @@ impl Circuit {
     }
 
     /// A flight of those for whom it is closed. For how long this opens it, and for whom.
-    fn count(&mut self, flown: Flown, now: Instant, config: &Config) -> Option<(Duration, Opening)> {
-        let Flown { token, session, client, health, .. } = flown;
+    fn count(
+        &mut self,
+        flown: Flown,
+        client: impl Fn() -> ClientName,
+        now: Instant,
+        config: &Config,
+    ) -> Option<(Duration, Opening)> {
+        let Flown { token, session, health, .. } = flown;
         let is_one_out = !matches!(self.state, State::Closed);
         let (pause, reason, concerned) = match health {
             ProviderHealth::Neutral => return None,
@@ -226,6 +233,7 @@ impl Circuit {
                 return None;
             }
             ProviderHealth::Failing => {
+                let client = client();
                 self.failures.add(token, client);
                 self.moves(now + quiet(config), is_one_out);
                 let most = config.breaker.max_failures;
@@ -233,10 +241,11 @@ impl Circuit {
                 (config.breaker.open_duration, TripReason::Failures, concerned)
             }
             ProviderHealth::FleetLimited(retry_after) => {
-                let concerned = if is_one_out { Concerned::Everybody } else { Concerned::Client(client) };
+                let concerned = if is_one_out { Concerned::Everybody } else { Concerned::Client(client()) };
                 (retry_after.min(LONGEST_RETRY_AFTER), TripReason::RetryAfter, concerned)
             }
             ProviderHealth::SessionLimited(retry_after) => {
+                let client = client();
                 self.limited.retain(|_, at| now < *at + LIMITED_WITHIN);
                 self.limited.insert((session, client), now);
                 self.moves(now + quiet(config).max(LIMITED_WITHIN), is_one_out);
@@ -357,8 +366,8 @@ mod tests {
         }
 
         fn learn_as(&mut self, client: ClientName, session: Hash, fence: u64, health: ProviderHealth, at: u32) {
-            let flown = Flown { fence, last_fence: self.last_fence, token: session, session, client, health };
-            self.circuit.learn(flown, self.start + at * S, &self.config);
+            let flown = Flown { fence, last_fence: self.last_fence, token: session, session, health };
+            self.circuit.learn(flown, || client, self.start + at * S, &self.config);
         }
 
         /// A flight of this client, from its lead to its landing.

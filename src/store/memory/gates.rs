@@ -11,6 +11,7 @@ use uuid::Uuid;
 use crate::admission::attempts::Attempts;
 use crate::admission::budget::{Applicant, Budget, BudgetLimits, PodNumber, Rank, Wake};
 use crate::admission::circuit::{Circuit, CircuitState, Flown, Passage};
+use crate::admission::concerned::ClientName;
 use crate::admission::known::Known;
 use crate::admission::session::{Account, Charge, Session};
 use crate::admission::{AdmissionTerms, FAIR_PAUSE};
@@ -182,6 +183,7 @@ impl Gates {
     pub(super) fn landed(
         &mut self,
         flown: Flown,
+        client: impl Fn() -> ClientName,
         caller: impl FnOnce() -> Caller,
         account: Account,
         now: Instant,
@@ -191,7 +193,7 @@ impl Gates {
         let counts =
             matches!(health, ProviderHealth::Healthy | ProviderHealth::Neutral) || self.known.has(caller(), now);
         if counts {
-            self.circuit.learn(flown, now, config);
+            self.circuit.learn(flown, client, now, config);
         }
         if let ProviderHealth::SessionLimited(Some(retry_after)) = health {
             let session = self.sessions.entry(session).or_insert_with(|| Session::new(account));

@@ -210,9 +210,15 @@ impl MemoryPod {
         let pepper = self.config.pepper.as_ref();
         if is_known {
             let (fence, last_fence) = (lease.fence, self.namespace.last_fence());
-            let client = ask.identity.client_name(pepper);
-            let flown = Flown { fence, last_fence, token: lease.flight, session, client, health: *health };
-            if !gates.landed(flown, || ask.caller(pepper), account, now, &self.config) {
+            let flown = Flown { fence, last_fence, token: lease.flight, session, health: *health };
+            if !gates.landed(
+                flown,
+                || ask.identity.client_name(pepper),
+                || ask.caller(pepper),
+                account,
+                now,
+                &self.config,
+            ) {
                 ask.note_stranger();
             }
         }
