@@ -1,6 +1,8 @@
-//! A service manager that listens: what it is told, and that the unit in deploy/ is one that it takes.
+//! Under systemd and in Kubernetes: what a service manager that listens is told, and that what is in deploy/ runs this program with
+//! settings that it knows.
 
 use std::os::unix::net::UnixDatagram;
+use std::process::Stdio;
 use std::time::Duration;
 
 use nix::sys::signal::Signal;
@@ -80,6 +82,12 @@ async fn watchdog_hears_again_and_again_that_it_lives() {
     }
 }
 
+/// What `refreshd serve` can be told.
+async fn help() -> String {
+    let told = refreshd(&["serve", "--help"]).stdout(Stdio::piped()).output().await.expect("it runs");
+    String::from_utf8(told.stdout).expect("UTF-8")
+}
+
 #[tokio::test]
 async fn unit_runs_this_program_with_settings_that_it_knows() {
     let unit = include_str!("../../../deploy/refreshd.service");
@@ -94,6 +102,7 @@ async fn unit_runs_this_program_with_settings_that_it_knows() {
     let words: Vec<_> = value("ExecStart=/usr/local/bin/refreshd ").split(' ').collect();
     let mut command = refreshd(&words);
     let (name, file) = value("Environment=").split_once('=').expect("a name and a value");
+    assert!(help().await.contains(name), "{name}");
     command.env(name, file.replace("%d", credentials)).env("REFRESHD_UPSTREAM", provider.url());
     command.env("REFRESHD_REDIS", "redis://127.0.0.1:1").env("REFRESHD_LISTEN", "127.0.0.1:0");
     command.env("REFRESHD_LOG_FORMAT", "json");
@@ -101,4 +110,41 @@ async fn unit_runs_this_program_with_settings_that_it_knows() {
     let daemon = Daemon::spawn(command).await;
 
     daemon.logged("listening").await;
+}
+
+#[tokio::test]
+async fn manifest_runs_this_program_with_settings_that_it_knows() {
+    let manifest = include_str!("../../../deploy/kubernetes.yaml");
+    let provider = Provider::start(async |_| json(200, "{}")).await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let password = folder.path().join("redis-password");
+    std::fs::write(&password, "secret\n").expect("written");
+    let settings = manifest.lines().filter_map(|line| line.strip_prefix("  REFRESHD_")?.split_once(": "));
+    let own = [
+        ("UPSTREAM", provider.url()),
+        // Nobody is there: it comes up all the same.
+        ("REDIS", "redis://127.0.0.1:1".to_owned()),
+        ("REDIS_PASSWORD_FILE", password.display().to_string()),
+        ("LISTEN", "127.0.0.1:0".to_owned()),
+        ("ADMIN", "127.0.0.1:0".to_owned()),
+    ];
+    let (mut command, known) = (refreshd(&["serve"]), help().await);
+    for (name, value) in settings {
+        let is_known = ['=', ']'].iter().any(|end| known.contains(&format!("[env: REFRESHD_{name}{end}")));
+        assert!(is_known || name == "LOG_FORMAT", "{name}");
+        let value = own.iter().find(|(of, _)| *of == name).map_or(value, |(_, value)| value.as_str());
+        command.env(format!("REFRESHD_{name}"), value);
+    }
+
+    let daemon = Daemon::spawn(command).await;
+
+    let listening: serde_json::Value = serde_json::from_str(&daemon.logged("listening").await).expect("logs are JSON");
+    assert!(listening["admin"].is_string(), "{listening}");
+    // What is asked, and how long the end may take, are what the manifest says.
+    assert!(["path: /healthz", "path: /readyz", "containerPort: 8401"].iter().all(|has| manifest.contains(has)));
+    let seconds = |name: &str| {
+        let value = manifest.lines().find_map(|line| line.trim().strip_prefix(name)?.strip_prefix(": ")).expect(name);
+        value.trim_end_matches('s').parse::<u64>().expect("seconds")
+    };
+    assert!(seconds("terminationGracePeriodSeconds") > seconds("REFRESHD_DRAIN") + 3);
 }
