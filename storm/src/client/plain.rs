@@ -13,6 +13,10 @@ use hyper_util::rt::TokioExecutor;
 use super::times::Times;
 use super::unanswered::Unanswered;
 
+/// How long a connection may rest and still be used: for less than a server keeps it (refreshd 30 s), or it is closed as the request
+/// is sent.
+const IDLE: Duration = Duration::from_secs(10);
+
 #[derive(Clone)]
 pub(crate) struct Plain {
     http: Arc<legacy::Client<HttpConnector, Full<Bytes>>>,
@@ -26,6 +30,7 @@ impl Plain {
         connector.set_connect_timeout(Some(times.connect));
         let http = legacy::Client::builder(TokioExecutor::new())
             .pool_max_idle_per_host(connections)
+            .pool_idle_timeout(IDLE)
             // A token is presented once, also where the connection was closed before anything was sent.
             .retry_canceled_requests(false)
             .build(connector);
