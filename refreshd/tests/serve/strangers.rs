@@ -114,15 +114,19 @@ async fn known_client_whose_requests_the_provider_answers_with_500_refuses_no_ot
     assert_eq!((at_once, rare), (vec![200; 100], vec![200; 10]));
 }
 
-/// A provider that is really down is found out by known callers, as soon as ever.
-#[tokio::test]
-async fn provider_that_fails_known_callers_is_left_in_peace() {
-    let provider = Provider::start(async |seen: Seen| {
+/// Gives tokens to make a caller known, and fails for all others.
+async fn is_down_after_the_first() -> Provider {
+    Provider::start(async |seen: Seen| {
         let is_first = seen.body.contains("first");
         json(if is_first { 200 } else { 502 }, r#"{"access_token":"a","refresh_token":"b"}"#)
     })
-    .await;
-    let redis = RedisServer::start().await;
+    .await
+}
+
+/// A provider that is really down is found out by known callers, as soon as ever.
+#[tokio::test]
+async fn provider_that_fails_known_callers_is_left_in_peace() {
+    let (provider, redis) = (is_down_after_the_first().await, RedisServer::start().await);
     let pods = pair(&provider, &redis, &[]).await;
 
     for number in 0..3 {
@@ -136,12 +140,7 @@ async fn provider_that_fails_known_callers_is_left_in_peace() {
 /// The same where it is down for several clients: that one of them alone failed first costs no more than as many again.
 #[tokio::test]
 async fn provider_that_fails_all_clients_is_left_in_peace_by_all() {
-    let provider = Provider::start(async |seen: Seen| {
-        let is_first = seen.body.contains("first");
-        json(if is_first { 200 } else { 502 }, r#"{"access_token":"a","refresh_token":"b"}"#)
-    })
-    .await;
-    let redis = RedisServer::start().await;
+    let (provider, redis) = (is_down_after_the_first().await, RedisServer::start().await);
     let pods = pair(&provider, &redis, &[]).await;
     for (number, pod) in pods.iter().enumerate() {
         assert_eq!(pod.post(&owner_of("other", &format!("first-of-other-{number}"))).await.status(), 200);
