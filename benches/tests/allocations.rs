@@ -27,13 +27,24 @@ fn alone<T>(measure: impl Future<Output = T>) -> T {
     one_thread().block_on(measure)
 }
 
+/// The smallest of three counts: the test runner's own thread, which starts the next test meanwhile, only adds.
+async fn smallest(mut count: impl AsyncFnMut() -> (f64, f64)) -> (f64, f64) {
+    let mut smallest = (f64::INFINITY, f64::INFINITY);
+    for _ in 0..3 {
+        let (one, other) = count().await;
+        smallest = (smallest.0.min(one), smallest.1.min(other));
+    }
+    smallest
+}
+
 #[test]
 fn joiner_in_the_same_process_allocates_little() {
     let (bytes, allocations) = alone(async {
         let pod = RefreshCoordinator::in_memory(wide()).expect("possible settings");
         joiners(&pod, 100).await;
-        let (bytes, allocations) = joiners(&pod, 1_000).await;
-        (bytes - bare_tasks(1_000).await, allocations)
+        let (bytes, allocations) = smallest(async || joiners(&pod, 1_000).await).await;
+        let (bare, _) = smallest(async || (bare_tasks(1_000).await, 0.0)).await;
+        (bytes - bare, allocations)
     });
 
     // Its task and its token, and a share of the leader's.
@@ -46,7 +57,7 @@ fn leading_in_memory_allocates_little() {
     let (allocations, bytes) = alone(async {
         let pod = RefreshCoordinator::in_memory(wide()).expect("possible settings");
         led(&pod, 200).await;
-        led(&pod, 1_000).await
+        smallest(async || led(&pod, 1_000).await).await
     });
 
     // The token that a call is handed is a copy.
@@ -60,7 +71,7 @@ fn leading_on_redis_allocates_little() {
         let redis = RedisServer::start().await;
         let pod = RefreshCoordinator::connect(redis.url(), wide()).await.expect("redis is there");
         led(&pod, 200).await;
-        led(&pod, 500).await
+        smallest(async || led(&pod, 500).await).await
     });
 
     assert!(allocations <= 68.0, "{allocations} allocations for each refresh");
