@@ -41,7 +41,9 @@ impl MemoryPod {
                 self.begin_known(ask, joined, terms, now, known.get_mut()).map_news(wrap)
             }
             gone => match self.lead_unknown(ask, terms, now) {
-                Ok((record, lease)) => {
+                Ok((mut record, lease)) => {
+                    // Another client may have ended the session.
+                    self.namespace.ended.keep(ask.identity.flight, &mut record);
                     gone.insert(record);
                     contract::Begun::Lead(lease)
                 }

@@ -71,6 +71,21 @@ both! {
         assert!(is_ended(&stage.b, &ask("t")).await);
     }
 
+    async fn flight_of_another_client_is_remembered_for_as_long_as_the_end_of_the_session(
+        stage,
+        Config { lease: S, store_timeout: S, uncertain_memory: S, retry_lost_after: Some(S), ..held() }
+    ) {
+        end(&stage.a, &ask("t")).await;
+        let other = ask_as(Refresh::new("t").client("other", "right"));
+        let lease = lead(&stage.b, &other).await;
+        // Else it would be forgotten.
+        stage.pass(2 * S + 50 * MS).await;
+
+        let standing = complete(&stage.b, &lease, &other, &busy(S)).await;
+
+        assert!(matches!(standing, Standing::Ours), "{standing:?}");
+    }
+
     async fn success_that_lands_where_another_stands_is_for_nobody_either(
         stage,
         Config { lease: S, store_timeout: S, ..unhurried() }
