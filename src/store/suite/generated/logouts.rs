@@ -65,6 +65,7 @@ fn both_stores_answer_every_history_with_logouts_alike() {
         let verdicts = theatre.play(&histories);
         let first = seeds.iter().zip(histories).zip(verdicts).find_map(|((seed, h), why)| Some((seed, h, why?)));
         if let Some((seed, history, why)) = first {
+            println!("as it came, seed {seed}:\n{why}");
             let (history, why) = theatre.shortened(history, why);
             panic!("the stores disagree on {seed} with logouts, {:#?}\n{why}", history.settings);
         }
