@@ -6,7 +6,7 @@
 -- KEYS[3] attempts  hash, how often the session led
 -- KEYS[4] permits   sorted set, the flights that ask the provider now
 -- KEYS[5] budget    string, how many do
--- KEYS[6] queue     sorted set, the flights that wait for a permit
+-- KEYS[6] queue     sorted set, the clients whose flights wait for a permit
 -- KEYS[7] circuit   hash, whether the provider is left in peace
 -- ARGV[1] attempt   the caller's local flight
 -- ARGV[2] own_fence its fence, 0 when a begin or a renewal of it may still be on its way

@@ -7,7 +7,7 @@
 -- KEYS[5] attempts    hash, how often the session led
 -- KEYS[6] permits     sorted set, the flights that ask the provider now
 -- KEYS[7] budget      string, how many do
--- KEYS[8] queue       sorted set, the flights that wait for a permit
+-- KEYS[8] queue       sorted set, the clients whose flights wait for a permit
 -- KEYS[9] circuit     hash, whether the provider is left in peace
 -- KEYS[10] meta       hash, the register of living pods
 -- KEYS[11] known      hash, the callers that are known
@@ -284,17 +284,17 @@ end
 local now_us = time[1] * 1000000 + time[2]
 local in_use, is_called = 0, false
 if in_use_there or waited_us or not is_quiet then
-  -- PARTS HERE: spans keep begun permits freed budget queue
-  local is_free, came_us
-  is_free, in_use, is_called, came_us = seek_permit(budget, in_use_there, place,
-    {now_us = now_us, waited_us = waited_us, is_quiet = is_quiet, is_stranger = is_stranger})
+  -- PARTS HERE: spans keep begun permits lines freed budget queue
+  local is_free
+  is_free, in_use, is_called = seek_permit(budget, in_use_there, place, {client = client_name, now_us = now_us,
+    waited_us = waited_us, is_quiet = is_quiet, is_stranger = is_stranger, waits = patience == 1})
   if not is_free then
     if patience == 0 then
       return done({'rejected', 'budget', fair_pause_ms})
     end
     -- What lands meanwhile, wherever it was led, is told to flights that queue, too.
     wait_for_flight()
-    return {'queued', queue_for_permit(budget, place, came_us)}
+    return {'queued', look_ms(budget)}
   end
 end
 
@@ -314,7 +314,7 @@ if in_use == 0 and not is_called then
   redis.call('PEXPIREAT', permits, ends)
 else
   -- PARTS HERE: begun permits
-  take_permit(budget, place, in_use, is_called)
+  take_permit(budget, place, own, in_use, is_called)
 end
 redis.call('SET', fence, own_fence)
 if passage == 'probe' then

@@ -10,7 +10,7 @@
 -- KEYS[4] attempts  hash, how often the session led
 -- KEYS[5] permits   sorted set, the flights that ask the provider now
 -- KEYS[6] budget    string, how many do
--- KEYS[7] queue     sorted set, the flights that wait for a permit
+-- KEYS[7] queue     sorted set, the clients whose flights wait for a permit
 -- KEYS[8] circuit   hash, whether the provider is left in peace
 -- KEYS[9] known     hash, the callers that are known
 -- KEYS[10] first    string, a filter of tokens that are known

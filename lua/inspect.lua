@@ -288,19 +288,31 @@ local function tell_permits()
   end)
 end
 
-local function tell_queue()
-  local all = redis.call('ZCARD', queue)
-  say(all == 0 and 'queue: nobody waits for a permit' or
-    'queue: ' .. counted(all, 'flight waits for a permit', 'flights wait for a permit'))
-  local members = shown > 0 and redis.call('ZRANGE', queue, 0, shown - 1, 'WITHSCORES') or {}
+-- A line for each client; its key is in the slot of the others.
+local function tell_line(client, turn)
+  local line = queue .. ':' .. client
+  local all = redis.call('ZCARD', line)
+  say('  %s, %s:', client == 'strangers' and 'callers that are not known, after all others' or 'client ' .. client .. ', turn ' .. turn,
+    counted(all, 'flight', 'flights'))
+  local members = shown > 0 and redis.call('ZRANGE', line, 0, shown - 1, 'WITHSCORES') or {}
   list(all, function(i)
     local pod, waiting = string.match(members[2 * i - 1], '^(%S+) %S+ (%S+)$')
-    -- As in lib/budget.lua: strangers queue behind all that are known.
-    local came_ms, strangers_after_ms = members[2 * i] / 1000, 4000000000000
-    local is_stranger = came_ms >= strangers_after_ms
-    return string.format('%d. pod %s, flight %s, came %s%s', i, pod or '?', waiting or '?',
-      ago(is_stranger and came_ms - strangers_after_ms or came_ms), is_stranger and ', behind all known callers' or '')
+    return string.format('%d. pod %s, flight %s, came %s', i, pod or '?', waiting or '?', ago(members[2 * i] / 1000))
   end)
+end
+
+local function tell_queue()
+  local clients, all = redis.call('ZRANGE', queue, 0, -1, 'WITHSCORES'), 0
+  for i = 1, #clients, 2 do
+    all = all + redis.call('ZCARD', queue .. ':' .. clients[i])
+  end
+  say(all == 0 and 'queue: nobody waits for a permit' or
+    'queue: ' .. counted(all, 'flight waits for a permit', 'flights wait for a permit'))
+  local most = math.max(shown, 10)
+  for i = 1, math.min(#clients, 2 * most), 2 do
+    tell_line(clients[i], clients[i + 1])
+  end
+  say_if(#clients > 2 * most, '  and %s', counted(#clients / 2 - most, 'more client', 'more clients'))
 end
 
 -- The register: which pods live, and what they go by.

@@ -4,7 +4,7 @@
 --
 -- KEYS[1] permits    sorted set, the flights that ask the provider now
 -- KEYS[2] budget     string, how many do
--- KEYS[3] queue      sorted set, the flights that wait for a permit
+-- KEYS[3] queue      sorted set, the clients whose flights wait for a permit
 -- ARGV[1] lease_ms   how long a permit lasts unless it is renewed
 -- ARGV[2] limit      how many permits there are
 -- ARGV[3] called_ms  how long a permit is kept for a flight that was called from the queue

@@ -6,7 +6,7 @@
 -- KEYS[4] incarnation string, the server that decided last, and until when it recovers
 -- KEYS[5] permits     sorted set, the flights that ask the provider now
 -- KEYS[6] budget      string, how many do
--- KEYS[7] queue       sorted set, the flights that wait for a permit
+-- KEYS[7] queue       sorted set, the clients whose flights wait for a permit
 -- KEYS[8] circuit     hash, whether the provider is left in peace
 -- KEYS[9] meta        hash, the register of living pods
 -- ARGV[1] owner       the caller, <pod>/<fence>/<lease_ms>

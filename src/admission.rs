@@ -26,6 +26,7 @@ pub(crate) mod budget;
 pub(crate) mod circuit;
 pub(crate) mod concerned;
 pub(crate) mod known;
+pub(crate) mod queue;
 pub(crate) mod strangers;
 pub(crate) mod reach;
 

@@ -119,7 +119,7 @@ pub struct Config {
     pub refresh_cooldown_period: Duration,
     /// How many flights of the namespace may ask the provider at once. Default: 10. 1 to 100,000.
     pub max_concurrent_refreshes: u32,
-    /// How long a flight queues for its turn when that many ask already, first come, first served; it leaves the queue
+    /// How long a flight queues for its turn when that many ask already, each client in its turn; it leaves the queue
     /// when all its callers have left. Zero refuses at once. Default: none, which means two thirds of `refresh_timeout`, so
     /// that a third of it is left for the call. At most `wait_timeout`.
     pub budget_wait: Option<Duration>,

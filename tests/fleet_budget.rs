@@ -62,7 +62,10 @@ fn known_caller(token: String) -> Refresh {
 
 /// The flights that wait in the queue, and since when by Redis' clock, in microseconds.
 async fn queue(redis: &RedisServer, config: &Config) -> Vec<(String, u64)> {
-    let text = redis.cli(&["ZRANGE", &key(config, "queue"), "0", "-1", "WITHSCORES"]).await;
+    let lines_in_turn = "local all = {} for _, client in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do for _, word in \
+                         ipairs(redis.call('ZRANGE', KEYS[1] .. ':' .. client, 0, -1, 'WITHSCORES')) do all[#all + 1] = word \
+                         end end return all";
+    let text = redis.cli(&["EVAL", lines_in_turn, "1", &key(config, "queue")]).await;
     let lines: Vec<&str> = text.lines().collect();
     let places = lines.chunks_exact(2).map(|place| {
         let flight = place[0].rsplit(' ').next().expect("a flight").to_owned();
@@ -225,7 +228,7 @@ async fn permits_of_a_killed_pod_are_back_within_a_lease_though_nobody_asks() {
     }
     counter.provider.asked(3).await;
     let (permits, budget) = (key(&config, "permits"), key(&config, "budget"));
-    redis.until(&["ZCARD", &key(&config, "queue")], "2").await;
+    redis.until_queued(&key(&config, "queue"), 2).await;
 
     pod.die();
     let killed = Instant::now();
@@ -264,7 +267,7 @@ async fn permits_of_a_killed_pod_go_to_those_who_queue_in_others_and_not_to_newc
         others.push(pod.clone());
         callers.spawn(async move { counter.refresh(&pod, index).await });
     }
-    redis.until(&["ZCARD", &key(&config, "queue")], "6").await;
+    redis.until_queued(&key(&config, "queue"), 6).await;
 
     killed.die();
     let start = Stopwatch::start();

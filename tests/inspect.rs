@@ -100,10 +100,11 @@ async fn long_lists_are_cut_and_counted() {
     let (stamp, later) = (stage.stamp(0).await, stage.stamp(HOUR).await);
     stage.on("HSET", "circuit", &["state", "half_open", "opened_because", "failures"]).await;
     stage.on("SET", "budget", &["13"]).await;
+    stage.on("ZADD", "queue", &["1", "c11e"]).await;
     for i in 0..13 {
         stage.on("HSET", "flight:f", &[&format!("waits:pod{i}"), "attempt"]).await;
         stage.on("ZADD", "permits", &[&later, &format!("pod{i}/{i}")]).await;
-        stage.on("ZADD", "queue", &[&format!("{stamp}000"), &format!("pod{i} attempt flight{i}")]).await;
+        stage.on("ZADD", "queue:c11e", &[&format!("{stamp}000"), &format!("pod{i} attempt flight{i}")]).await;
         stage.on("HSET", "circuit", &[&format!("probe:{i}"), &format!("{later} 10000")]).await;
         stage.on("HSET", "circuit", &[&format!("limited:s{i}"), &stamp]).await;
     }
@@ -220,7 +221,8 @@ async fn stamps_of_a_clock_that_was_set_back_do_not_mislead() {
         )
         .await;
     stage.on("HSET", "attempts:s", &["attempts:a", "2", "window_start:a", &ahead, "last_attempt:a", &ahead]).await;
-    stage.on("ZADD", "queue", &[&format!("{ahead}000"), "pod attempt flight"]).await;
+    stage.on("ZADD", "queue", &["7", "c11e"]).await;
+    stage.on("ZADD", "queue:c11e", &[&format!("{ahead}000"), "pod attempt flight"]).await;
 
     let told = stage.inspect().await;
 
@@ -232,6 +234,7 @@ async fn stamps_of_a_clock_that_was_set_back_do_not_mislead() {
             "circuit open for 30.0 s more: nobody of client c11e leads (circuit_open)",
             "to others it is closed: 0 failed flights in a row",
             "2 attempts in the window that began 0.0 s ago",
+            "client c11e, turn 7, 1 flight:",
             "1. pod pod, flight flight, came 0.0 s ago",
         ],
     );

@@ -356,7 +356,7 @@ async fn staged(situation: &str) -> Stage {
             }
             for (pod, token) in [(0, "third"), (1, "fourth")] {
                 stage.call(pod, Refresh::new(token), token);
-                stage.key(&["ZCARD", "queue"], &(pod + 1).to_string()).await;
+                stage.redis.until_queued("rc:{default}:queue", pod + 1).await;
             }
             stage
         }

@@ -1,12 +1,9 @@
 -- How many flights ask the provider at once, and which is next. Mirrors src/admission/budget.rs; the keys are told in
--- permits.lua. Comes after it.
+-- permits.lua. Comes after it and lines.lua.
 
--- Strangers queue behind all that are known, by as much: no moment of this century is as late.
-local strangers_after_us = 4000000000000000
-
--- The last quarter of the permits is for callers that are known.
-local function share_of_strangers(limit)
-  return limit - math.floor(limit / 4)
+-- How many permits may be out for a client to get one more: the last quarter is for callers that are known.
+local function limit_for(budget, client)
+  return client == strangers and budget.limit - math.floor(budget.limit / 4) or budget.limit
 end
 
 -- Flights that were called and did not come belong to pods that are stopped or cut off, though redis may not know it
@@ -25,12 +22,16 @@ local function give_way(budget, ended)
   if not silent then
     return
   end
-  for _, place in ipairs(redis.call('ZRANGE', budget.queue, 0, -1)) do
-    local pod, flight = string.match(place, '^(%S+) %S+ (%S+)$')
-    if silent[pod] then
-      redis.call('ZREM', budget.queue, place)
-      redis.pcall('PUBLISH', budget.channels .. pod, 'look ' .. flight)
+  for _, line in ipairs(lines_of(budget)) do
+    local leave = {}
+    for _, place in ipairs(redis.call('ZRANGE', line_key(budget, line.client), 0, -1)) do
+      local pod, flight = string.match(place, '^(%S+) %S+ (%S+)$')
+      if silent[pod] then
+        leave[#leave + 1] = place
+        redis.pcall('PUBLISH', budget.channels .. pod, 'look ' .. flight)
+      end
     end
+    leave_line(budget, line.client, leave)
   end
 end
 
@@ -55,50 +56,109 @@ local function permits_in_use(budget, counter)
   return in_use
 end
 
--- Hands free permits to waiting flights in the order of their arrival. Stops before those that came at before_us, and at
--- own_place, which leaves the queue: its flight sent this script, and asks by itself. Returns how many are out then.
+-- How many permits each line has of those that were given while several queued. Returns whether several do: known clients,
+-- because strangers are served after them anyway.
+local function count_shares(budget, lines)
+  local by_client = {}
+  for _, line in ipairs(lines) do
+    line.share = line.client == strangers and math.huge or 0
+    by_client[line.client] = line
+  end
+  if #lines - (by_client[strangers] and 1 or 0) < 2 then
+    return false
+  end
+  local out = {}
+  for _, holder in ipairs(redis.call('ZRANGE', budget.permits, 0, -1)) do
+    out[holder] = true
+  end
+  for holder, client in pairs(read_hash(shares_key(budget))) do
+    if not out[holder] then
+      redis.call('HDEL', shares_key(budget), holder)
+    elseif by_client[client] then
+      by_client[client].share = by_client[client].share + 1
+    end
+  end
+  return true
+end
+
+-- The line that is served next: the one with the smallest share, among equals the one that got a permit longest ago.
+local function next_line(lines)
+  local first
+  for _, line in ipairs(lines) do
+    local is_before = not first or line.share < first.share or (line.share == first.share and line.turn < first.turn)
+    if is_before and not line.is_over then
+      first = line
+    end
+  end
+  return first
+end
+
+-- Whether a flight is told that it has a permit. A pod that nobody listens for is dead or has lost its subscription: it gets
+-- nothing, and should its flight come by itself, it brings its place along.
+local function is_told(budget, place, silent)
+  local pod, flight = string.match(place, '^(%S+) %S+ (%S+)$')
+  if silent[pod] then
+    return false
+  end
+  local heard = redis.pcall('PUBLISH', budget.channels .. pod, 'look ' .. flight)
+  silent[pod] = not (type(heard) == 'number' and heard > 0)
+  return not silent[pod]
+end
+
+-- Calls the first of a line, and gives up those before it that cannot be told. Returns the place that was called, nil where none
+-- was yet.
+local function call_first(budget, line, own_place, silent)
+  -- The first is mostly there. A pod that was killed leaves thousands behind, and everybody waits for this script.
+  local at_once = line.at_once or 1
+  line.at_once = math.min(2 * at_once, 1000)
+  local places, leave, called = redis.call('ZRANGE', line_key(budget, line.client), 0, at_once - 1), {}, nil
+  for _, place in ipairs(places) do
+    leave[#leave + 1] = place
+    -- Whose flight sent this script needs no message.
+    if place == own_place or is_told(budget, place, silent) then
+      called, line.at_once = place, 1
+      break
+    end
+  end
+  leave_line(budget, line.client, leave)
+  line.is_over = #places < at_once and #leave == #places
+  return called
+end
+
+-- Hands free permits to waiting flights. Returns how many are out then.
 --
--- The next flight is told by a message, and has the permit at once, so that nobody overtakes it. A pod that nobody
--- listens for is dead or has lost its subscription: it gets nothing, and should its flight come by itself, it brings
--- its place along.
-local function hand_over(budget, in_use, before_us, own_place)
-  local handed, silent, at_once, is_over = 0, {}, 1, false
-  while in_use + handed < budget.limit and not is_over do
-    local first, leave = redis.call('ZRANGE', budget.queue, 0, at_once - 1, 'WITHSCORES'), {}
-    is_over = #first == 0
-    for i = 1, #first, 2 do
-      local place, came_us = first[i], tonumber(first[i + 1])
-      local limit = came_us >= strangers_after_us and share_of_strangers(budget.limit) or budget.limit
-      is_over = in_use + handed >= limit or (before_us and came_us >= before_us)
-      if is_over then
-        break
-      end
-      leave[#leave + 1] = place
-      is_over = place == own_place
-      if is_over then
-        break
-      end
-      local pod = string.sub(place, 1, string.find(place, ' ', 1, true) - 1)
-      if not silent[pod] then
-        local heard = redis.pcall('PUBLISH', budget.channels .. pod, 'look ' .. string.match(place, '^%S+ %S+ (%S+)$'))
-        if type(heard) == 'number' and heard > 0 then
-          redis.call('ZADD', budget.permits, budget.now + budget.called_ms, place)
-          handed = handed + 1
-        else
-          silent[pod] = true
-        end
+-- The next flight is told by a message, and has the permit at once, so that nobody overtakes it; the one that sent this script
+-- stands at own_place, if it queues.
+local function hand_over(budget, in_use, own_place)
+  if in_use >= budget.limit then
+    return in_use
+  end
+  local before, silent, lines = in_use, {}, lines_of(budget)
+  local are_several, last_turn = count_shares(budget, lines), 0
+  for _, line in ipairs(lines) do
+    last_turn = line.client == strangers and last_turn or line.turn
+  end
+  while in_use < budget.limit do
+    local line = next_line(lines)
+    if not line or in_use >= limit_for(budget, line.client) then
+      break
+    end
+    local place = call_first(budget, line, own_place, silent)
+    if place then
+      redis.call('ZADD', budget.permits, whole(budget.now + budget.called_ms), place)
+      in_use = in_use + 1
+      if are_several and line.client ~= strangers then
+        note_share(budget, place, line.client)
+        last_turn = last_turn + 1
+        line.share, line.turn = line.share + 1, last_turn
+        redis.call('ZADD', budget.queue, 'XX', whole(last_turn), line.client)
       end
     end
-    if #leave > 0 then
-      redis.call('ZREM', budget.queue, unpack(leave))
-    end
-    -- The first is mostly there. A pod that was killed leaves thousands behind, and everybody waits for this script.
-    at_once = math.min(2 * at_once, 1000)
   end
-  if handed > 0 then
-    set_in_use(budget, in_use + handed)
+  if in_use > before then
+    set_in_use(budget, in_use)
   end
-  return in_use + handed
+  return in_use
 end
 
 -- A leader that lives keeps its permit; one that was late has it again, because it does ask the provider.

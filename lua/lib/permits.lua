@@ -1,24 +1,22 @@
 -- The permits that are out. Mirrors src/admission/budget.rs; budget.lua has who gets them.
 --
--- permits  sorted set: holder -> when its permit ends. A leader holds it by its owner, until the end of its lease; a
---          flight that was called from the queue by its place there, until it has had the time to come
--- budget   string: how many permits are out. Compared with the limit and set by every script that changes permits, so
---          that the two are equal at every moment; they end together, too
--- queue    sorted set: '<pod> <attempt> <flight>' -> when it came, in us; of a caller that is not known, later by
---          strangers_after_us
+-- permits         sorted set: holder -> when its permit ends. A leader holds it by its owner, until the end of its lease; a
+--                 flight that was called from the queue by its place there, until it has had the time to come
+-- budget          string: how many permits are out. Compared with the limit and set by every script that changes permits, so
+--                 that the two are equal at every moment; they end together, too
+-- queue           sorted set: client -> its turn, a number that grows: the client whose turn is lowest got no permit for longest
+-- queue:<client>  sorted set: '<pod> <attempt> <flight>' -> when it came, in us. 'strangers' is the client of all callers that are
+--                 not known. Known only inside of the scripts: in the slot of the others, and not in KEYS
+-- shares          hash: holder -> client, for permits that were given while flights of several clients queued. Not in KEYS either
 --
 -- budget: permits, counter, queue (keys), limit, lease_ms, called_ms, channels, now; wait_ms where flights queue
 
--- Strangers queue behind all that are known, by as much: no moment of this century is as late.
-local strangers_after_us = 4000000000000000
-
--- The last quarter of the permits is for callers that are known.
-local function share_of_strangers(limit)
-  return limit - math.floor(limit / 4)
-end
-
 -- The longest lease that settings allow.
 local longest_lease_of_all_ms = 10 * 60 * 1000
+
+local function shares_key(budget)
+  return string.sub(budget.queue, 1, -#'queue' - 1) .. 'shares'
+end
 
 -- Both keys end with the last permit that can be out, and another pod's lease may be longer than this one's.
 local function set_in_use(budget, in_use)
@@ -31,10 +29,21 @@ local function set_in_use(budget, in_use)
   redis.call('PEXPIREAT', budget.permits, ends)
 end
 
+-- This permit counts for its client while several queue.
+local function note_share(budget, holder, client)
+  redis.call('HSET', shares_key(budget), holder, client)
+  redis.call('PEXPIRE', shares_key(budget), longest_lease_of_all_ms)
+end
+
 -- The owner has its permit: one that was kept for its place in the queue is its own now, and counted already.
-local function take_permit(budget, place, in_use, is_called)
+local function take_permit(budget, place, owner, in_use, is_called)
   if is_called then
     redis.call('ZREM', budget.permits, place)
+    local client = redis.call('HGET', shares_key(budget), place)
+    if client then
+      redis.call('HDEL', shares_key(budget), place)
+      note_share(budget, owner, client)
+    end
   else
     in_use = in_use + 1
   end

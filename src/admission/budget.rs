@@ -1,16 +1,22 @@
 //! How many flights ask the provider at once, and which is next.
 //!
 //! A permit ends with its holder's lease, so whatever becomes of a leader, it comes back. A permit that comes free is
-//! handed to the first of the queue: it is reserved for it, as a permit like any other, until it has had the time to
+//! handed to the next of the queue: it is reserved for it, as a permit like any other, until it has had the time to
 //! come. Why not let the first that asks take it: under load newcomers would overtake waiting flights for ever.
 //!
-//! In Redis: `permits`, `budget` (their number) and `queue`; `lua/lib/permits.lua`, `budget.lua` and `queue.lua`.
+//! While several clients queue, what each of them was given since counts as its share: a client whose calls take long holds no more
+//! permits than the others.
+//!
+//! In Redis: `permits`, `budget` (their number), `queue` and `shares`; `lua/lib/permits.lua`, `budget.lua` and `queue.lua`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use tokio::time::Instant;
 use uuid::Uuid;
+
+use super::concerned::ClientName;
+use super::queue::{Line, Place, PodNumber, Queue, Shares, Wake};
 
 /// The permits that are out, and the flights that wait for one. `W` wakes a waiting flight.
 #[derive(Debug)]
@@ -20,18 +26,9 @@ pub(crate) struct Budget<W> {
     earliest_end: Option<Instant>,
     /// When all of them are forgotten, reserved ones and all, unless one more is given: a lease after the last was.
     forgotten_at: Option<Instant>,
-    /// First all that are known, by arrival.
-    queue: BTreeMap<Place, W>,
-}
-
-/// A place in the queue, in their order.
-type Place = (Rank, Instant, Uuid);
-
-/// Strangers queue behind all that are known, and the last quarter of the permits is not for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Rank {
-    Known,
-    Stranger,
+    queue: Queue<W>,
+    /// For whom a permit counts that was given while several clients queued. Some of these permits are out no more.
+    shares: BTreeMap<Holder, ClientName>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,9 +47,6 @@ struct Permit {
     for_pod: Option<PodNumber>,
 }
 
-/// A pod, among those that share the budget.
-pub(crate) type PodNumber = u64;
-
 /// The number of permits, and for how long one is reserved for a flight that was woken.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BudgetLimits {
@@ -67,76 +61,96 @@ pub(crate) struct Applicant {
     pub(crate) attempt: Uuid,
     /// When it came first: its place in the queue.
     pub(crate) since: Instant,
-    pub(crate) rank: Rank,
 }
 
-impl BudgetLimits {
-    /// How many permits may be out for a flight of this rank to get one more.
-    fn limit_for(self, rank: Rank) -> usize {
-        match rank {
-            Rank::Known => self.limit,
-            Rank::Stranger => self.limit - self.limit / 4,
-        }
+impl Applicant {
+    fn place(self) -> Place {
+        (self.since, self.attempt)
     }
 }
 
-pub(crate) trait Wake {
-    /// Wakes a flight; false when nobody is there to be woken.
-    fn wake(self) -> bool;
-    /// The pod of the flight.
-    fn pod(&self) -> PodNumber;
+impl BudgetLimits {
+    /// How many permits may be out for a flight of this line to get one more. The last quarter is not for strangers.
+    fn limit_for(self, line: Line) -> usize {
+        match line {
+            Line::Client(_) => self.limit,
+            Line::Strangers => self.limit - self.limit / 4,
+        }
+    }
 }
 
 impl<W> Default for Budget<W> {
     fn default() -> Self {
-        Self { permits: BTreeMap::new(), earliest_end: None, forgotten_at: None, queue: BTreeMap::new() }
+        Self {
+            permits: BTreeMap::new(),
+            earliest_end: None,
+            forgotten_at: None,
+            queue: Queue::default(),
+            shares: BTreeMap::new(),
+        }
     }
 }
 
 impl<W: Wake> Budget<W> {
-    /// Whether the next flight gets a permit, any client's.
-    pub(crate) fn has_room_for_all(&self, limits: BudgetLimits) -> bool {
-        self.queue.is_empty() && self.permits.len() < limits.limit_for(Rank::Stranger)
-    }
-
-    /// Leaves the queue and tells whether a permit is there for this flight, once the flights before it have theirs. The
-    /// permit is not taken yet. A flight that queued has the rank that it came with, should it queue again.
-    pub(crate) fn apply_for_permit(&mut self, applicant: &mut Applicant, now: Instant, limits: BudgetLimits) -> bool {
+    /// Whether a permit is there for this flight, once those before it have theirs. It is not taken yet. `line` tells where the
+    /// flight queues, and is asked only where permits are short; a flight that queued stays in its line.
+    ///
+    /// # Errors
+    ///
+    /// The line in which the flight has to [wait](Self::queue). One that does not wants to [leave](Self::leave).
+    pub(crate) fn apply_for_permit(
+        &mut self,
+        applicant: Applicant,
+        line: impl FnOnce() -> Line,
+        now: Instant,
+        limits: BudgetLimits,
+    ) -> Result<(), Line> {
+        let is_queue = !self.queue.is_empty();
+        let is_short = is_queue || self.permits.len() >= limits.limit_for(Line::Strangers);
+        let queues_in = self.queue.line_of(applicant.place());
         self.reap(now);
-        let place = self.place_of(*applicant);
-        applicant.rank = place.0;
-        self.queue.remove(&place);
-        if self.permits.contains_key(&Holder::Reserved(applicant.attempt)) {
-            return true;
+        let reserved = Holder::Reserved(applicant.attempt);
+        if !is_short || self.permits.contains_key(&reserved) {
+            return Ok(());
         }
-        self.hand_over(now, limits, Some((place.0, place.1)));
-        self.permits.len() < limits.limit_for(place.0)
-    }
-
-    /// The place of a flight: the one that it queued for, whatever its client is now.
-    fn place_of(&self, applicant: Applicant) -> Place {
-        let place = |rank| (rank, applicant.since, applicant.attempt);
-        let is_there = |rank| self.queue.contains_key(&place(rank));
-        [Rank::Known, Rank::Stranger].into_iter().find(|rank| is_there(*rank)).map_or(place(applicant.rank), place)
+        let line = queues_in.unwrap_or_else(line);
+        if is_queue {
+            // It is served in its turn, like all that queue.
+            self.queue.enter(line, applicant.place(), None);
+            self.hand_over(now, limits);
+            return self.permits.contains_key(&reserved).then_some(()).ok_or(line);
+        }
+        (self.permits.len() < limits.limit_for(line)).then_some(()).ok_or(line)
     }
 
     /// Gives the flight the permit that [`apply_for_permit`](Self::apply_for_permit) found, until the end of its lease.
     pub(crate) fn take(&mut self, applicant: Applicant, fence: u64, until: Instant) {
-        self.permits.remove(&Holder::Reserved(applicant.attempt));
+        let reserved = Holder::Reserved(applicant.attempt);
+        self.permits.remove(&reserved);
+        if let Some(client) = self.shares.remove(&reserved) {
+            self.shares.insert(Holder::Leader(fence), client);
+        }
         self.give(Holder::Leader(fence), Permit { until, for_pod: None }, until);
     }
 
     /// Lets the flight wait for its turn. Answers when to look, should nobody wake it: when the first permit ends, of those
     /// that are out or of those that are handed over until then.
-    pub(crate) fn queue(&mut self, applicant: Applicant, waker: W, now: Instant, limits: BudgetLimits) -> Instant {
-        self.queue.insert((applicant.rank, applicant.since, applicant.attempt), waker);
+    pub(crate) fn queue(
+        &mut self,
+        applicant: Applicant,
+        line: Line,
+        waker: W,
+        now: Instant,
+        limits: BudgetLimits,
+    ) -> Instant {
+        self.queue.enter(line, applicant.place(), Some(waker));
         let next_handed_over = now + limits.reserved_for;
         self.first_end().map_or(next_handed_over, |first| first.min(next_handed_over))
     }
 
     /// The flight wants no permit any more.
     pub(crate) fn leave(&mut self, applicant: Applicant, now: Instant, limits: BudgetLimits) {
-        self.queue.remove(&self.place_of(applicant));
+        self.queue.leave(applicant.place());
         self.permits.remove(&Holder::Reserved(applicant.attempt));
         self.settle(now, limits);
     }
@@ -169,7 +183,7 @@ impl<W: Wake> Budget<W> {
 
     fn settle(&mut self, now: Instant, limits: BudgetLimits) {
         self.reap(now);
-        self.hand_over(now, limits, None);
+        self.hand_over(now, limits);
     }
 
     fn give(&mut self, holder: Holder, permit: Permit, forgotten_at: Instant) {
@@ -204,30 +218,45 @@ impl<W: Wake> Budget<W> {
     /// up, or each of them would keep a permit from the others for as long. Their flights are woken: one that goes on
     /// after all comes again, and brings its place along.
     fn give_way(&mut self, silent: &BTreeSet<PodNumber>) {
-        if silent.is_empty() {
-            return;
-        }
-        let places = self.queue.iter().filter(|(_, waker)| silent.contains(&waker.pod()));
-        let places: Vec<_> = places.map(|(place, _)| *place).collect();
-        for waker in places.iter().filter_map(|place| self.queue.remove(place)).collect::<Vec<_>>() {
-            waker.wake();
+        if !silent.is_empty() {
+            for waker in self.queue.leave_all(silent) {
+                waker.wake();
+            }
         }
     }
 
-    /// Hands free permits to the flights that wait, up to those that came at `before`.
-    fn hand_over(&mut self, now: Instant, limits: BudgetLimits, before: Option<(Rank, Instant)>) {
-        while let Some(first) = self.queue.first_entry()
-            && self.permits.len() < limits.limit_for(first.key().0)
-            && before.is_none_or(|before| (first.key().0, first.key().1) < before)
+    /// Hands free permits to the flights that wait.
+    fn hand_over(&mut self, now: Instant, limits: BudgetLimits) {
+        if self.queue.is_empty() || self.permits.len() >= limits.limit {
+            return;
+        }
+        let is_shared = self.queue.is_shared();
+        let mut shares = if is_shared { self.count_shares() } else { Shares::new() };
+        while let Some(line) = self.queue.next(&shares)
+            && self.permits.len() < limits.limit_for(line)
+            && let Some(((_, attempt), waker)) = self.queue.call_first(line)
         {
-            let ((_, _, attempt), waker) = first.remove_entry();
+            let for_pod = waker.as_ref().map(W::pod);
             // A flight that cannot be woken gets nothing; should it come by itself, it has its place still.
-            let pod = waker.pod();
-            if waker.wake() {
-                let permit = Permit { until: now + limits.reserved_for, for_pod: Some(pod) };
-                self.give(Holder::Reserved(attempt), permit, now + limits.lease);
+            if waker.is_none_or(W::wake) {
+                let reserved = Holder::Reserved(attempt);
+                self.give(reserved, Permit { until: now + limits.reserved_for, for_pod }, now + limits.lease);
+                if is_shared && let Line::Client(client) = line {
+                    self.shares.insert(reserved, client);
+                    *shares.entry(client).or_default() += 1;
+                    self.queue.has_been_served(line);
+                }
             }
         }
+    }
+
+    fn count_shares(&mut self) -> Shares {
+        self.shares.retain(|holder, _| self.permits.contains_key(holder));
+        let mut shares = Shares::new();
+        for client in self.shares.values() {
+            *shares.entry(*client).or_default() += 1;
+        }
+        shares
     }
 }
 
@@ -240,6 +269,8 @@ mod tests {
 
     const S: Duration = Duration::from_secs(1);
     const SIZE: BudgetLimits = BudgetLimits { limit: 2, lease: Duration::from_secs(10), reserved_for: S };
+    const ONE: Line = Line::Client(1);
+    const OTHER: Line = Line::Client(2);
 
     /// Notes which flights were woken.
     struct Bell {
@@ -272,25 +303,28 @@ mod tests {
         }
 
         fn applicant(&self, name: u128, since: u32) -> Applicant {
-            Applicant { attempt: Uuid::from_u128(name), since: self.start + since * S, rank: Rank::Known }
+            Applicant { attempt: Uuid::from_u128(name), since: self.start + since * S }
         }
 
         /// Takes a permit or queues, at second `at`; the fence is the name.
         fn ask(&mut self, name: u64, since: u32, at: u32) -> bool {
-            let (now, mut applicant) = (self.start + at * S, self.applicant(name.into(), since));
-            let has_permit = self.budget.apply_for_permit(&mut applicant, now, SIZE);
-            if has_permit {
-                self.budget.take(applicant, name, now + 10 * S);
-            } else {
-                self.queue(name, since, at, true);
-            }
-            has_permit
+            self.ask_as(ONE, name, since, at)
         }
 
-        fn queue(&mut self, name: u64, since: u32, at: u32, is_there: bool) {
+        fn ask_as(&mut self, line: Line, name: u64, since: u32, at: u32) -> bool {
+            let (now, applicant) = (self.start + at * S, self.applicant(name.into(), since));
+            let applied = self.budget.apply_for_permit(applicant, || line, now, SIZE);
+            match applied {
+                Ok(()) => self.budget.take(applicant, name, now + 10 * S),
+                Err(line) => self.queue(line, name, since, at, true),
+            }
+            applied.is_ok()
+        }
+
+        fn queue(&mut self, line: Line, name: u64, since: u32, at: u32, is_there: bool) {
             // A pod for each ten names: most tests have a flight of each.
             let bell = Bell { name: name.into(), woken: Rc::clone(&self.woken), is_there, pod: name % 10 };
-            self.budget.queue(self.applicant(name.into(), since), bell, self.start + at * S, SIZE);
+            self.budget.queue(self.applicant(name.into(), since), line, bell, self.start + at * S, SIZE);
         }
 
         fn release(&mut self, fence: u64, at: u32) {
@@ -360,8 +394,8 @@ mod tests {
         let mut stage = Stage::new();
         stage.ask(1, 0, 0);
         stage.ask(2, 0, 0);
-        stage.queue(3, 1, 1, false);
-        stage.queue(4, 2, 2, true);
+        stage.queue(ONE, 3, 1, 1, false);
+        stage.queue(ONE, 4, 2, 2, true);
 
         stage.release(1, 3);
 
@@ -419,5 +453,68 @@ mod tests {
         stage.budget.leave(stage.applicant(3, 1), stage.start + 3 * S, SIZE);
 
         assert_eq!(*stage.woken.borrow(), [3, 4]);
+    }
+
+    #[test]
+    fn client_with_one_flight_waits_for_one_permit_of_a_client_that_queues_with_many() {
+        let mut stage = Stage::new();
+        for name in 1..=20 {
+            stage.ask(name, 0, 0);
+        }
+        stage.ask_as(OTHER, 21, 1, 1);
+
+        stage.release(1, 2);
+        stage.release(2, 2);
+
+        assert_eq!(*stage.woken.borrow(), [3, 21]);
+    }
+
+    #[test]
+    fn client_whose_calls_take_long_holds_no_more_permits_than_the_other() {
+        let mut stage = Stage::new();
+        for name in 1..=9 {
+            stage.ask(name, 0, 0);
+        }
+        for name in 21..=29 {
+            stage.ask_as(OTHER, name, 0, 0);
+        }
+        // Each call of the other client is over at once, and those of the first one never.
+        stage.release(1, 1);
+        stage.release(2, 1);
+        assert!(stage.ask(3, 0, 1));
+
+        for name in 21..=28 {
+            assert!(stage.ask_as(OTHER, name, 0, 1), "{name}");
+            stage.release(name, 1);
+        }
+
+        assert_eq!(*stage.woken.borrow(), [&[3][..], &(21..=29).collect::<Vec<_>>()].concat());
+    }
+
+    #[test]
+    fn client_that_comes_again_with_each_flight_does_not_overtake_who_waits() {
+        let mut stage = Stage::new();
+        let others = [3, 4, 5].map(Line::Client);
+        for name in 1..=4 {
+            stage.ask(name, 0, 0);
+        }
+        for (name, line) in (10..).zip(others) {
+            stage.ask_as(line, name, 0, 0);
+        }
+        let (mut newcomer, mut leading) = (20, vec![1, 2]);
+
+        // Whoever is called leads and is done at once; its client, if it is one of the others, queues again.
+        for _ in 0..8 {
+            stage.release(leading.remove(0), 1);
+            let called = *stage.woken.borrow().last().expect("one was called") as u64;
+            assert!(stage.ask(called, 0, 1));
+            leading.push(called);
+            if called >= 10 {
+                stage.ask_as(others[called as usize % 3], newcomer, 1, 1);
+                newcomer += 1;
+            }
+        }
+
+        assert!(stage.woken.borrow().contains(&3) && stage.woken.borrow().contains(&4), "{:?}", stage.woken.borrow());
     }
 }

@@ -361,6 +361,7 @@ mod user_that_may_not_touch {
             "permits",
             "budget",
             "queue",
+            "shares",
             "circuit",
             "known",
             "known_tokens:*",
@@ -396,11 +397,12 @@ mod thousands_that_queued_in_a_pod_that_was_killed {
     async fn make_way_without_stopping_redis_for_everybody() {
         let stage = Stage::new(config()).await;
         let now = stage.redis.cli(&["TIME"]).await.replace('\n', "").parse::<u64>().expect("a time") - 1_000_000;
+        stage.redis.cli(&["ZADD", &stage.key("queue"), "1", "c11e"]).await;
         for some in 0..5_u64 {
             let places =
                 (0..1000).map(|i| some * 1000 + i).map(|i| [(now + i).to_string(), format!("dead {i} {i:064x}")]);
             let places = places.flatten().collect::<Vec<_>>();
-            let key = stage.key("queue");
+            let key = stage.key("queue:c11e");
             let words = ["ZADD", &key].into_iter().chain(places.iter().map(String::as_str)).collect::<Vec<_>>();
             stage.redis.cli(&words).await;
         }

@@ -195,6 +195,13 @@ impl RedisServer {
         }
     }
 
+    /// Waits until so many flights wait for a permit, whatever their clients. `queue` is the key of the queue.
+    pub async fn until_queued(&self, queue: &str, flights: usize) {
+        let script = "local all = 0 for _, client in ipairs(redis.call('ZRANGE', KEYS[1], 0, -1)) do all = all + \
+                      redis.call('ZCARD', KEYS[1] .. ':' .. client) end return all";
+        self.until(&["EVAL", script, "1", queue], &flights.to_string()).await;
+    }
+
     /// Waits until the server's clock, by which everything is decided, is later by so much.
     pub async fn wait(&self, span: Duration) {
         let end = self.clock().await + span;

@@ -16,7 +16,7 @@ use crate::stopwatch::Stopwatch;
 use crate::within;
 
 /// Longer than a busy machine stands still, so that a refusal is by a rule and no outage.
-const PATIENT: &str = "--store-timeout=5s";
+pub(super) const PATIENT: &str = "--store-timeout=5s";
 
 /// Three daemons in front of one provider, in a namespace of their own.
 struct Fleet {
@@ -183,7 +183,7 @@ async fn provider_is_asked_by_all_daemons_together_no_more_than_the_budget_at_on
     let callers: JoinSet<_> = (0..200).map(|call| fleet.call(call, &format!("session {call}"))).collect();
     // Ten is the default.
     provider.asked(10).await;
-    fleet.redis.until(&["ZCARD", &fleet.key("queue")], "190").await;
+    fleet.redis.until_queued(&fleet.key("queue"), 190).await;
     let stands = (fleet.redis.cli(&["GET", &fleet.key("budget")]).await, provider.seen().len(), inside.most());
 
     gate.open();
@@ -269,7 +269,7 @@ async fn permits_of_a_killed_daemon_go_to_those_who_queue_at_others() {
     let provider = deaf_to_three().await;
     let fleet = full(&provider).await;
     let callers: JoinSet<_> = (0..6).map(|call| fleet.call(1 + call % 2, &format!("session {call}"))).collect();
-    fleet.redis.until(&["ZCARD", &fleet.key("queue")], "6").await;
+    fleet.redis.until_queued(&fleet.key("queue"), 6).await;
 
     fleet.daemons[0].signal(Signal::SIGKILL);
     let killed = Stopwatch::start();
@@ -554,9 +554,9 @@ async fn flights_that_queue_in_a_stopped_daemon_hold_up_nobody_for_long() {
     let first: JoinSet<_> = (0..2).map(|call| fleet.call(1, &format!("first {call}"))).collect();
     provider.asked(2).await;
     let stopped: JoinSet<_> = (0..40).map(|call| fleet.call(0, &format!("stopped {call}"))).collect();
-    fleet.redis.until(&["ZCARD", &fleet.key("queue")], "40").await;
+    fleet.redis.until_queued(&fleet.key("queue"), 40).await;
     let behind: JoinSet<_> = (0..20).map(|call| fleet.call(1 + call % 2, &format!("behind {call}"))).collect();
-    fleet.redis.until(&["ZCARD", &fleet.key("queue")], "60").await;
+    fleet.redis.until_queued(&fleet.key("queue"), 60).await;
 
     fleet.daemons[0].signal(Signal::SIGSTOP);
     let start = Instant::now();

@@ -8,6 +8,7 @@ use tokio::task::JoinSet;
 use crate::daemon::Daemon;
 use crate::provider::{Provider, Seen, json};
 use crate::redis::RedisServer;
+use crate::rules::PATIENT;
 
 /// 500 to a NUL, as django-oauth-toolkit has it; 401 to a wrong secret; else it rotates.
 async fn fragile() -> Provider {
@@ -222,6 +223,44 @@ async fn made_up_requests_whose_callers_leave_at_once_take_no_permit_from_known_
     let presented = provider.seen().iter().filter(|seen| seen.body.contains("wrong")).count();
     println!("{presented} of {} made-up requests were presented", 4 * HONEST);
     assert_eq!(told, [200; HONEST]);
+}
+
+/// A known client refreshes 400 tokens at once at a provider that takes its time for them, while there are four permits. Each
+/// session of another client waits for a permit or two, not for all of these.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn client_that_floods_the_fleet_delays_nobody_else() {
+    const FLOOD: usize = 400;
+    const HONEST: usize = 20;
+    let provider = Provider::start(async |seen: Seen| {
+        if seen.body.contains("client_id=flood") {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        json(200, r#"{"access_token":"a","refresh_token":"b","expires_in":300}"#)
+    })
+    .await;
+    let redis = RedisServer::start().await;
+    let pods = pair(&provider, &redis, &["--max-concurrent-refreshes", "4", PATIENT]).await;
+    let flood =
+        |token: &str| format!("grant_type=refresh_token&refresh_token={token}&client_id=flood&client_secret=right");
+    for (number, pod) in pods.iter().enumerate() {
+        assert_eq!(pod.post(&flood(&format!("known-{number}"))).await.status(), 200);
+    }
+    let mut flooding = JoinSet::new();
+    for number in 0..FLOOD {
+        let (pod, body) = (Arc::clone(&pods[number % 2]), flood(&format!("x{number}")));
+        flooding.spawn(async move { pod.post(&body).await.status().as_u16() });
+    }
+    // Two of each client were the first of the pair.
+    provider.asked(4 + 4).await;
+
+    for number in 0..HONEST {
+        assert_eq!(pods[number % 2].post(&owner(&format!("t{number}"))).await.status(), 200);
+    }
+
+    let before = provider.seen().iter().filter(|seen| seen.body.contains("client_id=flood")).count();
+    println!("{HONEST} sessions one after the other were served beside {before} of {FLOOD} of a flood");
+    assert!(before < FLOOD - 4, "they waited for the whole flood");
+    assert_eq!(flooding.join_all().await, [200; FLOOD]);
 }
 
 /// Under `never` a token that ended as unknown is over. A stranger that makes it end so ends nobody's session.

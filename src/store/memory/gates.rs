@@ -9,10 +9,11 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::admission::attempts::Attempts;
-use crate::admission::budget::{Applicant, Budget, BudgetLimits, PodNumber, Rank, Wake};
+use crate::admission::budget::{Applicant, Budget, BudgetLimits};
 use crate::admission::circuit::{Circuit, CircuitState, Flown, Passage};
 use crate::admission::concerned::ClientName;
 use crate::admission::known::Known;
+use crate::admission::queue::{Line, PodNumber, Wake};
 use crate::admission::session::{Account, Charge, Session};
 use crate::admission::{AdmissionTerms, FAIR_PAUSE};
 use crate::config::Config;
@@ -77,12 +78,8 @@ impl Gates {
     ) -> Admission {
         match self.ask_rules(ask, terms, now, config) {
             Ok((passage, account)) => {
-                // Where there is room for everybody it is not asked who comes.
-                let is_known = self.budget.has_room_for_all(limits(config)) || self.knows(ask, now, config);
-                let rank = if is_known { Rank::Known } else { Rank::Stranger };
-                let since = terms.waiting_since.unwrap_or(now);
-                let applicant = Applicant { attempt: ask.attempt, since, rank };
-                match self.seat(pod, applicant, terms, now, config) {
+                let applicant = Applicant { attempt: ask.attempt, since: terms.waiting_since.unwrap_or(now) };
+                match self.seat(pod, ask, applicant, terms, now, config) {
                     Some(admission) => admission,
                     None => {
                         Admission::Admitted(Candidate { session: ask.identity.session, account, applicant, passage })
@@ -133,19 +130,24 @@ impl Gates {
     fn seat(
         &mut self,
         pod: PodNumber,
-        mut applicant: Applicant,
+        ask: &Ask,
+        applicant: Applicant,
         terms: &AdmissionTerms,
         now: Instant,
         config: &Config,
     ) -> Option<Admission> {
-        if self.budget.apply_for_permit(&mut applicant, now, limits(config)) {
-            return None;
-        }
+        let line = || {
+            let pepper = config.pepper.as_ref();
+            let is_known = self.known.has(ask.caller(pepper), now);
+            if is_known { Line::Client(ask.identity.client_name(pepper)) } else { Line::Strangers }
+        };
+        let line = self.budget.apply_for_permit(applicant, line, now, limits(config)).err()?;
         if terms.patience.is_zero() {
+            self.budget.leave(applicant, now, limits(config));
             return Some(Admission::Rejected(Refusal::Budget { retry_after: FAIR_PAUSE }));
         }
         let (ring, came) = oneshot::channel();
-        let look_at = self.budget.queue(applicant, Bell { ring, pod }, now, limits(config));
+        let look_at = self.budget.queue(applicant, line, Bell { ring, pod }, now, limits(config));
         let news = MemoryNews::Queue(Turn::new(came, look_at));
         Some(Admission::Queued(Queued { since: applicant.since, news }))
     }
@@ -244,8 +246,7 @@ impl Gates {
 
     pub(super) fn leave_queue(&mut self, attempt: Uuid, since: Option<Instant>, now: Instant, config: &Config) {
         if let Some(since) = since {
-            // It is looked for in both ranks.
-            self.budget.leave(Applicant { attempt, since, rank: Rank::Known }, now, limits(config));
+            self.budget.leave(Applicant { attempt, since }, now, limits(config));
         }
     }
 

@@ -20,6 +20,7 @@ pub(super) struct Keys {
     permits: String,
     budget: String,
     queue: String,
+    shares: String,
     circuit: String,
     known: String,
     known_tokens: [String; 2],
@@ -39,6 +40,7 @@ impl Keys {
             permits: format!("{}permits", tag),
             budget: format!("{}budget", tag),
             queue: format!("{}queue", tag),
+            shares: format!("{}shares", tag),
             circuit: format!("{}circuit", tag),
             known: format!("{}known", tag),
             known_tokens: [0, 1].map(|number| format!("{}known_tokens:{number}", tag)),
@@ -109,14 +111,21 @@ impl Keys {
         &self.budget
     }
 
-    /// Sorted set, the flights that wait for a permit.
+    /// Sorted set, the clients whose flights wait for a permit.
     pub(super) fn queue(&self) -> &str {
         &self.queue
     }
 
-    /// A queue in which nobody waits, to try commands on.
-    pub(super) fn probe_queue(&self, probe: &Hash) -> String {
-        format!("{}queue:{probe}", self.tag)
+    /// Sorted set, the flights of one client that wait for a permit. Ends when the last can wait no longer. Scripts spell it by
+    /// themselves.
+    pub(super) fn line(&self, client: impl fmt::Display) -> String {
+        format!("{}queue:{client}", self.tag)
+    }
+
+    /// Hash, the permits that were given while several clients queued, and for which client each counts. Scripts spell it by
+    /// themselves.
+    pub(super) fn shares(&self) -> &str {
+        &self.shares
     }
 
     /// Hash, whether the provider is left in peace. Ends when it is closed and quiet.
@@ -167,7 +176,7 @@ impl Keys {
             "permits" | "queue" | "held_until" => Holds::Set,
             "held" => Holds::Fields(&HELD_NUMBERS),
             "known" => Holds::Fields(&KNOWN_NUMBERS),
-            "meta" => Holds::Fields(&[]),
+            "meta" | "shares" => Holds::Fields(&[]),
             _ => Holds::Anything,
         }
     }

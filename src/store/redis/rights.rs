@@ -155,11 +155,13 @@ fn commands(keys: &Keys, pod: &str, pubsub: PubSub) -> Vec<Tried> {
     // A flight that no token has: its name is no hash of one.
     let probe = Hash::of_probe(pod);
     let (lock, flight) = (keys.lock(&probe).to_string(), keys.flight(&probe).to_string());
-    let queue = keys.probe_queue(&probe);
+    // A client that has no flights.
+    let queue = keys.line(probe);
     let (lock, flight, queue) = (lock.as_str(), flight.as_str(), queue.as_str());
     let (attempts, held) = (keys.attempts(&probe).to_string(), keys.held(&probe).to_string());
     let [known_tokens, others] = keys.known_tokens();
-    let of_namespace = [keys.fence(), keys.incarnation(), keys.meta(), keys.permits(), keys.budget(), keys.queue()];
+    let of_namespace =
+        [keys.fence(), keys.incarnation(), keys.meta(), keys.permits(), keys.budget(), keys.queue(), keys.shares()];
     let mut all_keys = vec![lock, flight, queue, &attempts, keys.circuit(), keys.known(), known_tokens, others];
     all_keys.extend(of_namespace);
     all_keys.extend([held.as_str(), keys.held_until()]);
@@ -195,7 +197,7 @@ fn commands(keys: &Keys, pod: &str, pubsub: PubSub) -> Vec<Tried> {
         ("zremrangebyscore", words(&["ZREMRANGEBYSCORE", queue, "0", "0"])),
         ("zscore", words(&["ZSCORE", queue, "check"])),
         ("zcard", words(&["ZCARD", queue])),
-        // Of a queue in which nobody waits.
+        // Nobody waits there.
         ("zpopmin", words(&["ZPOPMIN", queue])),
     ];
     let mut all: Vec<_> = keyed.into_iter().map(|(name, command)| Tried::keyed(name, command)).collect();

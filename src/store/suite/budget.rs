@@ -49,6 +49,78 @@ both! {
         stage.budget_holds().await;
     }
 
+    async fn client_with_many_flights_delays_no_other(stage, permits(1)) {
+        let many = || of_client("many");
+        let mut led = (many(), None);
+        led.1 = Some(lead(&stage.a, &led.0).await);
+        let mut waiting = Vec::new();
+        for _ in 0..5 {
+            let asked = many();
+            let queued = queue(&stage.a, &asked).await;
+            waiting.push((asked, queued));
+            stage.pass(10 * MS).await;
+        }
+        let one = of_client("one");
+        let queued = queue(&stage.b, &one).await;
+
+        // The first of the many came before; the second is behind.
+        for place in 0..2 {
+            let (asked, lease) = &led;
+            complete(&stage.a, lease.as_ref().expect("it leads"), asked, &success("one")).await;
+            stage.budget_holds().await;
+            if place == 0 {
+                let (next, place) = waiting.remove(0);
+                let Begun::Lead(lease) = begin_in_queue(&stage.a, &next, Some(place.since)).await else {
+                    panic!("not in its turn")
+                };
+                led = (next, Some(lease));
+            }
+        }
+
+        let begun = begin_in_queue(&stage.b, &one, Some(queued.since)).await;
+        assert!(matches!(begun, Begun::Lead(_)), "{begun:?}");
+        for (asked, place) in &waiting {
+            let begun = begin_in_queue(&stage.a, asked, Some(place.since)).await;
+            assert!(matches!(begun, Begun::Queued(_)), "{begun:?}");
+        }
+        stage.budget_holds().await;
+    }
+
+    async fn client_whose_calls_take_long_leaves_the_other_its_share(stage, permits(4)) {
+        let mut slow = Vec::new();
+        for _ in 0..4 {
+            let asked = of_client("slow");
+            slow.push((lead(&stage.a, &asked).await, asked));
+        }
+        let (mut slow_ones, mut quick_ones) = (Vec::new(), Vec::new());
+        for _ in 0..6 {
+            let (asked, other) = (of_client("slow"), of_client("quick"));
+            slow_ones.push((queue(&stage.a, &asked).await, asked));
+            stage.pass(10 * MS).await;
+            quick_ones.push((queue(&stage.b, &other).await, other));
+            stage.pass(10 * MS).await;
+        }
+        for (lease, asked) in &slow {
+            complete(&stage.a, lease, asked, &success("one")).await;
+        }
+
+        // Whoever has a permit comes. What is quick is done at once, what is slow never.
+        let (mut served, mut waiting) = (0, Vec::new());
+        for (place, asked) in &quick_ones {
+            for (place, asked) in &slow_ones {
+                // Kept, so that it can be told.
+                waiting.push(begin_in_queue(&stage.a, asked, Some(place.since)).await);
+            }
+            if let Begun::Lead(lease) = begin_in_queue(&stage.b, asked, Some(place.since)).await {
+                complete(&stage.b, &lease, asked, &success("two")).await;
+                served += 1;
+            }
+            stage.budget_holds().await;
+        }
+
+        assert_eq!(served, quick_ones.len(), "the slow client has all permits");
+    }
+
     async fn permit_of_a_dead_leader_is_back_when_its_lease_is_over(
         stage,
         Config { lease: 500 * MS, store_timeout: 500 * MS, ..permits(1) }

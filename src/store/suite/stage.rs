@@ -224,6 +224,11 @@ pub(in crate::store) fn of(session: &str) -> Ask {
     ask_as(Refresh::new(Uuid::new_v4().to_string()).session(session))
 }
 
+/// A flight of a token that nobody else has, of this client.
+pub(in crate::store) fn of_client(id: &str) -> Ask {
+    ask_as(Refresh::new(Uuid::new_v4().to_string()).client(id, "right"))
+}
+
 /// A flight that is alone in everything.
 pub(in crate::store) fn anybody() -> Ask {
     ask(&Uuid::new_v4().to_string())

@@ -8,11 +8,6 @@ fn app(token: &str) -> Ask {
     ask_as(Refresh::new(token).client("app", "right"))
 }
 
-/// A session of this client.
-fn of_client(id: &str) -> Ask {
-    ask_as(Refresh::new(some_token()).client(id, "right"))
-}
-
 /// Each pod has seen them succeed: without a pepper it knows for itself.
 async fn are_known(stage: &Stage, clients: &[&str]) {
     for client in clients {

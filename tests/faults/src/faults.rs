@@ -601,8 +601,9 @@ for _, key in ipairs(redis.call('KEYS', 'rc:{' .. ARGV[1] .. '}:*')) do
         redis.call('HSET', key, field, string.format('%.0f', stamp + step))
       end
     end
-  elseif kind == 'zset' then
-    local factor = string.match(key, ':queue$') and 1000 or 1
+  -- In the queue are turns, which tell no time.
+  elseif kind == 'zset' and not string.match(key, ':queue$') then
+    local factor = string.match(key, ':queue:') and 1000 or 1
     for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do
       redis.call('ZINCRBY', key, step * factor, member)
     end

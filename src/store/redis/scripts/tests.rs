@@ -458,7 +458,7 @@ async fn place_in_the_queue_is_kept_however_long_its_begin_was_on_the_way() {
     let late = [&[("waited_us", "1")][..], &first].concat();
     assert_eq!(alone.call("begin", &late).await[0], "queued");
 
-    let order = alone.redis.cli(&["ZRANGE", "rc:{alone}:queue", "0", "-1"]).await;
+    let order = alone.redis.cli(&["ZRANGE", "rc:{alone}:queue:c11e", "0", "-1"]).await;
     assert!(order.starts_with(&format!("b {TWO}")), "{order}");
 }
 

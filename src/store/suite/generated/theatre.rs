@@ -74,7 +74,11 @@ for field, start in pairs(fields) do
   end
 end
 local permits = redis.call('ZCOUNT', tag .. 'permits', '(' .. string.format('%.0f', now), '+inf')
-return {permits, redis.call('ZCARD', tag .. 'queue'), tonumber(attempts)}
+local queued = 0
+for _, client in ipairs(redis.call('ZRANGE', tag .. 'queue', 0, -1)) do
+  queued = queued + redis.call('ZCARD', tag .. 'queue:' .. client)
+end
+return {permits, queued, tonumber(attempts)}
 ";
 
 /// How many attempts the session has, of which two tokens are.
