@@ -158,13 +158,15 @@ impl TokenExchange {
             Ok(Asked::Refresh(refresh)) => {
                 let place = Place::of(&refresh.token, &onward);
                 let refresh = if place.is_some() { refresh.token_from_attempt() } else { refresh };
+                // Shared, so that only a leader copies it, and only where it may have to revoke in its client's name later.
+                let onward = Arc::new(onward);
                 let refresh = match &self.revocation {
-                    Some(endpoint) => endpoint.revoking(refresh, &onward),
+                    Some(endpoint) => endpoint.revoking(refresh, Arc::clone(&onward)),
                     None => refresh,
                 };
                 let dialect = Arc::clone(&self.dialect);
                 let call = move |attempt: Attempt| async move {
-                    let (fence, mut onward) = (attempt.fence, onward);
+                    let (fence, mut onward) = (attempt.fence, Arc::unwrap_or_clone(onward));
                     if let Some(place) = place {
                         place.present(attempt.token(), onward.body_mut());
                     }

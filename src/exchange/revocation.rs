@@ -88,10 +88,11 @@ impl RevocationEndpoint {
     }
 
     /// Has the pod of this refresh revoke what it brings for a session that was ended meanwhile, as the client that asks here.
-    pub(super) fn revoking(&self, refresh: Refresh, onward: &Request<Vec<u8>>) -> Refresh {
-        let (endpoint, request) = (self.clone(), Arc::new(OfClient::of(onward)));
+    /// Only then is the request read for what its client authenticates by: nearly no refresh comes to that.
+    pub(super) fn revoking(&self, refresh: Refresh, onward: Arc<Request<Vec<u8>>>) -> Refresh {
+        let endpoint = self.clone();
         refresh.revoking(move |token| {
-            let (endpoint, request) = (endpoint.clone(), request.revoking(&token));
+            let (endpoint, request) = (endpoint.clone(), OfClient::of(&onward).revoking(&token));
             async move {
                 let reason = match endpoint.send(request).await {
                     Ok(answer) if answer.status().is_success() => return Ok(()),
@@ -129,13 +130,13 @@ impl OfClient {
         Self { headers, parameters }
     }
 
-    fn revoking(&self, token: &Secret) -> Request<Vec<u8>> {
+    fn revoking(self, token: &Secret) -> Request<Vec<u8>> {
         let hint = Secret::from("refresh_token");
         let own = [("token", token), ("token_type_hint", &hint)];
         let all = own.into_iter().chain(self.parameters.iter().map(|(name, value)| (*name, value)));
         let mut request = Request::new(super::form::written(all));
         *request.method_mut() = http::Method::POST;
-        *request.headers_mut() = self.headers.clone();
+        *request.headers_mut() = self.headers;
         request
     }
 }
