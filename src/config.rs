@@ -2,11 +2,19 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::dialect::Dialect;
 use crate::provider_name;
 use crate::secret::Secret;
+use crate::written;
 
+mod chain;
+mod choices;
+mod from_env;
 mod validate;
+
+pub use self::choices::{MemoryPressure, OnStoreOutage, RefreshTokens, Uncertain};
 
 const KIB: usize = 1024;
 
@@ -14,9 +22,11 @@ const KIB: usize = 1024;
 ///
 /// ```
 /// use std::time::Duration;
-/// use refresh_coordinator::Config;
+/// use refresh_coordinator::{Breaker, Config};
 ///
-/// let config = Config { keep_outcome: Duration::from_secs(60), ..Config::default() };
+/// let config = Config::default()
+///     .with_keep_outcome(Duration::from_secs(60))
+///     .with_breaker(Breaker::default().with_max_failures(5));
 /// assert!(config.validate().is_ok());
 ///
 /// let config = Config { refresh_timeout: Duration::from_secs(60), ..Config::default() };
@@ -25,7 +35,24 @@ const KIB: usize = 1024;
 ///     "refresh_timeout is 60s: it must not be longer than wait_timeout (35s)"
 /// );
 /// ```
-#[derive(Clone, Debug)]
+///
+/// It comes from a file of any format that serde reads, and from the environment ([`from_env`](Self::from_env)). Keys are the fields,
+/// and one that is none is an error which names it; a setting that is not there has its default. Times are written with their
+/// unit, sizes with or without:
+///
+/// ```
+/// # use std::time::Duration;
+/// # use refresh_coordinator::Config;
+/// let file = r#"{"lease": "15s", "breaker": {"open_duration": "1m 30s"}, "refresh_tokens": "reusable", "max_token": "16KiB"}"#;
+/// let config: Config = serde_json::from_str(file)?;
+/// assert_eq!(config.breaker.open_duration, Duration::from_secs(90));
+///
+/// let misspelt = serde_json::from_str::<Config>(r#"{"leese": "15s"}"#).unwrap_err();
+/// assert!(misspelt.to_string().starts_with("unknown field `leese`, expected one of `namespace`, "));
+/// # Ok::<(), serde_json::Error>(())
+/// ```
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// The provider's or tenant's coordination domain: 1 to 64 of `A-Z a-z 0-9 . _ -`. Coordinators share flights
     /// within a namespace only. Default: `default`.
@@ -34,19 +61,24 @@ pub struct Config {
     /// at start; where that provider is asked may change. In memory nothing is compared. Default: none, nothing is
     /// compared. 1 to 200 visible ASCII characters, not `-`. Of a URL only scheme, host, port and path are the name; in
     /// another name `@`, `?` and `#` are not allowed.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
     /// How long a caller waits for the provider's answer, from its own arrival. The refresh itself goes on.
     /// Default: 30 s. 10 ms to 1 h; at most `wait_timeout` and `call_limit`.
+    #[serde(with = "written::time")]
     pub refresh_timeout: Duration,
     /// How long a caller waits at all, queueing and takeover of a lost leader included. Default: 35 s.
     /// 10 ms to 1 h.
+    #[serde(with = "written::time")]
     pub wait_timeout: Duration,
     /// How long the refresh function may run. Until then its lease is renewed and nobody else presents the token.
     /// Default: none, which means twice `refresh_timeout`. 10 ms to 2 h; at least `refresh_timeout`.
+    #[serde(with = "written::time_or_none", skip_serializing_if = "Option::is_none")]
     pub call_limit: Option<Duration>,
     /// How long a leader that is not heard of keeps the token. A leader renews its lease after each third of this.
     /// Default: 10 s.
     /// At least `store_timeout`, at most `keep_outcome` and `wait_timeout` together; 100 ms to 10 min.
+    #[serde(with = "written::time")]
     pub lease: Duration,
     /// When the token of a lost leader is presented again, counted from the start of the lost flight. Zero
     /// means as soon as the lease is over: right for providers with a grace window or without rotation, and for
@@ -54,27 +86,32 @@ pub struct Config {
     /// its answer. Where it is longer than `lease`, and under `never`, no pod acts on a lost leader within two
     /// `store_timeout` from when a pod first missed it, either: it may have been Redis that was away. Default: none,
     /// which means `refresh_timeout`, and zero where refresh tokens are reusable. At most 1 h.
+    #[serde(with = "written::time_or_none", skip_serializing_if = "Option::is_none")]
     pub retry_lost_after: Option<Duration>,
     /// How long a success that rotated the token is handed to newcomers who still hold the old one: other pods, slow
     /// tabs. Where the presented token is used again, a success is handed on until a tenth of the access token's life is
     /// left, at least 5 s and at most half of it, and not longer than 24 h; for this long where the provider does not say
     /// how long it lives. Zero: no success is handed to newcomers. Default: 30 s. At most 1 h.
+    #[serde(with = "written::time")]
     pub keep_outcome: Duration,
     /// How long new tokens are held that nobody has used yet, from the provider's answer on: a caller that went away before
     /// it was answered is handed them when it comes again with the old token, also after `keep_outcome`. Only for requests
     /// with a client's credential whose refresh function presents the token that it is handed
     /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)); as soon as somebody comes with the new token,
     /// the old one is the provider's to judge. Default: 1 h. Zero: not beyond `keep_outcome`. At most 24 h.
+    #[serde(with = "written::time")]
     pub keep_until_used: Duration,
     /// How many answers of the namespace are held so at most: the oldest make way. Answers of more than 64 KiB are not held.
     /// Default: 100,000. 1 to 10,000,000.
     pub keep_at_most: u32,
     /// How long a failure that may pass is handed to newcomers; damps a storm. Zero is allowed. Default: 100 ms. At
     /// most 1 min. A busy provider's answer is handed on for as long as it asks to stay away (5 min at most).
+    #[serde(with = "written::time")]
     pub keep_failure: Duration,
     /// How long the refusal of a dead or lost token is handed to newcomers: it will not come back to life, and bots retry.
     /// Any other refusal is handed on for this long, and for 5 s at most; one that only asks for a DPoP nonce not at all.
     /// Zero is allowed. Default: 1 min. At most 1 h.
+    #[serde(with = "written::time")]
     pub keep_refusal: Duration,
     /// Whether a refresh token can be presented more than once. Default: [`RefreshTokens::SingleUse`].
     pub refresh_tokens: RefreshTokens,
@@ -86,9 +123,11 @@ pub struct Config {
     /// that a token was rotated. (What it obtained without Redis, [`OnStoreOutage::Local`], it tries to tell for
     /// `keep_outcome` and `wait_timeout` together.) Default: 1 h. 1 s to 24 h; under [`Uncertain::Never`] at least
     /// `call_limit`.
+    #[serde(with = "written::time")]
     pub uncertain_memory: Duration,
     /// How long a call to Redis may take, retries included, before the store counts as out of reach. After a third of it
     /// without an answer the call is made over a new connection as well. Default: 1 s. 10 ms to 1 min; at most `lease`.
+    #[serde(with = "written::time")]
     pub store_timeout: Duration,
     /// How many replicas must have a lead before the token is presented, and an outcome before it counts as landed. A lead
     /// that too few have within `store_timeout` is given back, and its callers are told to come again. With fewer than all
@@ -102,7 +141,8 @@ pub struct Config {
     /// Default: false, connecting fails with [`ConnectError::Unreachable`](crate::ConnectError::Unreachable).
     pub start_without_redis: bool,
     /// Keys the hashes that stand in Redis, so that tokens of little entropy (under 128 bits) cannot be guessed
-    /// from them. 32 bytes or more, the same in all pods. Default: none.
+    /// from them. 32 bytes or more, the same in all pods. It is read from a file, and never written. Default: none.
+    #[serde(skip_serializing, deserialize_with = "written::secret::deserialize")]
     pub pepper: Option<Secret>,
     /// How many flights a session may lead in a window; successes count, too: that is what stops refresh loops. The
     /// next one starts the cooldown. A flight is free if nothing of it was sent, if its client was refused, if it only
@@ -113,15 +153,18 @@ pub struct Config {
     pub max_refresh_attempts: u32,
     /// How long a window is. It is fixed, and starts with the session's first attempt. Default: 5 min. 10 ms to
     /// 24 h.
+    #[serde(with = "written::time")]
     pub refresh_attempt_window: Duration,
     /// How long a session that asked too often is refused. Asking meanwhile does not make it longer; afterwards the
     /// count begins anew. Default: 10 min. 10 ms to 24 h.
+    #[serde(with = "written::time")]
     pub refresh_cooldown_period: Duration,
     /// How many flights of the namespace may ask the provider at once. Default: 10. 1 to 100,000.
     pub max_concurrent_refreshes: u32,
     /// How long a flight queues for its turn when that many ask already, each client in its turn; it leaves the queue
     /// when all its callers have left. Zero refuses at once. Default: none, which means two thirds of `refresh_timeout`, so
     /// that a third of it is left for the call. At most `wait_timeout`.
+    #[serde(with = "written::time_or_none", skip_serializing_if = "Option::is_none")]
     pub budget_wait: Option<Duration>,
     /// When the provider is left in peace because it fails.
     pub breaker: Breaker,
@@ -130,12 +173,15 @@ pub struct Config {
     pub memory_pressure: MemoryPressure,
     /// The longest refresh token that is taken, in bytes: some providers put a user's groups into it. Default: 64 KiB.
     /// 1 KiB to 1 MiB.
+    #[serde(with = "written::size")]
     pub max_token: usize,
     /// The largest outcome that is shared over Redis, sealed, in bytes: the provider's answer, its headers, and some
     /// hundred bytes. The callers of the leader's own pod get a larger answer all the same; other pods refuse theirs as
     /// transient, and the token counts as rotated. Default: 256 KiB. 4 KiB to 16 MiB.
+    #[serde(with = "written::size")]
     pub max_shared: usize,
     /// How often the memory store forgets what is over. Redis expires keys itself. Default: 1 min. 10 ms to 1 h.
+    #[serde(with = "written::time")]
     pub cleanup_interval: Duration,
 }
 
@@ -152,11 +198,13 @@ pub struct Config {
 /// What one client alone brings opens it for that client alone: for everybody only as many failures, or limited sessions, of
 /// other clients do, or a 503 with Retry-After to a second one. Clients are told apart by their ids; callers that name none are
 /// one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Breaker {
     /// Failed flights in a row that open it. Default: 3. 1 to 1,000,000.
     pub max_failures: u32,
     /// How long it stays open. Default: 30 s. 10 ms to 1 h.
+    #[serde(with = "written::time")]
     pub open_duration: Duration,
     /// How many flights may then probe the provider at once. The first of them that succeeds closes it, the first
     /// that fails opens it again. Default: 1. 1 to 1,000.
@@ -167,59 +215,6 @@ impl Default for Breaker {
     fn default() -> Self {
         Self { max_failures: 3, open_duration: Duration::from_secs(30), half_open_requests: 1 }
     }
-}
-
-/// What a pod takes for a shortage of memory. While there is one, it joins flights of others and leads none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum MemoryPressure {
-    /// Never.
-    Off,
-    /// Above 90 % of the limit of its cgroup (Linux; version 1 and 2). Without a limit, never.
-    #[default]
-    Cgroup,
-    /// Above so many MiB of resident memory (Linux). 1 or more.
-    ResidentMib(u64),
-}
-
-/// What to do with a token of which nobody knows whether the provider rotated it: the answer said nothing of it or was
-/// missing, or the leader was lost.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum Uncertain {
-    /// Present it again: the session is lost for certain if nobody does, and may be saved if somebody does.
-    #[default]
-    Retry,
-    /// Never present it again while `uncertain_memory` lasts; callers get [`Lost`](crate::RefreshError::Lost).
-    Never,
-}
-
-/// Whether a refresh token can be presented more than once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum RefreshTokens {
-    /// A token that was rotated is not to come again: the provider takes that for theft.
-    #[default]
-    SingleUse,
-    /// A token can be presented again, also when a new one was given. Requests with one token that differ in client,
-    /// credential, scope or parameters neither wait for each other nor are refused after, each of them is a flight of its
-    /// own; an uncertain token is presented again, so [`Config::uncertain`] must be [`Uncertain::Retry`].
-    Reusable,
-}
-
-/// What to do while Redis is out of reach.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub enum OnStoreOutage {
-    /// Refuse as transient, with a time to come again. Nobody's session ends, and no token is presented twice.
-    #[default]
-    Reject,
-    /// After a whole `lease` without Redis, go on within the pod: one flight per token and the limits hold in each pod
-    /// alone. Pods that are cut off from Redis do not see each other, so two of them **may present one token twice**,
-    /// and give the same fence twice. For providers with a grace window or without rotation, and for fleets that pin a
-    /// session to a pod. Each such flight is counted (`led_alone`) and logged; a pod that goes on alone is ready
-    /// ([`check_store`](crate::RefreshCoordinator::check_store)).
-    Local,
 }
 
 impl Default for Config {
@@ -321,3 +316,6 @@ impl Config {
         self.store_timeout / 3
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,8 @@
 //! Words: how a provider says what the standard leaves open.
 
+use serde::{Deserialize, Serialize};
+
+use crate::chained::chained;
 use crate::config_error::{Allowed, ConfigError};
 
 /// What a provider calls a dead refresh token, known without any setting: the standard's name, and those in wide use.
@@ -34,11 +37,12 @@ const GATEWAY_TEXTS: [&str; 8] = [
 /// ```
 /// use refresh_coordinator::{Config, Dialect};
 ///
-/// let dialect = Dialect { dead_token_errors: vec!["token_gone".to_owned()], ..Dialect::default() };
-/// let config = Config { dialect, ..Config::default() };
+/// let dialect = Dialect::default().with_dead_token_errors(["token_gone"]);
+/// let config = Config::default().with_dialect(dialect);
 /// assert!(config.validate().is_ok());
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Dialect {
     /// More names of an error that says that the refresh token is dead, beside `invalid_grant`, `bad_refresh_token`,
     /// `invalid_refresh_token`, `refresh_token_reused` and `refresh_token_already_used`. The case of letters is not
@@ -51,6 +55,16 @@ pub struct Dialect {
     /// had sent the request. The case of letters is not looked at. Default: none beside those of Envoy, Varnish, Fastly and
     /// Heroku. At most 64, of 1 to 200 bytes each.
     pub gateway_texts: Vec<String>,
+}
+
+chained! { Dialect {
+    with_dead_token_errors(dead_token_errors: impl IntoIterator<Item: Into<String>>) = texts(dead_token_errors),
+    with_passing_refusals(passing_refusals: impl IntoIterator<Item: Into<String>>) = texts(passing_refusals),
+    with_gateway_texts(gateway_texts: impl IntoIterator<Item: Into<String>>) = texts(gateway_texts),
+} }
+
+fn texts(texts: impl IntoIterator<Item: Into<String>>) -> Vec<String> {
+    texts.into_iter().map(Into::into).collect()
 }
 
 impl Dialect {
