@@ -29,6 +29,7 @@ pub mod guarantees {}
     "examples/oauth2.rs",
     "examples/proactive.rs",
     "examples/tenants.rs",
+    "examples/tower.rs",
     "tests/adapters.rs",
     "tests/examples.rs"
 )]

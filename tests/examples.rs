@@ -13,15 +13,22 @@ mod support;
 #[path = "../examples/tenants.rs"]
 #[allow(dead_code, unreachable_pub, reason = "its main is not run")]
 mod tenants;
+#[path = "../examples/tower.rs"]
+#[allow(dead_code, unreachable_pub, reason = "its main is not run")]
+mod tower_client;
 
 use std::collections::HashMap;
+use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
+use http::{Request, Response};
 use refresh_coordinator::tokens::SessionTokens;
-use refresh_coordinator::{Config, RefreshCoordinator};
+use refresh_coordinator::{Config, RefreshCoordinator, Verdict};
 use support::redis::RedisServer;
 use support::strict::StrictProvider;
 use support::wait::until;
+use tower::{Layer, Service, ServiceExt, service_fn};
+use tower_client::{NoToken, Session, WithToken};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -141,4 +148,46 @@ async fn session_in_use_is_refreshed_before_a_caller_has_to_wait_and_once_over_t
     }
 
     assert_eq!((judge.presentations(), judge.revoked()), (1, Vec::new()));
+}
+
+/// Requests of an application go out through two replicas while its access token is over: to an API that answers what it was sent.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tower_layer_puts_one_new_token_on_all_requests_and_sends_none_without() {
+    let (judge, url) = provider().await;
+    let (redis, sessions) = (RedisServer::start_own(&[]).await, RedisServer::start_own(&[]).await);
+    redis.in_use("default").await;
+    let mut replicas = Vec::new();
+    for _ in 0..2 {
+        let config = Config { lease: S, ..Config::default() };
+        let replica = WithToken::new(&url, redis.url(), sessions.url(), config).await;
+        replicas.push(replica.expect("redis is there"));
+    }
+    let over = SessionTokens::new("the old one", "f.1", SystemTime::now() - 400 * S, 300 * S);
+    replicas[0].tokens().store().put("s", &over).await.expect("redis writes");
+    let api = service_fn(|request: Request<&'static str>| async move {
+        let sent = request.headers()["authorization"].to_str().expect("ASCII").to_owned();
+        assert!(request.extensions().get::<Session>().is_none(), "it is nobody else's business");
+        Ok::<_, Infallible>(Response::new(format!("{sent} {}", request.into_body())))
+    });
+    let ask = |replica: usize, request: Request<&'static str>| {
+        let mut api = replicas[replica].layer(api);
+        tokio::spawn(async move { api.ready().await?.call(request).await })
+    };
+    let of =
+        |session: &str| Request::builder().extension(Session(session.to_owned())).body("orders").expect("a request");
+
+    let asked: Vec<_> = (0..50).map(|caller| ask(caller % 2, of("s"))).collect();
+    for answer in asked {
+        let answer = answer.await.expect("no panic").expect("an answer");
+        assert_eq!(answer.body(), "Bearer of f.2 orders");
+    }
+    assert_eq!((judge.presentations(), judge.revoked()), (1, Vec::new()));
+
+    let refused = ask(1, of("nobody")).await.expect("no panic").expect_err("no session");
+    let no_token = refused.downcast_ref::<NoToken>().expect("it says why");
+    assert_eq!(no_token.verdict, Verdict::SessionOver);
+    ask(0, Request::new("orders")).await.expect("no panic").expect_err("nobody's request");
+    for replica in &replicas {
+        replica.tokens().coordinator().close(10 * S).await;
+    }
 }
