@@ -167,7 +167,7 @@ local function tell_flight()
     say('  given %s by an answer that is held, and presented by nobody', ago(record.given_at))
   else
     say('  nobody leads it, and nothing is known of one before')
-    if string.find(table.concat(redis.call('HVALS', meta), ' '), ' refresh_tokens=reusable ', 1, true) then
+    if string.find(table.concat(redis.call('HGETALL', meta), ' '), ' refresh_tokens=reusable ', 1, true) then
       say('  refresh_tokens is reusable here: a flight is named by token and claim (docs/redis-cli.md)')
     end
   end
@@ -272,7 +272,7 @@ end
 
 local function tell_permits()
   local all = redis.call('ZCARD', permits)
-  local out = redis.call('ZCOUNT', permits, '(' .. string.format('%.0f', now), '+inf')
+  local out = #redis.call('ZRANGEBYSCORE', permits, '(' .. string.format('%.0f', now), '+inf')
   say(all == 0 and 'permits: none is out' or 'permits: ' .. counted(out, 'is out', 'are out'))
   local counter = tonumber(redis.call('GET', budget) or '0')
   say_if(counter ~= all, '  BUG: budget is %.0f, permits has %s', counter, counted(all, 'member', 'members'))

@@ -36,7 +36,7 @@ pub mod guarantees {}
 #[doc = include_str!("../docs/applications.md")]
 pub mod applications {}
 
-#[doc = in_repository!("docs/how-it-works.md", "lua/README.md")]
+#[doc = in_repository!("docs/how-it-works.md", "docs/production.md", "lua/README.md")]
 #[doc = include_str!("../docs/redis-cli.md")]
 pub mod redis_cli {}
 

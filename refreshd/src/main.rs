@@ -7,13 +7,17 @@
 mod callers;
 mod endpoint;
 mod files;
+mod flights;
+mod inspect;
 mod limits;
 mod listener;
 mod logs;
 mod metrics;
 mod noted_writes;
+mod operate;
 mod ready;
 mod refusals;
+mod release;
 mod reload;
 mod serve;
 mod signatures;
@@ -43,6 +47,9 @@ struct Cli {
 enum Command {
     Serve(Box<serve::Serve>),
     Ready(ready::Ready),
+    Inspect(Box<inspect::Inspect>),
+    Flights(Box<flights::Flights>),
+    Release(Box<release::Release>),
     /// Print what is known of each provider that --provider takes, with the sources
     Presets,
     /// Moved to a program of its own
@@ -58,6 +65,9 @@ impl Command {
         match self {
             Self::Serve(serve) => Box::pin(serve.run()).await,
             Self::Ready(ready) => ready.run().await,
+            Self::Inspect(inspect) => Box::pin(inspect.run()).await,
+            Self::Flights(flights) => Box::pin(flights.run()).await,
+            Self::Release(release) => Box::pin(release.run()).await,
             Self::Presets => {
                 for preset in Preset::all() {
                     println!("{preset}");

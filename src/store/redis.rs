@@ -14,6 +14,7 @@ pub(crate) mod access;
 mod connect;
 mod hello;
 pub(crate) mod servers;
+pub(crate) mod operator;
 mod not_enrolled;
 pub(crate) mod rights;
 mod preflight;

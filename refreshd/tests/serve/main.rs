@@ -37,6 +37,7 @@ mod lifetimes;
 mod limits;
 mod memory;
 mod onward;
+mod operate;
 mod outage;
 mod proxy;
 mod ready;

@@ -185,7 +185,7 @@ impl Entry {
 }
 
 /// Tells two peppers apart and tells nothing of either.
-fn check_value(pepper: &Secret) -> String {
+pub(in crate::store::redis) fn check_value(pepper: &Secret) -> String {
     Hash::keyed(pepper, "refresh-coordinator/1 pepper").to_string()
 }
 

@@ -1,0 +1,38 @@
+#!lua flags=no-writes
+-- Tells how a flight, its session and the fleet stand, field by field: what inspect.lua tells in lines. Writes nothing.
+--
+-- KEYS                the ten of inspect.lua, in its order
+-- ARGV[1] shown       how many members of permits and queue are told
+--
+-- Replies a flat list of names and what stands there; a hash is a flat list of fields, without outcomes
+assert(#KEYS == 10 and #ARGV == 1, 'snapshot: 10 keys, 1 argument')
+local lock, flight, fence, incarnation, attempts, permits, budget, queue, circuit, meta = unpack(KEYS)
+local last = tonumber(ARGV[1]) - 1
+local time = redis.call('TIME')
+
+-- Outcomes are sealed, and bytes that tell nothing.
+local function without_outcomes(flat)
+  local fields = {}
+  for i = 1, #flat, 2 do
+    if flat[i] ~= 'sealed' and flat[i] ~= 'last_sealed' then
+      fields[#fields + 1], fields[#fields + 2] = flat[i], flat[i + 1]
+    end
+  end
+  return fields
+end
+
+local function members(key)
+  return last >= 0 and redis.call('ZRANGE', key, 0, last, 'WITHSCORES') or {}
+end
+
+return {
+  'at', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)),
+  'lock', redis.call('GET', lock), 'lease_left_ms', redis.call('PTTL', lock),
+  'flight', without_outcomes(redis.call('HGETALL', flight)),
+  'attempts', redis.call('HGETALL', attempts), 'attempts_left_ms', redis.call('PTTL', attempts),
+  'circuit', redis.call('HGETALL', circuit),
+  'permits', members(permits), 'permits_count', redis.call('ZCARD', permits), 'budget', redis.call('GET', budget),
+  'queue', members(queue), 'queue_count', redis.call('ZCARD', queue),
+  'incarnation', redis.call('GET', incarnation), 'fence', redis.call('GET', fence),
+  'meta', redis.call('HGETALL', meta),
+}
