@@ -9,7 +9,7 @@
 -- KEYS[1] lock      string, the owner: the leader
 -- KEYS[2] flight    hash, the record
 -- KEYS[3] permits   sorted set, the flights that ask the provider now
--- KEYS[4] queue     sorted set, the flights that wait for a permit
+-- KEYS[4] queue     sorted set, the clients whose flights wait for a permit
 -- KEYS[5] circuit   hash, whether the provider is left in peace
 -- ARGV[1] name      the flight's, for messages
 -- ARGV[2] channels  the channels of the pods, without the pod
@@ -85,12 +85,14 @@ redis.call('ZADD', permits, 'XX', now, owner)
 if owner_fence then
   redis.call('HDEL', circuit, 'probe:' .. owner_fence)
 end
--- Last, and by pcall: pods that wait look again, and so does the first of the queue, for which there may be a permit now.
+-- Last, and by pcall: pods that wait look again, and so does the first flight of each client in the queue, one of which may have a
+-- permit now.
 for _, waits in ipairs(waiting) do
   redis.pcall('PUBLISH', channels .. waits, 'look ' .. name)
 end
-for _, place in ipairs(redis.call('ZRANGE', queue, 0, 0)) do
-  local queued, queued_flight = string.match(place, '^(%S+) %S+ (%S+)$')
+for _, client in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
+  local first = redis.call('ZRANGE', queue .. ':' .. client, 0, 0)[1]
+  local queued, queued_flight = string.match(first or '', '^(%S+) %S+ (%S+)$')
   if queued then
     redis.pcall('PUBLISH', channels .. queued, 'look ' .. queued_flight)
   end

@@ -2,7 +2,7 @@
 -- Tells how a flight, its session and the fleet stand, field by field: what inspect.lua tells in lines. Writes nothing.
 --
 -- KEYS                the ten of inspect.lua, in its order
--- ARGV[1] shown       how many members of permits and queue are told
+-- ARGV[1] shown       how many members of permits and queue are told, and how many flights of each client that waits
 --
 -- Replies a flat list of names and what stands there; a hash is a flat list of fields, without outcomes
 assert(#KEYS == 10 and #ARGV == 1, 'snapshot: 10 keys, 1 argument')
@@ -25,6 +25,13 @@ local function members(key)
   return last >= 0 and redis.call('ZRANGE', key, 0, last, 'WITHSCORES') or {}
 end
 
+-- The flights of each client; their keys are in the slot of the others.
+local waiting, clients = {}, members(queue)
+for i = 1, #clients, 2 do
+  local client = clients[i]
+  waiting[#waiting + 1] = {client, redis.call('ZCARD', queue .. ':' .. client), members(queue .. ':' .. client)}
+end
+
 return {
   'at', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)),
   'lock', redis.call('GET', lock), 'lease_left_ms', redis.call('PTTL', lock),
@@ -32,7 +39,7 @@ return {
   'attempts', redis.call('HGETALL', attempts), 'attempts_left_ms', redis.call('PTTL', attempts),
   'circuit', redis.call('HGETALL', circuit),
   'permits', members(permits), 'permits_count', redis.call('ZCARD', permits), 'budget', redis.call('GET', budget),
-  'queue', members(queue), 'queue_count', redis.call('ZCARD', queue),
+  'queue', clients, 'queue_count', redis.call('ZCARD', queue), 'waiting', waiting,
   'incarnation', redis.call('GET', incarnation), 'fence', redis.call('GET', fence),
   'meta', redis.call('HGETALL', meta),
 }

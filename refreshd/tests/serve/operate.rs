@@ -92,7 +92,9 @@ async fn user(redis: &RedisServer, more: &[&str]) -> String {
 async fn flight_is_told_by_its_token_with_the_rights_of_a_pod() {
     let redis = RedisServer::start_own(&[]).await;
     redis.in_use("default").await;
-    let stage = Stage::led(redis.url(), &[]).await;
+    let stage = Stage::led(redis.url(), &["--max-concurrent-refreshes", "1"]).await;
+    let _queued = stage.leader.write_refresh(refresh("queues")).await;
+    redis.until_queued("rc:{default}:queue", 1).await;
     let url = user(&redis, &[]).await;
     let owner = redis.cli(&["GET", &format!("rc:{{default}}:lock:{}", flight())]).await;
 
@@ -109,12 +111,16 @@ async fn flight_is_told_by_its_token_with_the_rights_of_a_pod() {
     }
     assert!(by_hash.contains(&format!("  led by {owner};")), "{by_hash}");
     assert!(fleet.starts_with("circuit closed") && fleet.contains("\npermits: 1 is out\n"), "{fleet}");
+    assert!(fleet.contains("\nqueue: 1 flight waits for a permit\n"), "{fleet}");
     assert!(by_session.starts_with("session ") && by_session.contains("\n  not refused: "), "{by_session}");
     assert_eq!(
         (&fields["flight"]["lock"], &fields["flight"]["record"]["owner"]),
         (&owner.clone().into(), &owner.into())
     );
     assert_eq!((&fields["permits"]["count"], &fields["budget"]), (&1.into(), &"1".into()), "{fields}");
+    let waiting = fields["waiting"].as_object().expect("clients by their names").values().collect::<Vec<_>>();
+    assert_eq!((&fields["queue"]["count"], waiting.len()), (&1.into(), 1), "{fields}");
+    assert_eq!(waiting[0]["count"], 1, "{fields}");
     assert!(fields["flight"]["record"].get("sealed").is_none());
     drop(stage);
 }

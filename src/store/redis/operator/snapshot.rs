@@ -21,13 +21,18 @@ struct Snapshot {
     circuit: Fields,
     permits: Members,
     budget: Option<String>,
+    /// The clients whose flights wait, and the turn of each.
     queue: Members,
+    /// Those flights.
+    waiting: BTreeMap<String, Members>,
     incarnation: Option<String>,
     fence: Option<String>,
     meta: Fields,
 }
 
 type Fields = BTreeMap<String, String>;
+/// Members of a sorted set, with their scores.
+type Scored = Vec<(String, f64)>;
 
 #[derive(Serialize)]
 struct FlightSeen {
@@ -60,9 +65,15 @@ struct Member {
     score: f64,
 }
 
+impl Members {
+    fn of(count: u64, first: Scored) -> Self {
+        Self { count, first: first.into_iter().map(|(member, score)| Member { member, score }).collect() }
+    }
+}
+
 impl Operator {
     /// What [`inspect`](Self::inspect) tells, as JSON: the keys of the namespace by their names and fields in lua/README.md,
-    /// without outcomes. Of `permits` and `queue` the first `shown` members.
+    /// without outcomes. Of `permits` and `queue` the first `shown` members, and as many flights of each of these clients.
     ///
     /// # Errors
     ///
@@ -101,6 +112,7 @@ impl Operator {
             permits: told.members("permits", "permits_count"),
             budget: told.take("budget"),
             queue: told.members("queue", "queue_count"),
+            waiting: told.waiting(),
             incarnation: told.take("incarnation"),
             fence: told.take("fence"),
             meta: told.take("meta"),
@@ -124,8 +136,12 @@ impl Told {
     }
 
     fn members(&mut self, name: &str, count: &str) -> Members {
-        let first: Vec<(String, f64)> = self.take(name);
-        let first = first.into_iter().map(|(member, score)| Member { member, score }).collect();
-        Members { count: self.take(count), first }
+        let first = self.take(name);
+        Members::of(self.take(count), first)
+    }
+
+    fn waiting(&mut self) -> BTreeMap<String, Members> {
+        let clients: Vec<(String, u64, Scored)> = self.take("waiting");
+        clients.into_iter().map(|(client, count, first)| (client, Members::of(count, first))).collect()
     }
 }
