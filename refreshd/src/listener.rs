@@ -49,7 +49,7 @@ pub(crate) async fn serve(
         .max_headers(100);
     let open = GracefulShutdown::new();
 
-    while let Some((stream, place)) = stop.run_until_cancelled(accept(&listener, &callers)).await {
+    let serve_caller = |stream: TcpStream, place: Place| {
         // Answers are one small write: waiting for more only adds delay.
         let _ = stream.set_nodelay(true);
         let endpoint = Arc::clone(&endpoint);
@@ -65,8 +65,8 @@ pub(crate) async fn serve(
         stream.set_write_timeout(Some(limits.write_timeout.0));
         let stream = NotedWrites::new(stream, Arc::clone(&place.caller));
         let connection = open.watch(http.serve_connection(TokioIo::new(stream), service));
+        let counted = Connection::open();
         tokio::spawn(async move {
-            let counted = Connection::open();
             tokio::select! {
                 ended = connection => match ended {
                     Ok(()) => {}
@@ -78,9 +78,34 @@ pub(crate) async fn serve(
             }
             drop((counted, place));
         });
+    };
+    while let Some((stream, place)) = stop.run_until_cancelled(accept(&listener, &callers)).await {
+        serve_caller(stream, place);
+    }
+    // Last: those that the kernel has taken already would be reset with what they have sent, and a proxy sends no POST twice.
+    if let Ok(listener) = listener.into_std() {
+        let waiting: Vec<_> = std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG).collect();
+        drop(listener);
+        let admitting = async {
+            for (stream, address) in waiting {
+                let place = callers.admit(address.ip().to_canonical()).await;
+                if let (Ok(()), Some(place)) = (stream.set_nonblocking(true), place)
+                    && let Ok(stream) = TcpStream::from_std(stream)
+                {
+                    serve_caller(stream, place);
+                }
+            }
+        };
+        // Where there are no places for them, the drain is not held up.
+        let _ = tokio::time::timeout(A_MOMENT, admitting).await;
     }
     open
 }
+
+/// So many connections the kernel keeps for a listener of tokio's.
+const BACKLOG: usize = 1024;
+/// How long the last connections may wait for places.
+const A_MOMENT: Duration = Duration::from_millis(500);
 
 /// The next connection, once there is a place for it.
 async fn accept(listener: &TcpListener, callers: &Arc<Callers>) -> (TcpStream, Place) {

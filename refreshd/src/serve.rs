@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use http::HeaderName;
+use hyper_util::server::graceful::GracefulShutdown;
 use refresh_coordinator::exchange::{ExchangeOptions, TokenExchange};
 use refresh_coordinator::{Config, RefreshCoordinator, RefreshTokens};
 use refresh_coordinator_cli::{BadSetting, Settings, Span};
@@ -13,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 
 use crate::callers::Callers;
@@ -243,9 +245,7 @@ impl Serve {
         };
         let (open, left) = tokio::join!(accepting, stopping);
 
-        let connections = tokio::time::timeout(left, open.shutdown());
-        // Together: callers are answered as their flights end, and flights end also without callers.
-        let drained = async { tokio::join!(connections, coordinator.close(left)).0 };
+        let drained = drain(open, &coordinator, left);
         tokio::select! {
             () = supervisor::lives() => unreachable!("BUG: it never ends"),
             () = cut_idle(&callers) => unreachable!("BUG: it never ends"),
@@ -278,6 +278,19 @@ struct Listeners {
     tokens: TcpListener,
     admin: Option<TcpListener>,
     places: usize,
+}
+
+/// Ends what is open. A proxy that has just sent a request here sends it to nobody else: what has come by now is admitted, also
+/// on connections of which nothing was read yet, which a shutdown would close.
+async fn drain(open: GracefulShutdown, coordinator: &RefreshCoordinator, left: Duration) -> Result<(), Elapsed> {
+    let deadline = Instant::now() + left;
+    let patient_until = deadline.min(Instant::now() + PATIENCE_AT_THE_END);
+    while open.count() > 0 && Instant::now() < patient_until {
+        tokio::time::sleep(PATIENCE_AT_THE_END / 50).await;
+    }
+    let connections = tokio::time::timeout_at(deadline, open.shutdown());
+    // Together: callers are answered as their flights end, and flights end also without callers.
+    tokio::join!(connections, coordinator.close(deadline.saturating_duration_since(Instant::now()))).0
 }
 
 /// Who has not sent a whole request by now is not waited for. Never ends.
