@@ -9,6 +9,9 @@ mod certified;
 #[path = "../../../tests/support/environment.rs"]
 mod environment;
 
+#[path = "../../../tests/support/left_out.rs"]
+mod left_out;
+
 #[path = "../../../tests/support/pki.rs"]
 mod pki;
 
@@ -26,6 +29,9 @@ mod wait;
 mod within;
 
 mod answers;
+mod beside;
+mod beside_haproxy;
+mod beside_nginx;
 mod broken_answers;
 mod callers;
 mod closed_tabs;
