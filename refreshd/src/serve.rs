@@ -261,8 +261,8 @@ impl Serve {
     async fn until_stopped(&self, endpoint: &Endpoint, signals: &mut Signals) -> Duration {
         let name = signals.next().await;
         let delay = if name == SIGTERM { self.drain_delay.0.min(self.drain.0) } else { Duration::ZERO };
-        tracing::info!(signal = name, delay = %Span(delay), deadline = %self.drain, "draining");
         endpoint.is_draining.store(true, Ordering::Relaxed);
+        tracing::info!(signal = name, delay = %Span(delay), deadline = %self.drain, "draining");
         supervisor::ends(self.drain.0 + THE_REST);
         let began = Instant::now();
         tokio::select! {
