@@ -49,10 +49,11 @@
 --                   one in the outcome are. '' where what is held for the token may be over. Else neither it nor the last keys
 --
 -- Replies
---   {'landed', evicted, counted}               this outcome stands; so many that were held made way; 'stranger' where it
+--   {'landed', evicted, counted, moved}        this outcome stands; so many that were held made way; 'stranger' where it
 --                                              speaks against the provider and its caller is not known: the circuit did
---                                              not hear of it; else 'counted'
---   {'ended', evicted, counted}                the same, and the caller's client has ended the session meanwhile: nobody is to be
+--                                              not hear of it; else 'counted'; moved: where it moved the circuit, how
+--                                              (lib/health.lua)
+--   {'ended', evicted, counted, moved}         the same, and the caller's client has ended the session meanwhile: nobody is to be
 --                                              handed what it holds; also where another outcome stands
 --   {'stands', fence, attempt, age_ms, sealed} another one with the same claim stands
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
@@ -272,11 +273,13 @@ if noted ~= '' then
     pcall(note_token, KEYS[9], KEYS[10], KEYS[11], noted)
   end
 end
+local moved
 if state and has_circuit and counts and (is_failure or next(circuit_now)) then
   -- PARTS HERE: names spans fields stamps keep health
-  pcall(learn, circuit, circuit_now, fence, {owner = owner, fence = own_fence, token = name_of(flight),
+  local is_learned, how = pcall(learn, circuit, circuit_now, fence, {owner = owner, fence = own_fence, token = name_of(flight),
     session = name_of(attempts), client = client_name, health = health, retry_ms = stay_away_ms}, now, {max_failures = max_failures,
     open_ms = open_ms, quiet_ms = quiet_ms, lease_ms = lease_ms})
+  moved = is_learned and how or nil
 end
 local is_held = health == 'session_limited' and stay_away_ms
 if charge == 0 or allowed > 0 or is_held or token_state == 'dead' then
@@ -306,7 +309,7 @@ if waits then
   end
   tell_waiting(flight, waits, channels_of(fence), message)
 end
-local reply = {is_over and 'ended' or 'landed', evicted, counts and 'counted' or 'stranger'}
+local reply = {is_over and 'ended' or 'landed', evicted, counts and 'counted' or 'stranger', moved}
 if is_plain and unanswered == 0 then
   return reply
 end

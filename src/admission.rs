@@ -3,7 +3,8 @@
 //! Asked only when a flight would lead: whatever joins, or takes an outcome that is there, costs the provider nothing
 //! and is served while the circuit is open or the session cools down. The rules are pure: they know no clock and no
 //! network, the time is passed in. For the fleet `lua/lib/` has the same rules: `attempts`, `charge` and `session` for
-//! [`attempts`], `accounts` for [`session`], `permits`, `budget` and `queue` for [`budget`], `circuit` and `health` for
+//! [`attempts`], `accounts` for [`session`], `permits`, `budget` and `queue` for [`budget`], `lines` for [`queue`],
+//! `circuit` and `health` for
 //! [`circuit`], `known` and `note` for [`known`]. [`reach`] and [`strangers`] are each pod's own.
 //!
 //! The order is that of whom a refusal concerns. Only a flight that passes all of them is charged:
@@ -26,6 +27,7 @@ pub(crate) mod budget;
 pub(crate) mod circuit;
 pub(crate) mod concerned;
 pub(crate) mod known;
+pub(crate) mod moved;
 pub(crate) mod queue;
 pub(crate) mod strangers;
 pub(crate) mod reach;

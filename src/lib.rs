@@ -135,7 +135,8 @@ mod test_endpoint;
 #[doc = include_str!("../README.md")]
 mod readme {}
 
-pub use admission::circuit::{CircuitState, TripReason};
+pub use admission::circuit::CircuitState;
+pub use admission::moved::TripReason;
 pub use config::{Breaker, Config, MemoryPressure, OnStoreOutage, RefreshTokens, Uncertain};
 pub use config_error::{Allowed, ConfigError};
 pub use coordinator::RefreshCoordinator;

@@ -112,7 +112,8 @@ local function count(key, circuit, flown, now, rules)
 end
 
 -- Learns from a flight of a known caller that landed. flown: owner, fence, token, session, client, health (healthy, failing,
--- neutral, session_limited, fleet_limited), retry_ms (nil when the provider named none).
+-- neutral, session_limited, fleet_limited), retry_ms (nil when the provider named none). Returns how that moved it, in words, nil
+-- where it did not: 'closed', or 'opened <because> <ms> <client>', the client 'all' where it is for everybody.
 local function learn(key, circuit, fence_key, flown, now, rules)
   local was_probe = circuit['probe:' .. flown.fence]
   if was_probe then
@@ -152,7 +153,7 @@ local function learn(key, circuit, fence_key, flown, now, rules)
       end
       redis.call('HDEL', key, 'state', 'open_for', 'opened_because', 'open_until', 'open_ms', 'opened_by')
       redis.call('PEXPIRE', key, rules.quiet_ms)
-      return
+      return 'closed'
     elseif not opening then
       return
     end
@@ -162,4 +163,5 @@ local function learn(key, circuit, fence_key, flown, now, rules)
   opening.by, opening.after = flown.owner, redis.call('GET', fence_key) or flown.fence
   opening.pause_ms = math.max(1, opening.pause_ms)
   open_circuit(key, circuit, now, rules, opening)
+  return table.concat({'opened', opening.because, whole(opening.pause_ms), opening.client or 'all'}, ' ')
 end

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::FAIR_PAUSE;
 use super::concerned::{ClientName, Concerned, Failures};
+use super::moved::{Moved, TripReason};
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::identity::Hash;
@@ -70,33 +71,6 @@ pub(crate) struct Flown {
     pub(crate) token: Hash,
     pub(crate) session: Hash,
     pub(crate) health: ProviderHealth,
-}
-
-/// Why a circuit opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum TripReason {
-    /// `breaker.max_failures` flights failed in a row, or a probe failed.
-    Failures,
-    /// The provider answered 503 with Retry-After.
-    RetryAfter,
-    /// The provider answered 429 to three sessions within 10 s.
-    SessionsLimited,
-}
-
-impl TripReason {
-    /// The word for it, as it stands in Redis.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Failures => "failures",
-            Self::RetryAfter => "retry_after",
-            Self::SessionsLimited => "sessions_limited",
-        }
-    }
-
-    pub(crate) fn from_word(word: &str) -> Option<Self> {
-        [Self::Failures, Self::RetryAfter, Self::SessionsLimited].into_iter().find(|reason| reason.word() == word)
-    }
 }
 
 /// The circuit breaker of a namespace, as it stands now: for everybody, or for the one client that it is open for.
@@ -189,7 +163,13 @@ impl Circuit {
     }
 
     /// Learns from a flight of a known caller, of this client.
-    pub(crate) fn learn(&mut self, flown: Flown, client: impl Fn() -> ClientName, now: Instant, config: &Config) {
+    pub(crate) fn learn(
+        &mut self,
+        flown: Flown,
+        client: impl Fn() -> ClientName,
+        now: Instant,
+        config: &Config,
+    ) -> Option<Moved> {
         let Flown { fence, last_fence, health, .. } = flown;
         self.forget(now);
         let opens = match &mut self.state {
@@ -200,7 +180,7 @@ impl Circuit {
                     Some(until) if until > now && health == ProviderHealth::Healthy => {
                         self.state = State::Closed;
                         self.quiet_at = Some(now + quiet(config));
-                        None
+                        return Some(Moved::Closed);
                     }
                     Some(until) if until > now => {
                         opening_by(health, config).map(|(pause, reason)| (pause, Opening { reason, ..*opening }))
@@ -211,9 +191,10 @@ impl Circuit {
             State::Closed | State::Open { .. } | State::HalfOpen { .. } if fence <= self.opened_after => None,
             State::Closed | State::Open { .. } | State::HalfOpen { .. } => self.count(flown, client, now, config),
         };
-        if let Some((pause, opening)) = opens {
-            self.open(now, pause, opening, last_fence, config);
-        }
+        let (pause, opening) = opens?;
+        self.open(now, pause, opening, last_fence, config);
+        let client = opening.concerned.client().map(|client| format!("{client:016x}"));
+        Some(Moved::Opened { reason: opening.reason, pause, client })
     }
 
     /// A flight of those for whom it is closed. For how long this opens it, and for whom.

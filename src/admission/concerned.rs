@@ -23,6 +23,14 @@ pub(crate) enum Concerned {
 }
 
 impl Concerned {
+    /// None where it is everybody.
+    pub(crate) fn client(self) -> Option<ClientName> {
+        match self {
+            Self::Client(client) => Some(client),
+            Self::Everybody => None,
+        }
+    }
+
     pub(crate) fn includes(self, client: ClientName) -> bool {
         match self {
             Self::Client(concerned) => concerned == client,

@@ -13,6 +13,7 @@ use crate::admission::budget::{Applicant, Budget, BudgetLimits};
 use crate::admission::circuit::{Circuit, CircuitState, Flown, Passage};
 use crate::admission::concerned::ClientName;
 use crate::admission::known::Known;
+use crate::admission::moved::Moved;
 use crate::admission::queue::{Line, PodNumber, Wake};
 use crate::admission::session::{Account, Charge, Session};
 use crate::admission::{AdmissionTerms, FAIR_PAUSE};
@@ -180,8 +181,8 @@ impl Gates {
         self.circuit.release(fence);
     }
 
-    /// A flight of this caller landed: once, however often it is completed. Answers whether the circuit heard of it: what
-    /// strangers bring says nothing of the provider.
+    /// A flight of this caller landed: once, however often it is completed. Answers whether the circuit heard of it, because what
+    /// strangers bring says nothing of the provider, and how that moved it.
     pub(super) fn landed(
         &mut self,
         flown: Flown,
@@ -190,18 +191,16 @@ impl Gates {
         account: Account,
         now: Instant,
         config: &Config,
-    ) -> bool {
+    ) -> (bool, Option<Moved>) {
         let Flown { session, health, .. } = flown;
         let counts =
             matches!(health, ProviderHealth::Healthy | ProviderHealth::Neutral) || self.known.has(caller(), now);
-        if counts {
-            self.circuit.learn(flown, client, now, config);
-        }
+        let moved = if counts { self.circuit.learn(flown, client, now, config) } else { None };
         if let ProviderHealth::SessionLimited(Some(retry_after)) = health {
             let session = self.sessions.entry(session).or_insert_with(|| Session::new(account));
             session.attempts_mut(account).limit(now, retry_after);
         }
-        counts
+        (counts, moved)
     }
 
     pub(super) fn knows(&self, ask: &Ask, now: Instant, config: &Config) -> bool {

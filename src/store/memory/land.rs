@@ -208,17 +208,14 @@ impl MemoryPod {
             gates.allow(session, account, allowed);
         }
         let pepper = self.config.pepper.as_ref();
+        let mut moved = None;
         if is_known {
             let (fence, last_fence) = (lease.fence, self.namespace.last_fence());
             let flown = Flown { fence, last_fence, token: lease.flight, session, health: *health };
-            if !gates.landed(
-                flown,
-                || ask.identity.client_name(pepper),
-                || ask.caller(pepper),
-                account,
-                now,
-                &self.config,
-            ) {
+            let client_name = || ask.identity.client_name(pepper);
+            let counts;
+            (counts, moved) = gates.landed(flown, client_name, || ask.caller(pepper), account, now, &self.config);
+            if !counts {
                 ask.note_stranger();
             }
         }
@@ -230,6 +227,10 @@ impl MemoryPod {
         }
         // Last: the circuit learned from its probe, if it was one.
         gates.release(lease.fence, now, &self.config);
+        drop(gates);
+        if let Some(moved) = moved {
+            moved.say(&self.config.namespace, &lease.flight);
+        }
     }
 
     pub(crate) fn abandon(&self, lease: &Lease, ask: &Ask) {

@@ -118,7 +118,10 @@ impl Completer {
 
     fn standing(&self, ask: &Ask, reply: CompleteReply) -> Standing {
         match reply {
-            CompleteReply::Landed { is_ended, evicted, of_stranger } => {
+            CompleteReply::Landed { is_ended, evicted, of_stranger, moved } => {
+                if let Some(moved) = moved {
+                    moved.say(&self.config.namespace, &ask.identity.flight);
+                }
                 self.counters.held_evicted.add(evicted);
                 if of_stranger {
                     ask.note_stranger();

@@ -1,7 +1,8 @@
 //! The circuit, told verb by verb: what opens it, what probes, what decides. And pods that may not lead.
 
 use super::stage::*;
-use crate::admission::circuit::{CircuitState, TripReason};
+use crate::admission::circuit::CircuitState;
+use crate::admission::moved::TripReason;
 
 async fn circuit(stage: &Stage) -> CircuitState {
     stage.b.circuit_state().await.expect("an answer")

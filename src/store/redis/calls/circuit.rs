@@ -2,7 +2,8 @@
 
 use super::Calls;
 use super::reply::Reply;
-use crate::admission::circuit::{CircuitState, TripReason};
+use crate::admission::circuit::CircuitState;
+use crate::admission::moved::TripReason;
 use crate::store::contract::StoreError;
 use crate::store::redis::call::Call;
 

@@ -9,6 +9,7 @@ use uuid::Uuid;
 use super::reply::Reply;
 use super::words::{NONE, ShortName, ms, packed};
 use super::{Calls, rules};
+use crate::admission::moved::{Moved, TripReason};
 use crate::identity::Hash;
 use crate::outcome::{Class, ProviderHealth, TokenState};
 use crate::retention::Retention;
@@ -80,6 +81,8 @@ pub(crate) enum CompleteReply {
         evicted: u64,
         /// It speaks against the provider, and its caller is not known.
         of_stranger: bool,
+        /// How it moved the circuit, where it did.
+        moved: Option<Moved>,
     },
     Stands(SealedOutcome),
     Stale,
@@ -136,11 +139,30 @@ fn read(reply: &Reply) -> Result<CompleteReply, StoreError> {
             is_ended: word == "ended",
             evicted: reply.field(1)?,
             of_stranger: reply.field::<String>(2)? == "stranger",
+            moved: if reply.len() > 3 {
+                Some(read_moved(&reply.field::<String>(3)?).ok_or_else(|| reply.unknown())?)
+            } else {
+                None
+            },
         },
         "stands" => CompleteReply::Stands(reply.sealed_outcome()?),
         "stale" => CompleteReply::Stale,
         _ => return Err(reply.unknown()),
     })
+}
+
+/// `closed`, or `opened <because> <ms> <client>`.
+fn read_moved(words: &str) -> Option<Moved> {
+    let words: Vec<_> = words.split(' ').collect();
+    match words[..] {
+        ["closed"] => Some(Moved::Closed),
+        ["opened", because, ms, client] => Some(Moved::Opened {
+            reason: TripReason::from_word(because)?,
+            pause: Duration::from_millis(ms.parse().ok()?),
+            client: (client != "all").then(|| client.to_owned()),
+        }),
+        _ => None,
+    }
 }
 
 /// The word for what an outcome says of the provider, and the time that belongs to it.

@@ -1,0 +1,74 @@
+//! How the circuit moves, and the lines for who is on call: each once in the fleet, by the pod whose outcome moved it.
+
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use crate::identity::Hash;
+
+/// Why a circuit opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TripReason {
+    /// `breaker.max_failures` flights failed in a row, or a probe failed.
+    Failures,
+    /// The provider answered 503 with Retry-After.
+    RetryAfter,
+    /// The provider answered 429 to three sessions within 10 s.
+    SessionsLimited,
+}
+
+impl TripReason {
+    /// The word for it, as it stands in Redis.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failures => "failures",
+            Self::RetryAfter => "retry_after",
+            Self::SessionsLimited => "sessions_limited",
+        }
+    }
+
+    /// The setting that governs when it opens for this, or what does.
+    pub(crate) fn setting(self) -> &'static str {
+        match self {
+            Self::Failures => "breaker.max_failures",
+            Self::RetryAfter => "Retry-After of the provider",
+            Self::SessionsLimited => "429 to three sessions within 10 s",
+        }
+    }
+
+    pub(crate) fn from_word(word: &str) -> Option<Self> {
+        [Self::Failures, Self::RetryAfter, Self::SessionsLimited].into_iter().find(|reason| reason.word() == word)
+    }
+}
+
+/// How an outcome moved the circuit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Moved {
+    Opened {
+        reason: TripReason,
+        /// How long nobody leads; then the first probe goes.
+        pause: Duration,
+        /// The client that it is open for, by its name in Redis; none where it is everybody.
+        client: Option<String>,
+    },
+    Closed,
+}
+
+impl Moved {
+    /// Says so in the log.
+    pub(crate) fn say(&self, namespace: &str, flight: &Hash) {
+        match self {
+            Self::Opened { reason, pause, client } => warn!(
+                namespace,
+                %flight,
+                reason = reason.word(),
+                client = client.as_deref().unwrap_or("all"),
+                for_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+                setting = reason.setting(),
+                "circuit opened: the provider is left in peace, and then asked by a probe"
+            ),
+            Self::Closed => info!(namespace, %flight, "circuit closed: a probe succeeded"),
+        }
+    }
+}
