@@ -71,6 +71,7 @@
 //!   `ring`.
 //! * `reqwest`, `oauth2`, `axum`: the module `adapters`, for applications that are made with these.
 //! * `postgres`: sessions' tokens in PostgreSQL, by `sqlx`. See [`tokens`].
+//! * `metrics`: all that [`Metrics`] counts reaches the recorder of the `metrics` crate, too, as `refresh_coordinator_<name>_total`.
 //! * `tls`: Redis over TLS (`rediss://`), by rustls with ring: see [`RedisTarget`].
 //!
 #![doc = concat!("[docs/how-it-works.md]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/HEAD/docs/how-it-works.md")]

@@ -6,6 +6,9 @@ macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// What a coordinator has counted since it was built. Flights and callers are counted apart: a thousand
         /// callers of one flight are one flight.
+        ///
+        /// With the feature `metrics` each is also a counter `refresh_coordinator_<name>_total` of the recorder that the process had
+        /// installed for the crate `metrics` when the coordinator was built, added up over all coordinators of the process.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Metrics {
@@ -19,9 +22,20 @@ macro_rules! counters {
             }
         }
 
-        #[derive(Debug, Default)]
+        #[derive(Debug)]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*
+        }
+
+        impl Default for Counters {
+            fn default() -> Self {
+                Self {
+                    $($name: Counter::called(
+                        concat!("refresh_coordinator_", stringify!($name), "_total"),
+                        concat!($($doc),*),
+                    ),)*
+                }
+            }
         }
 
         impl Counters {
@@ -139,21 +153,44 @@ counters! {
     subscription_gaps,
 }
 
-#[derive(Debug, Default)]
-pub(crate) struct Counter(AtomicU64);
+#[derive(Debug)]
+pub(crate) struct Counter {
+    count: AtomicU64,
+    /// That of the process, which all its coordinators count in.
+    #[cfg(feature = "metrics")]
+    exported: ::metrics::Counter,
+}
 
 impl Counter {
+    #[cfg(feature = "metrics")]
+    fn called(name: &'static str, help: &'static str) -> Self {
+        ::metrics::describe_counter!(name, help.trim_ascii_start());
+        let exported = ::metrics::counter!(name);
+        // Seen before anything was counted: a rate needs a first value.
+        exported.increment(0);
+        Self { count: AtomicU64::new(0), exported }
+    }
+
+    #[cfg(not(feature = "metrics"))]
+    fn called(_name: &'static str, _help: &'static str) -> Self {
+        Self { count: AtomicU64::new(0) }
+    }
+
     /// Counts one more; answers how many there were before. A statistic, ordered with nothing.
     pub(crate) fn add_one(&self) -> u64 {
-        self.0.fetch_add(1, Ordering::Relaxed)
+        #[cfg(feature = "metrics")]
+        self.exported.increment(1);
+        self.count.fetch_add(1, Ordering::Relaxed)
     }
 
     pub(crate) fn add(&self, count: u64) {
-        self.0.fetch_add(count, Ordering::Relaxed);
+        #[cfg(feature = "metrics")]
+        self.exported.increment(count);
+        self.count.fetch_add(count, Ordering::Relaxed);
     }
 
     fn get(&self) -> u64 {
-        self.0.load(Ordering::Relaxed)
+        self.count.load(Ordering::Relaxed)
     }
 }
 
