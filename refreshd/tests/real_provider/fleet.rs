@@ -95,7 +95,7 @@ impl Fleet {
         Request::new("app", &form).send(self.pods[pod].url("/revoke")).await
     }
 
-    fn url(&self, number: usize) -> String {
+    pub(crate) fn url(&self, number: usize) -> String {
         self.pods[number % self.pods.len()].url("/token")
     }
 }

@@ -22,6 +22,7 @@ mod held;
 mod logout;
 mod one_presentation;
 mod passed_on;
+mod python;
 mod strangers;
 
 use within::within;
