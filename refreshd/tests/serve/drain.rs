@@ -149,3 +149,23 @@ async fn idle_daemon_ends_at_once() {
         assert_eq!(daemon.ended().await.0, Some(0));
     }
 }
+
+#[tokio::test]
+async fn requests_that_wait_in_the_kernel_as_the_listener_closes_are_answered() {
+    let provider = Provider::start(|_| async { json(200, TOKENS) }).await;
+    let daemon = Daemon::start(&provider, &["--drain-delay", "0s", "--max-concurrent-refreshes", "100"]).await;
+    // Nothing is accepted before it goes on, and then it is told to end as well.
+    daemon.signal(Signal::SIGSTOP);
+    let mut callers = Vec::new();
+    for number in 0..50 {
+        callers.push(daemon.write_refresh(refresh(&format!("r{number}"))).await);
+    }
+    daemon.signal(Signal::SIGTERM);
+    daemon.signal(Signal::SIGCONT);
+
+    for caller in callers {
+        let answer = crate::daemon::rest(caller).await;
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer:?}");
+    }
+    assert_eq!(daemon.ended().await.0, Some(0));
+}
