@@ -20,8 +20,6 @@ use crate::values::{MemoryLimit, Span};
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Coordination")]
 pub struct Settings {
-    #[command(flatten)]
-    redis: RedisSettings,
     /// The coordination domain, one per provider or tenant: 1 to 64 of A-Z a-z 0-9 . _ -
     #[arg(long, value_name = "NAME", env = "REFRESHD_NAMESPACE", default_value_t = Config::default().namespace)]
     namespace: String,
@@ -151,6 +149,9 @@ pub struct Settings {
     #[arg(long, value_name = "TIME", env = "REFRESHD_CLEANUP_INTERVAL",
         default_value_t = Span(Config::default().cleanup_interval))]
     cleanup_interval: Span,
+    // Last: what stands behind it would be printed under its heading.
+    #[command(flatten)]
+    redis: RedisSettings,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
