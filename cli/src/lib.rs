@@ -18,5 +18,5 @@ pub use redis::{Redis, RedisSettings};
 pub use secrets::{is_shown_to_everybody, read_secret, secret};
 pub use settings::Settings;
 pub use size::Size;
-pub use usage::explain;
+pub use usage::{explain, usage_line};
 pub use values::Span;

@@ -48,7 +48,7 @@ pub struct Settings {
     #[arg(long, value_name = "TIME", env = "REFRESHD_RETRY_LOST_AFTER")]
     retry_lost_after: Option<Span>,
     /// What is known of a provider: its settings where none are given here. `refreshd presets` prints them, with sources
-    #[arg(long, value_name = "NAME", env = "REFRESHD_PROVIDER", value_parser = preset)]
+    #[arg(long, visible_alias = "preset", value_name = "NAME", env = "REFRESHD_PROVIDER", value_parser = preset)]
     provider: Option<&'static Preset>,
     /// Whether a refresh token can be presented more than once [default: that of --provider, else single-use]
     #[arg(long, value_name = "USE", env = "REFRESHD_REFRESH_TOKENS", value_enum)]
@@ -248,6 +248,11 @@ impl Settings {
         };
         config.validate()?;
         Ok(config)
+    }
+
+    /// What is known of the provider, where it was named.
+    pub fn preset(&self) -> Option<&'static Preset> {
+        self.provider
     }
 
     /// Where Redis is; none means the embedded store.

@@ -11,10 +11,15 @@ pub fn explain(program: &str, error: &clap::Error) -> ExitCode {
             error.exit()
         }
         _ => {
-            eprintln!("{program}: {}", one_line(&error.render().to_string()));
+            eprintln!("{program}: {}; see --help", usage_line(error));
             ExitCode::from(2)
         }
     }
+}
+
+/// What is wrong with arguments, as one line.
+pub fn usage_line(error: &clap::Error) -> String {
+    one_line(&error.render().to_string())
 }
 
 /// What is wrong, and the tips; not the usage.
@@ -28,7 +33,6 @@ fn one_line(paragraphs: &str) -> String {
         let line = line.strip_prefix("error: ").or(line.strip_prefix("tip: ")).unwrap_or(&line);
         parts.push(line.to_owned());
     }
-    parts.push("see --help".to_owned());
     parts.join("; ")
 }
 
@@ -43,7 +47,7 @@ mod tests {
 
         assert_eq!(
             one_line(rendered),
-            "unexpected argument '--upstrem' found; a similar argument exists: '--upstream'; see --help"
+            "unexpected argument '--upstrem' found; a similar argument exists: '--upstream'"
         );
     }
 }

@@ -8,18 +8,15 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
-use refresh_coordinator::RefreshCoordinator;
-use refresh_coordinator::exchange::{FenceOf, Served, TokenExchange, oauth_error};
+use refresh_coordinator::exchange::{FenceOf, Served, oauth_error};
 use tokio::sync::watch;
 
 use crate::callers::Caller;
 use crate::limits::Limits;
 use crate::metrics::{self, Metrics};
+use crate::provider::{Asked, Provider};
+use crate::providers::Providers;
 use crate::refusals::Refusals;
-use crate::upstream::{TOKEN_PATH, Upstream};
-
-/// The revocation endpoint beside its own path at the provider.
-const REVOCATION_PATH: &str = "/revoke";
 
 const AT_ONCE: Duration = Duration::ZERO;
 
@@ -37,9 +34,7 @@ pub(crate) enum Port {
 /// Everything a request meets.
 #[derive(Debug)]
 pub(crate) struct Endpoint {
-    pub(crate) exchange: TokenExchange,
-    pub(crate) upstream: watch::Receiver<Arc<Upstream>>,
-    pub(crate) coordinator: RefreshCoordinator,
+    pub(crate) providers: watch::Receiver<Arc<Providers>>,
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     pub(crate) refusals: Refusals,
@@ -48,19 +43,6 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
-    /// Closes connections to the upstream that were not used for a while. Never ends.
-    pub(crate) async fn close_idle(&self) {
-        let mut current = self.upstream.clone();
-        loop {
-            let upstream = Arc::clone(&current.borrow_and_update());
-            tokio::select! {
-                () = upstream.close_idle() => unreachable!("BUG: it never ends"),
-                // Nothing replaces it any more where the sender is gone.
-                replaced = current.changed() => if replaced.is_err() { std::future::pending::<()>().await },
-            }
-        }
-    }
-
     /// Answers any request. Nothing of an answer may be stored on the way.
     pub(crate) async fn answer(&self, request: Request<Incoming>, port: Port, caller: &Caller) -> Response<Vec<u8>> {
         let mut answer = self.routed(request, port, caller).await;
@@ -72,55 +54,61 @@ impl Endpoint {
     }
 
     async fn routed(&self, request: Request<Incoming>, port: Port, caller: &Caller) -> Response<Vec<u8>> {
-        let path = request.uri().path();
-        let is_token = port != Port::Admin && (path == TOKEN_PATH || path == self.upstream.borrow().path());
-        let is_revocation = port != Port::Admin
-            && !is_token
-            && self.upstream.borrow().revocation_path().is_some_and(|own| path == own || path == REVOCATION_PATH);
+        let providers = Arc::clone(&self.providers.borrow());
+        let found = if port == Port::Admin { None } else { providers.of(&request) };
+        let asked = found.and_then(|(provider, below)| Some((provider, provider.asked(below)?)));
         let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
-        match path {
+        match (asked, request.uri().path()) {
             // First, as the upstream's path is the operator's choice and may be any.
-            _ if is_token && request.method() == Method::POST => self.token(request, caller).await,
-            _ if is_revocation && request.method() == Method::POST => self.revocation(request, caller).await,
-            _ if port == Port::Tokens && !is_token && !is_revocation => {
-                text(StatusCode::NOT_FOUND, "not found: only tokens are asked for here\n")
+            (Some((provider, Asked::Token)), _) if request.method() == Method::POST => {
+                self.token(provider, request, caller).await
             }
-            "/healthz" if is_read => text(StatusCode::OK, "alive\n"),
-            "/readyz" if is_read => {
+            (Some((provider, Asked::Revocation)), _) if request.method() == Method::POST => {
+                self.revocation(provider, request, caller).await
+            }
+            (None, _) if port == Port::Tokens => not_found(&providers, port),
+            (_, "/healthz") if is_read => text(StatusCode::OK, "alive\n"),
+            (_, "/readyz") if is_read => {
                 let _answering = caller.answering();
-                self.readiness().await
+                self.readiness(&providers).await
             }
-            "/metrics" if is_read => self.rendered_metrics(),
-            "/healthz" | "/readyz" | "/metrics" => not_allowed("GET, HEAD"),
-            _ if is_token || is_revocation => not_allowed("POST"),
-            _ => text(StatusCode::NOT_FOUND, "not found\n"),
+            (_, "/metrics") if is_read => self.rendered_metrics(&providers),
+            (_, "/healthz" | "/readyz" | "/metrics") => not_allowed("GET, HEAD"),
+            (Some(_), _) => not_allowed("POST"),
+            (None, _) => not_found(&providers, port),
         }
     }
 
-    async fn token(&self, request: Request<Incoming>, caller: &Caller) -> Response<Vec<u8>> {
+    async fn token(&self, provider: &Provider, request: Request<Incoming>, caller: &Caller) -> Response<Vec<u8>> {
         let start = Instant::now();
         let mut answer = match self.whole(request).await {
             Ok(request) => {
                 let _answering = caller.answering();
-                let upstream = Arc::clone(&self.upstream.borrow());
-                self.exchange.exchange(request, |request| async move { upstream.send(request).await }).await
+                let upstream = Arc::clone(&provider.upstream.borrow());
+                provider.exchange.exchange(request, |request| async move { upstream.send(request).await }).await
             }
             Err(refused) => refused,
         };
         let served = answer.extensions().get::<Served>().map_or("refused", |served| served.word());
         tell_of_fence(&mut answer, served);
         let (status, time) = (answer.status(), start.elapsed());
-        metrics::answered(served, status, time);
-        tracing::debug!(served, status = status.as_u16(), ?time, "token request answered");
+        metrics::answered(provider.name.as_ref(), served, status, time);
+        tracing::debug!(
+            provider = provider.name.as_deref(),
+            served,
+            status = status.as_u16(),
+            ?time,
+            "token request answered"
+        );
         answer
     }
 
-    async fn revocation(&self, request: Request<Incoming>, caller: &Caller) -> Response<Vec<u8>> {
+    async fn revocation(&self, provider: &Provider, request: Request<Incoming>, caller: &Caller) -> Response<Vec<u8>> {
         let start = Instant::now();
         let answer = match self.whole(request).await {
             Ok(request) => {
                 let _answering = caller.answering();
-                let exchange = self.exchange.clone();
+                let exchange = provider.exchange.clone();
                 // In a task of its own: a logout that has begun goes on without its caller.
                 let revoking = tokio::spawn(async move { exchange.revoke(request).await });
                 revoking.await.unwrap_or_else(|error| {
@@ -132,8 +120,14 @@ impl Endpoint {
         };
         let served = answer.extensions().get::<Served>().map_or("refused", |served| served.word());
         let (status, time) = (answer.status(), start.elapsed());
-        metrics::answered(served, status, time);
-        tracing::debug!(served, status = status.as_u16(), ?time, "revocation request answered");
+        metrics::answered(provider.name.as_ref(), served, status, time);
+        tracing::debug!(
+            provider = provider.name.as_deref(),
+            served,
+            status = status.as_u16(),
+            ?time,
+            "revocation request answered"
+        );
         answer
     }
 
@@ -162,22 +156,20 @@ impl Endpoint {
         }
     }
 
-    async fn readiness(&self) -> Response<Vec<u8>> {
+    async fn readiness(&self, providers: &Providers) -> Response<Vec<u8>> {
         const NOT: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
         if self.is_draining.load(Ordering::Relaxed) {
             return text(NOT, "not ready: draining\n");
         }
-        match self.coordinator.check_store().await {
+        match providers.check().await {
             Ok(()) => text(StatusCode::OK, "ready\n"),
-            Err(error) => {
-                tracing::warn!(%error, "not ready");
-                text(NOT, "not ready: the store is out of reach\n")
-            }
+            Err(why) => text(NOT, &format!("not ready: {why}\n")),
         }
     }
 
-    fn rendered_metrics(&self) -> Response<Vec<u8>> {
-        let mut answer = text(StatusCode::OK, &self.metrics.render(&self.coordinator));
+    fn rendered_metrics(&self, providers: &Providers) -> Response<Vec<u8>> {
+        let coordinators = providers.iter().map(|provider| (provider.name.as_ref(), &provider.coordinator));
+        let mut answer = text(StatusCode::OK, &self.metrics.render(coordinators));
         let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         answer.headers_mut().insert(header::CONTENT_TYPE, format);
         answer
@@ -200,6 +192,15 @@ fn text(status: StatusCode, text: &str) -> Response<Vec<u8>> {
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
+}
+
+fn not_found(providers: &Providers, port: Port) -> Response<Vec<u8>> {
+    let what = match port {
+        Port::All | Port::Tokens if providers.are_named() => "not found: no provider is served at this host and path\n",
+        Port::All | Port::Admin => "not found\n",
+        Port::Tokens => "not found: only tokens are asked for here\n",
+    };
+    text(StatusCode::NOT_FOUND, what)
 }
 
 fn not_allowed(allowed: &'static str) -> Response<Vec<u8>> {

@@ -5,6 +5,10 @@
 //! and exit code 2.
 
 mod callers;
+mod check;
+mod config_file;
+mod configuration;
+mod coordination;
 mod endpoint;
 mod files;
 mod flights;
@@ -15,6 +19,10 @@ mod logs;
 mod metrics;
 mod noted_writes;
 mod operate;
+mod opening;
+mod place;
+mod provider;
+mod providers;
 mod ready;
 mod refusals;
 mod release;
@@ -29,7 +37,8 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser};
+use configuration::Configuration;
 use refresh_coordinator::Preset;
 use refresh_coordinator_cli::{self as cli, BadSetting};
 
@@ -46,6 +55,11 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum Command {
     Serve(Box<serve::Serve>),
+    /// Check the settings of serve, and print what is in force and where it comes from
+    ///
+    /// Takes what serve takes, connects to nothing, and prints no secrets. Exit code 0: serve would take these settings. 2: one
+    /// is wrong.
+    Check(Box<serve::Serve>),
     Ready(ready::Ready),
     Inspect(Box<inspect::Inspect>),
     Flights(Box<flights::Flights>),
@@ -60,43 +74,79 @@ enum Command {
     },
 }
 
-impl Command {
+/// What is to be done, with all that was said of it.
+enum Task {
+    Serve(Configuration),
+    Check(Configuration, Box<clap::Command>),
+    Other(Command),
+}
+
+impl Task {
+    fn of(command: Command, flags: &clap::Command, given: &ArgMatches) -> Result<Self, BadSetting> {
+        let Some((name, given)) = given.subcommand() else { return Ok(Self::Other(command)) };
+        let flags = flags.find_subcommand(name).expect("BUG: it was given");
+        match command {
+            Command::Serve(_) => Ok(Self::Serve(Configuration::read(flags, given)?)),
+            Command::Check(_) => Ok(Self::Check(Configuration::read(flags, given)?, Box::new(flags.clone()))),
+            command @ (Command::Ready(_)
+            | Command::Inspect(_)
+            | Command::Flights(_)
+            | Command::Release(_)
+            | Command::Presets
+            | Command::Storm { .. }) => Ok(Self::Other(command)),
+        }
+    }
+
     async fn run(self) -> Result<ExitCode, BadSetting> {
         match self {
-            Self::Serve(serve) => Box::pin(serve.run()).await,
-            Self::Ready(ready) => ready.run().await,
-            Self::Inspect(inspect) => Box::pin(inspect.run()).await,
-            Self::Flights(flights) => Box::pin(flights.run()).await,
-            Self::Release(release) => Box::pin(release.run()).await,
-            Self::Presets => {
+            Self::Serve(configuration) => Box::pin(serve::run(configuration)).await,
+            Self::Check(configuration, flags) => check::run(&configuration, &flags),
+            Self::Other(Command::Ready(ready)) => ready.run().await,
+            Self::Other(Command::Inspect(inspect)) => Box::pin(inspect.run()).await,
+            Self::Other(Command::Flights(flights)) => Box::pin(flights.run()).await,
+            Self::Other(Command::Release(release)) => Box::pin(release.run()).await,
+            Self::Other(Command::Presets) => {
                 for preset in Preset::all() {
                     println!("{preset}");
                 }
                 Ok(ExitCode::SUCCESS)
             }
             // The arguments are not repeated: they may hold a password.
-            Self::Storm { .. } => Err(BadSetting::new(
+            Self::Other(Command::Storm { .. }) => Err(BadSetting::new(
                 "storm is a program of its own now: refresh-storm, with the same arguments (from the sources: cargo run \
                  --bin refresh-storm -- ARGUMENTS)",
             )),
+            Self::Other(Command::Serve(_) | Command::Check(_)) => unreachable!("BUG: they have tasks of their own"),
         }
     }
 }
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    let mut flags = Cli::command();
+    flags.build();
+    let given = flags.clone().try_get_matches();
+    let parsed = given.and_then(|given| Ok((Cli::from_arg_matches(&given)?, given)));
+    let (cli, given) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => return cli::explain("refreshd", &error),
     };
-    start(cli).unwrap_or_else(|bad_setting| {
+    start(cli, &flags, &given).unwrap_or_else(|bad_setting| {
         eprintln!("refreshd: {bad_setting}");
         ExitCode::from(2)
     })
 }
 
-fn start(cli: Cli) -> Result<ExitCode, BadSetting> {
+fn start(cli: Cli, flags: &clap::Command, given: &ArgMatches) -> Result<ExitCode, BadSetting> {
+    // Before logs: the file says how they are written.
+    let task = Task::of(cli.command, flags, given)?;
     // Dropped last of all: what is logged until then is written.
-    let _logs = cli.logs.start()?;
+    let _logs = match &task {
+        Task::Serve(configuration) | Task::Check(configuration, _) => {
+            let first = configuration.first();
+            first.settings::<logs::LogSettings>()?.start().map_err(|wrong| first.explain(wrong))?
+        }
+        Task::Other(_) => cli.logs.start()?,
+    };
     // First: building an HTTP client without a process-wide provider panics.
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -106,7 +156,7 @@ fn start(cli: Cli) -> Result<ExitCode, BadSetting> {
         BadSetting::new(format!("the runtime cannot be started: {error}; raise the limits of threads and files"))
     })?;
 
-    let ended = runtime.block_on(cli.command.run());
+    let ended = runtime.block_on(task.run());
     // A name resolution that hangs must not keep a process that is done.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ended
@@ -134,5 +184,27 @@ mod tests {
             };
             assert_eq!(flag.get_env().and_then(|name| name.to_str()), Some(&variable[..]), "--{long}");
         }
+    }
+
+    #[test]
+    fn every_flag_of_serve_has_a_key_in_the_file_and_every_key_is_a_flag() {
+        let mut command = Cli::command();
+        command.build();
+        let serve = command.find_subcommand("serve").expect("it serves");
+        let is_flag = |key: &str| {
+            serve.get_arguments().any(|flag| {
+                flag.get_long() == Some(key) || flag.get_visible_aliases().is_some_and(|other| other.contains(&key))
+            })
+        };
+        let mut keys = std::collections::BTreeSet::new();
+        for flag in serve.get_arguments() {
+            let long = flag.get_long().expect("a flag");
+            match config_file::key(flag) {
+                Some(key) => assert!(is_flag(key) && keys.insert(key), "{key} is one flag"),
+                // The file does not name itself.
+                None => assert!(matches!(long, "help" | "config"), "--{long} has no key"),
+            }
+        }
+        assert!(keys.len() > 60, "{}", keys.len());
     }
 }

@@ -3,6 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use http::StatusCode;
+use metrics::{Label, SharedString};
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use refresh_coordinator::RefreshCoordinator;
 
@@ -60,33 +61,46 @@ impl Metrics {
         }
     }
 
-    /// All metrics of the process, those of the coordinator included.
-    pub(crate) fn render(&self, coordinator: &RefreshCoordinator) -> String {
-        for (name, count, help) in coordinator.metrics().iter() {
-            let name = format!("refresh_coordinator_{name}_total");
-            metrics::describe_counter!(name.clone(), help);
-            metrics::counter!(name).absolute(count);
+    /// All metrics of the process, those of each coordinator included, under the name of its provider where it has one.
+    pub(crate) fn render<'a>(
+        &self,
+        coordinators: impl Iterator<Item = (Option<&'a SharedString>, &'a RefreshCoordinator)>,
+    ) -> String {
+        for (provider, coordinator) in coordinators {
+            for (name, count, help) in coordinator.metrics().iter() {
+                let name = format!("refresh_coordinator_{name}_total");
+                metrics::describe_counter!(name.clone(), help);
+                metrics::counter!(name, labels_of(provider)).absolute(count);
+            }
+            metrics::gauge!("refreshd_flights", labels_of(provider)).set(coordinator.in_flight() as f64);
+            // The same for all: they share the way to Redis.
+            for (party, end) in coordinator.redis_certificate_ends() {
+                let end = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                metrics::gauge!(CERTIFICATE_ENDS, "of" => party).set(end.as_secs_f64());
+            }
         }
         metrics::counter!(LINES_LEFT_OUT).absolute(logs::left_out());
-        metrics::gauge!("refreshd_flights").set(coordinator.in_flight() as f64);
-        for (party, end) in coordinator.redis_certificate_ends() {
-            let end = end.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-            metrics::gauge!(CERTIFICATE_ENDS, "of" => party).set(end.as_secs_f64());
-        }
         self.recorder.render()
     }
 }
 
-/// Counts a token request that was answered.
-pub(crate) fn answered(served: &'static str, status: StatusCode, time: Duration) {
+/// None without a file: there is one provider, and it has no name.
+fn labels_of(provider: Option<&SharedString>) -> Vec<Label> {
+    provider.map(|name| Label::new("provider", name.clone())).into_iter().collect()
+}
+
+/// Counts a token request that was answered, for this provider where it has a name.
+pub(crate) fn answered(provider: Option<&SharedString>, served: &'static str, status: StatusCode, time: Duration) {
     let class = match status.as_u16() / 100 {
         2 => "2xx",
         3 => "3xx",
         4 => "4xx",
         _ => "5xx",
     };
-    metrics::counter!("refreshd_requests_total", "served" => served, "status" => class).increment(1);
-    metrics::histogram!("refreshd_request_seconds", "served" => served, "status" => class).record(time);
+    let mut labels = labels_of(provider);
+    labels.extend([Label::from_static_parts("served", served), Label::from_static_parts("status", class)]);
+    metrics::counter!("refreshd_requests_total", labels.clone()).increment(1);
+    metrics::histogram!("refreshd_request_seconds", labels).record(time);
 }
 
 /// An open connection, counted until it is dropped.

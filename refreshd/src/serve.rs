@@ -1,15 +1,13 @@
 //! `refreshd serve`: the token endpoint, from the first check to the last answer.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use http::HeaderName;
 use hyper_util::server::graceful::GracefulShutdown;
-use refresh_coordinator::exchange::{ExchangeOptions, TokenExchange};
-use refresh_coordinator::{Config, RefreshCoordinator, RefreshTokens};
-use refresh_coordinator_cli::{BadSetting, Settings, Span};
+use refresh_coordinator_cli::{BadSetting, Span};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -18,24 +16,32 @@ use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 
 use crate::callers::Callers;
+use crate::configuration::Configuration;
+use crate::coordination::Coordination;
 use crate::endpoint::{Endpoint, Port};
 use crate::files;
 use crate::limits::Limits;
 use crate::listener;
 use crate::metrics::Metrics;
+use crate::opening::{self, Opened};
+use crate::provider::{Planned, ProviderSettings};
+use crate::providers::Providers;
 use crate::refusals::Refusals;
 use crate::reload::Reload;
-use crate::signatures::{KeySource, SignatureSettings};
 use crate::supervisor;
-use crate::upstream::{Upstream, UpstreamSettings};
 
-/// Serves a coordinating token endpoint in front of a provider.
+/// Serves a coordinating token endpoint in front of a provider, or of several.
 ///
 /// Token requests are taken at POST /token and at the upstream's own path, revocations at POST /revoke and at that of
 /// --revocation-upstream; /healthz, /readyz and /metrics tell how it
-/// goes. SIGTERM drains, SIGHUP reads the upstream's files again. Every flag can be given by the environment, too.
+/// goes. SIGTERM drains, SIGHUP reads the upstream's files again. Every flag can be given by the environment, and by the file of
+/// --config, too.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Serve {
+    /// A file (TOML) with a table for each of several providers. Its keys are these flags without --; a flag stands above the
+    /// environment, and that above the file. `refreshd check` prints what is in force [default: none, there is one provider]
+    #[arg(long, value_name = "FILE", env = "REFRESHD_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
     /// Where to listen
     #[arg(long, value_name = "ADDRESS", env = "REFRESHD_LISTEN", default_value = "127.0.0.1:8400")]
     listen: String,
@@ -43,21 +49,6 @@ pub(crate) struct Serve {
     /// no places with callers. Not to be reached by callers [default: at --listen]
     #[arg(long, value_name = "ADDRESS", env = "REFRESHD_ADMIN")]
     admin: Option<String>,
-    /// Refuse everything but grant_type=refresh_token, instead of passing it on
-    #[arg(long, env = "REFRESHD_ONLY_REFRESH")]
-    only_refresh: bool,
-    /// Every caller that reaches this endpoint is entitled: share answers also among requests that authenticate by
-    /// client_assertion, which cannot be compared
-    #[arg(long, env = "REFRESHD_TRUST_CALLERS")]
-    trust_callers: bool,
-    /// The header with a stable, authenticated session id, set by the gateway that stands in front
-    /// [default: every token is a session of its own]
-    #[arg(long, value_name = "NAME", env = "REFRESHD_SESSION_HEADER")]
-    session_header: Option<HeaderName>,
-    /// A header that carries a credential or names a tenant, such as X-API-Key: only callers with equal values share an
-    /// answer. Passed on; may be given several times, or as a list with commas
-    #[arg(long, value_name = "NAME", env = "REFRESHD_CLAIM_HEADER", value_delimiter = ',')]
-    claim_header: Vec<HeaderName>,
     /// How long the end may take from SIGTERM on, --drain-delay included: requests that are under way are answered until
     /// then; what is given up then is completed within three times --store-timeout
     #[arg(long, value_name = "TIME", env = "REFRESHD_DRAIN", default_value = "25s")]
@@ -67,94 +58,58 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "TIME", env = "REFRESHD_DRAIN_DELAY", default_value = "5s")]
     drain_delay: Span,
     #[command(flatten)]
-    upstream: UpstreamSettings,
-    #[command(flatten)]
-    signatures: SignatureSettings,
+    provider: ProviderSettings,
     #[command(flatten)]
     limits: Limits,
-    #[command(flatten)]
-    settings: Settings,
+}
+
+/// Checks everything, then listens, until a signal; then drains.
+pub(crate) async fn run(configuration: Configuration) -> Result<ExitCode, BadSetting> {
+    let (serve, planned) = plan(&configuration)?;
+    let first = planned.first().expect("BUG: there is one provider at least");
+    let redis = first.redis()?;
+    let signals = Signals::listen()?;
+    let is_of_file = configuration.file.is_some();
+    let coordination = Arc::new(Coordination::new(redis, is_of_file, &first.config).await?);
+    let opened = opening::open(planned.into_iter().map(|planned| (planned, None)).collect(), &coordination).await?;
+    // Last: a caller that can connect is served.
+    let listeners = match serve.bind().await {
+        Ok(listeners) => listeners,
+        Err(taken) => {
+            coordination.close(opened.iter().map(Opened::coordinator), Duration::ZERO).await;
+            return Err(taken);
+        }
+    };
+    if matches!(*coordination, Coordination::Embedded) {
+        tracing::info!("no --redis: the store is embedded, and this process coordinates with no other");
+    }
+    let providers = Providers::new(opened.into_iter().map(Opened::serve).collect());
+    serve.tell(&listeners, &providers, coordination.store());
+    let reload = Reload {
+        shared: configuration.first().clone(),
+        file: configuration.file,
+        limits: serve.limits.clone(),
+        drain: serve.drain.0,
+        coordination,
+        providers: watch::Sender::new(Arc::new(providers)),
+    };
+    // In a box: it is large, and there is one of it.
+    Box::pin(serve.serve(listeners, reload, signals)).await;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Checks all that can be checked without a network: what all providers share, and each of them.
+pub(crate) fn plan(configuration: &Configuration) -> Result<(Serve, Vec<Planned>), BadSetting> {
+    let first = configuration.first();
+    let serve: Serve = first.settings()?;
+    serve.validate().map_err(|wrong| first.explain(wrong))?;
+    let planned = configuration.providers.iter().map(|configured| Planned::of(configured, &serve.limits));
+    let planned = planned.collect::<Result<Vec<_>, _>>()?;
+    Providers::can_be_together(&planned)?;
+    Ok((serve, planned))
 }
 
 impl Serve {
-    /// Checks everything, then listens, until a signal; then drains.
-    pub(crate) async fn run(self) -> Result<ExitCode, BadSetting> {
-        let mut config = self.settings.config()?;
-        self.limits.validate(&config)?;
-        self.validate()?;
-        self.signatures.validate()?;
-        let redis = self.settings.redis()?;
-        let upstream = self.upstream.build(&config)?;
-        // A daemon is started by what would start it again and again: it comes up, is not ready, and says why.
-        config.start_without_redis = true;
-        config.upstream = Some(self.upstream.provider_name(&upstream));
-        config.validate()?;
-        let namespace = config.namespace.clone();
-        let held_for = match config.refresh_tokens {
-            RefreshTokens::Reusable => Span(Duration::ZERO),
-            _ => Span(config.keep_until_used),
-        };
-        let signals = Signals::listen()?;
-        self.upstream.check(&upstream).await?;
-        let client_keys = self.signatures.keys(&self.upstream).await?;
-        let coordinator = match &redis {
-            Some(redis) => RefreshCoordinator::connect_with(redis.target(), config.clone()).await?,
-            None => RefreshCoordinator::in_memory(config.clone())?,
-        };
-        // Last: a caller that can connect is served.
-        let Listeners { tokens: listener, admin, places } = match self.bind().await {
-            Ok(listeners) => listeners,
-            Err(taken) => {
-                coordinator.close(Duration::ZERO).await;
-                return Err(taken);
-            }
-        };
-
-        let address = listener.local_addr().map_or_else(|_| self.listen.clone(), |address| address.to_string());
-        let (host, port) = upstream.address();
-        if upstream.is_in_clear() {
-            tracing::warn!(host, "the upstream is http://: tokens and secrets cross the network in clear");
-        }
-        self.upstream.tell_of_unused_proxies();
-        if redis.is_none() {
-            tracing::info!("no --redis: the store is embedded, and this process coordinates with no other");
-        }
-        if held_for.0.is_zero() {
-            tracing::info!(
-                "answers are not held beyond --keep-outcome: a caller that goes away has that long to come again"
-            );
-        } else {
-            tracing::info!(%held_for, "answers to clients with a credential are held until somebody has used them; those to \
-                public clients and to assertions that are not believed only for --keep-outcome");
-        }
-        match &client_keys {
-            Some(source) => tracing::info!(keys = source.keys().len(), "client assertions by these keys are believed"),
-            None if self.trust_callers => {}
-            None => tracing::info!(
-                "no --client-jwks: requests that authenticate by client_assertion wait for each other and share no answer"
-            ),
-        }
-        let store = if redis.is_some() { "redis" } else { "embedded" };
-        let admin_address = admin.as_ref().and_then(|admin| admin.local_addr().ok()).map(tracing::field::display);
-        tracing::info!(
-            address = address.as_str(),
-            admin = admin_address,
-            host,
-            port,
-            path = upstream.path(),
-            revocation_path = upstream.revocation_path(),
-            store,
-            namespace,
-            "listening"
-        );
-        supervisor::serves(&address);
-
-        // In a box: it is large, and there is one of it.
-        let listeners = Listeners { tokens: listener, admin, places };
-        Box::pin(self.serve(listeners, coordinator, upstream, &config, client_keys, signals)).await;
-        Ok(ExitCode::SUCCESS)
-    }
-
     fn validate(&self) -> Result<(), BadSetting> {
         if self.drain.0 > LONGEST_DRAIN {
             let most = Span(LONGEST_DRAIN);
@@ -180,38 +135,40 @@ impl Serve {
         Ok(Listeners { tokens, admin, places })
     }
 
+    fn tell(&self, listeners: &Listeners, providers: &Providers, store: &str) {
+        let address = listeners.tokens.local_addr().map_or_else(|_| self.listen.clone(), |it| it.to_string());
+        let admin = listeners.admin.as_ref().and_then(|admin| admin.local_addr().ok()).map(tracing::field::display);
+        let address = address.as_str();
+        if providers.are_named() {
+            providers.iter().for_each(|provider| provider.tell_of_place());
+            tracing::info!(address, admin, store, providers = providers.iter().count(), "listening");
+        } else if let Some(provider) = providers.iter().next() {
+            let upstream = provider.upstream.borrow();
+            let (host, port) = upstream.address();
+            tracing::info!(
+                address,
+                admin,
+                host,
+                port,
+                path = upstream.path(),
+                revocation_path = upstream.revocation_path(),
+                store,
+                namespace = provider.config.namespace,
+                "listening"
+            );
+        }
+        supervisor::serves(address);
+    }
+
     async fn serve(
         &self,
         Listeners { tokens: listener, admin, places }: Listeners,
-        coordinator: RefreshCoordinator,
-        upstream: Upstream,
-        config: &Config,
-        client_keys: Option<KeySource>,
+        reload: Reload,
         mut signals: Signals,
     ) {
-        let options = ExchangeOptions {
-            only_refresh: self.only_refresh,
-            trust_callers: self.trust_callers,
-            session_header: self.session_header.clone(),
-            claim_headers: self.claim_header.clone(),
-            dpop_htu: self.signatures.dpop_htu(&upstream),
-            client_keys: client_keys.as_ref().map(KeySource::keys),
-            assertion_audiences: self.signatures.audiences(&upstream),
-        };
         let mut hangup = signals.hangup.take().expect("BUG: nobody else takes it");
-        let reload = Reload { settings: &self.upstream, config, upstream: watch::Sender::new(Arc::new(upstream)) };
-        let mut exchange = TokenExchange::new(coordinator.clone(), options);
-        if reload.upstream.borrow().revocation_path().is_some() {
-            let upstream = reload.upstream.subscribe();
-            exchange = exchange.revoking_by(move |request| {
-                let upstream = Arc::clone(&upstream.borrow());
-                async move { upstream.send(request).await }
-            });
-        }
         let endpoint = Arc::new(Endpoint {
-            exchange,
-            upstream: reload.upstream.subscribe(),
-            coordinator: coordinator.clone(),
+            providers: reload.providers.subscribe(),
             metrics: Metrics::start(),
             limits: self.limits.clone(),
             refusals: Refusals::default(),
@@ -235,9 +192,7 @@ impl Serve {
             let left = tokio::select! {
                 left = self.until_stopped(&endpoint, &mut signals) => left,
                 () = endpoint.metrics.keep_small() => unreachable!("BUG: it never ends"),
-                () = endpoint.close_idle() => unreachable!("BUG: it never ends"),
                 () = reload.run(&mut hangup) => unreachable!("BUG: it never ends"),
-                () = keep_fresh(client_keys.as_ref()) => unreachable!("BUG: it never ends"),
                 () = supervisor::lives() => unreachable!("BUG: it never ends"),
             };
             stop.cancel();
@@ -245,7 +200,9 @@ impl Serve {
         };
         let (open, left) = tokio::join!(accepting, stopping);
 
-        let drained = drain(open, &coordinator, left);
+        let providers = Arc::clone(&reload.providers.borrow());
+        let coordinators = providers.iter().map(|provider| provider.coordinator.clone());
+        let drained = drain(open, left, |left| reload.coordination.close(coordinators, left));
         tokio::select! {
             () = supervisor::lives() => unreachable!("BUG: it never ends"),
             () = cut_idle(&callers) => unreachable!("BUG: it never ends"),
@@ -282,7 +239,11 @@ struct Listeners {
 
 /// Ends what is open. A proxy that has just sent a request here sends it to nobody else: what has come by now is admitted, also
 /// on connections of which nothing was read yet, which a shutdown would close.
-async fn drain(open: GracefulShutdown, coordinator: &RefreshCoordinator, left: Duration) -> Result<(), Elapsed> {
+async fn drain<C: Future>(
+    open: GracefulShutdown,
+    left: Duration,
+    close: impl FnOnce(Duration) -> C,
+) -> Result<(), Elapsed> {
     let deadline = Instant::now() + left;
     let patient_until = deadline.min(Instant::now() + PATIENCE_AT_THE_END);
     while open.count() > 0 && Instant::now() < patient_until {
@@ -290,7 +251,7 @@ async fn drain(open: GracefulShutdown, coordinator: &RefreshCoordinator, left: D
     }
     let connections = tokio::time::timeout_at(deadline, open.shutdown());
     // Together: callers are answered as their flights end, and flights end also without callers.
-    tokio::join!(connections, coordinator.close(deadline.saturating_duration_since(Instant::now()))).0
+    tokio::join!(connections, close(deadline.saturating_duration_since(Instant::now()))).0
 }
 
 /// Who has not sent a whole request by now is not waited for. Never ends.
@@ -298,14 +259,6 @@ async fn cut_idle(callers: &Callers) {
     loop {
         callers.cut_idle(PATIENCE_AT_THE_END);
         tokio::time::sleep(PATIENCE_AT_THE_END / 5).await;
-    }
-}
-
-/// Never ends.
-async fn keep_fresh(client_keys: Option<&KeySource>) {
-    match client_keys {
-        Some(source) => source.keep_fresh().await,
-        None => std::future::pending().await,
     }
 }
 

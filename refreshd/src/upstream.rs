@@ -48,9 +48,10 @@ pub(crate) struct UpstreamSettings {
         long,
         value_name = "URL",
         env = "REFRESHD_UPSTREAM",
+        required_unless_present = "config",
         help = "The provider's token endpoint, such as https://idp.example/oauth2/token"
     )]
-    upstream: String,
+    upstream: Option<String>,
     // Not a doc comment, which rustdoc would read for links.
     #[arg(
         long,
@@ -135,7 +136,8 @@ impl UpstreamSettings {
 
     /// The client, checked as far as it can be without the provider.
     pub(crate) fn build(&self, config: &Config) -> Result<Upstream, BadSetting> {
-        let url = address::read("--upstream", &self.upstream, EXPECTED)?;
+        let missing = || BadSetting::new(format!("--upstream is not given; {EXPECTED}"));
+        let url = address::read("--upstream", self.upstream.as_deref().ok_or_else(missing)?, EXPECTED)?;
         let limit = config.call_limit();
         let timeout = self.upstream_timeout.map_or(limit, |span| span.0);
         if timeout > limit {

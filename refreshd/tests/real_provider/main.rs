@@ -25,4 +25,4 @@ mod passed_on;
 mod python;
 mod strangers;
 
-use within::within;
+use within::{within, within_time};

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, Once};
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -14,7 +15,7 @@ use tokio::task::JoinHandle;
 
 use crate::environment::without_settings;
 use crate::provider::Provider;
-use crate::within;
+use crate::{within, within_time};
 
 /// A running daemon; killed when dropped.
 pub(crate) struct Daemon {
@@ -40,7 +41,12 @@ impl Daemon {
         Self::spawn(refreshd(&[&common, arguments].concat())).await
     }
 
-    pub(crate) async fn spawn(mut command: Command) -> Self {
+    pub(crate) async fn spawn(command: Command) -> Self {
+        Self::spawn_within(Duration::from_secs(30), command).await
+    }
+
+    /// For a daemon that has much to do before it listens.
+    pub(crate) async fn spawn_within(limit: Duration, mut command: Command) -> Self {
         let mut child = command.spawn().expect("refreshd starts");
         let mut stderr = BufReader::new(child.stderr.take().expect("it is piped")).lines();
         let lines = Arc::new(Mutex::new(Vec::new()));
@@ -53,7 +59,7 @@ impl Daemon {
             }
         });
         let mut daemon = Self { child, address: ([0, 0, 0, 0], 0).into(), lines, count, reader };
-        let line = daemon.logged(r#""message":"listening""#).await;
+        let line = within_time(limit, daemon.line(r#""message":"listening""#)).await;
         let line: serde_json::Value = serde_json::from_str(&line).expect("logs are JSON");
         daemon.address = line["address"].as_str().expect("it is told").parse().expect("an address");
         daemon
@@ -61,19 +67,20 @@ impl Daemon {
 
     /// Waits for a line of the log.
     pub(crate) async fn logged(&self, text: &str) -> String {
+        within(self.line(text)).await
+    }
+
+    async fn line(&self, text: &str) -> String {
         let mut count = self.count.clone();
-        within(async {
-            loop {
-                count.borrow_and_update();
-                if let Some(line) = self.lines.lock().expect("no panic").iter().find(|line| line.contains(text)) {
-                    return line.clone();
-                }
-                if count.changed().await.is_err() {
-                    panic!("refreshd ended without logging {text}: {:?}", self.lines.lock());
-                }
+        loop {
+            count.borrow_and_update();
+            if let Some(line) = self.lines.lock().expect("no panic").iter().find(|line| line.contains(text)) {
+                return line.clone();
             }
-        })
-        .await
+            if count.changed().await.is_err() {
+                panic!("refreshd ended without logging {text}: {:?}", self.lines.lock());
+            }
+        }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
@@ -90,13 +97,13 @@ impl Daemon {
 
     /// The CPU time that it has used so far.
     #[cfg(target_os = "linux")]
-    pub(crate) fn cpu_time(&self) -> std::time::Duration {
+    pub(crate) fn cpu_time(&self) -> Duration {
         let tasks = std::fs::read_dir(format!("/proc/{}/task", self.child.id().expect("it runs"))).expect("it runs");
         let of = |task: std::fs::DirEntry| {
             let line = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
             line.split(' ').next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or_default()
         };
-        std::time::Duration::from_nanos(tasks.map(|task| of(task.expect("a thread"))).sum::<u64>())
+        Duration::from_nanos(tasks.map(|task| of(task.expect("a thread"))).sum::<u64>())
     }
 
     /// Waits for its end: the exit code and all it logged.

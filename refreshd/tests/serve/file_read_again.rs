@@ -1,0 +1,76 @@
+//! SIGHUP reads the file of several providers again: all of it holds then, or nothing.
+
+use nix::sys::signal::Signal;
+
+use crate::daemon::refresh;
+use crate::provider::Provider;
+use crate::redis::RedisServer;
+use crate::several::{ConfigFile, provider, text};
+
+/// A file with these providers.
+fn of(redis: &RedisServer, above: &str, providers: &[(&str, &Provider, &str)]) -> String {
+    let tables = providers.iter().map(|(name, provider, more)| {
+        format!("[provider.{name}]\nupstream = \"{}\"\nprovider-name = \"{name}\"\n{more}\n", provider.url())
+    });
+    format!(
+        "redis = \"{}\"\nstore-timeout = \"5s\"\nkeep-outcome = \"10m\"\n{above}\n{}",
+        redis.url(),
+        tables.collect::<String>()
+    )
+}
+
+#[tokio::test]
+async fn providers_come_go_and_change_and_what_is_wrong_or_takes_a_restart_changes_nothing() {
+    let redis = RedisServer::start_own(&[]).await;
+    for name in ["okta", "entra", "bank", "shop"] {
+        redis.in_use(name).await;
+    }
+    let (okta, entra, moved) = (provider("okta").await, provider("entra").await, provider("moved").await);
+    let file = ConfigFile::new(&of(&redis, "", &[("okta", &okta, "")]));
+    let daemon = file.serve(&[]).await;
+    let served_by = async |path: &str, token: &str| {
+        let (status, body) = text(daemon.post_to(path, &refresh(token)).await).await;
+        let by = body.split_once(" for ").map(|(before, _)| before.rsplit('"').next().unwrap_or_default().to_owned());
+        (status, by.unwrap_or_default())
+    };
+    let (of_okta, of_entra) = ((200, "okta".to_owned()), (200, "entra".to_owned()));
+    assert_eq!((served_by("/okta/token", "a").await, served_by("/entra/token", "a").await.0), (of_okta.clone(), 404));
+
+    file.write(&of(&redis, "", &[("okta", &okta, ""), ("entra", &entra, "")]));
+    daemon.signal(Signal::SIGHUP);
+    daemon.logged(r#""providers":2"#).await;
+    assert_eq!(
+        (served_by("/okta/token", "b").await, served_by("/entra/token", "b").await),
+        (of_okta.clone(), of_entra.clone())
+    );
+
+    for (number, (above, more, reason)) in [
+        ("", "lese = \"1s\"", "there is no key lese: is lease meant?"),
+        ("drain = \"9s\"", "", "drain is changed, which all providers share: that takes a restart"),
+        ("", "lease = \"9s\"", "lease is changed, which its coordination in namespace okta began with"),
+        ("", "ca-file = \"/nowhere\"", "ca-file /nowhere"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        file.write(&of(&redis, above, &[("okta", &okta, more), ("shop", &moved, "")]));
+        daemon.signal(Signal::SIGHUP);
+        let line = daemon.logged(reason).await;
+        assert!(line.contains("what was read before is kept") && line.contains("refreshd.toml"), "{line}");
+        let token = format!("kept-{number}");
+        assert_eq!(served_by("/entra/token", &token).await, of_entra);
+        assert_eq!(served_by("/shop/token", &token).await.0, 404);
+    }
+
+    // One goes, one has moved, two come.
+    let now = [("entra", &moved, "path = \"/e\""), ("bank", &okta, ""), ("shop", &entra, "")];
+    file.write(&of(&redis, "", &now));
+    daemon.signal(Signal::SIGHUP);
+    daemon.logged(r#""providers":3"#).await;
+    assert_eq!((served_by("/okta/token", "c").await.0, served_by("/entra/token", "c").await.0), (404, 404));
+    assert_eq!(served_by("/e/token", "c").await, (200, "moved".to_owned()));
+    assert_eq!(served_by("/bank/token", "c").await, of_okta);
+    assert_eq!(served_by("/shop/token", "c").await, of_entra);
+    // The coordinator of the one that has moved is the same: what it holds is still there.
+    assert_eq!(served_by("/e/token", "b").await, of_entra);
+}
