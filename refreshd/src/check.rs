@@ -1,4 +1,4 @@
-//! `refreshd check`: prints what is in force for each provider, as a file that says all of it, and where each value comes from.
+//! `refreshd check`: prints what is in force for each provider, written as the file is, and where each value comes from.
 
 use std::process::ExitCode;
 

@@ -1,11 +1,14 @@
 //! SIGHUP reads the file of several providers again: all of it holds then, or nothing.
 
+use std::sync::Arc;
+
 use nix::sys::signal::Signal;
 
 use crate::daemon::refresh;
-use crate::provider::Provider;
+use crate::provider::{Gate, Provider, json};
 use crate::redis::RedisServer;
 use crate::several::{ConfigFile, provider, text};
+use crate::within;
 
 /// A file with these providers.
 fn of(redis: &RedisServer, above: &str, providers: &[(&str, &Provider, &str)]) -> String {
@@ -73,4 +76,39 @@ async fn providers_come_go_and_change_and_what_is_wrong_or_takes_a_restart_chang
     assert_eq!(served_by("/shop/token", "c").await, of_entra);
     // The coordinator of the one that has moved is the same: what it holds is still there.
     assert_eq!(served_by("/e/token", "b").await, of_entra);
+}
+
+#[tokio::test]
+async fn what_is_under_way_ends_as_it_began_for_a_provider_that_goes_and_for_each_at_the_end() {
+    let redis = RedisServer::start_own(&[]).await;
+    for name in ["okta", "entra"] {
+        redis.in_use(name).await;
+    }
+    let (gate, tokens) = (Gate::closed(), r#"{"access_token":"a","refresh_token":"r2"}"#);
+    let (okta, entra) =
+        (Provider::behind(&gate, json(200, tokens)).await, Provider::behind(&gate, json(200, tokens)).await);
+    let file = ConfigFile::new(&of(&redis, "drain-delay = \"0s\"", &[("okta", &okta, ""), ("entra", &entra, "")]));
+    let daemon = Arc::new(file.serve(&[]).await);
+    let ask = |path: &'static str| {
+        let daemon = Arc::clone(&daemon);
+        tokio::spawn(async move { text(daemon.post_to(path, &refresh("r1")).await).await })
+    };
+    let asked = [ask("/okta/token"), ask("/entra/token")];
+    okta.asked(1).await;
+    entra.asked(1).await;
+
+    file.write(&of(&redis, "drain-delay = \"0s\"", &[("entra", &entra, "")]));
+    daemon.signal(Signal::SIGHUP);
+    daemon.logged(r#""providers":1"#).await;
+    assert_eq!(daemon.post_to("/okta/token", &refresh("r1")).await.status(), 404);
+    daemon.signal(Signal::SIGTERM);
+    daemon.logged("draining").await;
+    gate.open();
+
+    for answer in asked {
+        assert_eq!(within(answer).await.expect("answered"), (200, tokens.to_owned()));
+    }
+    let daemon = Arc::into_inner(daemon).expect("nobody asks it any more");
+    assert_eq!(daemon.ended().await.0, Some(0));
+    assert_eq!((okta.seen().len(), entra.seen().len()), (1, 1));
 }
