@@ -107,7 +107,7 @@ fn derived(key: &str, planned: &Planned) -> Vec<String> {
         "budget-wait" => span(config.budget_wait()),
         "provider-name" => config.upstream.iter().cloned().collect(),
         "dpop-htu" => settings.signatures.dpop_htu(upstream).iter().map(|url| without_query(url)).collect(),
-        "client-assertion-aud" => {
+        "client-assertion-aud" if settings.signatures.believes_assertions() => {
             settings.signatures.audiences(upstream).iter().map(|url| without_query(url)).collect()
         }
         _ => Vec::new(),

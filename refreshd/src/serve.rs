@@ -70,7 +70,8 @@ pub(crate) async fn run(configuration: Configuration) -> Result<ExitCode, BadSet
     let redis = first.redis()?;
     let signals = Signals::listen()?;
     let is_of_file = configuration.file.is_some();
-    let coordination = Arc::new(Coordination::new(redis, is_of_file, &first.config).await?);
+    let coordination = Coordination::new(redis, is_of_file, &first.config).await;
+    let coordination = Arc::new(coordination.map_err(|wrong| first.configured.explain(wrong))?);
     let opened = opening::open(planned.into_iter().map(|planned| (planned, None)).collect(), &coordination).await?;
     // Last: a caller that can connect is served.
     let listeners = match serve.bind().await {

@@ -77,6 +77,11 @@ impl SignatureSettings {
         or_of(&self.dpop_htu, upstream.urls())
     }
 
+    /// Whether there are keys of clients: else nothing that they sign is believed.
+    pub(crate) fn believes_assertions(&self) -> bool {
+        !self.client_jwks.is_empty()
+    }
+
     pub(crate) fn audiences(&self, upstream: &Upstream) -> Vec<String> {
         or_of(&self.client_assertion_aud, upstream.urls())
     }

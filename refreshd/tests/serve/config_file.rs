@@ -167,6 +167,7 @@ dead-token-error = "gone"
     assert!(errors.contains("session_not_found") && errors.ends_with("\"gone\"]"), "{errors}");
     assert_eq!(source, "preset supabase and file, line 17");
     assert!(printed.contains("# REFRESHD_PEPPER "), "{printed}");
+    assert!(printed.contains("# client-assertion-aud is not set"), "nothing is believed without keys: {printed}");
 }
 
 #[tokio::test]
