@@ -160,6 +160,23 @@ async fn request_goes_to_the_provider_of_its_host_and_path_and_others_get_one_an
     assert_eq!([okta.seen().len(), entra.seen().len(), bank.seen().len()], [2, 2, 1]);
 }
 
+/// Every key is a flag: the one provider of a process without a file has its place by them.
+#[tokio::test]
+async fn the_only_provider_is_served_below_a_path_and_at_a_host_by_flags() {
+    let provider = provider("okta").await;
+    let daemon = Daemon::start(&provider, &["--path", "/okta", "--host", "okta.internal"]).await;
+
+    let (status, body) = post_to_host(&daemon, "okta.internal:1", "/okta/token", refresh("r1")).await;
+    let elsewhere = [
+        post_to_host(&daemon, "okta.internal", "/token", refresh("r2")).await,
+        post_to_host(&daemon, "x", "/okta/token", refresh("r2")).await,
+    ];
+
+    assert!(status == 200 && body.contains("\"okta for r1\""), "{status} {body}");
+    assert!(elsewhere.iter().all(|told| *told == (404, "not found\n".to_owned())), "{elsewhere:?}");
+    assert_eq!(provider.seen().len(), 1);
+}
+
 #[tokio::test]
 async fn metrics_tell_providers_of_a_file_apart_and_name_none_without() {
     let (okta, entra) = (provider("okta").await, provider("entra").await);
