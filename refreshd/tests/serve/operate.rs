@@ -220,6 +220,28 @@ async fn living_leader_is_not_released_unless_the_danger_is_named() {
 }
 
 #[tokio::test]
+async fn user_who_may_only_read_inspects_and_releases_nothing() {
+    let redis = RedisServer::start_own(&[]).await;
+    redis.in_use("default").await;
+    let _stage = Stage::led(redis.url(), &[]).await;
+    redis.cli(&["ACL", "SETUSER", "reader", "on", ">pw", "~rc:*", "+@read", "+time", "+eval"]).await;
+    let url = redis.url().replace("redis://", "redis://reader:pw@");
+    let release = ["release", "--token-stdin", "--yes"];
+
+    let (code, told) = run(&url, &["inspect", "--token-stdin"], TOKEN).await;
+    let (refused, unheard) = run(&url, &release, TOKEN).await;
+    let (forced, forbidden) = run(&url, &[&release[..], &["--risk-presenting-the-token-twice"]].concat(), TOKEN).await;
+
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("  led by "), "{told}");
+    assert_eq!(refused, Some(1), "{unheard}");
+    assert!(unheard.contains("the leader may live: its pod cannot be asked for"), "{unheard}");
+    assert_eq!(forced, Some(2), "{forbidden}");
+    assert!(forbidden.contains("lacks rights") && forbidden.contains("+del"), "{forbidden}");
+    assert_eq!(redis.cli(&["EXISTS", &format!("rc:{{default}}:lock:{}", flight())]).await, "1");
+}
+
+#[tokio::test]
 async fn lost_leader_is_released_once_its_renewals_are_missing_and_who_waits_goes_on() {
     let redis = RedisServer::start_own(&[]).await;
     redis.in_use("default").await;

@@ -48,7 +48,7 @@ pub struct Operator {
 }
 
 /// What a refresh token or a session id is called in Redis: 64 lower-case hex digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RedisName(Hash);
 
 impl fmt::Display for RedisName {
@@ -142,7 +142,8 @@ impl Operator {
         shown: u32,
     ) -> Result<Vec<String>, ConnectError> {
         let keys = self.all_keys(flight, session);
-        let told: Vec<String> = self.ask(include_str!("../../../lua/inspect.lua"), &keys, &[shown.to_string()]).await?;
+        let told: Vec<String> =
+            self.ask(include_str!("../../../lua/inspect.lua"), &keys, &[shown.to_string()], READ).await?;
         let mut is_asked = true;
         Ok(told
             .into_iter()
@@ -183,6 +184,7 @@ impl Operator {
         text: &str,
         keys: &[String],
         arguments: &[String],
+        rule: &str,
     ) -> Result<T, ConnectError> {
         let hash = Script::new(text).get_hash().to_owned();
         let connection = &mut self.connection;
@@ -193,7 +195,7 @@ impl Operator {
             Err(error) => return Err(unreachable(&self.address, &error)),
         };
         let answered = eval.arg(keys.len()).arg(keys).arg(arguments).query_async(connection).await;
-        answered.map_err(|error| self.failed(&error, "+@read +time +eval"))
+        answered.map_err(|error| self.failed(&error, rule))
     }
 
     fn failed(&self, error: &RedisError, rule: &str) -> ConnectError {
@@ -204,9 +206,13 @@ impl Operator {
     }
 }
 
+/// What an operator who looks needs, of whom nothing else is known.
+const READ: &str = "+@read +time +eval";
+
 /// A script that lacks a right says so in the words of its own error.
 fn is_forbidden(error: &RedisError) -> bool {
-    error.code() == Some("NOPERM") || error.detail().is_some_and(|detail| detail.contains("ACL"))
+    error.code() == Some("NOPERM")
+        || error.detail().is_some_and(|said| said.contains("ACL failure") || said.contains("user executing the script"))
 }
 
 fn unreachable(address: &str, error: &RedisError) -> ConnectError {

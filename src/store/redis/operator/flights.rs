@@ -1,5 +1,6 @@
 //! Which flights are led now, and which have lost their leader: by SCAN, within limits.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Operator, RedisName};
@@ -49,6 +50,8 @@ impl Operator {
         let any = self.keys.pattern();
         let kind = if also_lost { "flight:" } else { "lock:" };
         let pattern = format!("{}{kind}*", any.trim_end_matches('*'));
+        // A key may come twice in a walk.
+        let mut listed = BTreeSet::new();
         let (mut flights, mut looked_at, mut cursor) = (Vec::new(), 0, 0_u64);
         loop {
             let mut scan = redis::cmd("SCAN");
@@ -58,7 +61,7 @@ impl Operator {
                 scanned.map_err(|error| self.failed(&error, "+scan +get +pttl +hmget +time"))?;
             looked_at += u64::from(AT_ONCE);
             let names = found.iter().filter_map(|key| key[pattern.len() - 1..].parse().ok()).collect::<Vec<_>>();
-            flights.extend(self.seen(&names).await?);
+            flights.extend(self.seen(&names).await?.into_iter().filter(|flight| listed.insert(flight.name)));
             cursor = next;
             if cursor == 0 || looked_at >= keys || flights.len() >= most {
                 break;
@@ -69,7 +72,7 @@ impl Operator {
         Ok(Flights { flights, is_all })
     }
 
-    /// Those of these that are led or lost. A key may come twice in a SCAN, and has then been led twice.
+    /// Those of these that are led or lost.
     async fn seen(&mut self, names: &[RedisName]) -> Result<Vec<SeenFlight>, ConnectError> {
         if names.is_empty() {
             return Ok(Vec::new());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Operator, RedisName};
+use super::{Operator, READ, RedisName};
 use crate::error::ConnectError;
 
 /// What a flight holds.
@@ -95,6 +95,7 @@ impl Operator {
     async fn run_release(&mut self, flight: RedisName, act: &str, owner: &str) -> Result<Reply, ConnectError> {
         let script = include_str!("../../../../lua/release.lua");
         let script = script.replace("'PUBLISH'", &format!("'{}'", self.pubsub.publish()));
+        let rule = format!("{READ} +del +zadd +hdel +{}", self.pubsub.publish().to_lowercase());
         let RedisName(name) = &flight;
         let keys = [
             self.keys.lock(name).to_string(),
@@ -104,7 +105,8 @@ impl Operator {
             self.keys.circuit().to_owned(),
         ];
         let arguments = [name.to_string(), self.keys.channels().to_owned(), act.to_owned(), owner.to_owned()];
-        let told: (String, String, String, String, String, u64, String) = self.ask(&script, &keys, &arguments).await?;
+        let told: (String, String, String, String, String, u64, String) =
+            self.ask(&script, &keys, &arguments, &rule).await?;
         let (word, owner, lease, permit, probe, waiting, listeners) = told;
         let span = |ms: &str| ms.parse().ok().map(Duration::from_millis);
         let lease = match &*lease {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use redis::{FromRedisValue, Value};
 use serde::Serialize;
 
-use super::{Operator, RedisName};
+use super::{Operator, READ, RedisName};
 use crate::error::ConnectError;
 
 /// Fields are named as in lua/README.md, and are the texts that stand in Redis.
@@ -90,7 +90,7 @@ impl Operator {
     ) -> Result<String, ConnectError> {
         let keys = self.all_keys(flight, session);
         let script = include_str!("../../../../lua/snapshot.lua");
-        let told: HashMap<String, Value> = self.ask(script, &keys, &[shown.to_string()]).await?;
+        let told: HashMap<String, Value> = self.ask(script, &keys, &[shown.to_string()], READ).await?;
         let mut told = Told(told);
         let told_flight = FlightSeen {
             name: flight.map(|name| name.to_string()).unwrap_or_default(),
