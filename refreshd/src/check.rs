@@ -45,7 +45,9 @@ fn line(flag: &Arg, planned: &Planned) -> String {
     let key = key(flag).expect("BUG: only keys are printed");
     let given: Vec<String> = match flag.is_hide_env_values_set() {
         true => planned.configured.values(flag).iter().map(|_| "...".to_owned()).collect(),
-        false => planned.configured.values(flag).iter().map(|value| without_query(&value.to_string_lossy())).collect(),
+        false => {
+            planned.configured.values(flag).iter().map(|value| without_secrets(&value.to_string_lossy())).collect()
+        }
     };
     let source = match planned.configured.source(flag) {
         Source::Flag => "flag".to_owned(),
@@ -106,9 +108,9 @@ fn derived(key: &str, planned: &Planned) -> Vec<String> {
         "call-limit" | "upstream-timeout" => span(config.call_limit()),
         "budget-wait" => span(config.budget_wait()),
         "provider-name" => config.upstream.iter().cloned().collect(),
-        "dpop-htu" => settings.signatures.dpop_htu(upstream).iter().map(|url| without_query(url)).collect(),
+        "dpop-htu" => settings.signatures.dpop_htu(upstream).iter().map(|url| without_secrets(url)).collect(),
         "client-assertion-aud" if settings.signatures.believes_assertions() => {
-            settings.signatures.audiences(upstream).iter().map(|url| without_query(url)).collect()
+            settings.signatures.audiences(upstream).iter().map(|url| without_secrets(url)).collect()
         }
         _ => Vec::new(),
     }
@@ -132,10 +134,34 @@ fn uncertain(uncertain: Uncertain) -> String {
     .to_owned()
 }
 
-/// A secret may stand in the parameters of a URL.
-fn without_query(value: &str) -> String {
-    match value.split_once('?') {
-        Some((url, _)) if url.contains("://") => format!("{url}?..."),
-        _ => value.to_owned(),
+/// A secret may stand in a URL: before its host, and in its parameters.
+fn without_secrets(value: &str) -> String {
+    let Some((scheme, rest)) = value.split_once("://") else { return value.to_owned() };
+    let (rest, parameters) = match rest.find(['?', '#']) {
+        Some(at) => (&rest[..at], format!("{}...", &rest[at..=at])),
+        None => (rest, String::new()),
+    };
+    let (authority, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let authority = match authority.rsplit_once('@') {
+        Some((_, host)) => format!("...@{host}"),
+        None => authority.to_owned(),
+    };
+    format!("{scheme}://{authority}{path}{parameters}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_secrets;
+
+    #[test]
+    fn nothing_of_a_url_is_printed_that_may_be_a_secret() {
+        for (given, printed) in [
+            ("https://idp.example/token", "https://idp.example/token"),
+            ("https://u:hush@idp.example/jwks?key=hush", "https://...@idp.example/jwks?..."),
+            ("https://idp.example#hush", "https://idp.example#..."),
+            ("urn:of:an:audience", "urn:of:an:audience"),
+        ] {
+            assert_eq!(without_secrets(given), printed);
+        }
     }
 }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use refresh_coordinator::{Config, Fleet, RefreshCoordinator};
+use refresh_coordinator::{Config, Fleet, MemoryStore, RefreshCoordinator};
 use refresh_coordinator_cli::{BadSetting, Redis};
 use tokio::task::JoinSet;
 
 /// What coordinators are opened in.
 pub(crate) enum Coordination {
-    /// This process agrees with itself.
-    Embedded,
+    /// This process agrees with itself; also with what it knew of a provider that left the file and is named again.
+    Embedded(MemoryStore),
     /// The one provider of a process without a file.
     Alone(Box<Redis>),
     /// Many namespaces over one set of connections.
@@ -20,7 +20,7 @@ impl Coordination {
     /// Connects to nothing yet. `config` is that of any of the providers.
     pub(crate) async fn new(redis: Option<Redis>, is_of_file: bool, config: &Config) -> Result<Self, BadSetting> {
         Ok(match redis {
-            None => Self::Embedded,
+            None => Self::Embedded(MemoryStore::new()),
             Some(redis) if is_of_file => Self::Shared(Fleet::connect(redis.target(), config.clone()).await?),
             Some(redis) => Self::Alone(Box::new(redis)),
         })
@@ -29,14 +29,14 @@ impl Coordination {
     /// For people.
     pub(crate) fn store(&self) -> &'static str {
         match self {
-            Self::Embedded => "embedded",
+            Self::Embedded(_) => "embedded",
             Self::Alone(_) | Self::Shared(_) => "redis",
         }
     }
 
     pub(crate) async fn open(&self, config: Config) -> Result<RefreshCoordinator, BadSetting> {
         Ok(match self {
-            Self::Embedded => RefreshCoordinator::in_memory(config)?,
+            Self::Embedded(store) => RefreshCoordinator::in_memory_shared(store, config)?,
             Self::Alone(redis) => RefreshCoordinator::connect_with(redis.target(), config).await?,
             Self::Shared(fleet) => fleet.namespace_with(config).await?,
         })
@@ -45,8 +45,7 @@ impl Coordination {
     /// Closes all coordinators at the same time; `own` are those of the providers.
     pub(crate) async fn close(&self, own: impl IntoIterator<Item = RefreshCoordinator>, deadline: Duration) {
         match self {
-            Self::Embedded | Self::Alone(_) => close(own, deadline).await,
-            // With those of providers that are no longer named.
+            Self::Embedded(_) | Self::Alone(_) => close(own, deadline).await,
             Self::Shared(fleet) => fleet.close(deadline).await,
         }
     }

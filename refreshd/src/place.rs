@@ -29,13 +29,19 @@ impl Place {
                 "--path is {path:?}: it must begin with / and not end with it, as in /okta"
             )));
         }
-        let is_host = |host: &str| !host.contains('@') && host.parse::<Authority>().is_ok_and(|it| it.port().is_none());
+        let is_host = |host: &str| !host.ends_with('.') && host.parse::<Authority>().is_ok_and(|it| it.host() == host);
         match host {
             Some(host) if !is_host(host) => Err(BadSetting::new(format!(
-                "--host is {host:?}: it must be a name without a port, as in okta.tokens.internal"
+                "--host is {host:?}: it must be a name without a port and without a dot at its end, as in okta.tokens.internal"
             ))),
             host => Ok(Self { host: host.map(str::to_lowercase), path: path.to_owned() }),
         }
+    }
+
+    /// Whether requests for this path below another place come here, because this one is the larger.
+    pub(crate) fn takes(&self, other: &Self, below: &str) -> bool {
+        self.precision() > other.precision()
+            && self.below(other.host.as_deref(), &format!("{}{below}", other.path)).is_some()
     }
 
     /// What is left of the path of a request for this host, if the provider is asked.
@@ -64,13 +70,15 @@ impl Place {
     }
 }
 
-/// The host that a request is for, without its port (RFC 9112 section 3.2.2: that of the target counts where there is one).
+/// The host that a request is for, without its port (RFC 9112 section 3.2.2: that of the target counts where there is one), and
+/// without the dot at the end of a name that is whole (RFC 1034 section 3.1).
 pub(crate) fn host_of<T>(request: &Request<T>) -> Option<String> {
+    let whole = |host: &str| host.strip_suffix('.').unwrap_or(host).to_owned();
     if let Some(host) = request.uri().host() {
-        return Some(host.to_owned());
+        return Some(whole(host));
     }
     let authority: Authority = request.headers().get(HOST)?.as_bytes().try_into().ok()?;
-    Some(authority.host().to_owned())
+    Some(whole(authority.host()))
 }
 
 #[cfg(test)]
@@ -95,6 +103,17 @@ mod tests {
     }
 
     #[test]
+    fn longer_place_takes_what_was_another_providers() {
+        let place = |host, path| Place::read(host, path).expect("a place");
+        let (idp, v1, host) = (place(None, Some("/idp")), place(None, Some("/idp/v1")), place(Some("a"), None));
+
+        assert!(v1.takes(&idp, "/v1/token"));
+        assert!(!v1.takes(&idp, "/token") && !idp.takes(&v1, "/token"));
+        // Only of requests for this host.
+        assert!(!host.takes(&idp, "/token"));
+    }
+
+    #[test]
     fn host_is_that_of_the_target_else_that_of_the_header_without_port() {
         let request = |target: &str, host: &str| {
             host_of(&Request::post(target).header("host", host).body(()).expect("a request"))
@@ -103,6 +122,7 @@ mod tests {
         assert_eq!(request("/token", "a.example:8400").as_deref(), Some("a.example"));
         assert_eq!(request("http://b.example:1/token", "a.example").as_deref(), Some("b.example"));
         assert_eq!(request("/token", "[::1]:8400").as_deref(), Some("[::1]"));
+        assert_eq!(request("/token", "a.example.:8400").as_deref(), Some("a.example"));
         assert_eq!(request("/token", "a b"), None);
     }
 
@@ -111,7 +131,7 @@ mod tests {
         for (host, path) in [(None, Some("okta")), (None, Some("/okta/")), (None, Some("/")), (None, Some("/a?b"))] {
             assert!(Place::read(host, path).expect_err("no place").to_string().contains("--path"), "{path:?}");
         }
-        for host in ["a:80", "a/b", "u@a", "", "a b"] {
+        for host in ["a:80", "a:", "a:99999", "a.", "a/b", "u@a", "", "a b"] {
             assert!(Place::read(Some(host), None).expect_err("no place").to_string().contains("--host"), "{host}");
         }
     }

@@ -49,6 +49,20 @@ impl Providers {
                 ))));
             }
         }
+        for one in planned {
+            let own = [Some("/token"), Some("/revoke"), Some(one.upstream.path()), one.upstream.revocation_path()];
+            for below in own.into_iter().flatten() {
+                if let Some(other) = planned.iter().find(|other| other.place.takes(&one.place, below)) {
+                    return Err(other.configured.explain(BadSetting::new(format!(
+                        "it is served at {}, and would be asked at {}, which is a path of {}: give one of them another --path or \
+                         --host",
+                        other.place.shown(""),
+                        one.place.shown(below),
+                        name(one)
+                    ))));
+                }
+            }
+        }
         Ok(())
     }
 

@@ -12,6 +12,7 @@ use refresh_coordinator::Config;
 use refresh_coordinator_cli::BadSetting;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
 
 use crate::config_file::{ConfigFile, Configured, Scope, scope};
 use crate::coordination::{Coordination, close};
@@ -33,6 +34,8 @@ pub(crate) struct Reload {
     /// How long the flights of a provider that is no longer named may take to end.
     pub(crate) drain: Duration,
     pub(crate) coordination: Arc<Coordination>,
+    /// Coordinators of providers that are no longer named, until their flights have ended.
+    pub(crate) leaving: TaskTracker,
     pub(crate) providers: watch::Sender<Arc<Providers>>,
 }
 
@@ -48,35 +51,40 @@ impl Reload {
                 _ = hangup.recv() => true,
                 () = tokio::time::sleep(PERIOD) => false,
             };
+            // As they stand before they are read: what changes meanwhile is seen the next time.
             let now = self.stamps();
-            if is_asked {
+            let is_changed = |provider: &&Arc<Provider>| {
+                let namespace = &provider.config.namespace;
+                now.get(namespace) != seen.get(namespace)
+            };
+            if is_asked || now != seen {
                 supervisor::reads_again();
-                self.read_all_again().await;
-                supervisor::has_read_again();
-            } else if now != seen {
-                supervisor::reads_again();
-                let is_changed = |provider: &&Arc<Provider>| {
-                    let namespace = &provider.config.namespace;
-                    now.get(namespace) != seen.get(namespace)
-                };
-                self.now().iter().filter(is_changed).for_each(|provider| provider.read_again());
+                // A file of --config that is refused keeps nobody from reading a new certificate.
+                if !is_asked || !self.read_all_again().await {
+                    self.now().iter().filter(is_changed).for_each(|provider| provider.read_again());
+                }
                 supervisor::has_read_again();
             }
-            seen = self.stamps();
+            seen = now;
         }
     }
 
-    async fn read_all_again(&self) {
+    /// False where the file of `--config` is wrong.
+    async fn read_all_again(&self) -> bool {
         let Some(file) = &self.file else {
             self.now().iter().for_each(|provider| provider.read_again());
-            return;
+            return true;
         };
         match self.read_file_again(file).await {
             Ok(()) => {
                 let providers = self.now().iter().count();
                 tracing::info!(providers, file = %file.path().display(), "the file of --config was read again");
+                true
             }
-            Err(wrong) => tracing::error!(reason = %wrong, "what was read before is kept"),
+            Err(wrong) => {
+                tracing::error!(reason = %wrong, "what was read before is kept");
+                false
+            }
         }
     }
 
@@ -121,7 +129,7 @@ impl Reload {
         self.providers.send_replace(Arc::clone(&now));
         let left = before.iter().filter(|old| now.in_namespace(&old.config.namespace).is_none());
         let left: Vec<_> = left.map(|old| old.coordinator.clone()).collect();
-        tokio::spawn(close(left, self.drain));
+        self.leaving.spawn(close(left, self.drain));
         Ok(())
     }
 

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::callers::Callers;
 use crate::configuration::Configuration;
@@ -81,7 +82,7 @@ pub(crate) async fn run(configuration: Configuration) -> Result<ExitCode, BadSet
             return Err(taken);
         }
     };
-    if matches!(*coordination, Coordination::Embedded) {
+    if matches!(*coordination, Coordination::Embedded(_)) {
         tracing::info!("no --redis: the store is embedded, and this process coordinates with no other");
     }
     let providers = Providers::new(opened.into_iter().map(Opened::serve).collect());
@@ -92,6 +93,7 @@ pub(crate) async fn run(configuration: Configuration) -> Result<ExitCode, BadSet
         limits: serve.limits.clone(),
         drain: serve.drain.0,
         coordination,
+        leaving: TaskTracker::new(),
         providers: watch::Sender::new(Arc::new(providers)),
     };
     // In a box: it is large, and there is one of it.
@@ -203,7 +205,12 @@ impl Serve {
 
         let providers = Arc::clone(&reload.providers.borrow());
         let coordinators = providers.iter().map(|provider| provider.coordinator.clone());
-        let drained = drain(open, left, |left| reload.coordination.close(coordinators, left));
+        let drained = drain(open, left, async |left| {
+            reload.leaving.close();
+            // Providers that left the file end within a drain of their own.
+            let left_before = tokio::time::timeout(left, reload.leaving.wait());
+            let _ = tokio::join!(reload.coordination.close(coordinators, left), left_before);
+        });
         tokio::select! {
             () = supervisor::lives() => unreachable!("BUG: it never ends"),
             () = cut_idle(&callers) => unreachable!("BUG: it never ends"),
@@ -240,11 +247,7 @@ struct Listeners {
 
 /// Ends what is open. A proxy that has just sent a request here sends it to nobody else: what has come by now is admitted, also
 /// on connections of which nothing was read yet, which a shutdown would close.
-async fn drain<C: Future>(
-    open: GracefulShutdown,
-    left: Duration,
-    close: impl FnOnce(Duration) -> C,
-) -> Result<(), Elapsed> {
+async fn drain(open: GracefulShutdown, left: Duration, close: impl AsyncFnOnce(Duration)) -> Result<(), Elapsed> {
     let deadline = Instant::now() + left;
     let patient_until = deadline.min(Instant::now() + PATIENCE_AT_THE_END);
     while open.count() > 0 && Instant::now() < patient_until {

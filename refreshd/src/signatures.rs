@@ -7,7 +7,7 @@ use refresh_coordinator::exchange::ClientKeys;
 use refresh_coordinator_cli::BadSetting;
 use url::Url;
 
-use crate::upstream::{Document, Upstream, UpstreamSettings};
+use crate::upstream::{Document, Upstream, UpstreamSettings, document_url};
 
 // No doc comment: clap would take it for the subcommand's own text.
 #[derive(Clone, Debug, clap::Args)]
@@ -62,6 +62,9 @@ enum Place {
 impl SignatureSettings {
     /// That the addresses can be meant.
     pub(crate) fn validate(&self) -> Result<(), BadSetting> {
+        for place in self.client_jwks.iter().filter(|place| place.contains("://")) {
+            document_url("--client-jwks", place)?;
+        }
         for address in &self.dpop_htu {
             let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "https" | "http") && url.has_host());
             if url.is_none() {

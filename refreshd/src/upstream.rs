@@ -219,21 +219,9 @@ impl UpstreamSettings {
 
     /// A document at another URL, which is asked for as the upstream is, but without a certificate of our own.
     pub(crate) fn document(&self, flag: &str, url: &str) -> Result<Document, BadSetting> {
-        let wrong = |what: &str| {
-            BadSetting::new(format!("{flag} {what}; expected a file, or such as https://app.example/jwks"))
-        };
-        let url = Url::parse(url).map_err(|_| wrong("is not a URL"))?;
-        let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-        match url.scheme() {
-            "https" => {}
-            "http" if is_local => {}
-            // Who could change it on the way could make himself a client.
-            _ => return Err(wrong("is no https:// URL")),
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("holds a user or a password"));
-        }
-        let target = self.target(flag, &url, None)?.ok_or_else(|| wrong("cannot be asked for over HTTP"))?;
+        let url = document_url(flag, url)?;
+        let target =
+            self.target(flag, &url, None)?.ok_or_else(|| no_document(flag, "cannot be asked for over HTTP"))?;
         Ok(Document::at(target, self.connect_timeout.0))
     }
 
@@ -343,4 +331,25 @@ impl Upstream {
 fn longer(flag: &str, value: Duration, other: &str, bound: Duration) -> BadSetting {
     let (value, bound) = (Span(value), Span(bound));
     BadSetting::new(format!("{flag} is {value}: it must not be longer than {other} ({bound})"))
+}
+
+/// The URL of a document by which others are believed.
+pub(crate) fn document_url(flag: &str, url: &str) -> Result<Url, BadSetting> {
+    let wrong = |what: &str| no_document(flag, what);
+    let url = Url::parse(url).map_err(|_| wrong("is not a URL"))?;
+    let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    match url.scheme() {
+        "https" => {}
+        "http" if is_local => {}
+        // Who could change it on the way could make himself a client.
+        _ => return Err(wrong("is no https:// URL")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("holds a user or a password"));
+    }
+    Ok(url)
+}
+
+fn no_document(flag: &str, what: &str) -> BadSetting {
+    BadSetting::new(format!("{flag} {what}; expected a file, or such as https://app.example/jwks"))
 }

@@ -112,3 +112,39 @@ async fn what_is_under_way_ends_as_it_began_for_a_provider_that_goes_and_for_eac
     assert_eq!(daemon.ended().await.0, Some(0));
     assert_eq!((okta.seen().len(), entra.seen().len()), (1, 1));
 }
+
+/// Without Redis the process is all that knows what became of a token.
+#[tokio::test]
+async fn provider_that_leaves_the_file_and_comes_back_knows_what_it_knew() {
+    let okta = provider("okta").await;
+    let (gate, tokens) = (Gate::closed(), r#"{"access_token":"a","refresh_token":"r2"}"#);
+    let slow = Provider::behind(&gate, json(200, tokens)).await;
+    let text_of = |providers: &[(&str, &Provider)]| -> String {
+        let tables =
+            providers.iter().map(|(name, provider)| format!("[provider.{name}]\nupstream = \"{}\"\n", provider.url()));
+        tables.collect()
+    };
+    let file = ConfigFile::new(&text_of(&[("okta", &okta), ("slow", &slow)]));
+    let daemon = Arc::new(file.serve(&[]).await);
+    let ask = || {
+        let daemon = Arc::clone(&daemon);
+        tokio::spawn(async move { text(daemon.post_to("/slow/token", &refresh("r1")).await).await })
+    };
+    let first = ask();
+    slow.asked(1).await;
+
+    file.write(&text_of(&[("okta", &okta)]));
+    daemon.signal(Signal::SIGHUP);
+    daemon.logged(r#""providers":1"#).await;
+    let more = provider("more").await;
+    file.write(&text_of(&[("okta", &okta), ("slow", &slow), ("more", &more)]));
+    daemon.signal(Signal::SIGHUP);
+    daemon.logged(r#""providers":3"#).await;
+    let again = ask();
+    gate.open();
+
+    for answer in [first, again] {
+        assert_eq!(within(answer).await.expect("answered"), (200, tokens.to_owned()));
+    }
+    assert_eq!(slow.seen().len(), 1, "the token was presented twice");
+}
