@@ -16,12 +16,13 @@
 -- ARGV[6] pod       the caller's pod
 -- ARGV[7] limit     how many permits there are
 -- ARGV[8] called_ms how long a permit is kept for a flight that was called from the queue
+-- ARGV[9] client_name  the caller's client by its id, '' where it has not asked for a permit
 --
 -- Replies
 --   {'abandoned'}   the lead was given back; waiting pods are told to look
 --   {'marked'}      the attempt has not arrived; should it, it finds itself abandoned
 --   {'stale'}       somebody else has the flight; nothing was changed
-assert(#KEYS == 7 and #ARGV == 8, 'abandon: 7 keys, 8 arguments')
+assert(#KEYS == 7 and #ARGV == 9, 'abandon: 7 keys, 9 arguments')
 local lock, flight, attempts, circuit = KEYS[1], KEYS[2], KEYS[3], KEYS[7]
 local attempt, own_fence, lease_ms, name, channels = ARGV[1], tonumber(ARGV[2]), tonumber(ARGV[3]), ARGV[4], ARGV[5]
 
@@ -46,7 +47,7 @@ if not leads then
     redis.call('HSET', flight, 'abandoned:' .. attempt, now)
   end
   keep_at_least(flight, lease_ms)
-  pcall(leave_queue, budget, table.concat({ARGV[6], attempt, name}, ' '))
+  pcall(leave_queue, budget, table.concat({ARGV[6], attempt, name}, ' '), ARGV[9])
   return {'marked'}
 end
 

@@ -90,8 +90,8 @@ end
 for _, waits in ipairs(waiting) do
   redis.pcall('PUBLISH', channels .. waits, 'look ' .. name)
 end
-for _, client in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
-  local first = redis.call('ZRANGE', queue .. ':' .. client, 0, 0)[1]
+for _, client in ipairs(redis.pcall('ZRANGE', queue, 0, -1)) do
+  local first = redis.pcall('ZRANGE', queue .. ':' .. client, 0, 0)[1]
   local queued, queued_flight = string.match(first or '', '^(%S+) %S+ (%S+)$')
   if queued then
     redis.pcall('PUBLISH', channels .. queued, 'look ' .. queued_flight)

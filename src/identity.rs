@@ -60,6 +60,11 @@ impl Identity {
         *self.client_name.get_or_init(|| Hash::of(self.presenter.client_id(), pepper).beginning())
     }
 
+    /// The same, where anybody has asked for it.
+    pub(crate) fn asked_client_name(&self) -> Option<u64> {
+        self.client_name.get().copied()
+    }
+
     /// A client with its credential, by which it is known whatever token it presents: none where it has no credential that
     /// could be compared. Under the pepper, or, without one, for this process alone: nobody is to guess a weak secret.
     pub(crate) fn credential(&self, pepper: Option<&Secret>) -> Option<Hash> {

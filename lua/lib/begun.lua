@@ -17,7 +17,7 @@ end
 local function done(reply)
   if waited_us then
     -- PARTS HERE: spans keep permits lines freed budget queue
-    leave_queue(budget, place)
+    leave_queue(budget, place, client_name)
   end
   return reply
 end

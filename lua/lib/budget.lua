@@ -22,16 +22,16 @@ local function give_way(budget, ended)
   if not silent then
     return
   end
-  for _, line in ipairs(lines_of(budget)) do
+  for _, client in ipairs(redis.call('ZRANGE', budget.queue, 0, -1)) do
     local leave = {}
-    for _, place in ipairs(redis.call('ZRANGE', line_key(budget, line.client), 0, -1)) do
+    for _, place in ipairs(redis.call('ZRANGE', line_key(budget, client), 0, -1)) do
       local pod, flight = string.match(place, '^(%S+) %S+ (%S+)$')
       if silent[pod] then
         leave[#leave + 1] = place
         redis.pcall('PUBLISH', budget.channels .. pod, 'look ' .. flight)
       end
     end
-    leave_line(budget, line.client, leave)
+    leave_line(budget, client, leave)
   end
 end
 
@@ -56,9 +56,12 @@ local function permits_in_use(budget, counter)
   return in_use
 end
 
+-- More permits are not counted: everybody waits for the script, and of so many each client has enough by turns.
+local most_counted = 1000
+
 -- How many permits each line has of those that were given while several queued. Returns whether several do: known clients,
 -- because strangers are served after them anyway.
-local function count_shares(budget, lines)
+local function count_shares(budget, in_use, lines)
   local by_client = {}
   for _, line in ipairs(lines) do
     line.share = line.client == strangers and math.huge or 0
@@ -67,11 +70,15 @@ local function count_shares(budget, lines)
   if #lines - (by_client[strangers] and 1 or 0) < 2 then
     return false
   end
+  local is_read, noted = pcall(read_hash, shares_key(budget))
+  if in_use > most_counted or not is_read then
+    return true
+  end
   local out = {}
   for _, holder in ipairs(redis.call('ZRANGE', budget.permits, 0, -1)) do
     out[holder] = true
   end
-  for holder, client in pairs(read_hash(shares_key(budget))) do
+  for holder, client in pairs(noted) do
     if not out[holder] then
       redis.call('HDEL', shares_key(budget), holder)
     elseif by_client[client] then
@@ -130,16 +137,15 @@ end
 -- The next flight is told by a message, and has the permit at once, so that nobody overtakes it; the one that sent this script
 -- stands at own_place, if it queues.
 local function hand_over(budget, in_use, own_place)
-  if in_use >= budget.limit then
-    return in_use
-  end
-  local before, silent, lines = in_use, {}, lines_of(budget)
-  local are_several, last_turn = count_shares(budget, lines), 0
-  for _, line in ipairs(lines) do
-    last_turn = line.client == strangers and last_turn or line.turn
-  end
+  local silent, lines, are_several = {}, nil, nil
   while in_use < budget.limit do
-    local line = next_line(lines)
+    local line = lines and next_line(lines)
+    if not line then
+      -- The first time, or when all of these have nobody left.
+      lines = lines_of(budget)
+      are_several = count_shares(budget, in_use, lines)
+      line = next_line(lines)
+    end
     if not line or in_use >= limit_for(budget, line.client) then
       break
     end
@@ -147,16 +153,14 @@ local function hand_over(budget, in_use, own_place)
     if place then
       redis.call('ZADD', budget.permits, whole(budget.now + budget.called_ms), place)
       in_use = in_use + 1
+      -- At once: what is broken further on leaves the two equal.
+      set_in_use(budget, in_use)
       if are_several and line.client ~= strangers then
         note_share(budget, place, line.client)
-        last_turn = last_turn + 1
-        line.share, line.turn = line.share + 1, last_turn
-        redis.call('ZADD', budget.queue, 'XX', whole(last_turn), line.client)
+        line.share, line.turn = line.share + 1, last_turn(budget) + 1
+        redis.call('ZADD', budget.queue, 'XX', whole(line.turn), line.client)
       end
     end
-  end
-  if in_use > before then
-    set_in_use(budget, in_use)
   end
   return in_use
 end

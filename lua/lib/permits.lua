@@ -7,7 +7,8 @@
 -- queue           sorted set: client -> its turn, a number that grows: the client whose turn is lowest got no permit for longest
 -- queue:<client>  sorted set: '<pod> <attempt> <flight>' -> when it came, in us. 'strangers' is the client of all callers that are
 --                 not known. Known only inside of the scripts: in the slot of the others, and not in KEYS
--- shares          hash: holder -> client, for permits that were given while flights of several clients queued. Not in KEYS either
+-- shares          hash: holder -> client, for permits that were given while flights of several clients queued. Not in KEYS either. By
+--                 pcall: what it says is fair, and nothing hangs on it
 --
 -- budget: permits, counter, queue (keys), limit, lease_ms, called_ms, channels, now; wait_ms where flights queue
 
@@ -29,19 +30,22 @@ local function set_in_use(budget, in_use)
   redis.call('PEXPIREAT', budget.permits, ends)
 end
 
+-- As long as any call lasts.
+local shares_last_ms = 60 * 60 * 1000
+
 -- This permit counts for its client while several queue.
 local function note_share(budget, holder, client)
-  redis.call('HSET', shares_key(budget), holder, client)
-  redis.call('PEXPIRE', shares_key(budget), longest_lease_of_all_ms)
+  redis.pcall('HSET', shares_key(budget), holder, client)
+  redis.pcall('PEXPIRE', shares_key(budget), shares_last_ms)
 end
 
 -- The owner has its permit: one that was kept for its place in the queue is its own now, and counted already.
 local function take_permit(budget, place, owner, in_use, is_called)
   if is_called then
     redis.call('ZREM', budget.permits, place)
-    local client = redis.call('HGET', shares_key(budget), place)
-    if client then
-      redis.call('HDEL', shares_key(budget), place)
+    local client = redis.pcall('HGET', shares_key(budget), place)
+    if type(client) == 'string' then
+      redis.pcall('HDEL', shares_key(budget), place)
       note_share(budget, owner, client)
     end
   else

@@ -30,11 +30,7 @@ local function enter_line(budget, client, place, came_us)
   if client == strangers then
     redis.call('ZADD', budget.queue, whole(turn_of_strangers), strangers)
   elseif not redis.call('ZSCORE', budget.queue, client) then
-    local last, turn = redis.call('ZRANGE', budget.queue, -2, -1, 'WITHSCORES'), 0
-    for i = 2, #last, 2 do
-      turn = last[i - 1] == strangers and turn or tonumber(last[i])
-    end
-    redis.call('ZADD', budget.queue, whole(turn + 1), client)
+    redis.call('ZADD', budget.queue, whole(last_turn(budget) + 1), client)
   end
   keep_at_least(line_key(budget, client), budget.wait_ms + budget.called_ms)
   keep_at_least(budget.queue, budget.wait_ms + budget.called_ms)
@@ -48,10 +44,9 @@ local function look_ms(budget)
 end
 
 -- A flight wants no permit any more.
-local function leave_queue(budget, place)
-  for _, line in ipairs(lines_of(budget)) do
-    leave_line(budget, line.client, {place})
-  end
+local function leave_queue(budget, place, client)
+  leave_line(budget, client, {place})
+  leave_line(budget, strangers, {place})
   free_permit(budget, place)
   settle(budget)
 end
@@ -65,7 +60,10 @@ local function seek_permit(budget, counter, place, caller)
   if caller.waited_us then
     client, came_us = find_place(budget, place, caller.client)
   end
-  if not client then
+  if client and not is_queue then
+    -- Redis has the line, and has lost the queue: it would be called there in vain.
+    leave_line(budget, client, {place})
+  elseif not client then
     local is_short = is_queue or tonumber(counter or '0') >= limit_for(budget, strangers)
     client = is_short and caller.is_stranger() and strangers or caller.client
     came_us = caller.now_us - (caller.waited_us or 0)
@@ -86,9 +84,9 @@ local function seek_permit(budget, counter, place, caller)
     return true, in_use, false
   end
   shorten_permits(budget)
-  if caller.waits then
+  if caller.waits and not is_queue then
     enter_line(budget, client, place, came_us)
-  elseif is_queue then
+  elseif is_queue and not caller.waits then
     leave_line(budget, client, {place})
   end
   return false, in_use, false

@@ -1,4 +1,5 @@
-//! How the circuit moves, and the lines for who is on call: each once in the fleet, by the pod whose outcome moved it.
+//! How the circuit moves, and the lines for who is on call: each once at most in the fleet, by the pod
+//! whose outcome moved it. Lost where Redis' reply to it is lost.
 
 use std::time::Duration;
 

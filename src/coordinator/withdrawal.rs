@@ -136,7 +136,7 @@ mod tests {
 
     fn attempt() -> AttemptId {
         let flight = Hash::unkeyed("t");
-        AttemptId { flight, session: flight, attempt: Uuid::new_v4() }
+        AttemptId { flight, session: flight, attempt: Uuid::new_v4(), client_name: None }
     }
 
     fn pod() -> RefreshCoordinator {

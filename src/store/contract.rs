@@ -130,7 +130,7 @@ impl Ask {
 
     pub(crate) fn id(&self) -> AttemptId {
         let Identity { flight, session, .. } = self.identity;
-        AttemptId { flight, session, attempt: self.attempt }
+        AttemptId { flight, session, attempt: self.attempt, client_name: self.identity.asked_client_name() }
     }
 }
 
@@ -140,6 +140,8 @@ pub(crate) struct AttemptId {
     pub(crate) flight: Hash,
     pub(crate) session: Hash,
     pub(crate) attempt: Uuid,
+    /// In whose line it queues, if it does.
+    pub(crate) client_name: Option<u64>,
 }
 
 /// What `begin` answers. `N` is where the store's news for a waiting flight come from.

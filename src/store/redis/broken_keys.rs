@@ -45,7 +45,9 @@ impl BrokenKeys {
     /// second at most. What it answers names the key.
     pub(super) async fn search(&self, script: &'static str, call: &Call<'_>, unanswered: Unanswered) -> StoreError {
         let StoreError { reason, may_have_run } = unanswered.error;
-        let broken = if self.is_search_due() { self.first_broken(call.keys()).await } else { None };
+        // What scripts spell by themselves is none of the call's.
+        let keys = || [call.keys(), vec![self.keys.shares().to_owned(), self.keys.line("strangers")]].concat();
+        let broken = if self.is_search_due() { self.first_broken(keys()).await } else { None };
         if self.is_log_due() {
             let key = broken.as_deref().unwrap_or("none is known to be broken");
             error!(script, key, reason, "a script fails: set the key right or delete it");
