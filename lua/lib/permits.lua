@@ -30,8 +30,8 @@ local function set_in_use(budget, in_use)
   redis.call('PEXPIREAT', budget.permits, ends)
 end
 
--- As long as any call lasts.
-local shares_last_ms = 60 * 60 * 1000
+-- While several queue, permits are given sooner than that.
+local shares_last_ms = 60 * 1000
 
 -- This permit counts for its client while several queue.
 local function note_share(budget, holder, client)
