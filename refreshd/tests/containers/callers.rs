@@ -95,6 +95,11 @@ impl Callers {
         Recovery { first: first.unwrap_or_default(), last, answers }
     }
 
+    /// Who has no answer by now is of the fault before: sessions are served again by others before a pod that was killed is back.
+    pub(crate) fn count_anew(&self) {
+        self.said.lock().expect("no panic").unanswered = 0;
+    }
+
     /// What was wrong since the last fault.
     pub(crate) fn judge(&self, fault: &Fault) {
         let mut said = self.said.lock().expect("no panic");

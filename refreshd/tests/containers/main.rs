@@ -21,6 +21,7 @@ async fn fleet(profile: &str, store: Store) {
     let mut callers = callers::Callers::start(&project, &provider).await;
     for fault in Fault::all(store) {
         callers.all_served_again().await;
+        callers.count_anew();
         fault.happen(&project).await;
         // From the moment on at which it is brought back, well or not.
         let recovery = callers.all_served_again().await;
