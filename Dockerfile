@@ -9,6 +9,8 @@
 ARG RUST_IMAGE=rust:1-slim-bookworm
 
 FROM ${RUST_IMAGE} AS build
+# The allocator is built by make, which slim images do not have.
+RUN command -v make >/dev/null || { apt-get update && apt-get install --yes --no-install-recommends make; }
 WORKDIR /source
 COPY . .
 # Linked statically, so that the programs need no other file. Naming the target keeps that from what runs at build time.

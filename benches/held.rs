@@ -87,7 +87,7 @@ fn main() {
 
 /// Time, calls and memory, by Redis' own count.
 async fn by_redis(report: &mut Report) {
-    let config = Config { lease: Duration::from_secs(60), ..wide() };
+    let config = wide().with_lease(Duration::from_secs(60));
     report.setting(told(&config));
     let (count, rounds) = (if is_quick() { 200 } else { 1_000 }, rounds(9));
     report.setting(format!(

@@ -28,7 +28,7 @@ fn next_token() -> String {
 
 /// Tracks so many sessions, without outcomes: those are over at once.
 async fn fill(store: &MemoryStore, config: &Config, sessions: usize) {
-    let config = Config { keep_outcome: Duration::ZERO, ..config.clone() };
+    let config = config.clone().with_keep_outcome(Duration::ZERO);
     let loader = RefreshCoordinator::in_memory_shared(store, config).expect("possible settings");
     let tokens = TokenResponse::from_json(r#"{"access_token":"a"}"#).expect("a token response");
     for number in 0..sessions {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use redis::aio::MultiplexedConnection;
-use refresh_coordinator::{Config, Refresh, RefreshCoordinator};
+use refresh_coordinator::{Refresh, RefreshCoordinator};
 use refresh_coordinator_benches::pods::{ANSWER_BYTES, answer, connect, token, told, wide};
 use refresh_coordinator_benches::redis_server::{CommandStats, RedisServer};
 use refresh_coordinator_benches::report::{Report, Row};
@@ -39,9 +39,8 @@ local lock, flight, fence, incarnation, attempts, permits, budget, queue, circui
 local pod, attempt, claim, owner = unpack(ARGV)
 redis.call('TIME')
 redis.call('MGET', lock, fence, incarnation, budget)
-redis.call('HGETALL', flight)
+redis.call('EXISTS', flight, circuit, attempts, queue)
 redis.call('INFO', 'server')
-redis.call('EXISTS', circuit, attempts, queue)
 redis.call('SET', lock, owner, 'NX', 'PX', '60000')
 redis.call('SET', fence, '12345')
 redis.call('ZADD', permits, '4102444800000', owner)
@@ -98,14 +97,14 @@ impl Floor {
             begin.key(key("lock")).key(key("flight")).key(of_fleet("fence")).key(of_fleet("incarnation"));
             begin.key(key("attempts")).key(&rules).key(of_fleet("meta"));
             begin.arg(pod).arg(attempt).arg(&name).arg(&owner).arg(&name).arg(of_fleet("pod:"));
-            begin.arg(0).arg(12345).arg("retry").arg("yes").arg("").arg(&[0u8; 104][..]);
+            begin.arg(0).arg(12345).arg("retry").arg("yes").arg(&[0u8; 160][..]);
             begin.invoke_async::<Vec<String>>(connection).await.expect("begun");
 
             let mut complete = self.complete.prepare_invoke();
             complete.key(key("lock")).key(key("flight")).key(of_fleet("fence")).key(key("attempts")).key(&rules);
             complete.arg(&owner).arg(attempt).arg(&name).arg(&sealed).arg("success").arg("rotated").arg(&name);
             complete.arg(of_fleet("pod:")).arg(12345).arg(&name).arg("charged").arg("healthy").arg("3600000");
-            complete.arg("").arg(&[0u8; 48][..]).arg(&[0u8; 72][..]);
+            complete.arg("").arg(&[0u8; 184][..]);
             complete.invoke_async::<Vec<String>>(connection).await.expect("completed");
         }
     }
@@ -197,7 +196,7 @@ async fn run() {
         "What does a led and what does a joined refresh cost Redis: time of its one thread, commands, calls inside the \
          scripts, and memory?",
     );
-    let config = Config { lease: std::time::Duration::from_secs(60), ..wide() };
+    let config = wide().with_lease(std::time::Duration::from_secs(60));
     report.setting(told(&config));
     let times = if is_quick() { 500 } else { 2_000 };
     let rounds = rounds(9);

@@ -1,14 +1,16 @@
-//! 8 processes with 64 callers each hold the same token, or the same 1,000 tokens, and all refresh at once: how often is
-//! the provider asked, how long does a caller wait after it answered, and what does it cost Redis and the processes?
+//! 8 processes with 64 callers each hold the same token, or the same 1,000 tokens, or with 50 callers for each of 200
+//! tokens, and all refresh at once: how often is the provider asked, how long does a caller wait after it answered, and
+//! what does it cost Redis and the processes?
 //!
-//! The peer is the same storm on what is written by hand today: a lock of rslock and a key for the result. The wait is
-//! counted from the provider's answer, or from the caller's arrival where that came later.
+//! The peers are the same storm on what is written by hand: a lock of rslock and a key for the result, and a single
+//! flight in each process before a lock and such a key. The wait is counted from the provider's answer, or from the
+//! caller's arrival where that came later.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use refresh_coordinator::{Config, Refresh, RefreshCoordinator, TokenResponse};
+use refresh_coordinator::{Config, Refresh, RefreshCoordinator};
 use refresh_coordinator_benches::child::{self, Child};
 use refresh_coordinator_benches::clock::{cpu, now_ns};
 use refresh_coordinator_benches::pods::{PROVIDER, answer_json, ended_ns, stamped_answer, token, told, wide};
@@ -18,17 +20,16 @@ use refresh_coordinator_benches::stats::{median, percentile, us};
 use refresh_coordinator_benches::{is_quick, is_wanted, rounds, runtime};
 use tokio::task::JoinSet;
 
-#[path = "peers/by_hand.rs"]
-mod by_hand;
-use by_hand::{ByHand, RETRY};
+mod peers;
+use peers::{Peer, RSLOCK, SINGLE_FLIGHT};
 
 const PROCESSES: usize = 8;
-const CALLERS: usize = 64;
+const COORDINATOR: &str = "coordinator";
 
 #[derive(Clone)]
 enum Pod {
     Coordinator(RefreshCoordinator),
-    ByHand(ByHand),
+    Peer(Peer),
 }
 
 impl Pod {
@@ -45,39 +46,48 @@ impl Pod {
                 let refreshed = coordinator.refresh(Refresh::new(token), call).await.expect("tokens");
                 ended_ns(refreshed.tokens())
             }
-            Self::ByHand(by_hand) => {
-                let call = async || {
+            Self::Peer(peer) => {
+                let call = async move || {
                     asked.fetch_add(1, Ordering::Relaxed);
                     tokio::time::sleep(PROVIDER).await;
                     answer_json(now_ns())
                 };
-                let result = by_hand.refresh(&token, call).await;
-                ended_ns(&TokenResponse::from_json(result).expect("tokens"))
+                let tokens = peer.refresh(&token, call).await;
+                ended_ns(&tokens)
             }
         }
     }
 }
 
-/// One process: told `go <series> <tokens>`, it lets its callers loose and says what came of it.
+/// Who asks for what.
+struct Case {
+    tokens: u64,
+    /// How often each process asks for each token.
+    each: u64,
+    /// Callers of a process that ask at the same time.
+    callers: u64,
+    rounds: usize,
+}
+
+/// One process: told `go <series> <tokens> <each> <callers>`, it lets its callers loose and says what came of it.
 async fn pod(kind: &str, url: &str, namespace: &str) {
     let pod = match kind {
-        "coordinator" => {
-            let config = Config { namespace: namespace.to_owned(), ..wide() };
+        COORDINATOR => {
+            let config = wide().with_namespace(namespace.to_owned());
             Pod::Coordinator(RefreshCoordinator::connect(url, config).await.expect("redis is there"))
         }
-        _ => Pod::ByHand(ByHand::connect(url).await),
+        peer => Pod::Peer(Peer::connect(peer, url).await),
     };
     println!("ready");
     let mut lines = child::told();
     while let Some(line) = lines.next_line().await.expect("lines") {
         let words: Vec<&str> = line.split(' ').collect();
-        let (series, tokens) = (words[1].to_owned(), words[2].parse::<u64>().expect("a number"));
-        // One token: every caller asks for it. Many: each is asked for once in this process, 64 at a time.
-        let calls = if tokens == 1 { CALLERS as u64 } else { tokens };
+        let number = |index: usize| words[index].parse::<u64>().expect("a number");
+        let (series, tokens, calls, at_once) = (words[1].to_owned(), number(2), number(2) * number(3), number(4));
         let (asked, next) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
         let before = cpu();
         let mut callers = JoinSet::new();
-        for _ in 0..CALLERS {
+        for _ in 0..at_once {
             let (pod, asked, next, series) = (pod.clone(), Arc::clone(&asked), Arc::clone(&next), series.clone());
             callers.spawn(async move {
                 let mut waits = Vec::new();
@@ -107,47 +117,68 @@ struct Storm {
     last_us: f64,
     commands: f64,
     bytes: f64,
+    callers: f64,
     cpu_us: f64,
     redis_us: f64,
     took_ms: f64,
 }
 
-async fn storm(redis: &RedisServer, pods: &mut [Child], is_by_hand: bool, series: &str, tokens: u64) -> Storm {
-    redis.reset_stats().await;
-    let redis_cpu = async || redis.info("cpu", "used_cpu_user").await + redis.info("cpu", "used_cpu_sys").await;
-    let cpu_before = redis_cpu().await;
-    redis.reset_stats().await;
-    let began = now_ns();
-    for pod in pods.iter_mut() {
-        pod.tell(&format!("go {series} {tokens}")).await;
+/// The processes that share refreshes in one way, with a Redis of their own, so that its counts are theirs alone.
+struct Fleet {
+    kind: &'static str,
+    redis: RedisServer,
+    pods: Vec<Child>,
+}
+
+impl Fleet {
+    async fn start(kind: &'static str, config: &Config) -> Self {
+        let redis = RedisServer::start().await;
+        let mut pods: Vec<Child> =
+            (0..PROCESSES).map(|_| Child::start(kind, &[redis.url(), &config.namespace])).collect();
+        for pod in &mut pods {
+            assert_eq!(pod.hear().await, "ready");
+        }
+        Self { kind, redis, pods }
     }
-    let (mut storm, mut waits) = (Storm::default(), Vec::new());
-    for pod in pods.iter_mut() {
-        let line = pod.hear().await;
-        let mut words = line.split(' ').map(|word| word.parse::<u64>().expect("a number"));
-        storm.presentations += words.next().expect("presentations") as f64;
-        storm.cpu_us += words.next().expect("CPU") as f64;
-        waits.extend(words.map(us));
+
+    async fn redis_cpu(&self) -> f64 {
+        self.redis.info("cpu", "used_cpu_user").await + self.redis.info("cpu", "used_cpu_sys").await
     }
-    storm.took_ms = us(now_ns() - began) / 1e3;
-    // First the bytes: what is asked here is not counted before it is answered.
-    storm.bytes = redis.info("stats", "total_net_input_bytes").await;
-    storm.bytes += redis.info("stats", "total_net_output_bytes").await;
-    let stats = redis.stats().await;
-    let (all, scripts) = (stats.0.values().map(|calls| calls.calls).sum::<u64>(), stats.of("evalsha").calls);
-    storm.commands = if is_by_hand {
-        // Inside its script rslock calls GET, and DEL where the lock is its own.
-        (all - scripts - stats.of("del").calls) as f64
-    } else {
-        scripts as f64
-    };
-    storm.redis_us = (redis_cpu().await - cpu_before) * 1e6;
-    storm.p50_us = percentile(&waits, 50.0);
-    storm.last_us = percentile(&waits, 100.0);
-    let callers = waits.len() as f64;
-    storm.cpu_us /= callers;
-    storm.redis_us /= callers;
-    storm
+
+    async fn storm(&mut self, series: &str, case: &Case) -> Storm {
+        self.redis.reset_stats().await;
+        let cpu_before = self.redis_cpu().await;
+        self.redis.reset_stats().await;
+        let began = now_ns();
+        for pod in &mut self.pods {
+            pod.tell(&format!("go {series} {} {} {}", case.tokens, case.each, case.callers)).await;
+        }
+        let (mut storm, mut waits) = (Storm::default(), Vec::new());
+        for pod in &mut self.pods {
+            let line = pod.hear().await;
+            let mut words = line.split(' ').map(|word| word.parse::<u64>().expect("a number"));
+            storm.presentations += words.next().expect("presentations") as f64;
+            storm.cpu_us += words.next().expect("CPU") as f64;
+            waits.extend(words.map(us));
+        }
+        storm.took_ms = us(now_ns() - began) / 1e3;
+        // First the bytes: what is asked here is not counted before it is answered.
+        storm.bytes = self.redis.info("stats", "total_net_input_bytes").await;
+        storm.bytes += self.redis.info("stats", "total_net_output_bytes").await;
+        let stats = self.redis.stats().await;
+        let (all, scripts) = (stats.0.values().map(|calls| calls.calls).sum::<u64>(), stats.of("evalsha").calls);
+        storm.commands = if self.kind == COORDINATOR {
+            scripts as f64
+        } else {
+            // Inside its script, which unlocks, a peer calls GET, and DEL where the lock is its own.
+            (all - scripts - stats.of("del").calls) as f64
+        };
+        storm.redis_us = (self.redis_cpu().await - cpu_before) * 1e6;
+        storm.p50_us = percentile(&waits, 50.0);
+        storm.last_us = percentile(&waits, 100.0);
+        storm.callers = waits.len() as f64;
+        storm
+    }
 }
 
 fn main() {
@@ -162,57 +193,74 @@ fn main() {
 async fn run() {
     let mut report = Report::open(
         "storm",
-        "8 processes with 64 callers each refresh the same token, or the same 1,000 tokens, at once: what does it come to?",
+        "8 processes with 64 callers each refresh the same token, or the same 1,000 tokens, at once, or with 50 callers \
+         for each of 200 tokens: what does it come to?",
     );
     let config = wide();
     report.setting(told(&config));
-    report.setting(format!(
-        "the provider takes {PROVIDER:?}; by hand: rslock, tries again after a random part of {RETRY:?}"
-    ));
+    report.setting(format!("the provider takes {PROVIDER:?}; {}", peers::told()));
 
-    // A Redis for each, so that neither's commands are counted as the other's.
-    let (ours, theirs) = (RedisServer::start().await, RedisServer::start().await);
-    let mut fleets = [Vec::new(), Vec::new()];
-    for _ in 0..PROCESSES {
-        fleets[0].push(Child::start("coordinator", &[ours.url(), &config.namespace]));
-        fleets[1].push(Child::start("by_hand", &[theirs.url(), "none"]));
-    }
-    for pod in fleets.iter_mut().flatten() {
-        assert_eq!(pod.hear().await, "ready");
-    }
-    let [our_fleet, their_fleet] = &mut fleets;
+    let mut ours = Fleet::start(COORDINATOR, &config).await;
+    let mut by_hand = Fleet::start(RSLOCK, &config).await;
+    let mut single_flight = Fleet::start(SINGLE_FLIGHT, &config).await;
 
-    for (tokens, rounds) in [(1, rounds(11)), (1_000, if is_quick() { 1 } else { 3 })] {
-        report.setting(format!("{tokens} tokens: median of {rounds} rounds, in turn"));
-        let (mut our_storms, mut their_storms) = (Vec::new(), Vec::new());
+    let cases = [
+        // Every caller asks for the one token.
+        Case { tokens: 1, each: 64, callers: 64, rounds: rounds(11) },
+        // Each token is asked for once in each process, 64 at a time.
+        Case { tokens: 1_000, each: 1, callers: 64, rounds: if is_quick() { 1 } else { 3 } },
+        Case { tokens: 200, each: 50, callers: 200 * 50, rounds: rounds(5) },
+    ];
+    for case in &cases {
+        let Case { tokens, each, callers, rounds } = *case;
+        report.setting(format!(
+            "{tokens} tokens, each asked for {each} times in each process, by {callers} callers at once: median of {rounds} \
+             rounds, in turn"
+        ));
+        // With rslock every caller polls: of 80,000 nobody would wait for the end.
+        let is_for_rslock = callers < 1_000;
+        let mut rivals = Vec::new();
+        if is_for_rslock {
+            rivals.push(("by hand", &mut by_hand, Vec::new()));
+        }
+        rivals.push(("single flight by hand", &mut single_flight, Vec::new()));
+        let mut our_storms = Vec::new();
         for round in 0..=rounds {
             let series = format!("storm-{tokens}-{round}");
-            let our = storm(&ours, our_fleet, false, &series, tokens).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-            let their = storm(&theirs, their_fleet, true, &series, tokens).await;
             // The first round warms up: connections, scripts.
-            if round > 0 || rounds == 1 {
-                our_storms.push(our);
-                their_storms.push(their);
+            let counts = round > 0 || rounds == 1;
+            our_storms.extend(Some(ours.storm(&series, case).await).filter(|_| counts));
+            for (_, fleet, storms) in &mut rivals {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                storms.extend(Some(fleet.storm(&series, case).await).filter(|_| counts));
             }
         }
         let middle = |storms: &[Storm], of: fn(&Storm) -> f64| median(&storms.iter().map(of).collect::<Vec<_>>());
-        let mut row = |name: &str, of: fn(&Storm) -> f64, unit, bound: Option<f64>| {
-            let (our, their) = (middle(&our_storms, of), middle(&their_storms, of));
-            let row = Row::new(format!("{tokens} tokens: {name}"), our, unit).beside("by hand", their);
-            report.row(match bound {
-                Some(bound) => row.at_most(bound),
-                None => row,
-            });
+        let row = |name: &str, of: fn(&Storm) -> f64, unit| {
+            let row = Row::new(format!("{tokens} tokens: {name}"), middle(&our_storms, of), unit);
+            rivals.iter().fold(row, |row, (peer, _, storms)| row.beside(*peer, middle(storms, of)))
         };
-        row("presentations", |storm| storm.presentations, "calls", Some(tokens as f64));
-        row("wait after the answer, p50", |storm| storm.p50_us, "us", None);
-        row("wait after the answer, last caller", |storm| storm.last_us, "us", None);
-        let commands = if tokens == 1 { 9.0 } else { 9.0 * tokens as f64 };
-        row("Redis commands", |storm| storm.commands, "commands", Some(commands));
-        row("bytes to and from Redis", |storm| storm.bytes, "bytes", None);
-        row("CPU of the processes for each caller", |storm| storm.cpu_us, "us", None);
-        row("CPU of Redis for each caller", |storm| storm.redis_us, "us", None);
-        row("from start to end", |storm| storm.took_ms, "ms", None);
+        let count = tokens as f64;
+        report.row(row("presentations", |storm| storm.presentations, "calls").at_most(count));
+        report.row(row("wait after the answer, p50", |storm| storm.p50_us, "us"));
+        report.row(row("wait after the answer, last caller", |storm| storm.last_us, "us"));
+        report.row(row("Redis commands", |storm| storm.commands, "commands").at_most(9.0 * count));
+        report.row(row("bytes to and from Redis", |storm| storm.bytes, "bytes"));
+        report.row(row("CPU of the processes for each caller", |storm| storm.cpu_us / storm.callers, "us"));
+        report.row(row("CPU of Redis for each caller", |storm| storm.redis_us / storm.callers, "us"));
+        let redis = row("CPU of Redis in all", |storm| storm.redis_us / 1e3, "ms");
+        if is_for_rslock {
+            report.row(redis);
+        } else {
+            report.row(redis.ratio_at_most(2.0));
+            let each = |storms| middle(storms, |storm| storm.redis_us / storm.commands);
+            report.limit(format!(
+                "{tokens} tokens: a script, which decides, counts and keeps, costs Redis {:.1} us, and a command of a single \
+                 flight by hand, which only reads or writes a key, {:.1} us",
+                each(&our_storms),
+                each(&rivals[0].2)
+            ));
+        }
+        report.row(row("from start to end", |storm| storm.took_ms, "ms"));
     }
 }

@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use refresh_coordinator_benches::child::{self, Child};
+use refresh_coordinator_benches::distance::redis_at;
 use refresh_coordinator_benches::pods::answer_json;
 use refresh_coordinator_benches::redis_server::{RedisServer, free_port};
 use refresh_coordinator_benches::report::{Report, Row};
@@ -318,6 +319,7 @@ async fn run() {
     let binary = refreshd();
     let on_redis = Server::refreshd(&binary, stub, Some(redis.url()));
     let embedded = Server::refreshd(&binary, stub, None);
+    let far = Server::refreshd(&binary, stub, Some(&redis_at(redis.url(), Duration::from_millis(5))));
 
     // What, how many connections for the throughput, and how many for the latency. Joining takes more than one.
     let asks = [
@@ -332,6 +334,7 @@ async fn run() {
             nginx.as_ref().map(|nginx| ("nginx", nginx.port)),
             Some(("refreshd on Redis", on_redis.port)),
             Some(("refreshd alone", embedded.port)),
+            (calm == Ask::PassThrough).then_some(("refreshd on a Redis 5 ms away", far.port)),
         ]
         .into_iter()
         .flatten()
@@ -374,6 +377,12 @@ async fn run() {
             }
             report.row(speed);
             report.row(wait);
+        }
+        if let Some((_, wait)) = result("refreshd on a Redis 5 ms away") {
+            let near = result("refreshd on Redis").expect("measured").1;
+            let row = Row::new(format!("{name}: refreshd on a Redis 5 ms away, {few} connections"), wait, "us");
+            // Nothing of the 5,000 us.
+            report.row(row.beside("a near Redis", near).ratio_at_most(1.3));
         }
     }
     report.limit(

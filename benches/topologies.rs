@@ -4,7 +4,7 @@
 //! turn with the pod's. A replica that is waited for is beside the same pod without.
 
 use redis::aio::MultiplexedConnection;
-use refresh_coordinator::{Config, RefreshCoordinator};
+use refresh_coordinator::RefreshCoordinator;
 use refresh_coordinator_benches::leads::{LANES, Round, bare, bare_script, coordinator, middle};
 use refresh_coordinator_benches::pods::{connect, told, wide};
 use refresh_coordinator_benches::redis_server::RedisServer;
@@ -64,7 +64,7 @@ async fn with_a_replica(report: &mut Report) {
     let primary = RedisServer::start().await;
     let _replica = primary.start_replica().await;
     let plain = connect(&primary, &wide()).await;
-    let waiting = connect(&primary, &Config { wait_replicas: 1, ..wide() }).await;
+    let waiting = connect(&primary, &wide().with_wait_replicas(1)).await;
 
     for tasks in TASKS {
         let (mut ours, mut beside) = (Vec::new(), Vec::new());

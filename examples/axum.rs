@@ -1,8 +1,11 @@
 //! An application with axum: logged-in sessions, an API behind them that wants an access token, and no login lost over replicas.
 //!
 //! ```sh
-//! cargo run --example axum --features axum,reqwest -- https://idp.example/token redis://coordination redis://sessions
+//! cargo run --example axum --features axum,reqwest -- http://idp.internal redis://coordination redis://sessions
 //! ```
+//!
+//! The provider's endpoints are `/token` and `/revoke` below the first argument. For `https://` an application gives reqwest a feature of
+//! TLS, which this build has not.
 //!
 //! `tests/adapters.rs` runs three replicas of it against a provider that revokes whatever comes twice.
 
@@ -10,7 +13,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use refresh_coordinator::adapters::axum::{FreshToken, fresh_tokens, routes};
+use refresh_coordinator::adapters::axum::{FreshToken, fresh_tokens, routes, serve_and_close};
 use refresh_coordinator::adapters::reqwest::{client_builder, present, revoke};
 use refresh_coordinator::tokens::{AccessTokens, RedisTokens};
 use refresh_coordinator::{Config, RefreshCoordinator};
@@ -73,8 +76,22 @@ async fn main() -> Result<(), Error> {
     let access_tokens = access_tokens(provider, redis, sessions, Config::default()).await?;
     let coordinator = access_tokens.coordinator().clone();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:8080").await?;
-    let stopped = async { tokio::signal::ctrl_c().await.expect("a signal handler") };
-    axum::serve(listener, app(access_tokens)).with_graceful_shutdown(stopped).await?;
-    coordinator.close(Duration::from_secs(20)).await;
+    let (app, grace) = (app(access_tokens), Duration::from_secs(25));
+    serve_and_close(coordinator, grace, end(), |told| axum::serve(listener, app).with_graceful_shutdown(told)).await?;
     Ok(())
+}
+
+/// SIGTERM, as platforms send it, or Ctrl-C.
+async fn end() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate()).expect("a signal handler");
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = tokio::signal::ctrl_c() => {}
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await.expect("a signal handler");
 }

@@ -20,14 +20,16 @@
 -- ARGV[5] standing    'known' when the pod knows the caller, else the name of its credential, '' without one
 -- ARGV[6] client_name the caller's client by its id, whatever token and credential it comes with
 -- ARGV[7] account     which account of the session is charged
--- ARGV[8] numbers     8 bytes each, big-endian; 2^53 is none
+-- ARGV[8] numbers     doubles, little-endian; 2^53 is none. Those of the call, then the settings, as
+--                     src/store/redis/scripts/settings.rs declares them
 -- NUMBER[1] joined    the fence the caller joined before, 0 if none
 -- NUMBER[2] seen      the highest fence the pod has seen
 -- NUMBER[3] waited_us how long the caller has waited already, in the queue or for Redis to recover; none when it has not
 -- NUMBER[4] may_lead  2; 0 when the caller's pod leads nothing at present, 1: only if the caller is known
--- NUMBER[5] patience  1, or 0 when it waits for a permit no longer
--- ARGV[9] settings    numbers, too, as src/store/redis/scripts/settings.rs declares them
--- ARGV[10] chain       '<as> <holder> <from>': as what the caller comes along a chain (lib/held.lua); only there
+-- NUMBER[5] urgency   1; 0 when it waits for a permit no longer, 2 when nobody waits for it (in the background)
+-- NUMBER[6] newer_than the fence of the answer that its callers have: of a token that may be used again, and of a refusal that says
+--                     nothing of the token, they want a newer one
+-- ARGV[9] chain        '<as> <holder> <from>': as what the caller comes along a chain (lib/held.lua); only there
 --
 -- Replies
 --   {'landed', fence, attempt, age_ms, sealed}    the outcome is there; its fence again where nobody was told of it
@@ -45,26 +47,47 @@
 --   {'broken'}                                    what became of this token is not known, or writes were lost since
 --   {'abandoned'}                                 the attempt was taken back before it arrived
 --   {'ended'}                                     the caller's client has ended the session of this token
-assert((#KEYS == 14 and #ARGV == 10) or (#KEYS == 13 and #ARGV == 9), 'begin: 14 keys, 10 arguments, or one less of each')
+assert((#KEYS == 14 and #ARGV == 9) or (#KEYS == 13 and #ARGV == 8), 'begin: 14 keys, 9 arguments, or one less of each')
 local lock, flight, fence, incarnation, attempts, permits, in_use_key, queue, circuit_key, meta = unpack(KEYS)
-local pod, attempt, claim, client, standing, client_name, account, numbers, settings, chain = unpack(ARGV)
-local joined, seen, waited_us, may_lead, patience = struct.unpack('>I8I8I8I8I8', numbers)
+local pod, attempt, claim, client, standing, client_name, account, numbers, chain = unpack(ARGV)
+local joined, seen, waited_us, may_lead, urgency, newer_than, at = struct.unpack('<dddddd', numbers)
 -- UNPACKED HERE: BEGIN in src/store/redis/scripts/settings.rs
-seen, waited_us = fence_number(seen), waited_us < 2 ^ 53 and waited_us or nil
-uncertain = uncertain == 1 and 'never' or 'retry'
+waited_us = waited_us < 2 ^ 53 and waited_us or nil
 
-local now, time = read_clock()
 local owner, last, noted, in_use_there = unpack(redis.call('MGET', lock, fence, incarnation, in_use_key))
-local record = read_hash(flight)
-local state = record.state
 
--- A latecomer mostly finds a fresh outcome of its claim.
-if state == 'landed' and record.claim == claim and record.attempt ~= attempt and not waited_us and not chain then
+-- PARTS HERE: join
+-- PARTS HERE: clock hash server
+seen, uncertain = fence_number(seen), uncertain == 1 and 'never' or 'retry'
+local now, time = read_clock()
+-- Where nobody leads, one look tells what else there is to read: mostly nothing.
+local there = not owner and redis.call('EXISTS', flight, circuit_key, attempts, queue)
+
+-- A latecomer mostly finds its session, and a fresh outcome of its claim. It needs a few fields of the record: to read all of it costs
+-- as much as a small call for each.
+local record, is_part = {}, there and there > 1 and not waited_us and not chain
+if is_part then
+  local gone = 'abandoned:' .. attempt
+  local few = redis.call('HMGET', flight, 'state', 'claim', 'attempt', 'fence', 'fresh_until',
+    'fresh_ms', 'landed_at', 'sealed', 'untold', 'ended', gone)
+  record = {state = few[1], claim = few[2], attempt = few[3], fence = few[4], fresh_until = few[5], fresh_ms = few[6],
+    landed_at = few[7], sealed = few[8], untold = few[9], ended = few[10], [gone] = few[11]}
+elseif there ~= 0 then
+  record = read_hash(flight)
+end
+if record.state == 'landed' and record.claim == claim and record.attempt ~= attempt and not waited_us and not chain then
   local left, landed_at = (record.fresh_until or now) - now, tonumber(record.landed_at) or now
-  if left > 0 and left <= tonumber(record.fresh_ms) and landed_at <= now
+  if left > 0 and left <= tonumber(record.fresh_ms) and landed_at <= now and tonumber(record.fence) > newer_than
     and not record.untold and not record.ended and not record['abandoned:' .. attempt] then
     return {'landed', record.fence, record.attempt, now - landed_at, record.sealed}
   end
+end
+if is_part then
+  record = read_hash(flight)
+end
+local state = record.state
+if there and next(record) then
+  there = there - 1
 end
 
 -- What is known of the token, and of its caller. Mostly nothing, and then nothing of it is asked.
@@ -117,6 +140,16 @@ if not is_unheard_of then
   if state == 'landed' then
     -- PARTS HERE: stamps
     is_fresh = left_of(flight, record, 'fresh_until', now, tonumber(record.fresh_ms)) > 0
+      and not ((record.token_state == 'kept' or (record.class == 'denied' and record.token_state == 'untouched'))
+        and tonumber(record.fence) <= newer_than)
+  end
+  if is_fresh and held.sealed and held.claim == claim and coming.as ~= 'past' and joined == 0 and not waited_us then
+    -- PARTS HERE: names
+    local next_flight = string.sub(flight, 1, -#name_of(flight) - 1) .. held.next
+    if tonumber(redis.call('HGET', next_flight, 'ended') or '0') > now then
+      -- A newcomer looks at the token that followed before it takes anything: that knows whose session it was.
+      return done({'held', held.fence, held.attempt, passed_ms(held.landed_at, now), held.sealed, held.generation})
+    end
   end
   local untold = record.untold == record.fence and record.untold or nil -- while its leader lives, it is joined
   if state == 'landed' and record.claim == claim and not (owner and untold) then
@@ -135,7 +168,7 @@ if not is_unheard_of then
   -- Then the leader, with whatever claim: one presentation at a time.
   if owner then
     wait_for_flight()
-    if record.claim ~= claim and not is_stranger() then
+    if record.claim ~= claim and urgency ~= 2 and not is_stranger() then
       -- PARTS HERE: fields stamps turns
       take_turn(flight, record, client)
     end
@@ -198,7 +231,7 @@ if not is_unheard_of then
     end
     known_before = 'rotated'
   end
-  if is_walker and (known_before == 'rotated' or is_spent or (not state and given_ms == 0)) then
+  if is_walker and (known_before == 'rotated' or is_spent or given_ms == 0) then
     return done({'broken'})
   end
 
@@ -258,8 +291,8 @@ if may_lead < 2 then
     return done({'rejected', 'pod', 0})
   end
 end
--- Mostly none of them is there: one look instead of three.
-local is_quiet = redis.call('EXISTS', circuit_key, attempts, queue) == 0
+-- Mostly none of them is there. What was given back since they were looked for only makes them less.
+local is_quiet = (there or redis.call('EXISTS', circuit_key, attempts, queue)) == 0
 local passage, circuit, session, in_window = 'free', nil, nil, 0
 if not is_quiet then
   -- PARTS HERE: spans fields keep begun stamps circuit accounts attempts
@@ -269,12 +302,12 @@ if not is_quiet then
   if not passage then
     return done({'rejected', 'circuit_open', refused_ms})
   end
-  if passage == 'probe' and is_stranger() then
-    -- It may have made its request up: it does not decide whether the provider is well.
+  if passage == 'probe' and (urgency == 2 or is_stranger()) then
+    -- A caller comes first. A stranger may have made its request up: it does not decide whether the provider is well.
     return done({'rejected', 'circuit_open', fair_pause_ms})
   end
   session = read_hash(attempts)
-  local rules = {max_attempts = max_attempts, window_ms = window_ms, cooldown_ms = cooldown_ms}
+  local rules = {max_attempts = max_attempts, window_ms = window_ms, cooldown_ms = cooldown_ms, is_background = urgency == 2}
   account = account_for(attempts, session, account, is_stranger, now, rules)
   in_window, refusal, refused_ms = admit_by_attempts(attempts, session, account, now, rules)
   if not in_window then
@@ -282,14 +315,18 @@ if not is_quiet then
   end
 end
 local now_us = time[1] * 1000000 + time[2]
-local in_use, is_called = 0, false
-if in_use_there or waited_us or not is_quiet then
-  -- PARTS HERE: spans keep begun permits lines freed budget queue
+local in_use, is_called = tonumber(in_use_there or '0'), false
+-- Mostly nobody queues, nor did this flight, which would have left its mark in the record; and no permit is out, or none that is over
+-- and fewer than strangers may have.
+local is_plenty = is_quiet and not waited_us and (not in_use_there or (is_unheard_of and urgency ~= 2 and in_use
+  and in_use < limit - math.floor(limit / 4) and #redis.call('ZRANGEBYSCORE', permits, '-inf', whole(now), 'LIMIT', '0', '1') == 0))
+if not is_plenty then
+  -- PARTS HERE: spans keep begun in_use permits lines freed budget queue
   local is_free
   is_free, in_use, is_called = seek_permit(budget, in_use_there, place, {client = client_name, now_us = now_us,
-    waited_us = waited_us, is_quiet = is_quiet, is_stranger = is_stranger, waits = patience == 1})
+    waited_us = waited_us, is_quiet = is_quiet, is_stranger = is_stranger, waits = urgency == 1, is_background = urgency == 2})
   if not is_free then
-    if patience == 0 then
+    if urgency ~= 1 then
       return done({'rejected', 'budget', fair_pause_ms})
     end
     -- What lands meanwhile, wherever it was led, is told to flights that queue, too.
@@ -312,9 +349,12 @@ end
 if in_use == 0 and not is_called then
   redis.call('SET', in_use_key, '1', 'PXAT', ends)
   redis.call('PEXPIREAT', permits, ends)
+elseif not is_called then
+  -- PARTS HERE: in_use
+  set_in_use({permits = permits, counter = in_use_key, lease_ms = lease_ms, now = now}, in_use + 1)
 else
-  -- PARTS HERE: begun permits
-  take_permit(budget, place, own, in_use, is_called)
+  -- PARTS HERE: begun in_use permits
+  take_called_permit(budget, place, own, in_use)
 end
 redis.call('SET', fence, own_fence)
 if passage == 'probe' then
@@ -323,7 +363,9 @@ if passage == 'probe' then
 end
 -- What the account pays: mostly the first attempt of its session.
 local charged_window = started .. ' ' .. account
-if session and next(session) then
+if urgency == 2 then
+  charged_window = '0 ' .. account -- nothing was counted that could be given back
+elseif session and next(session) then
   -- PARTS HERE: spans keep charge
   charged_window = charge_attempt(attempts, session, account, in_window, now, window_ms)
 else

@@ -30,7 +30,8 @@
 -- ARGV[10] health    what it says of the provider: healthy, failing, neutral, session_limited, fleet_limited
 -- ARGV[11] noted    how the caller is to be known from now on: 'client <credential>', or by the bits of its client with its
 --                   token, as four numbers; '' when it is not to be noted
--- ARGV[12] numbers  8 bytes each, big-endian; 2^53 is none
+-- ARGV[12] numbers  doubles, little-endian; 2^53 is none. Those of the call, then the settings; the names of these and what
+--                   they are stand where they are declared, for the pod and for this script: src/store/redis/scripts/settings.rs
 -- NUMBER[1] own_fence  the caller's fence
 -- NUMBER[2] held_ms    how long ago the provider answered, when this was sent
 -- NUMBER[3] took_ms    how long it took to answer, from the lead on
@@ -43,9 +44,7 @@
 -- NUMBER[10] unanswered  1 when a begin or a renewal of the attempt was not answered: it may arrive yet, and is to change nothing
 -- NUMBER[11] untold    1 when nobody is to be told yet: the leader does something before (before_told), and then calls tell.lua
 -- ARGV[13] sealed   the outcome
--- ARGV[14] settings numbers, too; their names and what they are stand where they are declared, for the pod and for this
---                     script: src/store/redis/scripts/settings.rs
--- ARGV[15] chain    '<as> <holder> <flight> <holder>': 'direct', or the place that a walker came from; whose the token and the
+-- ARGV[14] chain    '<as> <holder> <flight> <holder>': 'direct', or the place that a walker came from; whose the token and the
 --                   one in the outcome are. '' where what is held for the token may be over. Else neither it nor the last keys
 --
 -- Replies
@@ -55,16 +54,16 @@
 --                                              (lib/health.lua)
 --   {'ended', evicted, counted, moved}         the same, and the caller's client has ended the session meanwhile: nobody is to be
 --                                              handed what it holds; also where another outcome stands
---   {'stands', fence, attempt, age_ms, sealed} another one with the same claim stands
+--   {'stands', fence, attempt, age_ms, sealed} another one with the same claim stands; its fence again where nobody was told of it
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
 --
 -- Message to pods: 'landed <flight> <claim> <fence> <attempt> <age_ms>\n<sealed>' or 'look <flight>'
-assert((#KEYS == 14 and #ARGV == 15) or (#KEYS == 11 and #ARGV == 14), 'complete: 14 keys, 15 arguments, or 3 and one less')
+assert((#KEYS == 14 and #ARGV == 14) or (#KEYS == 11 and #ARGV == 13), 'complete: 14 keys, 14 arguments, or 3 and one less')
 local lock, flight, fence, attempts, permits, in_use_key, queue, circuit = unpack(KEYS)
-local owner, attempt, claim, client, standing, client_name, account, class, token_state, health, noted, numbers, sealed, settings,
+local owner, attempt, claim, client, standing, client_name, account, class, token_state, health, noted, numbers, sealed,
   chain = unpack(ARGV)
 local own_fence, held_ms, took_ms, fresh_ms, keep_ms, lives_ms, stay_away_ms, allowed, charge, unanswered,
-  untold = struct.unpack('>I8I8I8I8I8I8I8I8I8I8I8', numbers)
+  untold, at = struct.unpack('<ddddddddddd', numbers)
 -- UNPACKED HERE: COMPLETE in src/store/redis/scripts/settings.rs
 local none = 2 ^ 53
 -- state, owner, attempt, claim, client, fence, started, lease_ms, known_before, lost_leaders, charged_window.
@@ -78,19 +77,22 @@ if not is_quiet then
   has_circuit, circuit_now = pcall(read_hash, circuit)
 end
 
--- Mostly a success lands, and in the record stands what its lead wrote and nothing else: nobody waits. Then a few of the fields
--- are enough, and to read all of them would cost as much as five small calls.
-local record = {}
-local is_plain = class == 'success' and health == 'healthy' and is_quiet and redis.call('HLEN', flight) == fields_of_a_lead
-if is_plain then
+-- Mostly a success lands, and in the record stands what its lead wrote, and beside that only which pods wait. Where none does, a few
+-- of the fields are enough, and to read all of them would cost as much as five small calls.
+local record, waits, is_marked, is_plain, holder = {}, nil, nil, false, owner
+local count = class == 'success' and health == 'healthy' and is_quiet and redis.call('HLEN', flight)
+if count == fields_of_a_lead then
   record.owner, record.started, record.charged_window =
     unpack(redis.call('HMGET', flight, 'owner', 'started', 'charged_window'))
   -- A leader that put its record back wrote no charge. A lost one has one field more, and one that was given back no owner.
   is_plain, record.state = record.owner == owner and record.charged_window, 'leading'
 end
-local holder = owner
 if not is_plain then
+  -- PARTS HERE: waiting
   record, own_fence = read_hash(flight), whole(own_fence)
+  waits, is_marked = waits_and_marks(record)
+  is_plain = waits and count and count - #waits == fields_of_a_lead and record.state == 'leading' and record.owner == owner
+    and record.charged_window
   -- A leader that takes or renews the lock of another owner writes the record anew: where the record says that this owner
   -- leads, the lock is this owner's, or nobody's.
   if record.state ~= 'leading' or record.owner ~= owner then
@@ -119,8 +121,8 @@ end
 lives_ms = lives_ms < none and lives_ms or nil
 stay_away_ms = stay_away_ms < none and stay_away_ms or nil
 
--- What the record says of whether it lands, and who waits.
-local waits, is_marked, is_over
+-- What the record says of whether it lands.
+local is_over
 if not is_plain then
   -- PARTS HERE: spans ended waiting
   is_over = record.ended and tonumber(record['ended:' .. client] or '0') > now
@@ -165,7 +167,6 @@ if not is_plain then
       lands = true
     end
   end
-  waits, is_marked = waits_and_marks(record)
   if not lands then
     -- PARTS HERE: names
     tell_waiting(flight, waits, channels_of(fence), 'look ' .. name_of(flight))
@@ -173,7 +174,8 @@ if not is_plain then
       return done({'ended', 0, 'counted'})
     end
     if state == 'landed' and record.claim == claim then
-      return done({'stands', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed})
+      return done({'stands', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed,
+        record.untold == record.fence and record.untold or nil})
     end
     return done({'stale'})
   end
@@ -303,9 +305,11 @@ end
 if waits then
   -- PARTS HERE: names waiting
   -- Over 8 KiB it costs less to let the pods look that still wait than to send it to all.
-  local message = 'look ' .. name_of(flight)
+  local name = name_of(flight)
+  local message = 'look ' .. name
   if #sealed <= 8192 and not is_over then
-    message = table.concat({'landed', name_of(flight), claim, own_fence, attempt, whole(now - landed_at)}, ' ') .. '\n' .. sealed
+    message = 'landed ' .. name .. ' ' .. claim .. ' ' .. whole(own_fence) .. ' ' .. attempt .. ' ' .. whole(now - landed_at)
+      .. '\n' .. sealed
   end
   tell_waiting(flight, waits, channels_of(fence), message)
 end

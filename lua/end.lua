@@ -57,11 +57,12 @@ keep_at_least(flight, longest - now)
 
 -- Who waits finds the mark, or waits again.
 tell_waiting(flight, waits_and_marks(record), channels, 'look ' .. name)
-if is_own and (record.state == 'leading' or record.state == 'lost') then
-  return {'leading'}
-end
+-- First what is held: another claim may lead the token that was rotated for this one.
 if is_holder then
   return {'rotated', held.fence, held.attempt, passed_ms(held.landed_at, now), held.sealed, held.claim}
+end
+if is_own and (record.state == 'leading' or record.state == 'lost') then
+  return {'leading'}
 end
 if is_own and record.state == 'landed' and record.token_state == 'rotated' then
   return {'rotated', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed, record.claim}

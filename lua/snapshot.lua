@@ -4,7 +4,9 @@
 -- KEYS                the ten of inspect.lua, in its order
 -- ARGV[1] shown       how many members of permits and queue are told, and how many flights of each client that waits
 --
--- Replies a flat list of names and what stands there; a hash is a flat list of fields, without outcomes
+-- Replies a flat list of names and what stands there; a hash is a flat list of fields, without outcomes. Beside these, counted over
+-- all that there is: permits_out, those that are not over; queued, the flights that wait; oldest_ms, when the first of them
+-- came, '' where none waits
 assert(#KEYS == 10 and #ARGV == 1, 'snapshot: 10 keys, 1 argument')
 local lock, flight, fence, incarnation, attempts, permits, budget, queue, circuit, meta = unpack(KEYS)
 local last = tonumber(ARGV[1]) - 1
@@ -32,8 +34,21 @@ for i = 1, #clients, 2 do
   waiting[#waiting + 1] = {client, redis.call('ZCARD', queue .. ':' .. client), members(queue .. ':' .. client)}
 end
 
+local now = string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000))
+local queued, oldest_ms = 0, nil
+for _, client in ipairs(redis.call('ZRANGE', queue, 0, -1)) do
+  local line = queue .. ':' .. client
+  queued = queued + redis.call('ZCARD', line)
+  local came = tonumber(redis.call('ZRANGE', line, 0, 0, 'WITHSCORES')[2])
+  if came then
+    oldest_ms = math.min(oldest_ms or came / 1000, came / 1000)
+  end
+end
+
 return {
-  'at', string.format('%.0f', time[1] * 1000 + math.floor(time[2] / 1000)),
+  'at', now,
+  'permits_out', #redis.call('ZRANGEBYSCORE', permits, '(' .. now, '+inf'),
+  'queued', queued, 'oldest_ms', oldest_ms and string.format('%.0f', oldest_ms) or '',
   'lock', redis.call('GET', lock), 'lease_left_ms', redis.call('PTTL', lock),
   'flight', without_outcomes(redis.call('HGETALL', flight)),
   'attempts', redis.call('HGETALL', attempts), 'attempts_left_ms', redis.call('PTTL', attempts),

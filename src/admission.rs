@@ -28,6 +28,7 @@ pub(crate) mod circuit;
 pub(crate) mod concerned;
 pub(crate) mod known;
 pub(crate) mod moved;
+pub(crate) mod overview;
 pub(crate) mod queue;
 pub(crate) mod strangers;
 pub(crate) mod reach;

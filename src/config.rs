@@ -29,7 +29,7 @@ const KIB: usize = 1024;
 ///     .with_breaker(Breaker::default().with_max_failures(5));
 /// assert!(config.validate().is_ok());
 ///
-/// let config = Config { refresh_timeout: Duration::from_secs(60), ..Config::default() };
+/// let config = Config::default().with_refresh_timeout(Duration::from_secs(60));
 /// assert_eq!(
 ///     config.validate().unwrap_err().to_string(),
 ///     "refresh_timeout is 60s: it must not be longer than wait_timeout (35s)"
@@ -53,6 +53,7 @@ const KIB: usize = 1024;
 /// ```
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Config {
     /// The provider's or tenant's coordination domain: 1 to 64 of `A-Z a-z 0-9 . _ -`. Coordinators share flights
     /// within a namespace only. Default: `default`.
@@ -200,6 +201,7 @@ pub struct Config {
 /// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct Breaker {
     /// Failed flights in a row that open it. Default: 3. 1 to 1,000,000.
     pub max_failures: u32,

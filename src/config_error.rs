@@ -6,6 +6,7 @@ use std::time::Duration;
 /// A setting that cannot be.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{setting} is {value}: it must {allowed}")]
+#[non_exhaustive]
 pub struct ConfigError {
     /// The field of [`Config`](crate::Config).
     pub setting: &'static str,
@@ -21,7 +22,7 @@ pub struct ConfigError {
 /// use std::time::Duration;
 /// use refresh_coordinator::{Allowed, Config};
 ///
-/// let config = Config { refresh_timeout: Duration::from_secs(60), ..Config::default() };
+/// let config = Config::default().with_refresh_timeout(Duration::from_secs(60));
 /// let allowed = config.validate().unwrap_err().allowed;
 ///
 /// assert_eq!(allowed, Allowed::AtMost { setting: "wait_timeout", bound: Duration::from_secs(35) });

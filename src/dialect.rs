@@ -45,8 +45,8 @@ const GATEWAY_TEXTS: [&str; 8] = [
 #[serde(default, deny_unknown_fields)]
 pub struct Dialect {
     /// More names of an error that says that the refresh token is dead, beside `invalid_grant`, `bad_refresh_token`,
-    /// `invalid_refresh_token`, `refresh_token_reused` and `refresh_token_already_used`. The case of letters is not
-    /// looked at. Default: none. At most 64, of 1 to 200 bytes each.
+    /// `invalid_refresh_token`, `refresh_token_reused` and `refresh_token_already_used`. Its description or message counts as a name, too:
+    /// the whole text of it. The case of letters is not looked at. Default: none. At most 64, of 1 to 200 bytes each.
     pub dead_token_errors: Vec<String>,
     /// Texts in a refusal which say that it will pass, whatever its error is called: the token was not looked at. The case
     /// of letters is not looked at. Default: none. At most 64, of 1 to 200 bytes each.

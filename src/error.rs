@@ -12,13 +12,12 @@ use crate::token_response::ProviderResponse;
 #[non_exhaustive]
 pub enum RefreshError {
     /// The request is not one that could be answered; nothing was sent anywhere.
-    #[error("the request cannot be a refresh")]
+    #[error(transparent)]
     Invalid(#[from] InvalidRefresh),
     /// The provider was asked, or should have been, and this is what came of it.
-    #[error("the provider gave no tokens")]
+    #[error("{failure}")]
     Provider {
         /// What the provider did, and what is known of the token.
-        #[source]
         failure: ProviderFailure,
         /// The fence of the flight that failed; 0 where its task was ended.
         fence: u64,
@@ -38,7 +37,7 @@ pub enum RefreshError {
     #[error("no refresh of this token is under way")]
     NotUnderWay,
     /// Not admitted; the provider was not asked.
-    #[error("not admitted")]
+    #[error(transparent)]
     Refused(#[from] Refusal),
     /// No answer within `refresh_timeout` or `wait_timeout` of this caller's arrival. A refresh that is under way goes
     /// on, and its outcome is there for the caller that asks again; one that only queued is given up with its last caller.
@@ -100,7 +99,9 @@ impl RefreshError {
 #[non_exhaustive]
 pub enum Refusal {
     /// The token was just refreshed for a request with another client, credential, scope or parameter, and
-    /// presenting it once more would be a reuse. The session has other tokens by now: read it again.
+    /// presenting it once more would be a reuse. The session has other tokens by now: read it again. Where scopes, resources or
+    /// audiences of a session each keep a refresh token of their own, coming again does not help: let them share one stored token,
+    /// or give each a login of its own.
     #[error("the token was just rotated for another request: read the session again for the new one")]
     AnotherClaim {
         /// The time to read the session again, 1 s. Not the end of `keep_outcome`: who presents the same token once more
@@ -264,4 +265,30 @@ pub enum ConnectError {
         /// What to do.
         remedy: Box<str>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+
+    #[test]
+    fn error_says_its_reason_itself_and_a_chain_says_it_once() {
+        let retry_after = Duration::from_secs(1);
+        let errors: [(RefreshError, &str); 6] = [
+            (InvalidRefresh::EmptyToken.into(), "the refresh token is empty"),
+            (Refusal::CoolingDown { retry_after }.into(), "refreshed too often"),
+            (Refusal::CircuitOpen { retry_after }.into(), "the circuit is open"),
+            (RefreshError::Provider { failure: ProviderFailure::denied("invalid_grant"), fence: 1 }, "invalid_grant"),
+            (RefreshError::Provider { failure: ProviderFailure::not_sent("no route"), fence: 1 }, "no route"),
+            (RefreshError::StoreOutage { reason: "LOADING".to_owned(), retry_after }, "LOADING"),
+        ];
+
+        for (error, reason) in errors {
+            let said = error.to_string();
+            assert!(said.contains(reason), "{said}");
+            assert!(error.source().is_none_or(|cause| !said.contains(&cause.to_string())), "{said}");
+        }
+    }
 }

@@ -10,6 +10,7 @@ mod answer;
 mod body;
 mod client;
 mod complaint;
+mod failure_log;
 mod form;
 mod granted;
 mod headers;
@@ -27,6 +28,7 @@ mod request;
 mod revocation;
 mod send_error;
 mod trust;
+mod withheld;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -43,10 +45,10 @@ pub use trust::{ClientKeys, UnusableKeys};
 
 use crate::dialect::Dialect;
 use crate::error::Refusal;
-use crate::outcome::ProviderFailure;
 use crate::told::Told;
 use crate::{Attempt, RefreshCoordinator, RefreshError, Refreshed, Role};
 use accept::Accepted;
+use failure_log::tell;
 use granted::Unscoped;
 use parameters::Unreadable;
 use presented::Place;
@@ -100,7 +102,7 @@ impl TokenExchange {
     }
 
     /// Says how the provider's revocation endpoint is asked (RFC 7009): once, as `send` of [`exchange`](Self::exchange) asks the
-    /// token endpoint, for a request with [`Purpose::Revocation`]. Then [`revoke`](Self::revoke) ends sessions, and what a refresh
+    /// token endpoint, for a request with [`Purpose::Revocation`] or [`Purpose::OwnRevocation`]. Then [`revoke`](Self::revoke) ends sessions, and what a refresh
     /// brings for one that was ended meanwhile is revoked, by what its client authenticated the refresh with. Default: none, there is no
     /// revocation.
     #[must_use]
@@ -164,9 +166,11 @@ impl TokenExchange {
                     Some(endpoint) => endpoint.revoking(refresh, Arc::clone(&onward)),
                     None => refresh,
                 };
-                let dialect = Arc::clone(&self.dialect);
+                let (dialect, coordinator) = (Arc::clone(&self.dialect), self.coordinator.clone());
+                let authentication = refresh.authentication;
                 let call = move |attempt: Attempt| async move {
-                    let (fence, mut onward) = (attempt.fence, Arc::unwrap_or_clone(onward));
+                    let (fence, flight) = (attempt.fence, attempt.flight_name());
+                    let mut onward = Arc::unwrap_or_clone(onward);
                     if let Some(place) = place {
                         place.present(attempt.token(), onward.body_mut());
                     }
@@ -176,7 +180,8 @@ impl TokenExchange {
                         Ok(answer) => answer::read_answer_in(answer, &dialect, &accepted),
                         Err(error) => Err(error.into()),
                     };
-                    outcome.inspect_err(|failure| tell(failure, fence))
+                    let outcome = outcome.map_err(|failure| failure.told_to(authentication));
+                    outcome.inspect_err(|failure| tell(failure, &coordinator, flight, fence))
                 };
                 let unscoped = Unscoped::of(&refresh);
                 let mut refreshed = self.coordinator.refresh(refresh, call).await;
@@ -214,6 +219,8 @@ impl TokenExchange {
     /// newest token and, where nothing in the request counts only once (`client_assertion`, DPoP), the one of the request. The caller
     /// gets the provider's answer: the first that is no success, else the last. The client, its credential and its DPoP key must be
     /// those of the refreshes.
+    ///
+    /// Where there is no `token`, `refresh_token` is taken, as by Keycloak's logout endpoint; such an endpoint is asked once.
     ///
     /// A request with `token_type_hint=access_token` is passed on and ends nothing, as is one in which no token can be read. Of a token
     /// that the fleet does not know a mark is left for `wait_timeout`. What is answered is as for [`exchange`](Self::exchange). While the
@@ -284,7 +291,7 @@ impl TokenExchange {
             if let Some(place) = place {
                 let mut first = onward.clone();
                 place.present(newest.expose(), first.body_mut());
-                let answer = endpoint.send(first).await;
+                let answer = endpoint.send_own(first).await;
                 if !is_repeatable || !answer.as_ref().is_ok_and(|answer| answer.status().is_success()) {
                     return reply::to_revocation(answer, Served::Revocation);
                 }
@@ -318,21 +325,6 @@ impl TokenExchange {
         if let Some(left_out) = self.told.due(reason) {
             tracing::info!(reason, left_out, "a token request is refused");
         }
-    }
-}
-
-/// Logs why a flight brought no tokens: once, where it was led, and nothing the provider wrote but its error code.
-fn tell(failure: &ProviderFailure, fence: u64) {
-    match failure {
-        // Every day's work: sessions end.
-        ProviderFailure::Denied { .. } => tracing::info!(fence, %failure, "a refresh brought no tokens"),
-        ProviderFailure::NotUnderstood { .. } => {
-            tracing::warn!(fence, %failure, "its bytes are handed on, and its token counts as rotated");
-        }
-        ProviderFailure::NotSent { .. }
-        | ProviderFailure::Busy { .. }
-        | ProviderFailure::NotProcessed { .. }
-        | ProviderFailure::Unknown { .. } => tracing::warn!(fence, %failure, "a refresh brought no tokens"),
     }
 }
 

@@ -17,6 +17,7 @@ use self::call_lease::CallLease;
 use self::callers::Callers;
 use self::ending::Ending;
 use self::intent::Intent;
+use self::stage::Progress;
 use crate::config::Config;
 use crate::identity::Hash;
 
@@ -27,7 +28,9 @@ pub(crate) mod ending;
 pub(crate) mod flights;
 pub(crate) mod guard;
 pub(crate) mod intent;
+pub(crate) mod stage;
 pub(crate) mod early_timer;
+pub(crate) mod refreshed;
 pub(crate) mod waiting;
 
 /// This pod's part in a flight of the fleet: what its callers wait for. One for each token and claim.
@@ -41,6 +44,7 @@ pub(crate) struct LocalFlight {
     /// Told when the last caller that waited has left.
     left: Notify,
     lease: CallLease,
+    progress: Progress,
 }
 
 impl LocalFlight {
@@ -86,6 +90,11 @@ impl LocalFlight {
     /// The lease, where this flight leads.
     pub(crate) fn lease(&self) -> &CallLease {
         &self.lease
+    }
+
+    /// How far it has come, for whoever looks.
+    pub(crate) fn progress(&self) -> &Progress {
+        &self.progress
     }
 
     /// Whether a caller waits that has time left.

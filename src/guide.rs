@@ -27,6 +27,8 @@ pub mod guarantees {}
     "docs/how-it-works.md",
     "examples/axum.rs",
     "examples/oauth2.rs",
+    "examples/openidconnect/src/main.rs",
+    "examples/openidconnect/tests/login.rs",
     "examples/proactive.rs",
     "examples/tenants.rs",
     "examples/tower.rs",

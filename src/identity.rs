@@ -16,6 +16,7 @@ pub(crate) use self::hash::Hash;
 use self::hash::{KEYS_OF_THIS_PROCESS, claim_key, hmac, update_field};
 pub(crate) use self::presenter::Caller;
 use self::presenter::{NamedIn, Presenter};
+use crate::authentication::Authentication;
 use crate::request::{Client, InvalidRefresh, Presents, Refresh, Revoking, Sharing};
 use crate::secret::Secret;
 
@@ -154,9 +155,28 @@ impl CheckedRequest {
         Ok(Self { key: Hash(key.finalize().into()), refresh })
     }
 
-    /// Equal for requests that may share an answer, and for no others. It never leaves the process.
+    /// Equal for requests that may share any answer, and for no others. It never leaves the process.
     pub(crate) fn key(&self) -> Hash {
-        self.key
+        let key = self.key.of_authentication(self.refresh.authentication);
+        match self.refresh.newer_than {
+            None => key,
+            Some(fence) => key.of_those_who_know(fence),
+        }
+    }
+
+    /// In which ways its client authenticates.
+    pub(crate) fn authentication(&self) -> Authentication {
+        self.refresh.authentication
+    }
+
+    /// Nobody waits for it.
+    pub(crate) fn is_background(&self) -> bool {
+        self.refresh.is_background
+    }
+
+    /// The fence of the answer that the caller has already.
+    pub(crate) fn newer_than(&self) -> Option<u64> {
+        self.refresh.newer_than
     }
 
     /// The names the fleet knows it by.

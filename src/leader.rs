@@ -75,6 +75,7 @@ enum Renewal {
 pub(crate) struct Leader<'a> {
     pub(crate) store: &'a Store,
     pub(crate) config: &'a Config,
+    pub(crate) pod: &'a str,
     pub(crate) counters: &'a Counters,
     /// Whether this pod reaches the provider.
     pub(crate) reach: &'a PodReach,

@@ -35,8 +35,8 @@
 //! * Callers share an answer where the token and all else that it depends on are equal: client, credential, parameters,
 //!   DPoP key. See [`Refresh`].
 //! * A caller that goes away does not stop a refresh: that may have rotated the token already.
-//! * Write to a session store only over a lower [`fence`](Refreshed::fence). A late writer then cannot put old tokens over
-//!   new ones.
+//! * Write to a session store only over the token that was presented, or one of [`passed`](Refreshed::passed). A late writer
+//!   then cannot put old tokens over new ones. Comparing fences is not enough.
 //! * A [`RefreshError`] knows whether the session is over ([`is_session_over`](RefreshError::is_session_over)), and else
 //!   when to come again ([`retry_after`](RefreshError::retry_after)). Nobody's session is dropped for an outage.
 //! * The refresh function says what became of the token when it brings none: [`ProviderFailure`].
@@ -71,7 +71,8 @@
 //!   `ring`.
 //! * `reqwest`, `oauth2`, `axum`: the module `adapters`, for applications that are made with these.
 //! * `postgres`: sessions' tokens in PostgreSQL, by `sqlx`. See [`tokens`].
-//! * `metrics`: all that [`Metrics`] counts reaches the recorder of the `metrics` crate, too, as `refresh_coordinator_<name>_total`.
+//! * `metrics`: all that [`Metrics`] counts reaches the recorder of the `metrics` crate, too, as `refresh_coordinator_<name>_total`,
+//!   with histograms of how long callers waited, and the provider and Redis took.
 //! * `tls`: Redis over TLS (`rediss://`), by rustls with ring: see [`RedisTarget`].
 //!
 #![doc = concat!("[docs/how-it-works.md]: ", env!("CARGO_PKG_REPOSITORY"), "/blob/HEAD/docs/how-it-works.md")]
@@ -96,6 +97,7 @@ pub mod tls;
 mod secret;
 mod moment;
 mod own_lease;
+mod authentication;
 mod request;
 mod identity;
 mod token_response;
@@ -138,6 +140,7 @@ mod readme {}
 
 pub use admission::circuit::CircuitState;
 pub use admission::moved::TripReason;
+pub use admission::overview::Overview;
 pub use config::{Breaker, Config, MemoryPressure, OnStoreOutage, RefreshTokens, Uncertain};
 pub use config_error::{Allowed, ConfigError};
 pub use coordinator::RefreshCoordinator;
@@ -146,7 +149,9 @@ pub use coordinator::fleet::Fleet;
 pub use dialect::Dialect;
 pub use environment::EnvironmentError;
 pub use error::{ConnectError, RefreshError, Refusal};
-pub use flight::ending::{Refreshed, Role};
+pub use flight::ending::Role;
+pub use flight::refreshed::Refreshed;
+pub use flight::stage::{FlightStage, LocalFlightSeen};
 pub use leader::Attempt;
 pub use metrics::Metrics;
 pub use outcome::ProviderFailure;
@@ -156,6 +161,7 @@ pub use secret::Secret;
 pub use store::memory::MemoryStore;
 pub use store::redis::access::RedisTarget;
 pub use store::redis::operator::flights::{Flights, SeenFlight};
+pub use store::redis::operator::namespace::{Forgotten, NamespaceSeen, PodSeen};
 pub use store::redis::operator::release::{Hold, Leader, Released};
 pub use store::redis::operator::{Operator, RedisName};
 pub use store::redis::servers::RedisServers;

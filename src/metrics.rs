@@ -2,6 +2,12 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+pub(crate) use self::level::{Counted, Level};
+pub(crate) use self::timings::{Stopwatch, Timings, Took};
+
+mod level;
+mod timings;
+
 macro_rules! counters {
     ($($(#[doc = $doc:literal])* $name:ident,)*) => {
         /// What a coordinator has counted since it was built. Flights and callers are counted apart: a thousand
@@ -9,6 +15,17 @@ macro_rules! counters {
         ///
         /// With the feature `metrics` each is also a counter `refresh_coordinator_<name>_total` of the recorder that the process had
         /// installed for the crate `metrics` when the coordinator was built, added up over all coordinators of the process.
+        /// Beside the counters that recorder is given these, which are not here:
+        ///
+        /// * `refresh_coordinator_wait_seconds`, a histogram: how long callers waited, by `role` (`led`, `joined_here`,
+        ///   `joined_fleet`, `latecomer` as in [`Role`](crate::Role); `refused` without an outcome, such as after `refresh_timeout`).
+        ///   Callers that went away are not in it.
+        /// * `refresh_coordinator_provider_seconds`, a histogram: how long calls of refresh functions took, without any waiting for
+        ///   a turn, by `class` (`success`, `denied`, `busy`, `not_sent`, `not_processed`, `unknown`).
+        /// * `refresh_coordinator_redis_seconds`, a histogram: how long Redis took, by `call` (`begin`, `complete`), with
+        ///   the waiting for a connection, and with what was given up at `store_timeout`.
+        /// * `refresh_coordinator_in_flight`, a gauge: flights under way, as [`in_flight`](crate::RefreshCoordinator::in_flight).
+        /// * `refresh_coordinator_redis_connections`, a gauge: connections to Redis that stand, for commands and to hear news.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
         #[non_exhaustive]
         pub struct Metrics {
@@ -25,6 +42,7 @@ macro_rules! counters {
         #[derive(Debug)]
         pub(crate) struct Counters {
             $(pub(crate) $name: Counter,)*
+            pub(crate) timings: Timings,
         }
 
         impl Default for Counters {
@@ -34,6 +52,7 @@ macro_rules! counters {
                         concat!("refresh_coordinator_", stringify!($name), "_total"),
                         concat!($($doc),*),
                     ),)*
+                    timings: Timings::default(),
                 }
             }
         }

@@ -5,6 +5,10 @@
 
 use std::time::Duration;
 
+mod denial;
+
+pub(crate) use self::denial::Denial;
+use crate::authentication::Authentication;
 use crate::dialect::Dialect;
 use crate::identity::Payer;
 use crate::token_response::{ProviderResponse, TokenResponse};
@@ -43,12 +47,12 @@ pub enum ProviderFailure {
         response: Option<ProviderResponse>,
     },
     /// The provider, or a gateway before it, answered that it did not process the request: a redirect but 303, 408, 421,
-    /// 425, a 503 that names no time. The token is untouched.
+    /// 425, a 503 that names no time, a 521, 523, 525, 526 or 530 of Cloudflare. The token is untouched.
     #[error("the provider did not process the refresh: {reason}")]
     NotProcessed {
         /// What was answered, for the log. Must not hold a secret.
         reason: String,
-        /// What the provider sent, for every caller of the flight. A 503 speaks against the provider's health.
+        /// What the provider sent, for every caller of the flight. A 5xx speaks against the provider's health.
         response: Option<ProviderResponse>,
     },
     /// The provider answered a 2xx in which no tokens could be read. It counts as a success that rotated the token: its
@@ -111,6 +115,15 @@ impl ProviderFailure {
         self
     }
 
+    /// The same, as the answer to a client that authenticates in these ways.
+    #[cfg(feature = "http")]
+    pub(crate) fn told_to(mut self, authentication: Authentication) -> Self {
+        if let Self::Denied { response, .. } = &mut self {
+            *response = response.take().map(|response| response.authenticated(authentication));
+        }
+        self
+    }
+
     /// What the provider sent, if it sent anything.
     pub fn response(&self) -> Option<&ProviderResponse> {
         match self {
@@ -128,9 +141,7 @@ impl ProviderFailure {
         match self {
             Self::NotSent { .. } | Self::Busy { .. } | Self::NotProcessed { .. } | Self::Unknown { .. } => true,
             Self::NotUnderstood { .. } => false,
-            Self::Denied { error, .. } => {
-                matches!(error.as_str(), "temporarily_unavailable" | "server_error" | "slow_down" | "use_dpop_nonce")
-            }
+            Self::Denied { .. } => matches!(self.denial(), Some(Denial::Passing | Denial::Nonce)),
         }
     }
 
@@ -151,6 +162,18 @@ impl ProviderFailure {
         aged
     }
 
+    /// What kind of refusal it is.
+    pub(crate) fn denial(&self) -> Option<Denial> {
+        let Self::Denied { error, is_token_dead, .. } = self else { return None };
+        Some(Denial::of(error, *is_token_dead))
+    }
+
+    /// In which ways the client authenticated that was refused, where that is known and may be the reason.
+    pub(crate) fn refused_authentication(&self) -> Option<Authentication> {
+        let denial = self.denial().filter(|denial| denial.may_be_of_authentication());
+        denial.and_then(|_| self.response()).map(ProviderResponse::authentication)
+    }
+
     /// Whether the token is dead. No other denial says anything about it.
     pub(crate) fn is_token_dead(&self) -> bool {
         matches!(self, Self::Denied { is_token_dead: true, .. })
@@ -163,28 +186,6 @@ impl ProviderFailure {
         }
         self
     }
-
-    /// What kind of refusal it is.
-    pub(crate) fn denial(&self) -> Option<Denial> {
-        let Self::Denied { error, is_token_dead, .. } = self else { return None };
-        Some(match error.as_str() {
-            _ if *is_token_dead => Denial::DeadToken,
-            "invalid_client" | "unauthorized_client" | "unsupported_grant_type" => Denial::Client,
-            "use_dpop_nonce" => Denial::Nonce,
-            _ => Denial::Other,
-        })
-    }
-}
-
-/// The kinds of a refusal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Denial {
-    DeadToken,
-    /// The client is at fault.
-    Client,
-    /// The caller has only to come again with a nonce (RFC 9449 section 8).
-    Nonce,
-    Other,
 }
 
 /// What a flight ended with.
@@ -290,7 +291,7 @@ impl Outcome {
             }
             Self::Failure(ProviderFailure::Unknown { .. }) => ProviderHealth::Failing,
             Self::Failure(ProviderFailure::NotProcessed { response: Some(response), .. })
-                if response.status() == 503 =>
+                if response.status() >= 500 =>
             {
                 ProviderHealth::Failing
             }
@@ -308,13 +309,15 @@ impl Outcome {
     }
 
     /// Whether the session pays for it: not where nothing was sent, where the client was at fault or has only to come
-    /// again with a nonce, where the provider was busy; nor for a token that is the session and is used again, which would
+    /// again with a nonce, where the provider was busy or said that it cannot answer for now; nor for a token that is the session and is used again, which would
     /// be refused for nothing but living on.
     pub(crate) fn is_charged(&self, payer: Payer) -> bool {
         match self {
             Self::Success(tokens) => !(tokens.is_kept() && payer == Payer::Token),
             Self::Failure(ProviderFailure::NotSent { .. } | ProviderFailure::Busy { .. }) => false,
-            Self::Failure(failure) => !matches!(failure.denial(), Some(Denial::Client | Denial::Nonce)),
+            Self::Failure(failure) => {
+                !matches!(failure.denial(), Some(Denial::Client | Denial::Nonce | Denial::Passing))
+            }
             Self::TokenLost(_) => true,
         }
     }

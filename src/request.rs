@@ -3,6 +3,7 @@
 mod revoking;
 
 pub(crate) use self::revoking::Revoking;
+use crate::authentication::Authentication;
 use crate::secret::Secret;
 
 /// One request to refresh: the token, and everything its answer depends on.
@@ -33,6 +34,12 @@ pub struct Refresh {
     pub(crate) presents: Presents,
     /// What its leader does with tokens of a session that was ended meanwhile.
     pub(crate) revoking: Option<Revoking>,
+    /// Nobody waits for it.
+    pub(crate) is_background: bool,
+    /// The fence of the answer that the caller has already.
+    pub(crate) newer_than: Option<u64>,
+    /// In which ways its client authenticates: no part of what must be equal for an answer to be shared.
+    pub(crate) authentication: Authentication,
 }
 
 /// Which token a refresh function presents.
@@ -70,6 +77,9 @@ impl Refresh {
             sharing: Sharing::Equal,
             presents: Presents::ItsOwn,
             revoking: None,
+            is_background: false,
+            newer_than: None,
+            authentication: Authentication::default(),
         }
     }
 
@@ -130,6 +140,29 @@ impl Refresh {
     /// with a credential ([`client`](Self::client)); for others nothing changes.
     pub fn token_from_attempt(mut self) -> Self {
         self.presents = Presents::TheGiven;
+        self
+    }
+
+    /// Says that nobody waits for this refresh: it is made before the access token's end, so that callers need not wait later.
+    ///
+    /// * It takes a permit ([`max_concurrent_refreshes`](crate::Config::max_concurrent_refreshes)) that is free while nobody queues
+    ///   for one, and leaves half of them to callers, where there is more than one. Else it is refused at once with
+    ///   [`Refusal::Budget`](crate::Refusal::Budget). Nor is it the probe of a half-open circuit.
+    /// * It is refused while its session cools down or has used up its attempts, which begins no cooldown, and is not counted as one of
+    ///   them: ask no more often than once in the life of an access token, and leave what failed to a caller.
+    /// * It leads nothing while the store is away, whatever `on_store_outage` says. Where it is refused, nothing is counted or logged.
+    /// * A caller that asks meanwhile joins it, and waits itself where the background refresh is refused.
+    pub fn background(mut self) -> Self {
+        self.is_background = true;
+        self
+    }
+
+    /// Says that the caller has the answer of this fence ([`Refreshed::fence`](crate::Refreshed::fence)) already, and wants a newer
+    /// one. Where the provider lets a refresh token be used again, an answer is handed out to all who ask until a tenth of its life
+    /// is left; this caller is not handed that of this fence or an earlier one, and the provider is asked instead. While it is, and where
+    /// it fails, the answer before is handed to nobody any more. A token that was rotated is never presented for it.
+    pub fn newer_than(mut self, fence: u64) -> Self {
+        self.newer_than = Some(fence);
         self
     }
 

@@ -53,7 +53,9 @@ fn fresh_for(outcome: &Outcome, config: &Config) -> Duration {
             Some(Denial::DeadToken) => config.keep_refusal,
             // The caller comes again at once, with the nonce it was told (RFC 9449 section 8).
             Some(Denial::Nonce) => Duration::ZERO,
-            Some(Denial::Client | Denial::Other) | None => config.keep_refusal.min(OTHER_REFUSAL_FRESH),
+            Some(Denial::Client | Denial::Passing | Denial::Other) | None => {
+                config.keep_refusal.min(OTHER_REFUSAL_FRESH)
+            }
         },
         Outcome::Failure(ProviderFailure::Busy { retry_after, .. }) => {
             retry_after.unwrap_or_default().clamp(config.keep_failure, LONGEST_RETRY_AFTER)

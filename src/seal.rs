@@ -14,6 +14,7 @@ use sha2::Sha256;
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
+use crate::authentication::Authentication;
 use crate::identity::{Entitlement, Hash};
 use crate::outcome::{Outcome, ProviderFailure};
 use crate::secret::Secret;
@@ -148,6 +149,8 @@ struct ResponseHead {
     headers: Vec<(String, String)>,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     heeds_no_accept: bool,
+    #[serde(default, skip_serializing_if = "Authentication::is_unknown")]
+    authentication: Authentication,
 }
 
 fn written(outcome: &Outcome, passed: &[Secret]) -> Vec<u8> {
@@ -177,6 +180,7 @@ fn written(outcome: &Outcome, passed: &[Secret]) -> Vec<u8> {
             status: response.status(),
             headers: response.headers().map(|(name, value)| (name.to_owned(), value.to_owned())).collect(),
             heeds_no_accept: response.heeds_no_accept(),
+            authentication: response.authentication(),
         }),
     };
     let head = Zeroizing::new(serde_json::to_vec(&head).expect("BUG: strings and numbers are always JSON"));
@@ -193,8 +197,8 @@ fn read(text: &[u8]) -> Option<(Outcome, Vec<Secret>)> {
     let (length, rest) = text.split_first_chunk::<4>()?;
     let (head, body) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
     let Head { ending, response, passed } = serde_json::from_slice(head).ok()?;
-    let response = response.map(|ResponseHead { status, headers, heeds_no_accept }| {
-        let bare = ProviderResponse::new(status, body).heeding_no_accept(heeds_no_accept);
+    let response = response.map(|ResponseHead { status, headers, heeds_no_accept, authentication }| {
+        let bare = ProviderResponse::new(status, body).heeding_no_accept(heeds_no_accept).authenticated(authentication);
         headers.into_iter().fold(bare, |response, (name, value)| response.with_header(name, value))
     });
     let outcome = match ending {
@@ -232,7 +236,7 @@ mod tests {
 
     fn outcomes() -> Vec<Outcome> {
         let response = ProviderResponse::new(400, *b"{\"error\":\"x\"}\0\xff").with_header("content-type", "text/x");
-        let response = response.heeding_no_accept(true);
+        let response = response.heeding_no_accept(true).authenticated(Authentication::BASIC);
         let tokens = TokenResponse::from_json(r#"{"access_token":"hush"}"#).expect("tokens");
         vec![
             Outcome::Success(tokens.clone()),

@@ -13,6 +13,7 @@ pub(crate) use self::contract::{
 };
 use crate::admission::AdmissionTerms;
 use crate::admission::circuit::CircuitState;
+use crate::admission::overview::Overview;
 use crate::config::{Config, RefreshTokens};
 use crate::identity::{CheckedRequest, FlightName, Identity};
 use crate::outcome::Outcome;
@@ -207,6 +208,15 @@ impl Store {
         }
     }
 
+    /// How the namespace stands as a whole.
+    pub(crate) async fn overview(&self) -> Result<Overview, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.overview()),
+            Self::Redis(redis) => Box::pin(redis.overview()).await,
+            Self::Local(local) => Box::pin(local.overview()).await,
+        }
+    }
+
     /// Whether the store answers.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
         match self {
@@ -232,6 +242,16 @@ impl Store {
             Self::Memory(_) => false,
             Self::Redis(redis) => redis.is_out_of_reach(),
             Self::Local(local) => local.is_out_of_reach(),
+        }
+    }
+
+    /// Whether a living pod, which may be this one, never presents a token again of which it is uncertain.
+    pub(crate) fn remembers_strictly(&self) -> bool {
+        match self {
+            // It is never out of reach, and so nobody has to ask.
+            Self::Memory(_) => false,
+            Self::Redis(redis) => redis.remembers_strictly(),
+            Self::Local(local) => local.remembers_strictly(),
         }
     }
 

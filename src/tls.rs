@@ -8,6 +8,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::client::danger::ServerCertVerifier;
 use rustls::pki_types::pem::PemObject;
@@ -19,6 +20,7 @@ pub(crate) mod validity;
 
 pub use self::error::TlsError;
 use self::pinned::FileVerifier;
+use self::validity::Validity;
 
 /// Trusts servers whose certificate one of these has issued, or is one of these: what a CA file means to curl. The rustls
 /// crate's types are part of the public API here and nowhere else.
@@ -44,6 +46,11 @@ use self::pinned::FileVerifier;
 /// ```
 pub fn verifier(certificates: &[CertificateDer<'static>]) -> Result<Arc<dyn ServerCertVerifier>, TlsError> {
     Ok(Arc::new(FileVerifier::new(certificates)?))
+}
+
+/// When a certificate ends. None: it is none, or its dates cannot be read.
+pub fn end_of(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
+    Validity::of(certificate).map(|validity| validity.end())
 }
 
 /// All certificates of a PEM file; there is one at least.

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use crate::authentication::Authentication;
 use crate::secret::Secret;
 use fields::Fields;
 pub(crate) use fields::LONGEST_LIFE;
@@ -24,12 +25,15 @@ pub struct ProviderResponse {
     body: Arc<Zeroizing<Vec<u8>>>,
     /// The caller that it was sent to takes no such media type: its sender heeds no Accept, so it is for any other caller, too.
     heeds_no_accept: bool,
+    /// In which ways the client authenticated that it was sent to, where that matters.
+    authentication: Authentication,
 }
 
 impl ProviderResponse {
     /// An HTTP status and the bytes that came with it.
     pub fn new(status: u16, body: impl Into<Vec<u8>>) -> Self {
-        Self { status, headers: Vec::new(), body: Arc::new(Zeroizing::new(body.into())), heeds_no_accept: false }
+        let body = Arc::new(Zeroizing::new(body.into()));
+        Self { status, headers: Vec::new(), body, heeds_no_accept: false, authentication: Authentication::default() }
     }
 
     /// Adds a header that every caller of the flight gets.
@@ -59,6 +63,14 @@ impl ProviderResponse {
 
     pub(crate) fn heeds_no_accept(&self) -> bool {
         self.heeds_no_accept
+    }
+
+    pub(crate) fn authenticated(self, authentication: Authentication) -> Self {
+        Self { authentication, ..self }
+    }
+
+    pub(crate) fn authentication(&self) -> Authentication {
+        self.authentication
     }
 
     /// The values of a header, whatever the case of its name.

@@ -1,10 +1,13 @@
-//! Words: what was told a moment ago. What a caller can bring about as often as it likes is told once a second at most.
+//! Words: what was told a moment ago, and how what is told is filtered. What a caller can bring about as often as it likes is told once a second at most.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
+
+/// The target of all spans of this crate, by which a filter lets them in without all other lines of level debug.
+pub(crate) const SPANS: &str = "refresh_coordinator::spans";
 
 /// Between two lines for one reason.
 const PAUSE: Duration = Duration::from_secs(1);

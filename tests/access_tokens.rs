@@ -16,7 +16,7 @@ use tokio::time::Instant;
 const S: Duration = Duration::from_secs(1);
 
 fn config() -> Config {
-    Config { namespace: "tokens".to_owned(), lease: S, ..Config::default() }
+    Config::default().with_namespace("tokens").with_lease(S)
 }
 
 fn in_memory() -> RefreshCoordinator {

@@ -44,7 +44,7 @@ impl Fleet {
         redis.in_use("app").await;
         let mut pods = Vec::new();
         for _ in 0..3 {
-            let config = Config { namespace: "app".to_owned(), lease: S, ..Config::default() };
+            let config = Config::default().with_namespace("app").with_lease(S);
             let access_tokens = example::access_tokens(provider, redis.url(), sessions.url(), config);
             let access_tokens = access_tokens.await.expect("redis is there");
             let url = http_provider::serve_app(example::app(access_tokens.clone())).await;
@@ -279,7 +279,7 @@ async fn oauth2_refreshes_once_for_fifty_callers_and_writes_before_any_of_them_h
     };
     let written = Arc::new(Mutex::new(Vec::new()));
     let hook = Arc::clone(&written);
-    let config = Config { keep_failure: Duration::ZERO, ..Config::default() };
+    let config = Config::default().with_keep_failure(Duration::ZERO);
     let coordinated = Coordinated::new(RefreshCoordinator::in_memory(config).expect("possible settings"), http)
         .before_told(move |presented, tokens| {
             let pair = (presented.expose().to_owned(), tokens.refresh_token().map(str::to_owned));

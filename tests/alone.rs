@@ -15,7 +15,7 @@ use support::wait::until;
 
 /// Goes on after two seconds: `store_timeout` and a lease.
 fn going_on_alone() -> Config {
-    Config { on_store_outage: OnStoreOutage::Local, ..quick() }
+    quick().with_on_store_outage(OnStoreOutage::Local)
 }
 
 /// Asks until it is answered with tokens, by Redis' leave or without it.
@@ -37,7 +37,7 @@ async fn refreshed(pod: &RefreshCoordinator, provider: &Provider, token: &str) -
 async fn fence_that_was_given_alone_is_not_given_again_by_a_redis_that_is_back() {
     let redis = RedisServer::start_own(&[]).await;
     // A probe is on its way when the first lease is over: 750 to 1450 ms after the outage began.
-    let config = Config { store_timeout: Duration::from_millis(700), on_store_outage: OnStoreOutage::Local, ..quick() };
+    let config = quick().with_store_timeout(Duration::from_millis(700)).with_on_store_outage(OnStoreOutage::Local);
     let pod = connect(&redis, &config).await;
     let (held, open) = (Provider::held(), Provider::open());
     redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await;
@@ -98,7 +98,7 @@ fn what_was_obtained_alone_lands_though_its_runtime_has_ended() {
 #[tokio::test]
 async fn what_was_told_of_a_token_by_the_fleet_holds_also_without_redis() {
     let redis = RedisServer::start_own(&[]).await;
-    let config = Config { keep_failure: Duration::ZERO, uncertain: Uncertain::Never, ..going_on_alone() };
+    let config = going_on_alone().with_keep_failure(Duration::ZERO).with_uncertain(Uncertain::Never);
     let (pod, other) = (connect(&redis, &config).await, connect(&redis, &config).await);
     let provider = Provider::open();
     let asks = async |pod: &RefreshCoordinator, token: &str| {
@@ -131,7 +131,7 @@ async fn what_was_told_of_a_token_by_the_fleet_holds_also_without_redis() {
 #[tokio::test]
 async fn token_that_is_known_to_be_in_another_hand_is_not_presented_without_redis() {
     let redis = RedisServer::start_own(&[]).await;
-    let config = Config { retry_lost_after: None, ..going_on_alone() };
+    let config = going_on_alone().with_retry_lost_after(None);
     let (pod, other) = (connect(&redis, &config).await, connect(&redis, &config).await);
     let (held, open) = (Provider::held(), Provider::open());
     other.refresh(Refresh::new("rotated"), open.refresh("rotated")).await.expect("tokens");
@@ -162,7 +162,7 @@ async fn token_that_is_known_to_be_in_another_hand_is_not_presented_without_redi
 #[tokio::test]
 async fn what_is_obtained_alone_replaces_what_had_ended_before() {
     let redis = RedisServer::start_own(&[]).await;
-    let config = Config { keep_outcome: Duration::from_secs(3), ..going_on_alone() };
+    let config = going_on_alone().with_keep_outcome(Duration::from_secs(3));
     let (pod, other) = (connect(&redis, &config).await, connect(&redis, &config).await);
     let provider = Provider::open();
     // A provider that does not rotate: the token is presented again and again. It does not say how long access tokens live,
@@ -208,4 +208,18 @@ async fn pod_that_closes_lands_first_what_it_obtained_alone() {
 
     let told = refreshed(&other, &provider, "t").await;
     assert_eq!((told.role(), provider.presented("t")), (Role::Latecomer, 1));
+}
+
+#[tokio::test]
+async fn nobody_is_refreshed_in_the_background_without_redis() {
+    let redis = RedisServer::start_own(&[]).await;
+    let (pod, provider) = (connect(&redis, &going_on_alone()).await, Provider::open());
+    redis.cli(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
+
+    // A caller is led alone by now.
+    refreshed(&pod, &provider, "a caller's").await;
+    let unhurried = pod.refresh(Refresh::new("token").background(), provider.refresh("token")).await;
+
+    assert!(matches!(unhurried, Err(RefreshError::StoreOutage { .. })), "{unhurried:?}");
+    assert_eq!(provider.presented("token"), 0);
 }

@@ -1,5 +1,5 @@
 //! Answers of token endpoints in every dress: each has the class that its meaning has, whatever it wears, and reaches every
-//! caller byte for byte.
+//! caller byte for byte. But for a redirect: that is nobody's.
 #![cfg(feature = "http")]
 
 use std::io::Write;
@@ -35,9 +35,9 @@ struct Dress {
     limit: Option<(&'static str, &'static str)>,
 }
 
-const STATUSES: [u16; 25] = [
+const STATUSES: [u16; 28] = [
     200, 200, 200, 201, 202, 204, 206, 300, 301, 302, 303, 307, 400, 401, 403, 408, 421, 425, 429, 500, 502, 503, 504,
-    520, 418,
+    520, 418, 521, 524, 530,
 ];
 const DEAD: [&str; 6] = [
     "invalid_grant",
@@ -178,10 +178,16 @@ impl Dress {
             self.content_type.map(|value| ("content-type", value)),
             self.encoding.map(|value| ("content-encoding", value)),
             self.limit,
+            self.is_followed().then_some(("location", "/elsewhere")),
         ];
         let bare = Response::builder().status(self.status);
         let answer = headers.into_iter().flatten().fold(bare, |answer, (name, value)| answer.header(name, value));
         answer.body(self.body()).expect("a response")
+    }
+
+    /// An HTTP client would send its request there once more, with the token.
+    fn is_followed(&self) -> bool {
+        (300..400).contains(&self.status) && self.status != 303
     }
 
     /// The table.
@@ -196,7 +202,7 @@ impl Dress {
             (200..300, Meaning::Other) => "not understood",
             (429, _) => "busy",
             (503, _) if self.limit.is_some() => "busy",
-            (408 | 421 | 425 | 503, _) => "not processed",
+            (408 | 421 | 425 | 503 | 521 | 530, _) => "not processed",
             (303, _) => "unknown",
             (300..400, _) => "not processed",
             (400..500, _) => "denied",
@@ -247,6 +253,11 @@ proptest! {
         let (answers, asked) = runtime.block_on(handed_on(&dress));
 
         for answer in &answers {
+            if dress.is_followed() {
+                prop_assert_eq!((answer.status().as_u16(), answer.headers().get("location")), (503, None));
+                prop_assert!(answer.headers().contains_key("retry-after"));
+                continue;
+            }
             prop_assert_eq!((answer.status().as_u16(), answer.body()), (dress.status, &dress.body()));
             for (name, sent) in [("content-type", dress.content_type), ("content-encoding", dress.encoding)] {
                 let got = answer.headers().get(name).map(|value| value.to_str().expect("ASCII"));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use refresh_coordinator::{Breaker, Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Uncertain};
+use refresh_coordinator::{Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Uncertain};
 use support::fleet::{connect, quick};
 use support::mortal::MortalPod;
 use support::provider::Provider;
@@ -17,22 +17,20 @@ use tokio::task::{JoinHandle, JoinSet};
 
 /// Settings under which everything is over soon.
 fn brief() -> Config {
-    Config {
-        refresh_timeout: Duration::from_secs(2),
-        wait_timeout: Duration::from_secs(3),
-        call_limit: Some(Duration::from_secs(2)),
-        lease: Duration::from_millis(600),
-        store_timeout: Duration::from_millis(600),
-        keep_outcome: Duration::from_millis(200),
-        keep_failure: Duration::from_millis(50),
-        uncertain_memory: Duration::from_secs(2),
+    quick()
+        .with_refresh_timeout(Duration::from_secs(2))
+        .with_wait_timeout(Duration::from_secs(3))
+        .with_call_limit(Some(Duration::from_secs(2)))
+        .with_lease(Duration::from_millis(600))
+        .with_store_timeout(Duration::from_millis(600))
+        .with_keep_outcome(Duration::from_millis(200))
+        .with_keep_failure(Duration::from_millis(50))
+        .with_uncertain_memory(Duration::from_secs(2))
         // Also what the rules of admission remember: some flights queue, none is refused.
-        refresh_attempt_window: Duration::from_secs(1),
-        max_concurrent_refreshes: 3,
-        budget_wait: Some(Duration::from_secs(2)),
-        breaker: Breaker { open_duration: Duration::from_millis(100), ..quick().breaker },
-        ..quick()
-    }
+        .with_refresh_attempt_window(Duration::from_secs(1))
+        .with_max_concurrent_refreshes(3)
+        .with_budget_wait(Some(Duration::from_secs(2)))
+        .with_breaker(quick().breaker.with_open_duration(Duration::from_millis(100)))
 }
 
 /// Looks at all keys of a namespace again and again, each time in one step.
@@ -145,7 +143,7 @@ async fn successes_leave_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failures_of_every_class_leave_nothing() {
     for uncertain in [Uncertain::Retry, Uncertain::Never] {
-        let config = Config { uncertain, ..brief() };
+        let config = brief().with_uncertain(uncertain);
         let (redis, pods) = fleet(3, &config).await;
         let watch = Watch::start(&redis, &config.namespace).await;
 
@@ -183,15 +181,13 @@ async fn dead_token_is_remembered_for_a_minute_at_most() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn renewed_and_joined_flights_leave_nothing() {
     let (lease, long) = (Duration::from_secs(1), Duration::from_secs(10));
-    let config = Config {
-        max_concurrent_refreshes: 10,
-        lease,
-        store_timeout: lease,
-        refresh_timeout: long,
-        call_limit: Some(long),
-        wait_timeout: long,
-        ..brief()
-    };
+    let config = brief()
+        .with_max_concurrent_refreshes(10)
+        .with_lease(lease)
+        .with_store_timeout(lease)
+        .with_refresh_timeout(long)
+        .with_call_limit(Some(long))
+        .with_wait_timeout(long);
     let (redis, pods) = fleet(3, &config).await;
     let watch = Watch::start(&redis, &config.namespace).await;
     let provider = Provider::held();
@@ -270,7 +266,7 @@ async fn attempts_that_arrive_after_they_were_given_up_leave_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_leaders_leave_nothing() {
     for uncertain in [Uncertain::Retry, Uncertain::Never] {
-        let config = Config { uncertain, ..brief() };
+        let config = brief().with_uncertain(uncertain);
         let (redis, pods) = fleet(1, &config).await;
         let watch = Watch::start(&redis, &config.namespace).await;
         let leader = MortalPod::connect(redis.url(), &config).await;

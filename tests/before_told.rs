@@ -127,7 +127,7 @@ on_both_stores! {
 
     async fn hook_that_does_not_succeed_in_time_is_left_to_pods_that_wait(
         fleet: [2],
-        Config { refresh_timeout: 2 * S, wait_timeout: 3 * S, budget_wait: Some(S), ..quick() }
+        quick().with_refresh_timeout(2 * S).with_wait_timeout(3 * S).with_budget_wait(Some(S))
     ) {
         let (provider, shut, open) = (Provider::open(), Sessions::shut(), Sessions::open());
         let first = caller(&fleet.pods[0], &provider, &shut);
@@ -173,7 +173,8 @@ async fn pod_that_is_killed_while_its_hook_runs_loses_nothing_and_the_next_one_r
 /// The same, and nobody comes before the answer is no longer fresh: it is held.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_no_hook_has_seen_are_held_and_count_as_used_when_one_has() {
-    let config = Config { keep_outcome: S, refresh_timeout: S, wait_timeout: S, budget_wait: Some(S / 2), ..quick() };
+    let config =
+        quick().with_keep_outcome(S).with_refresh_timeout(S).with_wait_timeout(S).with_budget_wait(Some(S / 2));
     let redis = RedisServer::start_own(&[]).await;
     redis.in_use(&config.namespace).await;
     let (provider, shut, open) = (Provider::open(), Sessions::shut(), Sessions::open());
@@ -213,7 +214,7 @@ async fn hook_that_succeeded_counts_as_used_and_one_that_did_not_leaves_the_answ
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hook_runs_also_where_redis_is_away_by_then_and_the_outcome_lands_when_it_is_back() {
-    let config = Config { store_timeout: S / 2, ..quick() };
+    let config = quick().with_store_timeout(S / 2);
     let redis = RedisServer::start_own(&[]).await;
     let (a, b) = (connect(&redis, &config).await, connect(&redis, &config).await);
     let (provider, sessions) = (Provider::held(), Sessions::open());

@@ -101,16 +101,14 @@ async fn flood_of_bogus_tokens_is_soon_forgotten_and_delays_honest_callers_only_
     let bogus: usize = std::env::var("BOGUS_TOKENS").map_or(FEW, |number| number.parse().expect("a number"));
     let defaults = Config::default();
     // As they come, but for what is remembered of honest callers' tokens.
-    let config = Config {
-        namespace: quick().namespace,
-        keep_outcome: Duration::from_secs(1),
-        wait_timeout: Duration::from_secs(10),
-        refresh_timeout: Duration::from_secs(10),
-        refresh_attempt_window: Duration::from_secs(5),
+    let config = defaults
+        .with_namespace(quick().namespace)
+        .with_keep_outcome(Duration::from_secs(1))
+        .with_wait_timeout(Duration::from_secs(10))
+        .with_refresh_timeout(Duration::from_secs(10))
+        .with_refresh_attempt_window(Duration::from_secs(5))
         // Nobody's honest refresh is to fail because the machine stands still.
-        store_timeout: Duration::from_secs(5),
-        ..defaults
-    };
+        .with_store_timeout(Duration::from_secs(5));
     // Of the test's own: its memory is measured.
     let redis = Arc::new(RedisServer::start_own(&[]).await);
     let mut pods = Vec::new();

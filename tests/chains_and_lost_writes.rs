@@ -20,7 +20,11 @@ const TOKENS: [&str; 4] = ["f.1", "f.2", "f.3", "f.4"];
 
 fn config(uncertain: Uncertain) -> Config {
     let second = Duration::from_secs(1);
-    Config { uncertain, keep_outcome: Duration::ZERO, refresh_timeout: 5 * second, wait_timeout: 6 * second, ..quick() }
+    quick()
+        .with_uncertain(uncertain)
+        .with_keep_outcome(Duration::ZERO)
+        .with_refresh_timeout(5 * second)
+        .with_wait_timeout(6 * second)
 }
 
 /// Pods, each with an endpoint of its own. The last one is there for what it leads, and may be gone when callers come.

@@ -120,7 +120,7 @@ on_both_stores! {
 
     async fn another_claim_asks_the_provider_once_the_rotation_is_no_longer_fresh(
         fleet: [2],
-        Config { keep_outcome: Duration::from_millis(300), ..quick() }
+        quick().with_keep_outcome(Duration::from_millis(300))
     ) {
         let provider = Provider::open();
         asks(&fleet.pods[0], theirs(), &provider, tokens).await.expect("no panic").expect("tokens");

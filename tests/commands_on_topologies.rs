@@ -16,13 +16,11 @@ use support::wait::until;
 fn config() -> Config {
     // Nothing is due by itself while a test runs.
     let minutes = Duration::from_secs(300);
-    Config {
-        lease: minutes,
-        keep_outcome: minutes,
-        wait_timeout: minutes,
-        store_timeout: Duration::from_secs(9),
-        ..quick()
-    }
+    quick()
+        .with_lease(minutes)
+        .with_keep_outcome(minutes)
+        .with_wait_timeout(minutes)
+        .with_store_timeout(Duration::from_secs(9))
 }
 
 /// What clients have sent so far, by command. What scripts call has other names.

@@ -31,7 +31,7 @@ async fn refused(url: &str, config: &Config) -> (ConnectError, String) {
 }
 
 fn brief() -> Config {
-    Config { store_timeout: Duration::from_millis(500), ..quick() }
+    quick().with_store_timeout(Duration::from_millis(500))
 }
 
 async fn leaves_nothing(redis: &RedisServer, config: &Config) {
@@ -171,7 +171,7 @@ async fn missing_right_to_channels_is_named_by_its_rule() {
 #[tokio::test]
 async fn missing_right_to_a_command_is_named_by_its_rule() {
     // All at once, each with a server of its own.
-    let config = Config { lease: Duration::from_secs(5), store_timeout: Duration::from_secs(5), ..quick() };
+    let config = quick().with_lease(Duration::from_secs(5)).with_store_timeout(Duration::from_secs(5));
     let [keys, channels, commands] = all_rights(&config);
     // Of the pod itself, then of the scripts.
     let pods = ["evalsha", "script|load", "subscribe"];
@@ -252,7 +252,7 @@ async fn server_that_knows_no_client_command_and_a_user_without_password_are_fin
     let url = redis.url().replace("redis://", "redis://pod@");
     let beside = RedisTarget::new(redis.url()).username("pod");
 
-    let config = Config { lease: Duration::from_secs(20), store_timeout: Duration::from_secs(5), ..quick() };
+    let config = quick().with_lease(Duration::from_secs(20)).with_store_timeout(Duration::from_secs(5));
     redis.in_use(&config.namespace).await;
 
     let by_url = RefreshCoordinator::connect(&url, config.clone()).await.unwrap_or_else(|error| panic!("{error}"));
@@ -359,17 +359,16 @@ async fn connections(redis: &RedisServer, config: &Config) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn another_protocol_pepper_or_provider_of_a_living_pod_is_named() {
     let redis = RedisServer::start().await;
-    let theirs =
-        Config { pepper: Some(Secret::from("p".repeat(32))), upstream: Some("one.example".to_owned()), ..brief() };
+    let theirs = brief().with_pepper(Secret::from("p".repeat(32))).with_upstream("one.example");
     let living = connect(&redis, &theirs).await;
     let there = redis.dump(&theirs.namespace).await;
     assert!(there.contains(&meta(&theirs)) && there.lines().count() == 2, "{there}");
     let open = connections(&redis, &theirs).await;
     let ours = [
-        ("pepper", Config { pepper: None, ..theirs.clone() }),
-        ("pepper", Config { pepper: Some(Secret::from("q".repeat(32))), ..theirs.clone() }),
-        ("provider", Config { upstream: Some("two.example".to_owned()), ..theirs.clone() }),
-        ("refresh_tokens", Config { refresh_tokens: RefreshTokens::Reusable, ..theirs.clone() }),
+        ("pepper", brief().with_upstream("one.example").with_namespace(theirs.namespace.clone())),
+        ("pepper", theirs.clone().with_pepper(Secret::from("q".repeat(32)))),
+        ("provider", theirs.clone().with_upstream("two.example")),
+        ("refresh_tokens", theirs.clone().with_refresh_tokens(RefreshTokens::Reusable)),
     ];
 
     for (what, config) in ours {
@@ -398,8 +397,8 @@ async fn another_protocol_pepper_or_provider_of_a_living_pod_is_named() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pepper_and_provider_are_changed_once_all_pods_are_closed() {
     let redis = RedisServer::start().await;
-    let old = Config { pepper: Some(Secret::from("p".repeat(32))), upstream: Some("one".to_owned()), ..brief() };
-    let new = Config { pepper: None, upstream: Some("two".to_owned()), ..old.clone() };
+    let old = brief().with_pepper(Secret::from("p".repeat(32))).with_upstream("one");
+    let new = brief().with_upstream("two").with_namespace(old.namespace.clone());
     let pods = [connect(&redis, &old).await, connect(&redis, &old).await];
     pods[0].close(Duration::ZERO).await;
     refused(redis.url(), &new).await;
@@ -415,9 +414,9 @@ async fn pod_that_names_no_provider_agrees_with_all() {
     let redis = RedisServer::start().await;
     let unnamed = brief();
     let _unnamed = connect(&redis, &unnamed).await;
-    let _named = connect(&redis, &Config { upstream: Some("idp".to_owned()), ..unnamed.clone() }).await;
+    let _named = connect(&redis, &unnamed.clone().with_upstream("idp")).await;
 
-    let (error, _) = refused(redis.url(), &Config { upstream: Some("other".to_owned()), ..unnamed.clone() }).await;
+    let (error, _) = refused(redis.url(), &unnamed.clone().with_upstream("other")).await;
 
     assert!(matches!(&error, ConnectError::Mismatch { what: "provider", .. }), "{error:?}");
     connect(&redis, &unnamed).await;
@@ -431,17 +430,13 @@ async fn refused_pod_leaves_no_trace_of_its_settings() {
     let theirs = brief();
     let _living = connect(&redis, &theirs).await;
     let there = redis.dump(&theirs.namespace).await;
-    let ours = Config {
-        pepper: Some(Secret::from("p".repeat(32))),
-        upstream: Some("misdirected".to_owned()),
-        ..theirs.clone()
-    };
+    let ours = theirs.clone().with_pepper(Secret::from("p".repeat(32))).with_upstream("misdirected");
 
     let (error, _) = refused(redis.url(), &ours).await;
 
     assert!(matches!(&error, ConnectError::Mismatch { what: "pepper", .. }), "{error:?}");
     assert_eq!(redis.dump(&theirs.namespace).await, there);
-    connect(&redis, &Config { upstream: Some("right".to_owned()), ..theirs }).await;
+    connect(&redis, &theirs.with_upstream("right")).await;
 }
 
 /// Pods of protocol 1 do not say when they end: only the operator knows.
@@ -489,7 +484,7 @@ async fn malformed_urls_are_named_without_their_password() {
 async fn bad_namespaces_are_named_before_anything_is_sent() {
     let long = "n".repeat(65);
     for namespace in ["", "a b", "a:b", "a{b}", "caf\u{e9}", "a\nb", "*", &long] {
-        let config = Config { namespace: namespace.to_owned(), ..brief() };
+        let config = brief().with_namespace(namespace.to_owned());
 
         // No server is there: a pod that tried to connect would be told so.
         let (error, line) = refused("redis://127.0.0.1:1", &config).await;

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 /// Nothing is due by itself while a test runs, and one silent try is easily told from a whole call.
 fn patient() -> Config {
     let minutes = Duration::from_secs(120);
-    Config { lease: minutes, keep_outcome: minutes, store_timeout: Duration::from_secs(9), ..quick() }
+    quick().with_lease(minutes).with_keep_outcome(minutes).with_store_timeout(Duration::from_secs(9))
 }
 
 /// What a single try waits for its answer.
@@ -119,7 +119,7 @@ async fn scripts_run(redis: &RedisServer) -> u64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn forgotten_connections_of_an_idle_pod_are_found_before_a_flight_needs_them() {
     let redis = RedisServer::start_own(&[]).await;
-    let config = Config { lease: Duration::from_secs(4), store_timeout: Duration::from_secs(3), ..quick() };
+    let config = quick().with_lease(Duration::from_secs(4)).with_store_timeout(Duration::from_secs(3));
     let proxy = Proxy::to(&redis).await;
     let pod = through(&proxy, &redis, &config).await;
     proxy.forget();
@@ -138,7 +138,7 @@ async fn forgotten_connections_of_an_idle_pod_are_found_before_a_flight_needs_th
 async fn user_without_the_right_to_ping_keeps_its_connections() {
     let redis = RedisServer::start_own(&[]).await;
     redis.cli(&["ACL", "SETUSER", "pods", "on", ">pw", "~rc:*", "&rc:*", "+@all", "-ping"]).await;
-    let config = Config { lease: Duration::from_secs(1), store_timeout: Duration::from_millis(500), ..quick() };
+    let config = quick().with_lease(Duration::from_secs(1)).with_store_timeout(Duration::from_millis(500));
     let url = redis.url().replace("redis://", "redis://pods:pw@");
     let pod = RefreshCoordinator::connect(&url, config.clone()).await.expect("redis is there");
     let connections = || async { redis.cli(&["CLIENT", "LIST"]).await.matches(&format!(":{}", pod.pod())).count() };
@@ -206,7 +206,7 @@ async fn renewed_password_is_read_when_connections_are_made_anew() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn user_that_loses_its_rights_is_followed_by_the_one_that_the_file_names() {
     let redis = RedisServer::start_own(&[]).await;
-    let config = Config { store_timeout: Duration::from_millis(500), ..patient() };
+    let config = patient().with_store_timeout(Duration::from_millis(500));
     let credentials = Credentials::new(&redis, "old", "one").await;
     redis.in_use(&config.namespace).await;
     let pod = credentials.connect(&config).await;
@@ -255,7 +255,7 @@ async fn replicates(replica: &RedisServer, primary: &RedisServer) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn demoted_primary_is_left_for_where_the_address_leads_now() {
     let (old, new) = (RedisServer::start_own(&[]).await, RedisServer::start_own(&[]).await);
-    let config = Config { store_timeout: Duration::from_millis(500), ..quick() };
+    let config = quick().with_store_timeout(Duration::from_millis(500));
     let proxy = Proxy::to(&old).await;
     let pod = through(&proxy, &old, &config).await;
     replicates(&new, &old).await;
@@ -274,7 +274,7 @@ async fn demoted_primary_is_left_for_where_the_address_leads_now() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn server_that_may_only_be_read_for_a_while_is_an_outage_until_it_may_be_written() {
     let (redis, other) = (RedisServer::start_own(&[]).await, RedisServer::start_own(&[]).await);
-    let config = Config { store_timeout: Duration::from_millis(500), ..quick() };
+    let config = quick().with_store_timeout(Duration::from_millis(500));
     let pod = connect(&redis, &config).await;
     replicates(&other, &redis).await;
     other.cli(&["REPLICAOF", "NO", "ONE"]).await;
@@ -307,14 +307,12 @@ async fn subscription_to_a_server_that_is_not_asked_any_more_is_made_again() {
 async fn waiting_flights_without_a_subscription_look_every_second_however_often_something_is_due() {
     let redis = RedisServer::start_own(&[]).await;
     redis.cli(&["ACL", "SETUSER", "pods", "on", ">pw", "~rc:*", "&rc:*", "+@all"]).await;
-    let config = Config {
-        max_concurrent_refreshes: 1,
-        budget_wait: Some(Duration::from_secs(12)),
-        lease: Duration::from_secs(10),
+    let config = quick()
+        .with_max_concurrent_refreshes(1)
+        .with_budget_wait(Some(Duration::from_secs(12)))
+        .with_lease(Duration::from_secs(10))
         // What queues is looked after that often.
-        store_timeout: Duration::from_millis(500),
-        ..quick()
-    };
+        .with_store_timeout(Duration::from_millis(500));
     let leader = connect(&redis, &config).await;
     let url = redis.url().replace("redis://", "redis://pods:pw@");
     let pod = RefreshCoordinator::connect(&url, config.clone()).await.expect("redis is there");

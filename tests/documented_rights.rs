@@ -40,7 +40,7 @@ async fn refuses_nothing(server: &RedisServer) {
 }
 
 fn config() -> Config {
-    Config { store_timeout: Duration::from_secs(5), lease: Duration::from_secs(5), ..quick() }
+    quick().with_store_timeout(Duration::from_secs(5)).with_lease(Duration::from_secs(5))
 }
 
 async fn fleet(url: &str) -> Fleet {

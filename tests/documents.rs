@@ -141,6 +141,18 @@ fn every_link_into_the_repository_leads_to_a_file_and_a_heading() {
 }
 
 #[test]
+fn dependencies_in_the_guide_are_those_of_the_example_that_is_built() {
+    let page = text("docs/applications.md");
+    let block = page.split_once("[dependencies]\n").and_then(|(_, rest)| rest.split_once("```")).expect("a block").0;
+    let built = text("examples/openidconnect/Cargo.toml");
+
+    let others: Vec<_> = block.lines().filter(|line| !line.starts_with("refresh-coordinator ")).collect();
+    let not_built: Vec<_> = others.iter().filter(|line| built.lines().all(|other| other != **line)).collect();
+
+    assert!(others.len() > 3 && not_built.is_empty(), "{others:?}: {not_built:?}");
+}
+
+#[test]
 fn every_page_of_the_guide_has_links_that_work_without_the_repository() {
     let guide = text("src/guide.rs");
     let included = guide.split("include_str!(\"../").skip(1).filter_map(|rest| rest.split('"').next());

@@ -117,7 +117,7 @@ on_both_stores! {
 
     async fn function_that_panics_before_it_returns_a_future_may_have_sent(
         fleet: [2],
-        Config { keep_failure: Duration::ZERO, ..quick() }
+        quick().with_keep_failure(Duration::ZERO)
     ) {
         let provider = Provider::open();
 
@@ -130,13 +130,7 @@ on_both_stores! {
 
     async fn caller_stops_waiting_by_its_own_clock_and_the_refresh_goes_on(
         fleet: [2],
-        Config {
-            refresh_timeout: Duration::from_millis(300),
-            wait_timeout: Duration::from_millis(400),
-            budget_wait: Some(Duration::ZERO),
-            call_limit: Some(Duration::from_secs(10)),
-            ..quick()
-        }
+        quick().with_refresh_timeout(Duration::from_millis(300)).with_wait_timeout(Duration::from_millis(400)).with_budget_wait(Some(Duration::ZERO)).with_call_limit(Some(Duration::from_secs(10)))
     ) {
         let provider = Provider::held();
         let told = [spawn_caller(&fleet.pods[0], &provider), spawn_caller(&fleet.pods[1], &provider)];
@@ -154,7 +148,7 @@ on_both_stores! {
 
     async fn call_that_runs_longer_than_its_limit_is_dropped_as_unknown(
         fleet: [2],
-        Config { refresh_timeout: Duration::from_millis(300), call_limit: Some(Duration::from_millis(300)), ..quick() }
+        quick().with_refresh_timeout(Duration::from_millis(300)).with_call_limit(Some(Duration::from_millis(300)))
     ) {
         let provider = Provider::held();
 
@@ -267,13 +261,11 @@ fn spawn_timed(pod: &RefreshCoordinator, provider: &Provider) -> JoinHandle<(Ins
 #[tokio::test(start_paused = true)]
 async fn running_call_of_a_refresh_that_timed_out_makes_way_for_others() {
     let second = Duration::from_secs(1);
-    let config = Config {
-        refresh_timeout: second,
-        call_limit: Some(10 * second),
-        max_concurrent_refreshes: 1,
-        budget_wait: Some(Duration::ZERO),
-        ..Config::default()
-    };
+    let config = Config::default()
+        .with_refresh_timeout(second)
+        .with_call_limit(Some(10 * second))
+        .with_max_concurrent_refreshes(1)
+        .with_budget_wait(Some(Duration::ZERO));
     let pod = RefreshCoordinator::in_memory(config).expect("possible");
     let (hanging, provider) = (Provider::held(), Provider::open());
     let start = Instant::now();
@@ -292,7 +284,7 @@ async fn running_call_of_a_refresh_that_timed_out_makes_way_for_others() {
 #[tokio::test(start_paused = true)]
 async fn each_of_many_callers_is_told_when_its_own_time_is_over() {
     let second = Duration::from_secs(1);
-    let config = Config { refresh_timeout: 14 * second, wait_timeout: 14 * second, ..Config::default() };
+    let config = Config::default().with_refresh_timeout(14 * second).with_wait_timeout(14 * second);
     let pod = RefreshCoordinator::in_memory(config).expect("possible");
     let (provider, start) = (Provider::held(), Instant::now());
     let mut callers = Vec::new();
@@ -341,7 +333,7 @@ async fn caller_is_told_in_time_though_the_runtime_of_the_flight_stands_still() 
 
 #[test]
 fn joiner_is_told_in_time_though_the_first_caller_blocks_the_worker_of_the_flight() {
-    let config = Config { refresh_timeout: Duration::from_millis(50), ..quick() };
+    let config = quick().with_refresh_timeout(Duration::from_millis(50));
     let pod = RefreshCoordinator::in_memory(config).expect("possible");
     let provider = Provider::open();
     let runtime =

@@ -58,7 +58,7 @@ async fn tenants_refresh_once_each_and_share_nothing_though_their_tokens_are_equ
         let pairs = names.iter().zip(&providers);
         pairs.map(|(name, (_, url))| ((*name).to_owned(), format!("{url}/token"))).collect::<HashMap<_, _>>()
     };
-    let config = Config { lease: S, ..Config::default() };
+    let config = Config::default().with_lease(S);
     let mut processes = Vec::new();
     for _ in 0..2 {
         let process = tenants::Tenants::new(redis.url(), config.clone(), urls()).await.expect("possible settings");
@@ -93,7 +93,7 @@ async fn oauth2_client_loses_no_session_over_rotations_and_a_wrong_secret_ends_n
     sessions.lock().expect("no panic").insert("s".to_owned(), "f.1".to_owned());
     let mut apps = Vec::new();
     for _ in 0..2 {
-        let config = Config { lease: S, ..Config::default() };
+        let config = Config::default().with_lease(S);
         let coordinator = RefreshCoordinator::connect(redis.url(), config).await.expect("redis is there");
         apps.push(oauth2_client::App::new(&format!("{url}/token"), coordinator, sessions.clone()).expect("a URL"));
     }
@@ -129,7 +129,7 @@ async fn session_in_use_is_refreshed_before_a_caller_has_to_wait_and_once_over_t
     redis.in_use("default").await;
     let mut replicas = Vec::new();
     for _ in 0..2 {
-        let config = Config { lease: S, ..Config::default() };
+        let config = Config::default().with_lease(S);
         let replica = proactive::access_tokens(&url, redis.url(), sessions.url(), config).await;
         replicas.push(replica.expect("redis is there"));
     }
@@ -158,7 +158,7 @@ async fn tower_layer_puts_one_new_token_on_all_requests_and_sends_none_without()
     redis.in_use("default").await;
     let mut replicas = Vec::new();
     for _ in 0..2 {
-        let config = Config { lease: S, ..Config::default() };
+        let config = Config::default().with_lease(S);
         let replica = WithToken::new(&url, redis.url(), sessions.url(), config).await;
         replicas.push(replica.expect("redis is there"));
     }

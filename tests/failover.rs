@@ -28,7 +28,7 @@ struct Servers {
 
 impl Servers {
     async fn start(lease: Duration) -> Self {
-        let config = Config { lease, ..quick() };
+        let config = quick().with_lease(lease);
         let primary = RedisServer::start_own(&[]).await;
         primary.in_use(&config.namespace).await;
         let replica = primary.start_replica().await;

@@ -111,16 +111,14 @@ async fn ten_thousand_are_served_in_the_order_they_came_and_nobody_polls() {
     const BEFORE: usize = 8_000;
     const ALL: usize = 10_000;
     let patience = Duration::from_secs(80);
-    let config = Config {
-        max_concurrent_refreshes: PERMITS as u32,
-        budget_wait: Some(patience),
-        refresh_timeout: patience,
-        wait_timeout: patience,
+    let config = quick()
+        .with_max_concurrent_refreshes(PERMITS as u32)
+        .with_budget_wait(Some(patience))
+        .with_refresh_timeout(patience)
+        .with_wait_timeout(patience)
         // All of them ask redis within the same second.
-        store_timeout: Duration::from_secs(20),
-        lease: Duration::from_secs(20),
-        ..quick()
-    };
+        .with_store_timeout(Duration::from_secs(20))
+        .with_lease(Duration::from_secs(20));
     // Of the test's own: its commands are counted.
     let redis = RedisServer::start_own(&[]).await;
     let mut pods = Vec::new();
@@ -181,13 +179,11 @@ async fn ten_thousand_are_served_in_the_order_they_came_and_nobody_polls() {
 async fn queue_costs_a_look_of_each_pod_now_and_then_however_many_wait() {
     const PERMITS: usize = 2;
     const ALL: usize = 400;
-    let config = Config {
-        max_concurrent_refreshes: PERMITS as u32,
-        budget_wait: Some(Duration::from_secs(30)),
-        wait_timeout: Duration::from_secs(30),
-        refresh_timeout: Duration::from_secs(30),
-        ..quick()
-    };
+    let config = quick()
+        .with_max_concurrent_refreshes(PERMITS as u32)
+        .with_budget_wait(Some(Duration::from_secs(30)))
+        .with_wait_timeout(Duration::from_secs(30))
+        .with_refresh_timeout(Duration::from_secs(30));
     let redis = RedisServer::start_own(&[]).await;
     let mut pods = Vec::new();
     for _ in 0..4 {
@@ -218,7 +214,7 @@ fn hash(token: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn permits_of_a_killed_pod_are_back_within_a_lease_though_nobody_asks() {
-    let config = Config { max_concurrent_refreshes: 3, budget_wait: Some(Duration::from_secs(2)), ..quick() };
+    let config = quick().with_max_concurrent_refreshes(3).with_budget_wait(Some(Duration::from_secs(2)));
     let redis = RedisServer::start().await;
     let pod = MortalPod::connect(redis.url(), &config).await;
     let counter = Counter::held();
@@ -251,7 +247,7 @@ async fn permits_of_a_killed_pod_are_back_within_a_lease_though_nobody_asks() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn permits_of_a_killed_pod_go_to_those_who_queue_in_others_and_not_to_newcomers() {
-    let config = Config { max_concurrent_refreshes: 3, budget_wait: Some(Duration::from_secs(8)), ..quick() };
+    let config = quick().with_max_concurrent_refreshes(3).with_budget_wait(Some(Duration::from_secs(8)));
     let redis = RedisServer::start().await;
     let killed = MortalPod::connect(redis.url(), &config).await;
     let (dead, living) = (Counter::held(), Counter::held());
@@ -339,12 +335,10 @@ impl Observer {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn counter_and_permits_are_equal_at_every_moment_of_a_storm_with_kills() {
     const KILLS: usize = 25;
-    let config = Config {
-        max_concurrent_refreshes: 6,
-        lease: Duration::from_secs(1),
-        store_timeout: Duration::from_secs(1),
-        ..quick()
-    };
+    let config = quick()
+        .with_max_concurrent_refreshes(6)
+        .with_lease(Duration::from_secs(1))
+        .with_store_timeout(Duration::from_secs(1));
     let redis = Arc::new(RedisServer::start().await);
     let next = Arc::new(AtomicUsize::new(0));
     let asked = Arc::new(AtomicUsize::new(0));

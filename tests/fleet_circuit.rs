@@ -27,7 +27,7 @@ type Answered = Result<Refreshed, RefreshError>;
 
 /// Under a pepper all pods know the client by its credential, once it has succeeded.
 fn quick() -> Config {
-    Config { pepper: Some("p".repeat(32).into()), ..support::fleet::quick() }
+    support::fleet::quick().with_pepper("p".repeat(32))
 }
 
 fn refresh(token: &str) -> Refresh {
@@ -35,7 +35,10 @@ fn refresh(token: &str) -> Refresh {
 }
 
 fn breaker(max_failures: u32, open_ms: u64) -> Breaker {
-    Breaker { max_failures, open_duration: Duration::from_millis(open_ms), half_open_requests: 1 }
+    Breaker::default()
+        .with_max_failures(max_failures)
+        .with_open_duration(Duration::from_millis(open_ms))
+        .with_half_open_requests(1)
 }
 
 fn bad_gateway() -> ProviderFailure {
@@ -98,7 +101,7 @@ fn openings(monitor: &Monitor, config: &Config) -> usize {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn circuit_opens_once_for_all_pods_and_late_failures_do_not_move_it() {
-    let config = Config { breaker: breaker(3, 2000), ..quick() };
+    let config = quick().with_breaker(breaker(3, 2000));
     let fleet = Fleet::on_redis(8, &config).await;
     let monitor = Monitor::start(fleet.redis()).await;
     let (provider, late) = (Provider::held(), Provider::held());
@@ -187,13 +190,11 @@ async fn trials_in_namespaces(namespaces: usize, each: usize, probes: u32) {
     let mut all = JoinSet::new();
     for _ in 0..namespaces {
         let redis = Arc::clone(&redis);
-        let config = Config {
-            breaker: Breaker { half_open_requests: probes, ..breaker(1, 10) },
+        let config = quick()
+            .with_breaker(breaker(1, 10).with_half_open_requests(probes))
             // No probe is to be given up because the machine is busy.
-            lease: Duration::from_secs(5),
-            store_timeout: Duration::from_secs(5),
-            ..quick()
-        };
+            .with_lease(Duration::from_secs(5))
+            .with_store_timeout(Duration::from_secs(5));
         all.spawn(async move { trials(&redis, &config, each).await });
     }
     let done: usize = all.join_all().await.into_iter().sum();
@@ -212,7 +213,7 @@ async fn exactly_two_probes_leave_the_fleet_where_two_may() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn probe_of_a_killed_pod_is_back_within_a_lease() {
-    let config = Config { breaker: breaker(1, 10), ..quick() };
+    let config = quick().with_breaker(breaker(1, 10));
     let redis = RedisServer::start().await;
     let pods = [connect(&redis, &config).await, connect(&redis, &config).await];
     let killed = MortalPod::connect(redis.url(), &config).await;
@@ -284,15 +285,13 @@ async fn ten_minutes_of_bad_gateways_cost_no_session() {
     const SESSIONS: usize = 50;
     let ten_minutes = Duration::from_secs(1);
     let defaults = Config::default();
-    let config = Config {
-        max_refresh_attempts: defaults.max_refresh_attempts,
-        refresh_attempt_window: defaults.refresh_attempt_window / 600,
-        refresh_cooldown_period: defaults.refresh_cooldown_period / 600,
-        max_concurrent_refreshes: defaults.max_concurrent_refreshes,
-        keep_failure: Duration::from_millis(1),
-        breaker: Breaker { open_duration: defaults.breaker.open_duration / 600, ..defaults.breaker },
-        ..quick()
-    };
+    let config = quick()
+        .with_max_refresh_attempts(defaults.max_refresh_attempts)
+        .with_refresh_attempt_window(defaults.refresh_attempt_window / 600)
+        .with_refresh_cooldown_period(defaults.refresh_cooldown_period / 600)
+        .with_max_concurrent_refreshes(defaults.max_concurrent_refreshes)
+        .with_keep_failure(Duration::from_millis(1))
+        .with_breaker(defaults.breaker.with_open_duration(defaults.breaker.open_duration / 600));
     let fleet = Fleet::on_redis(8, &config).await;
     let provider = Arc::new(Rotating::default());
     provider.is_ill.store(true, Ordering::SeqCst);
@@ -356,7 +355,7 @@ async fn ten_minutes_of_bad_gateways_cost_no_session() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn pod_that_cannot_reach_the_provider_stops_nobody_else_and_only_joins() {
-    let config = Config { breaker: breaker(3, 1500), max_refresh_attempts: 1, ..quick() };
+    let config = quick().with_breaker(breaker(3, 1500)).with_max_refresh_attempts(1);
     let fleet = Fleet::on_redis(4, &config).await;
     let (broken, others) = fleet.pods.split_first().expect("four pods");
     let no_dns = Provider::open();

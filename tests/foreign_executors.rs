@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use refresh_coordinator::{Config, Refresh, RefreshCoordinator, RefreshError, Refreshed, Role};
+use refresh_coordinator::{Refresh, RefreshCoordinator, RefreshError, Refreshed, Role};
 use support::fleet::quick;
 use support::provider::Provider;
 use support::stopwatch::Stopwatch;
@@ -105,7 +105,7 @@ fn waker_that_panics_keeps_no_other_caller_from_being_told() {
 
 #[tokio::test(start_paused = true)]
 async fn waker_that_panics_when_its_time_is_over_does_not_end_the_refresh() {
-    let config = Config { keep_outcome: Duration::from_secs(600), ..quick() };
+    let config = quick().with_keep_outcome(Duration::from_secs(600));
     let pod = RefreshCoordinator::in_memory(config).expect("possible");
     let provider = Provider::held();
     let mut held = caller(&pod, &provider);
@@ -178,7 +178,7 @@ fn caller_of_a_runtime_that_has_ended_is_told() {
 #[test]
 fn first_caller_that_was_handed_on_is_told_in_time_though_its_worker_is_blocked() {
     in_time(|| {
-        let config = Config { refresh_timeout: Duration::from_millis(50), ..quick() };
+        let config = quick().with_refresh_timeout(Duration::from_millis(50));
         let pod = RefreshCoordinator::in_memory(config).expect("possible");
         let provider = Provider::open();
         let runtime = many_threads();
@@ -203,7 +203,7 @@ fn first_caller_that_was_handed_on_is_told_in_time_though_its_worker_is_blocked(
 #[test]
 fn caller_that_left_a_runtime_that_stands_still_is_told_in_time() {
     in_time(|| {
-        let config = Config { refresh_timeout: Duration::from_millis(50), ..quick() };
+        let config = quick().with_refresh_timeout(Duration::from_millis(50));
         let pod = RefreshCoordinator::in_memory(config).expect("possible");
         let provider = Provider::held();
         let still = Builder::new_current_thread().enable_all().build().expect("a runtime");
@@ -279,7 +279,7 @@ async fn waker_may_drop_and_poll_other_callers_of_the_flight() {
 
 #[test]
 fn nobody_is_overlooked_however_callers_and_endings_meet() {
-    let pod = RefreshCoordinator::in_memory(Config { keep_outcome: Duration::ZERO, ..quick() }).expect("possible");
+    let pod = RefreshCoordinator::in_memory(quick().with_keep_outcome(Duration::ZERO)).expect("possible");
     let runtimes = [many_threads(), many_threads()];
     let mut tasks = Vec::new();
     for at in 0..8 {
@@ -343,13 +343,13 @@ fn nobody_is_overlooked_when_all_run_out_of_time() {
     let store = refresh_coordinator::MemoryStore::new();
     let short = Duration::from_millis(10);
     // Two runtimes: whichever of them stands still longer, nobody is to take over.
-    let shared = Config { lease: Duration::from_secs(30), ..quick() };
+    let shared = quick().with_lease(Duration::from_secs(30));
     let leads = RefreshCoordinator::in_memory_shared(&store, shared.clone()).expect("possible");
     let provider = Provider::held();
     let runtimes = [many_threads(), many_threads(), many_threads()];
     let leading = runtimes[2].spawn(caller(&leads, &provider));
     runtimes[2].block_on(provider.asked(1));
-    let config = Config { refresh_timeout: short, wait_timeout: short, budget_wait: Some(short), ..shared };
+    let config = shared.with_refresh_timeout(short).with_wait_timeout(short).with_budget_wait(Some(short));
     let pod = RefreshCoordinator::in_memory_shared(&store, config).expect("possible");
     let mut tasks = Vec::new();
     for at in 0..12u64 {

@@ -3,17 +3,19 @@
 mod support;
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use refresh_coordinator::Config;
+use refresh_coordinator::{Attempt, Config, Refresh};
 use support::fleet::{Fleet, quick};
 use support::redis::RedisServer;
 use support::rotating::{Rotating, new_token};
+use tokio::sync::Notify;
 
 /// An answer is fresh for nobody who comes later, and the record of a flight is soon gone.
 fn never_fresh() -> Config {
     let second = Duration::from_secs(1);
-    Config { keep_outcome: Duration::ZERO, refresh_timeout: second, wait_timeout: second, ..quick() }
+    quick().with_keep_outcome(Duration::ZERO).with_refresh_timeout(second).with_wait_timeout(second)
 }
 
 /// How many keys of each name there are, without those that every fleet has, when what passes by itself has passed.
@@ -91,4 +93,31 @@ async fn two_hundred_rotations_always_one_token_late_leave_redis_as_twenty_do() 
     let charged = redis.keys(&format!("rc:{{{}}}:attempts:*", config.namespace)).await;
     let counts = redis.cli(&["HVALS", &charged[0]]).await;
     assert!(counts.lines().any(|count| count == "201"), "one charge for each presentation: {counts}");
+}
+
+/// `printf f.2 | sha256sum`
+const F2: &str = "fcbe92a3cc185c49085e21ad70e4fc3c237a5d695a0f9e7469c5e0a5b12991ed";
+
+#[tokio::test]
+async fn refresh_function_is_told_the_name_that_its_flight_has_in_redis() {
+    let config = never_fresh();
+    let fleet = Fleet::on_redis(1, &config).await;
+    let provider = Rotating::new(0);
+    assert_eq!(new_token(&provider.refresh(&fleet.pods[0], "f.1").await), "f.2");
+
+    let (led, told) = (Arc::<Notify>::default(), Arc::<OnceLock<String>>::default());
+    let (leads, tells) = (Arc::clone(&led), Arc::clone(&told));
+    let late = Refresh::new("f.1").session("f").client("app", "pw").token_from_attempt();
+    let refresh = fleet.pods[0].refresh(late, async move |attempt: Attempt| {
+        tells.set(attempt.flight_name().to_string()).expect("called once");
+        leads.notified().await;
+        Err(attempt.give_back("told enough"))
+    });
+    let (refreshed, ()) = tokio::join!(refresh, async {
+        let lock = format!("rc:{{{}}}:lock:{F2}", config.namespace);
+        fleet.redis().until(&["EXISTS", &lock], "1").await;
+        led.notify_one();
+    });
+
+    assert_eq!(told.get().map(String::as_str), Some(F2), "not its caller's: {refreshed:?}");
 }

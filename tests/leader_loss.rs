@@ -166,7 +166,7 @@ async fn all_who_wait_for_a_killed_leader_get_an_outcome_from_one_takeover() {
 #[tokio::test]
 async fn lost_token_is_not_presented_before_retry_lost_after() {
     let redis = RedisServer::start().await;
-    let config = Config { retry_lost_after: Some(Duration::from_secs(3)), ..quick() };
+    let config = quick().with_retry_lost_after(Some(Duration::from_secs(3)));
     redis.in_use(&config.namespace).await;
     let killed = MortalPod::connect(redis.url(), &config).await;
     let dying = Provider::held();
@@ -245,7 +245,7 @@ async fn led_unheard(pod: &RefreshCoordinator, way: &Way, provider: &Provider, n
 #[tokio::test]
 async fn leads_that_their_pod_never_heard_of_are_given_back_as_soon_as_redis_is_heard_again() {
     let redis = RedisServer::start().await;
-    let config = Config { lease: Duration::from_secs(8), store_timeout: Duration::from_millis(500), ..quick() };
+    let config = quick().with_lease(Duration::from_secs(8)).with_store_timeout(Duration::from_millis(500));
     let (provider, locks) = (Provider::open(), format!("rc:{{{}}}:lock:*", config.namespace));
     let mut waits = Vec::new();
     // The machine may stand still meanwhile, but not each time.
@@ -271,7 +271,7 @@ async fn leads_that_their_pod_never_heard_of_are_given_back_as_soon_as_redis_is_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leads_that_their_pod_never_heard_of_are_given_back_also_after_a_long_outage() {
     let redis = RedisServer::start().await;
-    let config = Config { store_timeout: Duration::from_millis(500), uncertain: Uncertain::Never, ..quick() };
+    let config = quick().with_store_timeout(Duration::from_millis(500)).with_uncertain(Uncertain::Never);
     let (way, pod) = connect_by_way(&redis, &config).await;
     let provider = Provider::open();
     led_unheard(&pod, &way, &provider, "t").await;
@@ -297,7 +297,7 @@ async fn leads_that_their_pod_never_heard_of_are_given_back_also_after_a_long_ou
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lead_that_left_the_token_as_it_was_is_given_back_also_after_an_outage() {
     let redis = RedisServer::start_own(&[]).await;
-    let config = Config { store_timeout: Duration::from_millis(500), uncertain: Uncertain::Never, ..quick() };
+    let config = quick().with_store_timeout(Duration::from_millis(500)).with_uncertain(Uncertain::Never);
     let (pod, other) = (connect(&redis, &config).await, connect(&redis, &config).await);
     let not_sent = |_: &str| Err(ProviderFailure::not_sent("dns"));
     let kept = |_: &str| Ok(TokenResponse::from_json(r#"{"access_token":"a","expires_in":1}"#).expect("tokens"));
@@ -333,7 +333,8 @@ async fn takeover_that_its_pod_never_heard_of_is_given_back() {
     let redis = RedisServer::start_own(&[]).await;
     let span = Duration::from_secs(4);
     let lease = Duration::from_secs(30);
-    let config = Config { refresh_timeout: span, wait_timeout: span, budget_wait: Some(span), lease, ..quick() };
+    let config =
+        quick().with_refresh_timeout(span).with_wait_timeout(span).with_budget_wait(Some(span)).with_lease(lease);
     let flight = flight_of(&config);
     let (way, joiner) = connect_by_way(&redis, &config).await;
     let leader = MortalPod::connect(redis.url(), &config).await;
@@ -367,7 +368,7 @@ async fn takeover_that_its_pod_never_heard_of_is_given_back() {
 async fn lead_that_cannot_be_given_back_at_once_is_given_back_before_its_pod_is_closed() {
     let redis = RedisServer::start_own(&[]).await;
     let span = Duration::from_secs(2);
-    let config = Config { lease: span, store_timeout: span, uncertain: Uncertain::Never, ..quick() };
+    let config = quick().with_lease(span).with_store_timeout(span).with_uncertain(Uncertain::Never);
     let (way, pod) = connect_by_way(&redis, &config).await;
     let provider = Provider::open();
     way.set_heard(false);

@@ -43,7 +43,7 @@ async fn settle() {
 }
 
 fn one_at_a_time() -> RefreshCoordinator {
-    let config = Config { max_concurrent_refreshes: 1, ..Config::default() };
+    let config = Config::default().with_max_concurrent_refreshes(1);
     RefreshCoordinator::in_memory(config).expect("possible settings")
 }
 

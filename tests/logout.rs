@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use refresh_coordinator::{Attempt, Config, EndedSession, Refresh, RefreshCoordinator, RefreshError, Refreshed, Role};
+use refresh_coordinator::{Attempt, EndedSession, Refresh, RefreshCoordinator, RefreshError, Refreshed, Role};
 use support::fleet::quick;
 use support::strict::StrictProvider;
 use support::wait::until;
@@ -68,7 +68,7 @@ on_both_stores! {
         assert_eq!((a.metrics().revoked, c.metrics().sessions_ended), (1, 1));
     }
 
-    async fn logout_with_an_old_token_ends_the_chain_to_its_newest(fleet: [2], Config { keep_outcome: S, ..quick() }) {
+    async fn logout_with_an_old_token_ends_the_chain_to_its_newest(fleet: [2], quick().with_keep_outcome(S)) {
         let provider = StrictProvider::open();
         let [a, b] = &fleet.pods[..] else { panic!("two pods") };
         for token in ["s.1", "s.2"] {
@@ -158,7 +158,7 @@ on_both_stores! {
 
 #[tokio::test]
 async fn logout_while_redis_is_away_says_so_and_is_to_come_again() {
-    let fleet = support::fleet::Fleet::on_redis(1, &Config { store_timeout: S / 2, ..quick() }).await;
+    let fleet = support::fleet::Fleet::on_redis(1, &quick().with_store_timeout(S / 2)).await;
     let provider = StrictProvider::open();
     fleet.redis().cli(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
 

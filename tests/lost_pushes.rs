@@ -132,7 +132,7 @@ async fn channel_forbidden_in_mid_flight_costs_no_outcome() {
 async fn killed_subscriptions_cost_no_outcome() {
     let redis = RedisServer::start_own(&[]).await;
     // No look is due while this test runs: what is found is found because the subscription stands again.
-    let config = Config { lease: Duration::from_secs(40), ..quick() };
+    let config = quick().with_lease(Duration::from_secs(40));
     let mut pods = Vec::new();
     for _ in 0..3 {
         pods.push(connect(&redis, &config).await);
@@ -164,7 +164,7 @@ async fn killed_subscriptions_cost_no_outcome() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn outcomes_that_land_while_the_subscription_is_down_are_found() {
     let redis = server().await;
-    let config = Config { lease: Duration::from_secs(5), ..quick() };
+    let config = quick().with_lease(Duration::from_secs(5));
     let leader = connect(&redis, &config).await;
     let joiner = connect_as(&redis, "pods", &config).await;
     let provider = Provider::held();
@@ -244,7 +244,7 @@ async fn joiner_takes_over_from_a_dead_leader_without_a_push() {
 async fn outcome_that_is_fresh_for_nobody_is_found_by_whoever_waited_for_it() {
     let redis = server().await;
     user(&redis, "mute").await;
-    let config = Config { keep_outcome: Duration::ZERO, ..quick() };
+    let config = quick().with_keep_outcome(Duration::ZERO);
     let leader = connect_as(&redis, "mute", &config).await;
     let joiner = connect_as(&redis, "pods", &config).await;
     redis.cli(&["ACL", "SETUSER", "mute", "resetchannels"]).await;

@@ -24,14 +24,12 @@ fn config() -> Config {
     // No look by a lease finds what a push should have told.
     let minutes = Duration::from_secs(120);
     let store_timeout = Duration::from_secs(9);
-    Config {
-        lease: minutes,
-        refresh_timeout: minutes,
-        wait_timeout: minutes,
-        keep_outcome: minutes,
-        store_timeout,
-        ..quick()
-    }
+    quick()
+        .with_lease(minutes)
+        .with_refresh_timeout(minutes)
+        .with_wait_timeout(minutes)
+        .with_keep_outcome(minutes)
+        .with_store_timeout(store_timeout)
 }
 
 async fn fleet(url: &str) -> Fleet {
@@ -232,7 +230,7 @@ async fn namespace_that_cannot_be_is_refused_and_leaves_nothing() {
     let fleet = fleet(redis.url()).await;
 
     let name = fleet.namespace("no name").await.expect_err("a blank");
-    let timeout = Config { store_timeout: config().store_timeout * 2, ..config() };
+    let timeout = config().with_store_timeout(config().store_timeout * 2);
     let timeout = fleet.namespace_with(timeout).await.expect_err("another timeout");
 
     assert!(matches!(name, ConnectError::Config(_)), "{name:?}");

@@ -75,7 +75,7 @@ macro_rules! on_both_clocks {
 
 /// The settings of these tests; a test that is about one of them names it.
 fn usual() -> Config {
-    Config { keep_outcome: 4 * S, keep_failure: 500 * MS, uncertain_memory: 2 * S, wait_timeout: 10 * S, ..quick() }
+    quick().with_keep_outcome(4 * S).with_keep_failure(500 * MS).with_uncertain_memory(2 * S).with_wait_timeout(10 * S)
 }
 
 fn asks<A>(pod: &RefreshCoordinator, token: &str, provider: &Provider, answer: A) -> JoinHandle<Ending>
@@ -220,21 +220,21 @@ on_both_clocks! {
 
     async fn success_is_fresh_for_nobody_with_keep_outcome_zero(
         world,
-        Config { keep_outcome: Duration::ZERO, ..usual() }
+        usual().with_keep_outcome(Duration::ZERO)
     ) {
         is_fresh_for(&world, tokens, Duration::ZERO).await;
     }
 
     async fn success_without_a_new_refresh_token_is_not_fresh_past_its_expiry(
         world,
-        Config { keep_outcome: 30 * S, ..usual() }
+        usual().with_keep_outcome(30 * S)
     ) {
         // Half of its life: 5 s are more.
         is_fresh_for(&world, kept(8), 4 * S).await;
         assert_eq!(world.pod(1).metrics().reused, 0, "the token is used again, as it should be");
     }
 
-    async fn presented_token_that_comes_back_is_used_again(world, Config { keep_outcome: 30 * S, ..usual() }) {
+    async fn presented_token_that_comes_back_is_used_again(world, usual().with_keep_outcome(30 * S)) {
         is_fresh_for(&world, repeated(8), 4 * S).await;
         assert_eq!(world.pod(1).metrics().reused, 0);
     }
@@ -253,7 +253,7 @@ on_both_clocks! {
 
     async fn another_claim_is_told_to_read_the_session_again_and_not_to_come_when_the_outcome_is_over(
         world,
-        Config { keep_outcome: 30 * S, ..usual() }
+        usual().with_keep_outcome(30 * S)
     ) {
         let provider = Provider::open();
         ending(world.pod(0), "t", &provider, tokens).await.expect("tokens");
@@ -267,7 +267,7 @@ on_both_clocks! {
 
     async fn reusable_token_is_presented_for_each_claim_and_shared_within_one(
         world,
-        Config { refresh_tokens: RefreshTokens::Reusable, keep_outcome: 30 * S, ..usual() }
+        usual().with_refresh_tokens(RefreshTokens::Reusable).with_keep_outcome(30 * S)
     ) {
         let provider = Provider::held();
         let mut callers = Vec::new();
@@ -289,7 +289,7 @@ on_both_clocks! {
         assert_eq!(world.pod(0).metrics().reused, 0);
     }
 
-    async fn what_is_not_understood_counts_as_rotated_and_is_handed_on(world, Config { keep_outcome: 4 * S, ..usual() }) {
+    async fn what_is_not_understood_counts_as_rotated_and_is_handed_on(world, usual().with_keep_outcome(4 * S)) {
         let not_understood = |_: &str| {
             let response = ProviderResponse::new(200, "{\"accessToken\":\"a\"}").with_header("content-type", "x/y");
             Err(ProviderFailure::NotUnderstood { response })
@@ -299,7 +299,7 @@ on_both_clocks! {
         assert_eq!((metrics.successes, world.pod(1).metrics().reused), (1, 1));
     }
 
-    async fn what_was_not_processed_is_fresh_for_keep_failure(world, Config { keep_failure: 4 * S, ..usual() }) {
+    async fn what_was_not_processed_is_fresh_for_keep_failure(world, usual().with_keep_failure(4 * S)) {
         let not_processed = |_: &str| Err(ProviderFailure::not_processed("status 503").with_response(response(503)));
         is_fresh_for(&world, not_processed, 4 * S).await;
         assert_eq!(world.pod(0).metrics().not_processed, 1);
@@ -307,7 +307,7 @@ on_both_clocks! {
 
     async fn what_was_not_processed_is_not_lost_under_the_policy_never(
         world,
-        Config { uncertain: Uncertain::Never, keep_failure: Duration::ZERO, uncertain_memory: 30 * S, ..usual() }
+        usual().with_uncertain(Uncertain::Never).with_keep_failure(Duration::ZERO).with_uncertain_memory(30 * S)
     ) {
         let provider = Provider::open();
         let gateway = |_: &str| Err(ProviderFailure::not_processed("status 503").with_response(response(503)));
@@ -321,10 +321,7 @@ on_both_clocks! {
 
     async fn dead_token_is_known_by_the_names_of_the_settings_too(
         world,
-        Config {
-            dialect: Dialect { dead_token_errors: vec!["token_gone".to_owned()], ..Dialect::default() },
-            ..usual()
-        }
+        usual().with_dialect(Dialect { dead_token_errors: vec!["token_gone".to_owned()], ..Dialect::default() })
     ) {
         let provider = Provider::open();
         for error in ["invalid_grant", "refresh_token_already_used", "token_gone"] {
@@ -393,7 +390,7 @@ on_both_clocks! {
 
     async fn refusal_is_fresh_for_nobody_with_keep_refusal_zero(
         world,
-        Config { keep_refusal: Duration::ZERO, ..usual() }
+        usual().with_keep_refusal(Duration::ZERO)
     ) {
         is_fresh_for(&world, denied(""), Duration::ZERO).await;
     }
@@ -404,7 +401,7 @@ on_both_clocks! {
 
     async fn busy_provider_that_says_no_time_is_left_alone_for_keep_failure(
         world,
-        Config { keep_failure: 4 * S, ..usual() }
+        usual().with_keep_failure(4 * S)
     ) {
         is_fresh_for(&world, busy(None), 4 * S).await;
     }
@@ -422,22 +419,22 @@ on_both_clocks! {
         assert_eq!(provider.total(), 1);
     }
 
-    async fn unsent_is_fresh_for_keep_failure(world, Config { keep_failure: 4 * S, ..usual() }) {
+    async fn unsent_is_fresh_for_keep_failure(world, usual().with_keep_failure(4 * S)) {
         is_fresh_for(&world, not_sent, 4 * S).await;
     }
 
-    async fn unknown_is_fresh_for_keep_failure_and_then_asked_again(world, Config { keep_failure: 4 * S, ..usual() }) {
+    async fn unknown_is_fresh_for_keep_failure_and_then_asked_again(world, usual().with_keep_failure(4 * S)) {
         is_fresh_for(&world, unknown, 4 * S).await;
     }
 
-    async fn panic_is_an_unknown_outcome(world, Config { keep_failure: 4 * S, ..usual() }) {
+    async fn panic_is_an_unknown_outcome(world, usual().with_keep_failure(4 * S)) {
         is_fresh_for(&world, |_: &str| panic!("in the refresh function"), 4 * S).await;
         assert_eq!((world.pod(0).metrics().panics, world.pod(0).metrics().unknown), (1, 1));
     }
 
     async fn unknown_is_lost_under_the_policy_never(
         world,
-        Config { uncertain: Uncertain::Never, keep_failure: 2 * S, uncertain_memory: 30 * S, ..usual() }
+        usual().with_uncertain(Uncertain::Never).with_keep_failure(2 * S).with_uncertain_memory(30 * S)
     ) {
         let provider = Provider::open();
         let first = ending(world.pod(0), "t", &provider, unknown).await;
@@ -464,7 +461,7 @@ on_both_clocks! {
 
     async fn uncertain_token_is_presented_again_once_the_mark_is_over(
         world,
-        Config { uncertain: Uncertain::Never, refresh_timeout: 2 * S, call_limit: Some(2 * S), ..usual() }
+        usual().with_uncertain(Uncertain::Never).with_refresh_timeout(2 * S).with_call_limit(Some(2 * S))
     ) {
         let provider = Provider::open();
         ending(world.pod(0), "t", &provider, unknown).await.expect_err("unknown");
@@ -483,7 +480,7 @@ on_both_clocks! {
         is_given_to_all_who_wait(&world, tokens).await;
     }
 
-    async fn waiters_get_tokens_that_are_fresh_for_nobody(world, Config { keep_outcome: Duration::ZERO, ..usual() }) {
+    async fn waiters_get_tokens_that_are_fresh_for_nobody(world, usual().with_keep_outcome(Duration::ZERO)) {
         is_given_to_all_who_wait(&world, tokens).await;
     }
 
@@ -501,7 +498,7 @@ on_both_clocks! {
 
     async fn waiters_get_a_refusal_that_is_fresh_for_nobody(
         world,
-        Config { keep_refusal: Duration::ZERO, ..usual() }
+        usual().with_keep_refusal(Duration::ZERO)
     ) {
         is_given_to_all_who_wait(&world, denied("invalid_request")).await;
     }
@@ -510,26 +507,26 @@ on_both_clocks! {
         is_given_to_all_who_wait(&world, busy(Some(2 * S))).await;
     }
 
-    async fn waiters_are_told_that_nothing_was_sent(world, Config { keep_failure: Duration::ZERO, ..usual() }) {
+    async fn waiters_are_told_that_nothing_was_sent(world, usual().with_keep_failure(Duration::ZERO)) {
         is_given_to_all_who_wait(&world, not_sent).await;
     }
 
-    async fn waiters_are_told_that_nobody_knows(world, Config { keep_failure: Duration::ZERO, ..usual() }) {
+    async fn waiters_are_told_that_nobody_knows(world, usual().with_keep_failure(Duration::ZERO)) {
         is_given_to_all_who_wait(&world, unknown).await;
     }
 
-    async fn waiters_are_told_of_a_panic(world, Config { keep_failure: Duration::ZERO, ..usual() }) {
+    async fn waiters_are_told_of_a_panic(world, usual().with_keep_failure(Duration::ZERO)) {
         is_given_to_all_who_wait(&world, |_: &str| panic!("in the refresh function")).await;
     }
 
     async fn waiters_are_told_what_nobody_knows_under_the_policy_never(
         world,
-        Config { uncertain: Uncertain::Never, keep_failure: Duration::ZERO, uncertain_memory: 30 * S, ..usual() }
+        usual().with_uncertain(Uncertain::Never).with_keep_failure(Duration::ZERO).with_uncertain_memory(30 * S)
     ) {
         is_given_to_all_who_wait(&world, unknown).await;
     }
 
-    async fn latecomer_gets_the_providers_bytes_within_a_second(world, Config { keep_outcome: 30 * S, ..usual() }) {
+    async fn latecomer_gets_the_providers_bytes_within_a_second(world, usual().with_keep_outcome(30 * S)) {
         let provider = Provider::open();
         let first = ending(world.pod(0), "t", &provider, tokens).await.expect("tokens");
 
@@ -540,7 +537,7 @@ on_both_clocks! {
         assert_eq!(latecomer.tokens().response().body(), first.tokens().response().body());
     }
 
-    async fn latecomer_gets_what_is_left_of_the_lifetime(world, Config { keep_outcome: 30 * S, ..usual() }) {
+    async fn latecomer_gets_what_is_left_of_the_lifetime(world, usual().with_keep_outcome(30 * S)) {
         let provider = Provider::open();
         let first = ending(world.pod(0), "t", &provider, tokens).await.expect("tokens");
 
@@ -566,7 +563,7 @@ async fn success_without_a_new_refresh_token_is_fresh_until_a_tenth_of_its_life_
 
 #[tokio::test(start_paused = true)]
 async fn session_that_is_a_token_which_is_used_again_is_never_refused_for_living_on() {
-    let world = World { fleet: Fleet::in_memory(1, &Config { max_refresh_attempts: 5, ..usual() }) };
+    let world = World { fleet: Fleet::in_memory(1, &usual().with_max_refresh_attempts(5)) };
     let provider = Provider::open();
 
     for _ in 0..20 {
@@ -580,7 +577,7 @@ async fn session_that_is_a_token_which_is_used_again_is_never_refused_for_living
 #[tokio::test(start_paused = true)]
 async fn provider_that_accepts_a_rotated_token_is_counted() {
     for (refresh_tokens, counted) in [(RefreshTokens::SingleUse, 1), (RefreshTokens::Reusable, 0)] {
-        let config = Config { refresh_tokens, keep_outcome: Duration::ZERO, ..usual() };
+        let config = usual().with_refresh_tokens(refresh_tokens).with_keep_outcome(Duration::ZERO);
         let world = World { fleet: Fleet::in_memory(1, &config) };
         let provider = Provider::open();
 
@@ -595,7 +592,7 @@ async fn provider_that_accepts_a_rotated_token_is_counted() {
 
 #[tokio::test(start_paused = true)]
 async fn busy_provider_costs_the_session_no_attempt() {
-    let world = World { fleet: Fleet::in_memory(1, &Config { max_refresh_attempts: 2, ..usual() }) };
+    let world = World { fleet: Fleet::in_memory(1, &usual().with_max_refresh_attempts(2)) };
     let provider = Provider::open();
 
     for _ in 0..9 {
@@ -637,7 +634,7 @@ async fn busy_provider_is_left_alone_for_five_minutes_at_most() {
 /// Redis hears of the answer late; the access token's life began when it was given.
 async fn success_that_lands_late(store_timeout: Duration) {
     let redis = RedisServer::start_own(&[]).await;
-    let config = Config { keep_outcome: 30 * S, lease: 5 * S, store_timeout, ..usual() };
+    let config = usual().with_keep_outcome(30 * S).with_lease(5 * S).with_store_timeout(store_timeout);
     let pods = [connect(&redis, &config).await, connect(&redis, &config).await];
     let provider = Provider::held();
     let leads = asks(&pods[0], "t", &provider, kept(4));
@@ -709,7 +706,7 @@ async fn answer_too_large_for_redis_is_given_to_the_leaders_own_callers() {
 /// A caller that could not be given the answer comes again, and the provider would take that for theft.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rotated_token_whose_answer_was_too_large_is_not_presented_again() {
-    let world = World { fleet: Fleet::on_redis(2, &Config { keep_outcome: 30 * S, ..usual() }).await };
+    let world = World { fleet: Fleet::on_redis(2, &usual().with_keep_outcome(30 * S)).await };
     let provider = Provider::open();
     ending(world.pod(0), "t", &provider, huge).await.expect("tokens");
     world.pass(2 * world.pod(0).config().keep_failure).await;

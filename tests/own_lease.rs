@@ -166,7 +166,7 @@ async fn pod_that_was_stopped_before_its_call_waits_for_the_leader_that_took_ove
 #[tokio::test]
 async fn pod_that_was_stopped_before_its_call_leads_anew_where_nobody_took_over() {
     // Under `never` a leader that was lost would end the session.
-    let (redis, config) = (RedisServer::start().await, Config { uncertain: Uncertain::Never, ..quick() });
+    let (redis, config) = (RedisServer::start().await, quick().with_uncertain(Uncertain::Never));
     let provider = Provider::open();
     redis.in_use(&config.namespace).await;
     let stopped = Led::start(redis.url(), &config, &provider);

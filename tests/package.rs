@@ -34,6 +34,10 @@ fn files_below(dir: &str, found: &mut Vec<PathBuf>) {
     for entry in root().join(dir).read_dir().unwrap_or_else(|error| panic!("{dir}: {error}")) {
         let name = entry.expect("an entry").file_name().into_string().expect("UTF-8");
         let path = format!("{dir}/{name}");
+        // An example that is a package of its own is no part of another.
+        if root().join(&path).join("Cargo.toml").is_file() {
+            continue;
+        }
         if root().join(&path).is_dir() { files_below(&path, found) } else { found.push(path.into()) }
     }
 }

@@ -320,7 +320,7 @@ async fn staged(situation: &str) -> Stage {
             // Its lease is over soon; the page shows what is left then.
             let lease = Duration::from_millis(500);
             let leader =
-                MortalPod::connect(stage.redis.url(), &Config { lease, store_timeout: lease, ..default() }).await;
+                MortalPod::connect(stage.redis.url(), &default().with_lease(lease).with_store_timeout(lease)).await;
             let call = stage.provider.refresh(TOKEN);
             leader.spawn(|pod| async move { pod.refresh(Refresh::new(TOKEN), call).await });
             stage.provider.asked(1).await;
@@ -329,7 +329,7 @@ async fn staged(situation: &str) -> Stage {
             stage
         }
         "a session has refreshed too often, another one is limited by the provider" => {
-            let stage = Stage::new(1, &Config { max_refresh_attempts: 2, ..default() }).await;
+            let stage = Stage::new(1, &default().with_max_refresh_attempts(2)).await;
             let [ann, bob] = SESSIONS;
             for token in ["ann's first", "ann's second", "ann's third"] {
                 stage.answered(Refresh::new(token).session(ann), None).await;
@@ -346,7 +346,7 @@ async fn staged(situation: &str) -> Stage {
         "two permits are out, two flights queue" => {
             // So long that no renewal changes the order while the section runs.
             let (lease, budget_wait) = (Duration::from_secs(60), Some(Duration::from_secs(30)));
-            let config = Config { max_concurrent_refreshes: 2, budget_wait, lease, ..default() };
+            let config = default().with_max_concurrent_refreshes(2).with_budget_wait(budget_wait).with_lease(lease);
             let stage = Stage::new(2, &config).await;
             for (pod, token) in [(0, "first"), (1, "second")] {
                 stage.call(pod, Refresh::new(token), token);
@@ -369,8 +369,8 @@ async fn staged(situation: &str) -> Stage {
             stage
         }
         "the circuit is half-open and a probe is out" => {
-            let breaker = Breaker { max_failures: 1, open_duration: Duration::from_secs(1), ..Breaker::default() };
-            let stage = Stage::new(1, &Config { breaker, ..default() }).await;
+            let breaker = Breaker::default().with_max_failures(1).with_open_duration(Duration::from_secs(1));
+            let stage = Stage::new(1, &default().with_breaker(breaker)).await;
             stage.answered(Refresh::new("first"), Some(ProviderFailure::unknown("502"))).await;
             stage.redis.wait(breaker.open_duration).await;
             stage.call(0, Refresh::new(TOKEN), TOKEN);
@@ -379,7 +379,7 @@ async fn staged(situation: &str) -> Stage {
         }
         "Redis was emptied under a leader" => {
             let lease = Duration::from_secs(6);
-            let stage = Stage::new(1, &Config { lease, ..default() }).await;
+            let stage = Stage::new(1, &default().with_lease(lease)).await;
             stage.call(0, Refresh::new(TOKEN), TOKEN);
             stage.provider.asked(1).await;
             stage.redis.cli(&["FLUSHALL"]).await;
@@ -387,13 +387,13 @@ async fn staged(situation: &str) -> Stage {
             stage
         }
         "pods that go by different settings" => {
-            let config = Config { upstream: Some("login.example".to_owned()), ..default() };
+            let config = default().with_upstream("login.example");
             let mut stage = Stage::new(1, &config).await;
-            stage.pods.push(connect(&stage.redis, &Config { lease: Duration::from_secs(20), ..config }).await);
+            stage.pods.push(connect(&stage.redis, &config.with_lease(Duration::from_secs(20))).await);
             stage
         }
         "pods that take tokens for reusable" => {
-            let stage = Stage::new(1, &Config { refresh_tokens: RefreshTokens::Reusable, ..default() }).await;
+            let stage = Stage::new(1, &default().with_refresh_tokens(RefreshTokens::Reusable)).await;
             for (asked, scope) in ["read", "write"].into_iter().enumerate() {
                 stage.call(0, Refresh::new(TOKEN).parameters([("scope", scope)]), TOKEN);
                 stage.provider.asked(asked + 1).await;
@@ -401,7 +401,7 @@ async fn staged(situation: &str) -> Stage {
             stage
         }
         "pods with a pepper" => {
-            let stage = Stage::new(1, &Config { pepper: Some(PEPPER.into()), ..default() }).await;
+            let stage = Stage::new(1, &default().with_pepper(PEPPER)).await;
             stage.call(0, Refresh::new(TOKEN), TOKEN);
             stage.provider.asked(1).await;
             stage

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::{Duration, SystemTime};
 
 use pki::Pki;
-use refresh_coordinator::{Config, ConnectError, RedisTarget, Refresh, RefreshCoordinator};
+use refresh_coordinator::{ConnectError, RedisTarget, Refresh, RefreshCoordinator};
 use support::fleet::quick;
 use support::provider::Provider;
 use support::redis::RedisServer;
@@ -219,7 +219,7 @@ async fn certificates_and_password_are_renewed_while_a_pod_runs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connection_over_tls_ends_with_its_pod() {
     let server = Secured::start(&["127.0.0.1"], "no").await;
-    let config = Config { lease: Duration::from_secs(1), ..quick() };
+    let config = quick().with_lease(Duration::from_secs(1));
     server.redis.in_use(&config.namespace).await;
     let pod = RefreshCoordinator::connect_with(server.target("127.0.0.1"), config.clone()).await;
     let pod = pod.unwrap_or_else(|error| panic!("{error}"));

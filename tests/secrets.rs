@@ -104,7 +104,7 @@ impl io::Write for Log {
 }
 
 fn peppered() -> Config {
-    Config { pepper: Some(Secret::from(PEPPER)), uncertain: Uncertain::Never, ..quick() }
+    quick().with_pepper(Secret::from(PEPPER)).with_uncertain(Uncertain::Never)
 }
 
 fn refresh(token: &str, client_secret: &str) -> Refresh {

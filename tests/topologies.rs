@@ -24,7 +24,7 @@ const MS: Duration = Duration::from_millis(1);
 
 fn config() -> Config {
     // Longer than from the landing of an outcome to the promotion: for so long a pod keeps what a new server may lack.
-    Config { lease: Duration::from_secs(4), ..quick() }
+    quick().with_lease(Duration::from_secs(4))
 }
 
 /// Two servers, and a URL that leads to the one that decides.

@@ -12,7 +12,7 @@ use support::wait::until;
 use tokio::task::JoinSet;
 
 fn config() -> Config {
-    Config { wait_replicas: 1, store_timeout: Duration::from_secs(2), lease: Duration::from_secs(10), ..quick() }
+    quick().with_wait_replicas(1).with_store_timeout(Duration::from_secs(2)).with_lease(Duration::from_secs(10))
 }
 
 async fn pair(config: &Config) -> (RedisServer, RedisServer) {

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use refresh_coordinator::{Config, Refresh, RefreshCoordinator, RefreshError};
+use refresh_coordinator::{Refresh, RefreshCoordinator, RefreshError};
 use support::fleet::{connect, quick};
 use support::provider::Provider;
 use support::redis::RedisServer;
@@ -24,7 +24,7 @@ async fn refused(redis: &RedisServer) -> usize {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn withdrawals_that_redis_refuses_cost_it_a_few_commands_a_second() {
     let redis = RedisServer::start_own(&[]).await;
-    let config = Config { lease: Duration::from_secs(10), ..quick() };
+    let config = quick().with_lease(Duration::from_secs(10));
     let (pod, provider) = (connect(&redis, &config).await, Provider::open());
     // Begins that are not answered: what is refused at once did not run, and leaves nothing to withdraw.
     redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await;
@@ -60,12 +60,10 @@ async fn withdrawals_that_redis_refuses_cost_it_a_few_commands_a_second() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn attempt_of_a_flight_that_joined_is_withdrawn_where_a_begin_had_no_answer() {
     let redis = RedisServer::start_own(&[]).await;
-    let config = Config {
-        lease: Duration::from_secs(2),
-        retry_lost_after: Some(Duration::from_secs(10)),
-        store_timeout: Duration::from_millis(300),
-        ..quick()
-    };
+    let config = quick()
+        .with_lease(Duration::from_secs(2))
+        .with_retry_lost_after(Some(Duration::from_secs(10)))
+        .with_store_timeout(Duration::from_millis(300));
     let (leading, joining) = (connect(&redis, &config).await, connect(&redis, &config).await);
     let provider = Provider::held();
     let refresh = |pod: &RefreshCoordinator| {

@@ -2,33 +2,32 @@
 
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
 use rslock::{LockError, LockManager};
+
+use super::results::Results;
 
 /// One process of a fleet that shares refreshes by hand.
 #[derive(Clone)]
 pub(crate) struct ByHand {
     locks: LockManager,
-    connection: MultiplexedConnection,
+    results: Results,
 }
 
 /// rslock's own pause between two tries: a random part of this.
-pub(crate) const RETRY: Duration = Duration::from_millis(200);
+pub(super) const RETRY: Duration = Duration::from_millis(200);
 
 impl ByHand {
-    pub(crate) async fn connect(url: &str) -> Self {
+    pub(super) async fn connect(url: &str) -> Self {
         let mut locks = LockManager::new(vec![url]);
         locks.set_retry(1_000, RETRY);
-        let client = redis::Client::open(url).expect("a redis URL");
-        let connection = client.get_multiplexed_async_connection().await.expect("redis is there");
-        Self { locks, connection }
+        Self { locks, results: Results::connect(url).await }
     }
 
     /// First a look at the result, then the lock, then a look again, for somebody may have been first.
-    pub(crate) async fn refresh(&self, token: &str, call: impl AsyncFnOnce() -> String) -> String {
+    pub(super) async fn refresh(&self, token: &str, call: impl AsyncFnOnce() -> String) -> String {
         let mut call = Some(call);
         loop {
-            if let Some(result) = self.result(token).await {
+            if let Some(result) = self.results.get(token).await {
                 return result;
             }
             let lock = match self.locks.lock(format!("lock:{token}").as_bytes(), Duration::from_secs(10)).await {
@@ -36,24 +35,16 @@ impl ByHand {
                 Err(LockError::Unavailable) => continue,
                 Err(error) => panic!("rslock: {error}"),
             };
-            let result = match self.result(token).await {
+            let result = match self.results.get(token).await {
                 Some(result) => result,
                 None => {
                     let result = call.take().expect("called once")().await;
-                    let mut set = redis::cmd("SET");
-                    set.arg(format!("result:{token}")).arg(&result).arg("PX").arg(30_000);
-                    set.query_async::<()>(&mut self.connection.clone()).await.expect("kept");
+                    self.results.set(token, &result).await;
                     result
                 }
             };
             self.locks.unlock(&lock).await;
             return result;
         }
-    }
-
-    pub(crate) async fn result(&self, token: &str) -> Option<String> {
-        let mut get = redis::cmd("GET");
-        get.arg(format!("result:{token}"));
-        get.query_async(&mut self.connection.clone()).await.expect("an answer")
     }
 }

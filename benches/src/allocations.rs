@@ -4,10 +4,12 @@
 use std::sync::Arc;
 
 use refresh_coordinator::RefreshCoordinator;
+use refresh_coordinator::tokens::{AccessTokens, MemoryTokens};
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, Stats};
 use tokio::sync::Semaphore;
 
 use crate::callers::{join, lead, refreshes};
+use crate::valid::ask;
 
 /// Bytes held for each of so many callers while they wait, and allocations from the first call to the last answer.
 pub async fn joiners(pod: &RefreshCoordinator, callers: usize) -> (f64, f64) {
@@ -44,4 +46,12 @@ pub async fn led(pod: &RefreshCoordinator, flights: usize) -> (f64, f64) {
     lead(pod, work).await;
     let all = region.change();
     (all.allocations as f64 / flights as f64, all.bytes_allocated as f64 / flights as f64)
+}
+
+/// Allocations and bytes allocated for each access token that is asked for and valid.
+pub async fn valid(tokens: &AccessTokens<MemoryTokens>, sessions: &[String], times: usize) -> (f64, f64) {
+    let region = Region::new(&INSTRUMENTED_SYSTEM);
+    ask(tokens, sessions, times).await;
+    let all = region.change();
+    (all.allocations as f64 / times as f64, all.bytes_allocated as f64 / times as f64)
 }

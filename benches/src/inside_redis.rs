@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use refresh_coordinator::{Config, RefreshCoordinator};
+use refresh_coordinator::RefreshCoordinator;
 
 use crate::callgrind::{self, Counted};
 use crate::one_thread;
@@ -30,22 +30,37 @@ pub fn inside_redis(
     keep_outcome: Duration,
     work: impl AsyncFnOnce(&RefreshCoordinator),
 ) -> Result<u64, String> {
+    inside_redis_of_fleet(out, 1, keep_outcome, async |pods| work(&pods[0]).await)
+}
+
+/// The same for what so many pods do.
+///
+/// # Errors
+///
+/// Nothing was counted.
+pub fn inside_redis_of_fleet(
+    out: &Path,
+    pods: usize,
+    keep_outcome: Duration,
+    work: impl AsyncFnOnce(&[RefreshCoordinator]),
+) -> Result<u64, String> {
     let server = callgrind::command("redis-server", COMMANDS, out);
     one_thread().block_on(async {
         let redis = RedisServer::start_by(server, &NOTHING_BY_THE_CLOCK).await;
         // Nor does any key end while it runs, and the pod does little beside its refreshes: every third of a lease it asks
         // where the endpoint leads.
-        let config = Config {
+        let config = wide_and_alike()
             // No longer than an outcome is kept and waited for.
-            lease: Duration::from_secs(60).min(keep_outcome + Duration::from_secs(30)),
-            keep_outcome,
-            refresh_attempt_window: Duration::from_secs(60 * 60),
-            ..wide_and_alike()
-        };
+            .with_lease(Duration::from_secs(60).min(keep_outcome + Duration::from_secs(30)))
+            .with_keep_outcome(keep_outcome)
+            .with_refresh_attempt_window(Duration::from_secs(60 * 60));
         // A server that knows nothing of the namespace would be waited for.
         redis.in_use(&config.namespace).await;
-        let pod = connect(&redis, &config).await;
-        work(&pod).await;
+        let mut fleet = Vec::new();
+        for _ in 0..pods {
+            fleet.push(connect(&redis, &config).await);
+        }
+        work(&fleet).await;
         redis.shut_down().await;
     });
     callgrind::read(COMMANDS, out)

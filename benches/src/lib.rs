@@ -12,6 +12,7 @@ pub mod callers;
 pub mod callgrind;
 pub mod child;
 pub mod clock;
+pub mod distance;
 pub mod figure;
 pub mod inside_redis;
 pub mod leads;
@@ -21,6 +22,7 @@ pub mod pods;
 pub mod redis_server;
 pub mod report;
 pub mod stats;
+pub mod valid;
 
 /// Whether a bench is to run: `cargo bench` says so, and `cargo test --all-targets`, which only wants to know that it
 /// was built, does not.

@@ -11,19 +11,17 @@ use crate::redis_server::RedisServer;
 /// Redis has to answer: a bench that overloads the machine is to measure it, not to give up.
 pub fn wide() -> Config {
     static NEXT: AtomicU64 = AtomicU64::new(0);
-    Config {
-        namespace: format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)),
-        max_refresh_attempts: 1_000_000,
-        max_concurrent_refreshes: 100_000,
-        breaker: Breaker { max_failures: 1_000_000, ..Breaker::default() },
-        store_timeout: Duration::from_secs(10),
-        ..Config::default()
-    }
+    Config::default()
+        .with_namespace(format!("bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed)))
+        .with_max_refresh_attempts(1_000_000)
+        .with_max_concurrent_refreshes(100_000)
+        .with_breaker(Breaker::default().with_max_failures(1_000_000))
+        .with_store_timeout(Duration::from_secs(10))
 }
 
 /// The same in a namespace that is always named alike, for what counts bytes or instructions on a Redis of its own.
 pub fn wide_and_alike() -> Config {
-    Config { namespace: "counted".to_owned(), ..wide() }
+    wide().with_namespace("counted")
 }
 
 /// What of the settings matters here, for the report.

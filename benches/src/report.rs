@@ -1,5 +1,5 @@
-//! One format for every bench: a question, its settings, and rows with a figure, the ratio to a floor or peer, and the
-//! target that holds for one of the two.
+//! One format for every bench: a question, its settings, and rows with a figure, the ratio to a floor or to peers, and the
+//! target that holds for one of these.
 //!
 //! Printed for whoever waits, and written as JSON lines for `benches/run`, which makes `RESULTS.md` of them.
 
@@ -22,7 +22,7 @@ pub struct Row {
     name: String,
     figure: f64,
     unit: &'static str,
-    beside: Option<(String, f64)>,
+    beside: Vec<(String, f64)>,
     target: Option<Target>,
 }
 
@@ -35,21 +35,21 @@ struct Target {
 impl Row {
     /// A figure by its name and unit.
     pub fn new(name: impl Into<String>, figure: f64, unit: &'static str) -> Self {
-        Self { name: name.into(), figure, unit, beside: None, target: None }
+        Self { name: name.into(), figure, unit, beside: Vec::new(), target: None }
     }
 
-    /// The floor or peer it is compared with, in the same unit.
+    /// The floor or peer it is compared with, in the same unit. There may be several.
     pub fn beside(mut self, peer: impl Into<String>, figure: f64) -> Self {
-        self.beside = Some((peer.into(), self.figure / figure));
+        self.beside.push((peer.into(), self.figure / figure));
         self
     }
 
-    /// The ratio is to be at most so much.
+    /// The ratio to the first peer is to be at most so much.
     pub fn ratio_at_most(self, bound: f64) -> Self {
         self.target(bound, true, true)
     }
 
-    /// The ratio is to be at least so much.
+    /// The ratio to the first peer is to be at least so much.
     pub fn ratio_at_least(self, bound: f64) -> Self {
         self.target(bound, false, true)
     }
@@ -109,25 +109,20 @@ impl Report {
     /// One more figure.
     pub fn row(&mut self, row: Row) {
         let Row { name, figure, unit, beside, target } = row;
-        let ratio = beside.as_ref().map(|(_, ratio)| *ratio);
         let target = target.map(|target| {
-            let judged = if target.of_ratio { ratio.expect("a ratio has a peer") } else { figure };
+            let judged = if target.of_ratio { beside.first().expect("a ratio has a peer").1 } else { figure };
             let is_met = if target.is_ceiling { judged <= target.bound } else { judged >= target.bound };
             let word = if target.is_ceiling { "at most" } else { "at least" };
             let unit = if target.of_ratio { "x" } else { unit };
             (format!("{word} {} {unit}", short(target.bound)), is_met)
         });
-        let beside_text = beside.as_ref().map(|(peer, ratio)| format!("{} x {peer}", short(*ratio)));
+        let beside: Vec<String> = beside.iter().map(|(peer, ratio)| format!("{} x {peer}", short(*ratio))).collect();
+        let beside = beside.join(", ");
         let judged = target.as_ref().map(|(text, is_met)| format!("{text}: {}", met(*is_met)));
-        println!(
-            "  {name:<58} {:>10} {unit:<8} {:<44} {}",
-            short(figure),
-            beside_text.as_deref().unwrap_or_default(),
-            judged.as_deref().unwrap_or_default()
-        );
+        println!("  {name:<58} {:>10} {unit:<8} {beside:<44} {}", short(figure), judged.as_deref().unwrap_or_default());
         self.write(&json!({
             "row": name, "figure": short(figure), "unit": unit,
-            "peer": beside.as_ref().map(|(peer, _)| peer.as_str()), "ratio": ratio.map(short),
+            "beside": beside,
             "target": target.as_ref().map(|(text, _)| text.as_str()), "met": target.as_ref().map(|(_, is_met)| *is_met),
         }));
     }

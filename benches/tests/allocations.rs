@@ -11,9 +11,10 @@ use std::sync::Mutex;
 
 use redis_support::RedisServer;
 use refresh_coordinator::RefreshCoordinator;
-use refresh_coordinator_benches::allocations::{bare_tasks, joiners, led};
+use refresh_coordinator_benches::allocations::{bare_tasks, joiners, led, valid};
 use refresh_coordinator_benches::one_thread;
 use refresh_coordinator_benches::pods::wide;
+use refresh_coordinator_benches::valid::{ACCESS_TOKEN_BYTES, access_tokens, sessions};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
@@ -78,4 +79,18 @@ fn leading_on_redis_allocates_little() {
     // Two boxes of what Redis takes, begin and complete, so that flights in memory need not be as large; and the completion, which
     // is kept for a lease.
     assert!(bytes <= 31_600.0, "{bytes} bytes for each refresh");
+}
+
+#[test]
+fn valid_access_token_of_a_session_allocates_little() {
+    let (allocations, bytes) = alone(async {
+        let sessions = sessions(100);
+        let tokens = access_tokens(&sessions);
+        valid(&tokens, &sessions, 200).await;
+        smallest(async || valid(&tokens, &sessions, 1_000).await).await
+    });
+
+    // The caller's own copy of what the session holds: the access token and the refresh token.
+    assert!(allocations <= 2.1, "{allocations} allocations for each token");
+    assert!(bytes <= ACCESS_TOKEN_BYTES as f64 + 50.0, "{bytes} bytes for each token");
 }

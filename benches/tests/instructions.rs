@@ -1,5 +1,5 @@
-//! Leading, joining, sealing, and what a led refresh costs Redis take as many instructions as when they were measured
-//! last.
+//! Leading, joining, sealing, a valid access token, and what a led refresh, a latecomer and a pod that joins cost Redis take as many
+//! instructions as when they were measured last.
 //!
 //! Counts, not times: they do not depend on how busy the machine is, nor on which x86-64 it is (`callgrind.rs` says
 //! why). Whoever makes one of them smaller lowers its baseline, whoever needs more raises it and says why:
@@ -18,12 +18,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use refresh_coordinator_benches::baseline::{Figure, judge};
-use refresh_coordinator_benches::callers::{lead, refreshes};
+use refresh_coordinator_benches::callers::{Held, come_late, lead, refreshes};
 use refresh_coordinator_benches::callgrind::{self, Counted};
 use refresh_coordinator_benches::inside_redis;
 use refresh_coordinator_benches::machine::said;
 use refresh_coordinator_benches::one_thread;
 use refresh_coordinator_benches::redis_server::RedisServer;
+
+const HOUR: Duration = Duration::from_secs(60 * 60);
 
 const COUNTED: Counted<'_> = Counted(&["instructions::counted"]);
 
@@ -58,6 +60,18 @@ fn joining_in_the_same_process_takes_as_many_instructions_as_before() {
     hold("joining in the same process, each of 10,000 callers", instructions / CALLERS, &["rustc", "libc", "valgrind"]);
 }
 
+#[test]
+fn valid_access_token_of_a_session_takes_as_many_instructions_as_before() {
+    const TIMES: u64 = 20_000;
+    if !can_count() {
+        return;
+    }
+
+    let instructions = counted("token", COUNTED, &["token", &TIMES.to_string()]).expect("counted");
+
+    hold("a valid access token of a session in memory", instructions / TIMES, &["rustc", "libc", "valgrind"]);
+}
+
 /// A leader seals, a latecomer opens, and each derives the key.
 #[test]
 fn sealing_takes_as_many_instructions_as_before() {
@@ -89,6 +103,47 @@ fn leading_takes_as_many_instructions_of_redis_as_before() {
         (many - few) / REFRESHES as u64,
         &["redis-server", "libc", "valgrind"],
     );
+}
+
+#[test]
+fn latecomer_takes_as_many_instructions_of_redis_as_before() {
+    const LATECOMERS: u64 = 500;
+    if !can_count() {
+        return;
+    }
+
+    // What leading takes is in both.
+    let counted = |name, late| {
+        let counted = inside_redis::inside_redis_of_fleet(&out(name), 2, HOUR, async |pods| {
+            come_late(&pods[0], &pods[1], LATECOMERS, late).await;
+        });
+        counted.expect("counted")
+    };
+    let none = counted("redis-no-latecomer", 0);
+    let all = counted("redis-latecomers", LATECOMERS);
+
+    hold("begin of a latecomer inside redis-server", (all - none) / LATECOMERS, &["redis-server", "libc", "valgrind"]);
+}
+
+/// In a storm that reaches all pods they are most of what Redis does: each token is led once, and joined from every other pod.
+#[test]
+fn pods_that_join_take_as_many_instructions_of_redis_as_before() {
+    const FLIGHTS: usize = 40;
+    const JOINERS: usize = 7;
+    if !can_count() {
+        return;
+    }
+
+    // What leading takes is in both.
+    let per_joiner = |counted: fn(&'static str, usize, usize) -> u64, none, all| {
+        (counted(all, FLIGHTS, JOINERS) - counted(none, FLIGHTS, 0)) / (FLIGHTS * JOINERS) as u64
+    };
+    let begun = per_joiner(joined_and_held, "redis-held-alone", "redis-held");
+    let told = per_joiner(joined_and_answered, "redis-answered-alone", "redis-answered");
+
+    let tools = ["redis-server", "libc", "valgrind"];
+    hold("begin of a joiner of another pod inside redis-server", begun, &tools);
+    hold("complete for each of 7 pods that wait inside redis-server", told - begun, &tools);
 }
 
 #[test]
@@ -129,8 +184,28 @@ fn counted(name: &str, counted: Counted<'_>, arguments: &[&str]) -> Result<u64, 
 
 /// Instructions of a `redis-server` for so many refreshes.
 fn inside_redis(name: &str, flights: usize) -> u64 {
-    const HOUR: Duration = Duration::from_secs(60 * 60);
     let instructions = inside_redis::inside_redis(&out(name), HOUR, async |pod| lead(pod, refreshes(flights)).await);
+    instructions.expect("counted")
+}
+
+/// Instructions of a `redis-server` for so many refreshes that each of so many other pods joins, up to where all of them wait.
+fn joined_and_held(name: &'static str, flights: usize, joiners: usize) -> u64 {
+    let instructions = inside_redis::inside_redis_of_fleet(&out(name), 8, HOUR, async |pods| {
+        let mut held = Vec::new();
+        for _ in 0..flights {
+            held.push(Held::begin(&pods[0], &pods[1..=joiners]).await);
+        }
+    });
+    instructions.expect("counted")
+}
+
+/// The same up to where all have the answer.
+fn joined_and_answered(name: &'static str, flights: usize, joiners: usize) -> u64 {
+    let instructions = inside_redis::inside_redis_of_fleet(&out(name), 8, HOUR, async |pods| {
+        for _ in 0..flights {
+            Held::begin(&pods[0], &pods[1..=joiners]).await.end().await;
+        }
+    });
     instructions.expect("counted")
 }
 

@@ -33,7 +33,7 @@ fn flag(field: &str) -> String {
 
 impl From<ConfigError> for BadSetting {
     fn from(error: ConfigError) -> Self {
-        let ConfigError { setting, value, allowed } = error;
+        let ConfigError { setting, value, allowed, .. } = error;
         let allowed = match allowed {
             Allowed::AtMost { setting, bound } => format!("not be longer than {} ({bound:?})", flag(setting)),
             Allowed::Default { setting, value } => format!("keep its default where {} is {value}", flag(setting)),

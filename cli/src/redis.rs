@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use refresh_coordinator::{RedisTarget, Secret};
 
 use crate::bad_setting::BadSetting;
+use crate::open_to_all::warn_if_open_to_all;
 use crate::secrets::{is_shown_to_everybody, read_secret, secret};
 
 // Where a fleet agrees.
@@ -80,6 +81,9 @@ impl RedisSettings {
         };
         if let Some(file) = &self.redis_password_file {
             read_secret("--redis-password-file", file)?;
+        }
+        if let Some(file) = &self.redis_key_file {
+            warn_if_open_to_all("--redis-key-file", file);
         }
         Ok(Some(Redis {
             url,

@@ -6,8 +6,9 @@ use clap::builder::ValueParser;
 use refresh_coordinator::Secret;
 
 use crate::bad_setting::BadSetting;
+use crate::open_to_all::warn_if_open_to_all;
 
-/// The first line of a file that must have one line, without its line end.
+/// The first line of a file that must have one line, without its line end. Warns where everybody may read it.
 ///
 /// # Errors
 ///
@@ -20,6 +21,7 @@ pub fn read_secret(flag: &str, file: &Path) -> Result<Secret, BadSetting> {
     if line.is_empty() || line.contains('\n') {
         return Err(BadSetting::new(format!("{flag} {} must hold one line", file.display())));
     }
+    warn_if_open_to_all(flag, file);
     Ok(Secret::from(line))
 }
 

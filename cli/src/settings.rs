@@ -53,8 +53,8 @@ pub struct Settings {
     /// Whether a refresh token can be presented more than once [default: that of --provider, else single-use]
     #[arg(long, value_name = "USE", env = "REFRESHD_REFRESH_TOKENS", value_enum)]
     refresh_tokens: Option<TokenUse>,
-    /// One more name of an error that says that the refresh token is dead, beside invalid_grant and others in wide use;
-    /// may be given several times, or several with commas between them
+    /// One more name of an error that says that the refresh token is dead, beside invalid_grant and others in wide use, or
+    /// the whole text of its description or message; may be given several times, or several with commas between them
     #[arg(long, value_name = "ERROR", env = "REFRESHD_DEAD_TOKEN_ERROR", value_delimiter = ',')]
     dead_token_error: Vec<String>,
     /// A text in a refusal that says that it will pass, whatever its error; may be given several times
@@ -192,60 +192,55 @@ impl Settings {
     pub fn config(&self) -> Result<Config, BadSetting> {
         let known = self.provider.map_or_else(Config::default, |preset| preset.applied_to(Config::default()));
         let with = |known: &[String], given: &[String]| known.iter().chain(given).cloned().collect();
-        // Every field is named, so that a new setting does not compile until it has a flag.
-        let config = Config {
-            namespace: self.namespace.clone(),
-            upstream: None,
-            refresh_timeout: self.refresh_timeout.0,
-            wait_timeout: self.wait_timeout.0,
-            call_limit: self.call_limit.map(|span| span.0),
-            lease: self.lease.0,
-            retry_lost_after: self.retry_lost_after.map(|span| span.0).or(known.retry_lost_after),
-            keep_outcome: self.keep_outcome.0,
-            keep_until_used: self.keep_until_used.0,
-            keep_at_most: self.keep_at_most,
-            keep_failure: self.keep_failure.0,
-            keep_refusal: self.keep_refusal.0,
-            refresh_tokens: match self.refresh_tokens {
-                None => known.refresh_tokens,
-                Some(TokenUse::SingleUse) => RefreshTokens::SingleUse,
-                Some(TokenUse::Reusable) => RefreshTokens::Reusable,
-            },
-            dialect: Dialect {
-                dead_token_errors: with(&known.dialect.dead_token_errors, &self.dead_token_error),
-                passing_refusals: with(&known.dialect.passing_refusals, &self.passing_refusal),
-                gateway_texts: with(&known.dialect.gateway_texts, &self.gateway_text),
-            },
-            uncertain: match self.uncertain {
-                None => known.uncertain,
-                Some(Policy::Retry) => Uncertain::Retry,
-                Some(Policy::Never) => Uncertain::Never,
-            },
-            uncertain_memory: self.uncertain_memory.0,
-            store_timeout: self.store_timeout.0,
-            wait_replicas: self.wait_replicas,
-            // Each program's own to say.
-            start_without_redis: false,
-            on_store_outage: match self.on_store_outage {
-                Outage::Reject => OnStoreOutage::Reject,
-                Outage::Local => OnStoreOutage::Local,
-            },
-            pepper: self.pepper()?,
-            max_refresh_attempts: self.max_refresh_attempts,
-            refresh_attempt_window: self.refresh_attempt_window.0,
-            refresh_cooldown_period: self.refresh_cooldown_period.0,
-            max_concurrent_refreshes: self.max_concurrent_refreshes,
-            budget_wait: self.budget_wait.map(|span| span.0),
-            breaker: Breaker {
-                max_failures: self.breaker_max_failures,
-                open_duration: self.breaker_open_duration.0,
-                half_open_requests: self.breaker_half_open_requests,
-            },
-            memory_pressure: self.memory_pressure.0,
-            max_token: self.max_token.0,
-            max_shared: self.max_shared.0,
-            cleanup_interval: self.cleanup_interval.0,
+        let mut config = Config::default();
+        config.namespace = self.namespace.clone();
+        config.refresh_timeout = self.refresh_timeout.0;
+        config.wait_timeout = self.wait_timeout.0;
+        config.call_limit = self.call_limit.map(|span| span.0);
+        config.lease = self.lease.0;
+        config.retry_lost_after = self.retry_lost_after.map(|span| span.0).or(known.retry_lost_after);
+        config.keep_outcome = self.keep_outcome.0;
+        config.keep_until_used = self.keep_until_used.0;
+        config.keep_at_most = self.keep_at_most;
+        config.keep_failure = self.keep_failure.0;
+        config.keep_refusal = self.keep_refusal.0;
+        config.refresh_tokens = match self.refresh_tokens {
+            None => known.refresh_tokens,
+            Some(TokenUse::SingleUse) => RefreshTokens::SingleUse,
+            Some(TokenUse::Reusable) => RefreshTokens::Reusable,
         };
+        config.dialect = Dialect {
+            dead_token_errors: with(&known.dialect.dead_token_errors, &self.dead_token_error),
+            passing_refusals: with(&known.dialect.passing_refusals, &self.passing_refusal),
+            gateway_texts: with(&known.dialect.gateway_texts, &self.gateway_text),
+        };
+        config.uncertain = match self.uncertain {
+            None => known.uncertain,
+            Some(Policy::Retry) => Uncertain::Retry,
+            Some(Policy::Never) => Uncertain::Never,
+        };
+        config.uncertain_memory = self.uncertain_memory.0;
+        config.store_timeout = self.store_timeout.0;
+        config.wait_replicas = self.wait_replicas;
+        // Each program's own to say.
+        config.start_without_redis = false;
+        config.on_store_outage = match self.on_store_outage {
+            Outage::Reject => OnStoreOutage::Reject,
+            Outage::Local => OnStoreOutage::Local,
+        };
+        config.pepper = self.pepper()?;
+        config.max_refresh_attempts = self.max_refresh_attempts;
+        config.refresh_attempt_window = self.refresh_attempt_window.0;
+        config.refresh_cooldown_period = self.refresh_cooldown_period.0;
+        config.max_concurrent_refreshes = self.max_concurrent_refreshes;
+        config.budget_wait = self.budget_wait.map(|span| span.0);
+        config.breaker.max_failures = self.breaker_max_failures;
+        config.breaker.open_duration = self.breaker_open_duration.0;
+        config.breaker.half_open_requests = self.breaker_half_open_requests;
+        config.memory_pressure = self.memory_pressure.0;
+        config.max_token = self.max_token.0;
+        config.max_shared = self.max_shared.0;
+        config.cleanup_interval = self.cleanup_interval.0;
         config.validate()?;
         Ok(config)
     }
@@ -284,7 +279,7 @@ impl Settings {
 mod tests {
     use std::time::Duration;
 
-    use clap::Parser;
+    use clap::{CommandFactory, Parser};
     use refresh_coordinator::MemoryPressure;
 
     use super::*;
@@ -304,6 +299,27 @@ mod tests {
         let config = settings(&[]).config().expect("the defaults");
 
         assert_eq!(format!("{config:?}"), format!("{:?}", Config::default()));
+    }
+
+    /// The library's settings may grow.
+    #[test]
+    fn every_setting_of_the_library_has_a_flag() {
+        let (command, config) = (Cli::command(), format!("{:#?}", Config::default()));
+        let flags: Vec<_> = command.get_arguments().filter_map(|flag| flag.get_long()).collect();
+        let is_field = |line: &&str| line.starts_with(|first: char| first.is_ascii_lowercase());
+        let fields = config.lines().filter_map(|line| line.strip_prefix("    ")).filter(is_field);
+        for field in fields.filter_map(|line| line.split(':').next()) {
+            let of_its_name = field.replace('_', "-");
+            let meant: &[&str] = match field {
+                // Each program's own to say.
+                "upstream" | "start_without_redis" => &[],
+                "pepper" => &["pepper-file"],
+                "dialect" => &["dead-token-error", "passing-refusal", "gateway-text"],
+                "breaker" => &["breaker-max-failures", "breaker-open-duration", "breaker-half-open-requests"],
+                _ => &[&of_its_name],
+            };
+            assert!(meant.iter().all(|flag| flags.contains(flag)), "{field} has no flag: {flags:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@
 --                     that ends then), held_until, allowed (so many flights in this window, if that is more than
 --                     max_attempts), each as <field>:<account>
 
--- rules: max_attempts, window_ms, cooldown_ms
+-- rules: max_attempts, window_ms, cooldown_ms, is_background
 
 -- Forgets the accounts that are over. Returns how many are left.
 local function forget_accounts(key, session, now, rules)
@@ -49,7 +49,7 @@ local function attempts_in_window(key, session, account, now, rules)
 end
 
 -- Whether the account may lead once more: how many flights it has led in its window, or nil, why not and for how long. The
--- first attempt too many starts the cooldown; asking again does not make it longer.
+-- first attempt too many starts the cooldown, unless nobody waits for it; asking again does not make it longer.
 local function admit_by_attempts(key, session, account, now, rules)
   local span_ms = tonumber(session['cooldown_ms:' .. account] or rules.cooldown_ms)
   local left = left_of(key, session, 'cooldown_until:' .. account, now, span_ms)
@@ -62,6 +62,9 @@ local function admit_by_attempts(key, session, account, now, rules)
   end
   local in_window = attempts_in_window(key, session, account, now, rules)
   if in_window >= math.max(rules.max_attempts, tonumber(session['allowed:' .. account] or '0')) then
+    if rules.is_background then
+      return nil, 'cooling_down', whole(rules.window_ms - passed_ms(session['window_start:' .. account], now))
+    end
     -- What the window counts stays until the next one begins: its attempts may be given back.
     redis.call('HSET', key, 'cooldown_until:' .. account, now + rules.cooldown_ms, 'cooldown_ms:' .. account,
       rules.cooldown_ms)

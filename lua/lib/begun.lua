@@ -16,7 +16,7 @@ end
 -- the next.
 local function done(reply)
   if waited_us then
-    -- PARTS HERE: spans keep permits lines freed budget queue
+    -- PARTS HERE: spans keep in_use permits lines freed budget queue
     leave_queue(budget, place, client_name)
   end
   return reply

@@ -5,7 +5,8 @@ local function channels_of(fence)
   return string.sub(fence, 1, -#'fence' - 1) .. 'pod:'
 end
 
--- The name of a flight or of a session.
+-- The name of a flight or of a session, which has letters and digits only. A pattern that each of them could begin would be tried
+-- from all of them.
 local function name_of(key)
-  return string.match(key, '[^:]+$')
+  return string.match(key, ':(%w+)$')
 end

@@ -1,4 +1,4 @@
--- The permits that are out. Mirrors src/admission/budget.rs; budget.lua has who gets them.
+-- The permits that are out. Mirrors src/admission/budget.rs; budget.lua has who gets them. Comes after in_use.lua.
 --
 -- permits         sorted set: holder -> when its permit ends. A leader holds it by its owner, until the end of its lease; a
 --                 flight that was called from the queue by its place there, until it has had the time to come
@@ -12,22 +12,8 @@
 --
 -- budget: permits, counter, queue (keys), limit, lease_ms, called_ms, channels, now; wait_ms where flights queue
 
--- The longest lease that settings allow.
-local longest_lease_of_all_ms = 10 * 60 * 1000
-
 local function shares_key(budget)
   return string.sub(budget.queue, 1, -#'queue' - 1) .. 'shares'
-end
-
--- Both keys end with the last permit that can be out, and another pod's lease may be longer than this one's.
-local function set_in_use(budget, in_use)
-  local longest_ms = budget.lease_ms
-  if in_use > 1 then
-    longest_ms = math.max(longest_ms, math.min(longest_lease_of_all_ms, redis.call('PTTL', budget.permits)))
-  end
-  local ends = whole(budget.now + longest_ms)
-  redis.call('SET', budget.counter, whole(in_use), 'PXAT', ends)
-  redis.call('PEXPIREAT', budget.permits, ends)
 end
 
 -- While several queue, permits are given sooner than that.
@@ -39,17 +25,13 @@ local function note_share(budget, holder, client)
   redis.pcall('PEXPIRE', shares_key(budget), shares_last_ms)
 end
 
--- The owner has its permit: one that was kept for its place in the queue is its own now, and counted already.
-local function take_permit(budget, place, owner, in_use, is_called)
-  if is_called then
-    redis.call('ZREM', budget.permits, place)
-    local client = redis.pcall('HGET', shares_key(budget), place)
-    if type(client) == 'string' then
-      redis.pcall('HDEL', shares_key(budget), place)
-      note_share(budget, owner, client)
-    end
-  else
-    in_use = in_use + 1
+-- The owner has the permit that was kept for its place in the queue, and was counted then.
+local function take_called_permit(budget, place, owner, in_use)
+  redis.call('ZREM', budget.permits, place)
+  local client = redis.pcall('HGET', shares_key(budget), place)
+  if type(client) == 'string' then
+    redis.pcall('HDEL', shares_key(budget), place)
+    note_share(budget, owner, client)
   end
   set_in_use(budget, in_use)
 end

@@ -51,11 +51,15 @@ local function leave_queue(budget, place, client)
   settle(budget)
 end
 
--- A permit for a flight, or its place in the queue. caller: client, now_us, waited_us, is_quiet, is_stranger, waits. Strangers leave
--- a share of the permits to known callers, who queue before them. Returns whether one is free, how many are out, and whether it
--- was reserved. It is not taken yet.
+-- A permit for a flight, or its place in the queue. caller: client, now_us, waited_us, is_quiet, is_stranger, waits, is_background.
+-- Strangers leave a share of the permits to known callers, who queue before them; a flight that nobody waits for gets a permit that
+-- nobody wants, of the first half. Returns whether one is free, how many are out, and whether it was reserved. It is not taken yet.
 local function seek_permit(budget, counter, place, caller)
   local is_queue = not caller.is_quiet and #redis.call('ZRANGE', budget.queue, 0, 0) > 0
+  if caller.is_background then
+    local out = permits_in_use(budget, counter)
+    return not is_queue and out < math.max(1, math.floor(budget.limit / 2)), out, false
+  end
   local client, came_us
   if caller.waited_us then
     client, came_us = find_place(budget, place, caller.client)

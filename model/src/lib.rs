@@ -15,7 +15,7 @@
 //! * **Messages** to waiting pods only wake: the pod that is woken begins again. Scenario `crash-deaf` has none.
 //! * **One token**, with up to two claims. Successes and refusals stay fresh for longer than any history lasts, so nothing
 //!   is presented after `keep_outcome`. Marks `gone:` do not end. A pod has one flight at a time; its callers are one.
-//! * **Chains and strangers** are a model of their own: [`chain`].
+//! * **Chains and strangers** are a model of their own: [`chain`]; **other claims** of a credential another: [`claims`].
 //! * **Left out**: the session's attempts, the circuit (a probe is given and ends as a permit does), the order of the queue,
 //!   `on_store_outage = local`, seals, and two tokens that compete for a permit.
 //! * **Nobody hangs** is judged by a bound, not by `eventually`: a caller that was given nothing after `patience` ticks in
@@ -44,3 +44,4 @@ pub mod report;
 pub mod catalogue;
 pub mod cuts;
 pub mod chain;
+pub mod claims;

@@ -1,5 +1,5 @@
 //! Looks at every scenario under today's rules, under those proposed (with and without the early end) and under those
-//! mended, and at every cut; the same of chains, before and after what was found. Prints the tables of README.md.
+//! mended, and at every cut; the same of chains, before and after what was found, and of other claims. Prints the tables of README.md.
 //!
 //!     cargo run --release --package refresh-model -- [--deep] [--only NAME] [--story]
 //!
@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use refresh_model::chain::model::Chains;
 use refresh_model::chain::scenario::Scenario;
+use refresh_model::claims::model::Claims;
 use refresh_model::model::Protocol;
 use refresh_model::report::Verdict;
 use refresh_model::rules::{Rule, Rules};
-use refresh_model::{catalogue, chain, cuts};
+use refresh_model::{catalogue, chain, claims, cuts};
 
 /// No configuration runs longer; what was not looked at by then is told.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -87,6 +88,7 @@ fn main() -> ExitCode {
         options.print(&format!("{:?}", cut.rule), &verdict);
     }
     chains(&options);
+    other_claims(&options);
     ExitCode::SUCCESS
 }
 
@@ -103,5 +105,22 @@ fn chains(options: &Options) {
     for cut in chain::cuts::ALL.iter().filter(|cut| options.wants(cut.scenario)) {
         let verdict = Chains::check(chain::catalogue::named(cut.scenario), cut.rules(), options.limit());
         options.print(&format!("{:?}", cut.rule), &verdict);
+    }
+}
+
+/// The same of other claims.
+fn other_claims(options: &Options) {
+    let rules = claims::rules::Rules::all();
+    println!("\n| rules | scenario | {HEAD}");
+    let scenarios = claims::catalogue::ALL.iter().chain([&claims::catalogue::INVENTED]);
+    for scenario in scenarios.filter(|it| options.wants(it.name)) {
+        if options.deep || options.only.is_some() || !scenario.is_deep {
+            options.print("proposed", &Claims::check(scenario, rules, options.limit()));
+        }
+    }
+    println!("\n| without | scenario | {HEAD}");
+    for cut in claims::cuts::ALL.iter().filter(|cut| options.wants(cut.scenario)) {
+        let scenario = claims::catalogue::named(cut.scenario);
+        options.print(&format!("{:?}", cut.rule), &Claims::check(scenario, rules.without(cut.rule), options.limit()));
     }
 }

@@ -3,48 +3,59 @@
 //!
 //! A connection with a request that is being answered is never cut. One that waits for its caller, for bytes of a request or to
 //! be read, costs its caller little and everybody else a place: where the places are out, the peer address with the most
-//! connections loses the one that waits the longest.
+//! connections loses the one that waits the longest. A newcomer waits for its place in a queue that is not the kernel's: there, all
+//! that one address has opened would stand before the next caller.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
-use crate::metrics::CUT;
+use crate::caller::Caller;
+use crate::newcomers::Newcomers;
 
 /// A connection that waits for less is not cut: bytes of a caller in good faith may be on their way.
 const LEAST_WAIT: Duration = Duration::from_millis(100);
 /// How often somebody who waits for a place looks again whether one can be had.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
+/// All connections are looked at for one that makes way no more often, however fast newcomers come.
+const LOOKS_APART: Duration = Duration::from_millis(1);
+/// Of so many places one is kept from any single address.
+const KEPT_OF: usize = 8;
+/// No more newcomers wait for a place, however many places there are: so many connections the kernel keeps for a listener, too.
+pub(crate) const MOST_NEWCOMERS: usize = 1024;
 
 /// All connections of one listener.
 #[derive(Debug)]
 pub(crate) struct Callers {
-    places: Arc<Semaphore>,
+    places: usize,
     /// How many connections one peer address may have.
     most_of_a_peer: Option<u32>,
     open: Mutex<Open>,
+    came: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
     /// By number, in the order in which they came.
     connections: BTreeMap<u64, Arc<Caller>>,
     next: u64,
+    of_peer: HashMap<IpAddr, usize>,
+    newcomers: Newcomers<oneshot::Sender<Place>>,
+    /// Connections that are cut and still hold their places.
+    leaving: usize,
+    looked: Option<Instant>,
 }
 
-/// The connection of a caller.
-#[derive(Debug)]
-pub(crate) struct Caller {
-    peer: IpAddr,
-    since: Instant,
-    /// Since when it waits for its caller: since it came, was answered, or the caller took the last bytes of an answer. None: a
-    /// request of its is being answered, or it is cut.
-    waits: Mutex<Option<Instant>>,
-    cut: Notify,
+/// What becomes of a newcomer.
+enum Come {
+    Admitted(Place),
+    /// Until a place is handed to it. The other end is dropped where it is turned away.
+    Waits(oneshot::Receiver<Place>),
+    TurnedAway,
 }
 
 /// A place of a connection, as long as this lives.
@@ -53,63 +64,111 @@ pub(crate) struct Place {
     number: u64,
     pub(crate) caller: Arc<Caller>,
     callers: Arc<Callers>,
-    _permit: OwnedSemaphorePermit,
 }
 
 impl Callers {
-    pub(crate) fn new(places: usize, most_of_a_peer: Option<u32>) -> Arc<Self> {
-        Arc::new(Self { places: Arc::new(Semaphore::new(places)), most_of_a_peer, open: Mutex::default() })
+    /// With so many places, and so many newcomers that may wait for one.
+    pub(crate) fn new(places: usize, newcomers: usize, most_of_a_peer: Option<u32>) -> Arc<Self> {
+        let open = Open {
+            connections: BTreeMap::new(),
+            next: 0,
+            of_peer: HashMap::new(),
+            newcomers: Newcomers::at_most(newcomers),
+            leaving: 0,
+            looked: None,
+        };
+        Arc::new(Self { places, most_of_a_peer, open: Mutex::new(open), came: Notify::new() })
     }
 
-    /// A place for a connection from this address, as soon as there is one. None where the address has too many.
+    /// A place for a connection from this address, as soon as there is one. None where the address has too many, or too many wait and
+    /// most of them are of this address.
     ///
-    /// Cancelled, it leaves no trace.
-    pub(crate) async fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Place> {
-        if let Some(most) = self.most_of_a_peer
-            && self.open().connections.values().filter(|caller| caller.peer == peer).count() >= most as usize
-        {
-            return None;
+    /// Its turn is that of this call, not of the first look at what it answers. Cancelled, it leaves no trace.
+    pub(crate) fn admit(self: &Arc<Self>, peer: IpAddr) -> impl Future<Output = Option<Place>> + Send + use<> {
+        let handed = self.come(peer);
+        async {
+            match handed {
+                Come::Admitted(place) => Some(place),
+                Come::Waits(handed) => handed.await.ok(),
+                Come::TurnedAway => None,
+            }
         }
-        let permit = loop {
-            match Arc::clone(&self.places).try_acquire_owned() {
-                Ok(permit) => break permit,
-                Err(_) => self.make_way(),
+    }
+
+    fn come(self: &Arc<Self>, peer: IpAddr) -> Come {
+        let handed = {
+            let mut open = self.open();
+            let here = open.of(peer) + open.newcomers.of(peer);
+            if self.most_of_a_peer.is_some_and(|most| here >= most as usize) {
+                return Come::TurnedAway;
             }
-            // A place that comes free by itself is taken at once.
-            let free = Arc::clone(&self.places).acquire_owned();
-            if let Ok(permit) = tokio::time::timeout(LOOK_AGAIN, free).await {
-                break permit.expect("BUG: nobody closes it");
+            if self.has_place_for(&open, peer) {
+                return Come::Admitted(self.place(&mut open, peer));
             }
+            let (hand, handed) = oneshot::channel();
+            open.newcomers.come(peer, hand);
+            open.make_way();
+            handed
         };
-        let now = Instant::now();
-        let caller = Arc::new(Caller { peer, since: now, waits: Mutex::new(Some(now)), cut: Notify::new() });
-        let mut open = self.open();
+        self.came.notify_one();
+        Come::Waits(handed)
+    }
+
+    /// Sees that newcomers get the places of those that can be missed, also where these have to wait a little longer first. Never
+    /// ends.
+    pub(crate) async fn make_way(&self) {
+        loop {
+            while self.open().newcomers.is_empty() {
+                self.came.notified().await;
+            }
+            // Where one was found, the next newcomer looks at once.
+            let pause = if self.open().make_way() { LOOKS_APART } else { LOOK_AGAIN };
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One of many addresses always finds a place: no single one may have them all.
+    fn has_place_for(&self, open: &Open, peer: IpAddr) -> bool {
+        open.connections.len() < self.places && open.of(peer) < self.places - self.places / KEPT_OF
+    }
+
+    fn place(self: &Arc<Self>, open: &mut Open, peer: IpAddr) -> Place {
+        let caller = Arc::new(Caller::new(peer));
         let number = open.next;
         open.next += 1;
+        *open.of_peer.entry(peer).or_default() += 1;
         open.connections.insert(number, Arc::clone(&caller));
-        Some(Place { number, caller, callers: Arc::clone(self), _permit: permit })
+        Place { number, caller, callers: Arc::clone(self) }
     }
 
-    /// Cuts the connection that can be missed the most, if there is one.
-    fn make_way(&self) {
-        let open = self.open();
-        let mut of_peer: HashMap<IpAddr, usize> = HashMap::new();
-        for caller in open.connections.values() {
-            *of_peer.entry(caller.peer).or_default() += 1;
-        }
-        let waiting = open.connections.values().filter_map(|caller| Some((caller.waits_for(LEAST_WAIT)?, caller)));
-        if let Some((_, caller)) = waiting.max_by_key(|(waited, caller)| (of_peer[&caller.peer], *waited)) {
-            caller.cut();
+    /// Hands free places to newcomers: the address with the fewest connections comes first.
+    fn hand_over(self: &Arc<Self>) {
+        loop {
+            let mut open = self.open();
+            let Open { newcomers, of_peer, connections, .. } = &mut *open;
+            let has_place =
+                |count: usize| connections.len() < self.places && count < self.places - self.places / KEPT_OF;
+            let next = newcomers.next(|peer| {
+                let count = of_peer.get(&peer).copied().unwrap_or_default();
+                has_place(count).then_some(count)
+            });
+            let Some((peer, hand)) = next else { break };
+            if hand.is_closed() {
+                continue;
+            }
+            let place = self.place(&mut open, peer);
+            // A newcomer that goes in this moment gives its place back, which needs the lock.
+            drop(open);
+            let _ = hand.send(place);
         }
     }
 
     /// Cuts all that have waited for their callers for so long.
     pub(crate) fn cut_idle(&self, waited: Duration) {
-        for caller in self.open().connections.values() {
-            if caller.waits_for(waited).is_some() {
-                caller.cut();
-            }
-        }
+        let mut open = self.open();
+        let idle =
+            open.connections.values().filter(|caller| caller.waits_for(waited).is_some() && caller.cut()).count();
+        open.leaving += idle;
     }
 
     fn open(&self) -> MutexGuard<'_, Open> {
@@ -117,119 +176,67 @@ impl Callers {
     }
 }
 
-impl Caller {
-    /// For how long it has waited for its caller, where that is long enough and it is not cut yet.
-    fn waits_for(&self, least: Duration) -> Option<Duration> {
-        let since = *self.waits();
-        since.map(|since| since.elapsed()).filter(|waited| *waited >= least)
+impl Open {
+    fn of(&self, peer: IpAddr) -> usize {
+        self.of_peer.get(&peer).copied().unwrap_or_default()
     }
 
-    fn waits(&self) -> MutexGuard<'_, Option<Instant>> {
-        self.waits.lock().expect("BUG: nothing panics under this lock")
+    /// Cuts one for the first newcomer that none makes way for yet, if there is one that can be missed.
+    fn make_way(&mut self) -> bool {
+        let is_late = self.looked.is_none_or(|looked| looked.elapsed() >= LOOKS_APART);
+        let Some(count) = self.first_without_a_place().filter(|_| is_late) else { return false };
+        let is_cut = self.cut_one(count);
+        self.looked = Some(Instant::now());
+        is_cut
     }
 
-    /// The caller has taken bytes of its answer.
-    pub(crate) fn takes(&self) {
-        if let Some(since) = &mut *self.waits() {
-            *since = Instant::now();
-        }
+    /// How many connections the address has of the newcomer that comes next, after those that have the places of who is leaving.
+    fn first_without_a_place(&self) -> Option<usize> {
+        let mut ranks: Vec<_> = self.newcomers.peers().map(|peer| (self.of(peer), self.newcomers.of(peer))).collect();
+        ranks.sort_unstable();
+        let mut provided_for = self.leaving;
+        ranks.into_iter().find_map(|(count, waiting)| {
+            let is_first = provided_for < waiting;
+            provided_for = provided_for.saturating_sub(waiting);
+            is_first.then_some(count)
+        })
     }
 
-    fn cut(&self) {
-        // Not looked at again: the place is freed once its task has noticed.
-        *self.waits() = None;
-        self.cut.notify_one();
-        metrics::counter!(CUT).increment(1);
-    }
-
-    /// Ends when the connection is to be cut.
-    pub(crate) async fn is_cut(&self) {
-        self.cut.notified().await;
-    }
-
-    pub(crate) fn age(&self) -> Duration {
-        self.since.elapsed()
-    }
-
-    /// A whole request is there, and is answered for as long as this lives.
-    pub(crate) fn answering(&self) -> Answering<'_> {
-        *self.waits() = None;
-        Answering(self)
-    }
-}
-
-/// The connection of a caller is not cut.
-#[derive(Debug)]
-pub(crate) struct Answering<'a>(&'a Caller);
-
-impl Drop for Answering<'_> {
-    fn drop(&mut self) {
-        *self.0.waits() = Some(Instant::now());
+    /// Cuts the connection that can be missed the most, if there is one: of an address with more connections than the newcomer's, or
+    /// of the one with the most. Else a flood that comes again and again would take the places of others, and these those of each
+    /// other.
+    fn cut_one(&mut self, of_newcomer: usize) -> bool {
+        let most = self.of_peer.values().max().copied().unwrap_or_default();
+        let is_of_many = |caller: &&Arc<Caller>| {
+            let count = self.of(caller.peer);
+            count > of_newcomer || count == most
+        };
+        let waiting = self.connections.values().filter(is_of_many);
+        let waiting = waiting.filter_map(|caller| Some((caller.waits_for(LEAST_WAIT)?, caller)));
+        let missed_least = waiting.max_by_key(|(waited, caller)| (self.of(caller.peer), *waited));
+        let is_cut = missed_least.is_some_and(|(_, caller)| caller.cut());
+        self.leaving += usize::from(is_cut);
+        is_cut
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.callers.open().connections.remove(&self.number);
+        let mut open = self.callers.open();
+        open.connections.remove(&self.number);
+        if let Some(count) = open.of_peer.get_mut(&self.caller.peer) {
+            *count -= 1;
+            if *count == 0 {
+                open.of_peer.remove(&self.caller.peer);
+            }
+        }
+        if self.caller.was_cut() {
+            open.leaving -= 1;
+        }
+        drop(open);
+        self.callers.hand_over();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HONEST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 1));
-    const FLOOD: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 2));
-
-    fn is_cut(place: &Place) -> bool {
-        let mut cut = std::pin::pin!(place.caller.cut.notified());
-        cut.as_mut().enable()
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn newcomer_takes_the_place_of_who_waits_longest_at_the_busiest_address() {
-        let callers = Callers::new(3, None);
-        let honest = callers.admit(HONEST).await.expect("a place");
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let old = callers.admit(FLOOD).await.expect("a place");
-        tokio::time::advance(Duration::from_secs(1)).await;
-        let new = callers.admit(FLOOD).await.expect("a place");
-
-        let newcomer = tokio::spawn({
-            let callers = Arc::clone(&callers);
-            async move { callers.admit(HONEST).await.is_some() }
-        });
-        old.caller.is_cut().await;
-        drop(old);
-
-        assert!(newcomer.await.expect("no panic"));
-        assert!(!is_cut(&honest) && !is_cut(&new));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn connection_that_is_answered_is_never_cut_and_nor_is_one_that_came_just_now() {
-        let callers = Callers::new(2, None);
-        let answered = callers.admit(FLOOD).await.expect("a place");
-        let answering = answered.caller.answering();
-        tokio::time::advance(Duration::from_secs(60)).await;
-        let fresh = callers.admit(FLOOD).await.expect("a place");
-
-        callers.make_way();
-        assert!(!is_cut(&answered) && !is_cut(&fresh));
-
-        drop(answering);
-        tokio::time::advance(LEAST_WAIT).await;
-        callers.make_way();
-        callers.make_way();
-        assert!(is_cut(&answered) && is_cut(&fresh));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn address_with_too_many_connections_gets_no_more() {
-        let callers = Callers::new(8, Some(2));
-        let _held = [callers.admit(FLOOD).await.expect("a place"), callers.admit(FLOOD).await.expect("a place")];
-
-        assert!(callers.admit(FLOOD).await.is_none());
-        assert!(callers.admit(HONEST).await.is_some());
-    }
-}
+mod tests;

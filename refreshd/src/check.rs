@@ -19,7 +19,8 @@ const SECRET_VARIABLES: [(&str, Scope); 2] =
 
 /// `flags` are those of the subcommand.
 pub(crate) fn run(configuration: &Configuration, flags: &clap::Command) -> Result<ExitCode, BadSetting> {
-    let (_, planned) = serve::plan(configuration)?;
+    let (serve, planned) = serve::plan(configuration)?;
+    serve.tls.read().map_err(|wrong| configuration.first().explain(wrong))?;
     let first = planned.first().expect("BUG: there is one provider at least");
     first.redis()?;
 

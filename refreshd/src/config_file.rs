@@ -20,6 +20,7 @@ use refresh_coordinator_cli::{BadSetting, usage_line};
 pub(crate) use configured::{Configured, Source};
 pub(crate) use keys::{Scope, key, scope};
 
+use crate::stamps::Stamps;
 use configured::FromFile;
 use text::{Table, Value};
 
@@ -30,11 +31,19 @@ pub(crate) struct ConfigFile {
     command: Command,
     /// What flags and environment say: it stands above the file.
     given: ArgMatches,
+    /// As it was before it was read for the first time.
+    pub(crate) stamps_at_start: Stamps,
 }
 
 impl ConfigFile {
     pub(crate) fn new(path: PathBuf, command: Command, given: ArgMatches) -> Self {
-        Self { path, command, given }
+        let stamps_at_start = Stamps::of([&path]);
+        Self { path, command, given, stamps_at_start }
+    }
+
+    /// As it is now.
+    pub(crate) fn stamps(&self) -> Stamps {
+        Stamps::of([&self.path])
     }
 
     pub(crate) fn path(&self) -> &Path {

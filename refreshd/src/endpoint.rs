@@ -1,4 +1,4 @@
-//! What is answered at which path: the token endpoint, the revocation endpoint, health, metrics.
+//! What is answered at which path: the token endpoint, the revocation endpoint, health, metrics, status.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,13 +10,21 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::{Body, Incoming};
 use refresh_coordinator::exchange::{FenceOf, Served, oauth_error};
 use tokio::sync::watch;
+use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span};
 
-use crate::callers::Caller;
+use crate::caller::Caller;
+use crate::gauges;
 use crate::limits::Limits;
 use crate::metrics::{self, Metrics};
 use crate::provider::{Asked, Provider};
 use crate::providers::Providers;
+use crate::recent::Recent;
 use crate::refusals::Refusals;
+use crate::spans;
+use crate::status::{Status, page};
+use crate::survey::Survey;
+use crate::together::Together;
 
 const AT_ONCE: Duration = Duration::ZERO;
 
@@ -27,7 +35,7 @@ pub(crate) enum Port {
     All,
     /// Tokens only: health and metrics have a port of their own.
     Tokens,
-    /// Health and metrics.
+    /// Health, metrics and status.
     Admin,
 }
 
@@ -38,6 +46,13 @@ pub(crate) struct Endpoint {
     pub(crate) metrics: Metrics,
     pub(crate) limits: Limits,
     pub(crate) refusals: Refusals,
+    pub(crate) survey: Survey,
+    pub(crate) readiness: Together<Result<(), String>>,
+    /// To render them takes a while, of which nobody is to have as much as it likes.
+    pub(crate) rendered: Together<Arc<str>>,
+    /// Logouts, which go on without their callers.
+    pub(crate) revoking: TaskTracker,
+    pub(crate) recent: Recent,
     /// Set when no new work is wanted; never taken back.
     pub(crate) is_draining: AtomicBool,
 }
@@ -61,7 +76,8 @@ impl Endpoint {
         match (asked, request.uri().path()) {
             // First, as the upstream's path is the operator's choice and may be any.
             (Some((provider, Asked::Token)), _) if request.method() == Method::POST => {
-                self.token(provider, request, caller).await
+                let span = spans::of_request(provider.name.as_deref(), request.headers());
+                self.token(provider, request, caller, &span).instrument(span.clone()).await
             }
             (Some((provider, Asked::Revocation)), _) if request.method() == Method::POST => {
                 self.revocation(provider, request, caller).await
@@ -69,29 +85,54 @@ impl Endpoint {
             (None, _) if port == Port::Tokens => not_found(&providers, port),
             (_, "/healthz") if is_read => text(StatusCode::OK, "alive\n"),
             (_, "/readyz") if is_read => {
-                let _answering = caller.answering();
+                let _answering = caller.answering().await;
                 self.readiness(&providers).await
             }
-            (_, "/metrics") if is_read => self.rendered_metrics(&providers),
+            (_, "/metrics") if is_read => {
+                let _answering = caller.answering().await;
+                self.rendered_metrics(&providers).await
+            }
+            // Only there: it names the pods and the flights of all.
+            (_, path @ ("/status" | "/status.json")) if port == Port::Admin => {
+                if !is_read {
+                    return not_allowed("GET, HEAD");
+                }
+                let _answering = caller.answering().await;
+                let status = self.status(&providers).await;
+                if path == "/status" { status_page(&status) } else { status_json(&status) }
+            }
             (_, "/healthz" | "/readyz" | "/metrics") => not_allowed("GET, HEAD"),
             (Some(_), _) => not_allowed("POST"),
             (None, _) => not_found(&providers, port),
         }
     }
 
-    async fn token(&self, provider: &Provider, request: Request<Incoming>, caller: &Caller) -> Response<Vec<u8>> {
+    async fn token(
+        &self,
+        provider: &Provider,
+        request: Request<Incoming>,
+        caller: &Caller,
+        span: &Span,
+    ) -> Response<Vec<u8>> {
         let start = Instant::now();
-        let mut answer = match self.whole(request).await {
+        let mut answer = match self.whole(provider, request).await {
             Ok(request) => {
-                let _answering = caller.answering();
-                let upstream = Arc::clone(&provider.upstream.borrow());
-                provider.exchange.exchange(request, |request| async move { upstream.send(request).await }).await
+                let _answering = caller.answering().await;
+                let (upstream, name) = (Arc::clone(&provider.upstream.borrow()), provider.name.clone());
+                let send = |request| async move {
+                    let span = spans::of_sending(name.as_deref(), upstream.address().0);
+                    let answered = upstream.send(request).instrument(span.clone()).await;
+                    spans::note_answer(&span, &answered);
+                    answered
+                };
+                provider.exchange.exchange(request, send).await
             }
             Err(refused) => refused,
         };
         let served = answer.extensions().get::<Served>().map_or("refused", |served| served.word());
         tell_of_fence(&mut answer, served);
         let (status, time) = (answer.status(), start.elapsed());
+        span.record("served", served).record("status", status.as_u16());
         metrics::answered(provider.name.as_ref(), served, status, time);
         tracing::debug!(
             provider = provider.name.as_deref(),
@@ -105,12 +146,12 @@ impl Endpoint {
 
     async fn revocation(&self, provider: &Provider, request: Request<Incoming>, caller: &Caller) -> Response<Vec<u8>> {
         let start = Instant::now();
-        let answer = match self.whole(request).await {
+        let answer = match self.whole(provider, request).await {
             Ok(request) => {
-                let _answering = caller.answering();
+                let _answering = caller.answering().await;
                 let exchange = provider.exchange.clone();
                 // In a task of its own: a logout that has begun goes on without its caller.
-                let revoking = tokio::spawn(async move { exchange.revoke(request).await });
+                let revoking = self.revoking.spawn(async move { exchange.revoke(request).await });
                 revoking.await.unwrap_or_else(|error| {
                     tracing::error!(%error, "a revocation ended without an answer");
                     oauth_error(StatusCode::SERVICE_UNAVAILABLE, "temporarily_unavailable", "try again", Some(AT_ONCE))
@@ -132,7 +173,11 @@ impl Endpoint {
     }
 
     /// The request with its body, within the limits of size and time.
-    async fn whole(&self, request: Request<Incoming>) -> Result<Request<Vec<u8>>, Response<Vec<u8>>> {
+    async fn whole(
+        &self,
+        provider: &Provider,
+        request: Request<Incoming>,
+    ) -> Result<Request<Vec<u8>>, Response<Vec<u8>>> {
         let most = self.limits.max_body.0;
         let refused = |status: StatusCode, description: &str| {
             self.refusals.tell(status, description);
@@ -144,6 +189,10 @@ impl Endpoint {
         let too_large = || refused(StatusCode::PAYLOAD_TOO_LARGE, &format!("the request has more than {most} bytes"));
 
         let (parts, body) = request.into_parts();
+        // Its caller's fault, and not that of the provider, which cannot be sent it.
+        if !provider.upstream.borrow().has_room_for(parts.uri.query()) {
+            return Err(refused(StatusCode::URI_TOO_LONG, "the query is too long"));
+        }
         // Before anything is read, so that a caller that asks first (Expect: 100-continue) need not send it.
         if body.size_hint().lower() > most as u64 {
             return Err(too_large());
@@ -161,15 +210,26 @@ impl Endpoint {
         if self.is_draining.load(Ordering::Relaxed) {
             return text(NOT, "not ready: draining\n");
         }
-        match providers.check().await {
+        match self.readiness.of(async || providers.check().await).await {
             Ok(()) => text(StatusCode::OK, "ready\n"),
             Err(why) => text(NOT, &format!("not ready: {why}\n")),
         }
     }
 
-    fn rendered_metrics(&self, providers: &Providers) -> Response<Vec<u8>> {
-        let coordinators = providers.iter().map(|provider| (provider.name.as_ref(), &provider.coordinator));
-        let mut answer = text(StatusCode::OK, &self.metrics.render(coordinators));
+    /// Within a bounded time, whether the stores answer or not.
+    async fn status(&self, providers: &Providers) -> Status {
+        let surveyed = self.survey.of(providers).await;
+        Status::new(&surveyed, &self.recent, self.is_draining.load(Ordering::Relaxed))
+    }
+
+    /// As `status`.
+    async fn rendered_metrics(&self, providers: &Providers) -> Response<Vec<u8>> {
+        let rendered = self.rendered.of(async || {
+            let read_now = gauges::text(&self.survey.of(providers).await);
+            let coordinators = providers.iter().map(|provider| &provider.coordinator);
+            self.metrics.render(coordinators, &read_now).into()
+        });
+        let mut answer = text(StatusCode::OK, &rendered.await);
         let format = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
         answer.headers_mut().insert(header::CONTENT_TYPE, format);
         answer
@@ -191,6 +251,23 @@ fn text(status: StatusCode, text: &str) -> Response<Vec<u8>> {
     *answer.status_mut() = status;
     answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
     answer.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    answer
+}
+
+fn status_page(status: &Status) -> Response<Vec<u8>> {
+    let mut answer = text(StatusCode::OK, &status.html());
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(page::POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    answer
+}
+
+fn status_json(status: &Status) -> Response<Vec<u8>> {
+    let mut answer = text(StatusCode::OK, &status.json());
+    answer.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    answer.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     answer
 }
 

@@ -10,7 +10,8 @@ use refresh_coordinator_cli::{BadSetting, Size, Span};
 #[command(next_help_heading = "Limits")]
 pub(crate) struct Limits {
     /// How many connections are open at once. Where all places are taken, one that waits for its caller makes way for the
-    /// next: of the address with the most connections, the one that waits the longest
+    /// next: of the address with the most connections, the one that waits the longest. One address has seven eighths of them
+    /// at most, where there are eight or more
     #[arg(long, value_name = "N", env = "REFRESHD_MAX_CONNECTIONS", default_value_t = 4096,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) max_connections: u32,

@@ -4,6 +4,8 @@
 //! A file per subcommand, a file per concern. What a user got wrong before anything runs is one line on stderr
 //! and exit code 2.
 
+mod caller;
+mod caller_tls;
 mod callers;
 mod check;
 mod config_file;
@@ -12,24 +14,35 @@ mod coordination;
 mod endpoint;
 mod files;
 mod flights;
+mod gauges;
 mod inspect;
 mod limits;
 mod listener;
 mod logs;
 mod metrics;
+mod namespace;
+mod newcomers;
 mod noted_writes;
 mod operate;
 mod opening;
+mod pem;
 mod place;
 mod provider;
 mod providers;
 mod ready;
+mod recent;
+mod recorder;
 mod refusals;
 mod release;
 mod reload;
 mod serve;
 mod signatures;
+mod spans;
+mod stamps;
+mod status;
 mod supervisor;
+mod survey;
+mod together;
 mod upstream;
 mod wiping;
 
@@ -64,6 +77,7 @@ enum Command {
     Inspect(Box<inspect::Inspect>),
     Flights(Box<flights::Flights>),
     Release(Box<release::Release>),
+    Namespace(Box<namespace::Namespace>),
     /// Print what is known of each provider that --provider takes, with the sources
     Presets,
     /// Moved to a program of its own
@@ -92,6 +106,7 @@ impl Task {
             | Command::Inspect(_)
             | Command::Flights(_)
             | Command::Release(_)
+            | Command::Namespace(_)
             | Command::Presets
             | Command::Storm { .. }) => Ok(Self::Other(command)),
         }
@@ -105,6 +120,7 @@ impl Task {
             Self::Other(Command::Inspect(inspect)) => Box::pin(inspect.run()).await,
             Self::Other(Command::Flights(flights)) => Box::pin(flights.run()).await,
             Self::Other(Command::Release(release)) => Box::pin(release.run()).await,
+            Self::Other(Command::Namespace(namespace)) => Box::pin(namespace.run()).await,
             Self::Other(Command::Presets) => {
                 for preset in Preset::all() {
                     println!("{preset}");

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use crate::callers::Caller;
+use crate::caller::Caller;
 
 /// The stream of a caller.
 #[derive(Debug)]
@@ -77,11 +77,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn caller_that_reads_slowly_has_its_answer_and_one_that_reads_nothing_is_cut() {
-        let callers = Callers::new(1, None);
+        let callers = Callers::new(1, 1, None);
         let place = callers.admit(IpAddr::V4(Ipv4Addr::LOCALHOST)).await.expect("a place");
         let (ours, mut theirs) = tokio::io::duplex(64);
         let mut stream = NotedWrites::new(ours, Arc::clone(&place.caller));
-        drop(place.caller.answering());
+        drop(place.caller.answering().await);
         let answering = tokio::spawn(async move { stream.write_all(&[b'a'; 640]).await.map(|()| stream) });
 
         for _ in 0..9 {

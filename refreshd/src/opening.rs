@@ -7,7 +7,8 @@ use refresh_coordinator_cli::BadSetting;
 use tokio::task::JoinSet;
 
 use crate::coordination::{Coordination, close};
-use crate::provider::{Planned, Provider};
+use crate::provider::{Begins, Planned, Provider};
+use crate::recorder;
 use crate::signatures::KeySource;
 
 /// A provider that can be reached, and a coordinator for it.
@@ -36,10 +37,15 @@ impl Opened {
 pub(crate) async fn open(
     planned: Vec<(Planned, Option<RefreshCoordinator>)>,
     coordination: &Arc<Coordination>,
+    begins: Begins,
 ) -> Result<Vec<Opened>, BadSetting> {
     let mut reaching = JoinSet::new();
     for (planned, coordinator) in planned {
-        reaching.spawn(async move { planned.reach().await.map(|client_keys| (planned, coordinator, client_keys)) });
+        reaching.spawn(async move {
+            let reached =
+                recorder::awaited_of_provider(planned.configured.name(), Box::pin(planned.reach(begins))).await;
+            reached.map(|client_keys| (planned, coordinator, client_keys))
+        });
     }
     let mut reached = Vec::new();
     while let Some(one) = reaching.join_next().await {
@@ -53,10 +59,13 @@ pub(crate) async fn open(
             let is_new = coordinator.is_none();
             let coordinator = match coordinator {
                 Some(coordinator) => coordinator,
-                None => match coordination.open(planned.config.clone()).await {
-                    Ok(coordinator) => coordinator,
-                    Err(wrong) => return Err(planned.configured.explain(wrong)),
-                },
+                None => {
+                    let opening = coordination.open(planned.config.clone());
+                    match recorder::awaited_of_provider(planned.configured.name(), opening).await {
+                        Ok(coordinator) => coordinator,
+                        Err(wrong) => return Err(planned.configured.explain(wrong)),
+                    }
+                }
             };
             Ok((Opened { planned, coordinator, client_keys }, is_new))
         });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::HeaderName;
+use http::{HeaderName, header};
 use metrics::SharedString;
 use refresh_coordinator::exchange::{ExchangeOptions, TokenExchange};
 use refresh_coordinator::{Config, RefreshCoordinator, RefreshTokens};
@@ -14,8 +14,9 @@ use tokio_util::task::AbortOnDropHandle;
 use crate::config_file::Configured;
 use crate::limits::Limits;
 use crate::place::Place;
+use crate::recorder;
 use crate::signatures::{KeySource, SignatureSettings};
-use crate::upstream::{TOKEN_PATH, Upstream, UpstreamSettings};
+use crate::upstream::{TOKEN_PATH, Unreached, Upstream, UpstreamSettings};
 
 /// The revocation endpoint beside its own path at the provider.
 const REVOCATION_PATH: &str = "/revoke";
@@ -53,6 +54,21 @@ pub(crate) struct ProviderSettings {
     pub(crate) coordination: Settings,
 }
 
+/// What holds what proves who asks. A session is named by its header, and seen in more places than a secret may be.
+const OF_CREDENTIALS: [HeaderName; 4] =
+    [header::AUTHORIZATION, header::PROXY_AUTHORIZATION, header::COOKIE, HeaderName::from_static("dpop")];
+
+impl ProviderSettings {
+    fn validate(&self) -> Result<(), BadSetting> {
+        let Some(name) = self.session_header.as_ref().filter(|name| OF_CREDENTIALS.contains(name)) else {
+            return Ok(());
+        };
+        Err(BadSetting::new(format!(
+            "--session-header {name} carries a credential: name a header that your gateway sets to a session id, such as x-session-id"
+        )))
+    }
+}
+
 /// A provider whose settings are right, and that nobody was asked about yet.
 #[derive(Debug)]
 pub(crate) struct Planned {
@@ -71,11 +87,12 @@ impl Planned {
 
     fn checked(configured: &Configured, limits: &Limits) -> Result<Self, BadSetting> {
         let settings: ProviderSettings = configured.settings()?;
+        settings.validate()?;
         let mut config = settings.coordination.config()?;
         limits.validate(&config)?;
         settings.signatures.validate()?;
         let place = Place::read(settings.host.as_deref(), settings.path.as_deref())?;
-        let upstream = settings.upstream.build(&config)?;
+        let upstream = recorder::of_provider(configured.name(), || settings.upstream.build(&config))?;
         // A daemon is started by what would start it again and again: it comes up, is not ready, and says why.
         config.start_without_redis = true;
         config.upstream = Some(settings.upstream.provider_name(&upstream));
@@ -89,13 +106,33 @@ impl Planned {
     }
 
     /// Connects to the provider, and reads the keys of its clients, where there are any.
-    pub(crate) async fn reach(&self) -> Result<Option<KeySource>, BadSetting> {
-        let reached = async {
-            self.settings.upstream.check(&self.upstream).await?;
-            self.settings.signatures.keys(&self.settings.upstream).await
-        };
-        reached.await.map_err(|wrong| self.configured.explain(wrong))
+    pub(crate) async fn reach(&self, begins: Begins) -> Result<Option<KeySource>, BadSetting> {
+        let explained = |wrong| self.configured.explain(wrong);
+        let (provider, may_be_away) = (self.configured.name(), begins != Begins::WhileOthersAreServed);
+        match self.settings.upstream.check(&self.upstream).await {
+            Ok(()) => {}
+            Err(Unreached::ForNow(reason)) if may_be_away => {
+                let reason = explained(reason);
+                tracing::warn!(provider, %reason, "the provider cannot be asked now: refreshes are refused until it can");
+            }
+            Err(Unreached::UntilMended(reason)) if begins == Begins::WithOthers => {
+                tracing::error!(provider, reason = %explained(reason), "the provider cannot be asked: the others are served");
+            }
+            Err(Unreached::ForNow(reason) | Unreached::UntilMended(reason)) => return Err(explained(reason)),
+        }
+        self.settings.signatures.keys(&self.settings.upstream, may_be_away).await.map_err(explained)
     }
+}
+
+/// When a provider begins to be served: how much may be wrong with it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Begins {
+    /// The daemon starts with it: it may be away, and whatever takes another setting is refused.
+    Alone,
+    /// The daemon starts with several: what is wrong with one keeps none of the others from being served.
+    WithOthers,
+    /// The file was read again: what is served goes on as it was until all of it is right.
+    WhileOthersAreServed,
 }
 
 /// A provider that is served.
@@ -128,15 +165,14 @@ impl Provider {
         let Planned { configured, settings, place, config, upstream } = planned;
         let name = configured.name().map(|name| SharedString::from(Arc::<str>::from(name)));
         tell(name.as_deref(), &settings, &config, &upstream, client_keys.as_ref());
-        let options = ExchangeOptions {
-            only_refresh: settings.only_refresh,
-            trust_callers: settings.trust_callers,
-            session_header: settings.session_header.clone(),
-            claim_headers: settings.claim_header.clone(),
-            dpop_htu: settings.signatures.dpop_htu(&upstream),
-            client_keys: client_keys.as_ref().map(KeySource::keys),
-            assertion_audiences: settings.signatures.audiences(&upstream),
-        };
+        let options = ExchangeOptions::default()
+            .with_only_refresh(settings.only_refresh)
+            .with_trust_callers(settings.trust_callers)
+            .with_session_header(settings.session_header.clone())
+            .with_claim_headers(settings.claim_header.clone())
+            .with_dpop_htu(settings.signatures.dpop_htu(&upstream))
+            .with_client_keys(client_keys.as_ref().map(KeySource::keys))
+            .with_assertion_audiences(settings.signatures.audiences(&upstream));
         let mut exchange = TokenExchange::new(coordinator.clone(), options);
         let takes_revocations = upstream.revocation_path().is_some();
         let upstream = watch::Sender::new(Arc::new(upstream));
@@ -174,6 +210,7 @@ impl Provider {
             path = upstream.path(),
             revocation_path = upstream.revocation_path(),
             namespace = self.config.namespace,
+            pod = self.coordinator.pod(),
             "serves a provider"
         );
     }
@@ -181,7 +218,7 @@ impl Provider {
     /// Reads the files of the upstream again. Requests that are under way keep the upstream that they began with.
     pub(crate) fn read_again(&self) {
         let provider = self.name.as_deref();
-        match self.settings.upstream.build(&self.config) {
+        match recorder::of_provider(provider, || self.settings.upstream.build(&self.config)) {
             Ok(upstream) => {
                 self.upstream.send_replace(Arc::new(upstream));
                 tracing::info!(provider, "the files of the upstream were read again");
@@ -208,7 +245,7 @@ async fn close_idle(mut current: watch::Receiver<Arc<Upstream>>) {
 /// Never ends.
 async fn keep_fresh(client_keys: Option<KeySource>) {
     match client_keys {
-        Some(source) => source.keep_fresh().await,
+        Some(mut source) => source.keep_fresh().await,
         None => std::future::pending().await,
     }
 }

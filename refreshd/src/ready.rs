@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use http::{Request, Response, header};
@@ -28,6 +29,9 @@ pub(crate) struct Ready {
     /// Where it is asked instead, where that refreshd has --admin
     #[arg(long, value_name = "ADDRESS", env = "REFRESHD_ADMIN")]
     admin: Option<String>,
+    /// Given where that refreshd speaks TLS at --listen: only its --admin can be asked then
+    #[arg(long, value_name = "FILE", env = "REFRESHD_TLS_CERT")]
+    tls_cert: Option<PathBuf>,
     /// How long the answer may take. A refreshd that waits for its store answers after --store-timeout
     #[arg(long, value_name = "TIME", env = "REFRESHD_READY_TIMEOUT", default_value = "3s")]
     timeout: Span,
@@ -55,9 +59,15 @@ impl Ready {
 
     fn asked(&self) -> Result<Url, BadSetting> {
         let Some(url) = &self.url else {
-            let (flag, address) = match &self.admin {
-                Some(admin) => ("--admin", admin),
-                None => ("--listen", &self.listen),
+            let (flag, address) = match (&self.admin, &self.tls_cert) {
+                (Some(admin), _) => ("--admin", admin),
+                (None, None) => ("--listen", &self.listen),
+                (None, Some(_)) => {
+                    return Err(BadSetting::new(
+                        "with --tls-cert, --listen speaks TLS, and this asks in clear: give that refreshd an --admin such as \
+                         127.0.0.1:8401, and this the same",
+                    ));
+                }
             };
             let url = format!("http://{}/readyz", on_loopback(address));
             return Url::parse(&url).map_err(|_| {

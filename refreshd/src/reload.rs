@@ -1,30 +1,34 @@
-//! What is read again while the daemon runs: the files of each upstream, at SIGHUP and when they change; the file of `--config` at
-//! SIGHUP, as a half-written one is not to be taken.
+//! What is read again while the daemon runs, at SIGHUP and when it changes: the files of each upstream, those of the token port's TLS,
+//! and the file of `--config`.
 //!
 //! The files that say how Redis is entered need none of this: they are read at every connect.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
-use refresh_coordinator::Config;
+use refresh_coordinator::{Config, RefreshCoordinator};
 use refresh_coordinator_cli::BadSetting;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
+use crate::caller_tls::Showing;
 use crate::config_file::{ConfigFile, Configured, Scope, scope};
 use crate::coordination::{Coordination, close};
 use crate::limits::Limits;
 use crate::opening;
-use crate::provider::{Planned, Provider};
+use crate::provider::{Begins, Planned, Provider};
 use crate::providers::Providers;
+use crate::stamps::Stamps;
 use crate::supervisor;
 use crate::upstream::Upstream;
 
 /// How often files are looked at: an orchestrator replaces what it has mounted, and tells nobody.
 const PERIOD: Duration = Duration::from_secs(5);
+/// How often a file that was refused is tried again, at last.
+const LONGEST_PERIOD: Duration = Duration::from_secs(60);
 
 pub(crate) struct Reload {
     pub(crate) file: Option<ConfigFile>,
@@ -34,62 +38,120 @@ pub(crate) struct Reload {
     /// How long the flights of a provider that is no longer named may take to end.
     pub(crate) drain: Duration,
     pub(crate) coordination: Arc<Coordination>,
+    pub(crate) caller_tls: Showing,
     /// Coordinators of providers that are no longer named, until their flights have ended.
     pub(crate) leaving: TaskTracker,
     pub(crate) providers: watch::Sender<Arc<Providers>>,
 }
 
-/// When a file was changed, and how long it is. None: it is not there.
-type Stamp = Option<(SystemTime, u64)>;
+/// A provider that is new or has changed, with the coordinator that it has.
+type ToOpen = (Planned, Option<RefreshCoordinator>);
+/// One that is as it was, and its upstream with what stands in its files now.
+type Kept = (Arc<Provider>, Upstream);
+
+/// A file of `--config` that was refused, until when it is not tried again: a provider that is away comes back, and what a file names is
+/// mounted a little later than the file.
+struct Refused {
+    reason: String,
+    again_at: Instant,
+    pause: Duration,
+}
+
+impl Refused {
+    /// After this one, where that was tried again: what is the same as before is not told again.
+    fn told(reason: BadSetting, before: Option<Self>) -> Self {
+        let reason = reason.to_string();
+        let pause = before.as_ref().map_or(PERIOD, |before| (2 * before.pause).min(LONGEST_PERIOD));
+        if before.is_none_or(|before| before.reason != reason) {
+            tracing::error!(reason, "what was read before is kept");
+        }
+        Self { reason, again_at: Instant::now() + pause, pause }
+    }
+
+    fn is_due(&self) -> bool {
+        Instant::now() >= self.again_at
+    }
+}
 
 impl Reload {
     /// Reads again whenever there is a reason to. Never ends.
     pub(crate) async fn run(&self, hangup: &mut Signal) {
-        let mut seen = self.stamps();
+        let (mut seen, mut seen_tls) = (self.stamps_read(), self.caller_tls.stamps());
+        let mut file_read = self.file.as_ref().map(|file| file.stamps_at_start.clone());
+        let mut file_before = file_read.clone();
+        let mut refused: Option<Refused> = None;
         loop {
+            self.caller_tls.tell_of_end();
             let is_asked = tokio::select! {
                 _ = hangup.recv() => true,
                 () = tokio::time::sleep(PERIOD) => false,
             };
             // As they stand before they are read: what changes meanwhile is seen the next time.
-            let now = self.stamps();
+            let (now, now_tls) = (self.stamps(), Stamps::of(self.caller_tls.files()));
+            let file_now = self.file.as_ref().map(ConfigFile::stamps);
+            // It may be half written: it is read when it has stayed as it is for a while.
+            let is_another = file_now != file_read && file_now == file_before;
+            let is_due = file_now == file_read && refused.as_ref().is_some_and(Refused::is_due);
+            let reads_all = is_asked || is_another || is_due;
             let is_changed = |provider: &&Arc<Provider>| {
                 let namespace = &provider.config.namespace;
                 now.get(namespace) != seen.get(namespace)
             };
-            if is_asked || now != seen {
+            if reads_all || now != seen || now_tls != seen_tls {
                 supervisor::reads_again();
+                if reads_all {
+                    // A person who asks is told, however often.
+                    let before = refused.take().filter(|_| is_due && !is_asked);
+                    refused = self.read_all_again().await.err().map(|reason| Refused::told(reason, before));
+                    file_read.clone_from(&file_now);
+                }
                 // A file of --config that is refused keeps nobody from reading a new certificate.
-                if !is_asked || !self.read_all_again().await {
+                if !reads_all || refused.is_some() {
                     self.now().iter().filter(is_changed).for_each(|provider| provider.read_again());
+                }
+                if is_asked || now_tls != seen_tls {
+                    self.caller_tls.read_again();
                 }
                 supervisor::has_read_again();
             }
-            seen = now;
+            (seen, seen_tls, file_before) = (now, now_tls, file_now);
         }
     }
 
-    /// False where the file of `--config` is wrong.
-    async fn read_all_again(&self) -> bool {
+    async fn read_all_again(&self) -> Result<(), BadSetting> {
         let Some(file) = &self.file else {
             self.now().iter().for_each(|provider| provider.read_again());
-            return true;
+            return Ok(());
         };
-        match self.read_file_again(file).await {
-            Ok(()) => {
-                let providers = self.now().iter().count();
-                tracing::info!(providers, file = %file.path().display(), "the file of --config was read again");
-                true
-            }
-            Err(wrong) => {
-                tracing::error!(reason = %wrong, "what was read before is kept");
-                false
-            }
-        }
+        self.read_file_again(file).await?;
+        let providers = self.now().iter().count();
+        tracing::info!(providers, file = %file.path().display(), "the file of --config was read again");
+        Ok(())
     }
 
     /// All of the file holds from now on, or nothing of it. Requests that are under way end as they began.
     async fn read_file_again(&self, file: &ConfigFile) -> Result<(), BadSetting> {
+        // The certificates of the system are read for each provider, and callers come in meanwhile.
+        let (anew, kept) = tokio::task::block_in_place(|| self.planned_again(file))?;
+        let opened = opening::open(anew, &self.coordination, Begins::WhileOthersAreServed).await?;
+
+        // Nothing fails from here on.
+        let before = self.now();
+        let mut served: Vec<_> = opened.into_iter().map(opening::Opened::serve).collect();
+        for (provider, upstream) in kept {
+            provider.upstream.send_replace(Arc::new(upstream));
+            served.push(provider);
+        }
+        let now = Arc::new(Providers::new(served));
+        self.providers.send_replace(Arc::clone(&now));
+        let left = before.iter().filter(|old| now.in_namespace(&old.config.namespace).is_none());
+        let left: Vec<_> = left.map(|old| old.coordinator.clone()).collect();
+        self.leaving.spawn(close(left, self.drain));
+        Ok(())
+    }
+
+    /// What the file says now: who is opened anew, with the coordinator that it has, and who stays, with its files read again.
+    fn planned_again(&self, file: &ConfigFile) -> Result<(Vec<ToOpen>, Vec<Kept>), BadSetting> {
         let read = file.read()?;
         for configured in &read {
             if let Some(key) = file.changed(&self.shared, configured, |flag| scope(flag) == Scope::Shared) {
@@ -104,7 +166,7 @@ impl Reload {
         Providers::can_be_together(&planned)?;
 
         let before = self.now();
-        let (mut kept, mut anew): (Vec<(Arc<Provider>, Upstream)>, _) = (Vec::new(), Vec::new());
+        let (mut kept, mut anew) = (Vec::new(), Vec::new());
         for planned in planned {
             match before.in_namespace(&planned.config.namespace) {
                 None => anew.push((planned, None)),
@@ -117,37 +179,24 @@ impl Reload {
                 Some(old) => return Err(takes_a_restart(file, old, &planned)),
             }
         }
-        let opened = opening::open(anew, &self.coordination).await?;
-
-        // Nothing fails from here on.
-        let mut served: Vec<_> = opened.into_iter().map(opening::Opened::serve).collect();
-        for (provider, upstream) in kept {
-            provider.upstream.send_replace(Arc::new(upstream));
-            served.push(provider);
-        }
-        let now = Arc::new(Providers::new(served));
-        self.providers.send_replace(Arc::clone(&now));
-        let left = before.iter().filter(|old| now.in_namespace(&old.config.namespace).is_none());
-        let left: Vec<_> = left.map(|old| old.coordinator.clone()).collect();
-        self.leaving.spawn(close(left, self.drain));
-        Ok(())
+        Ok((anew, kept))
     }
 
     fn now(&self) -> Arc<Providers> {
         Arc::clone(&self.providers.borrow())
     }
 
-    /// By namespace.
-    fn stamps(&self) -> HashMap<String, Vec<Stamp>> {
-        let stamp = |file: &PathBuf| {
-            let found = std::fs::metadata(file).ok()?;
-            Some((found.modified().ok()?, found.len()))
-        };
-        let stamps = |provider: &Arc<Provider>| {
-            let files = provider.settings.upstream.files();
-            (provider.config.namespace.clone(), files.map(stamp).collect())
-        };
-        self.now().iter().map(stamps).collect()
+    /// By namespace: as they are now, and as they were when they were read.
+    fn stamps(&self) -> HashMap<String, Stamps> {
+        self.of_each(|provider| Stamps::of(provider.settings.upstream.files()))
+    }
+
+    fn stamps_read(&self) -> HashMap<String, Stamps> {
+        self.of_each(|provider| provider.upstream.borrow().stamps().clone())
+    }
+
+    fn of_each<T>(&self, of: impl Fn(&Provider) -> T) -> HashMap<String, T> {
+        self.now().iter().map(|provider| (provider.config.namespace.clone(), of(provider))).collect()
     }
 }
 

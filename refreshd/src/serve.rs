@@ -16,6 +16,7 @@ use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::caller_tls::{CallerTls, Showing};
 use crate::callers::Callers;
 use crate::configuration::Configuration;
 use crate::coordination::Coordination;
@@ -25,11 +26,15 @@ use crate::limits::Limits;
 use crate::listener;
 use crate::metrics::Metrics;
 use crate::opening::{self, Opened};
-use crate::provider::{Planned, ProviderSettings};
+use crate::provider::{Begins, Planned, ProviderSettings};
 use crate::providers::Providers;
+use crate::recent::Recent;
 use crate::refusals::Refusals;
 use crate::reload::Reload;
 use crate::supervisor;
+use crate::survey::Survey;
+use crate::together::Together;
+use crate::upstream;
 
 /// Serves a coordinating token endpoint in front of a provider, or of several.
 ///
@@ -47,7 +52,8 @@ pub(crate) struct Serve {
     #[arg(long, value_name = "ADDRESS", env = "REFRESHD_LISTEN", default_value = "127.0.0.1:8400")]
     listen: String,
     /// Where /healthz, /readyz and /metrics are asked instead of at --listen, which serves tokens only then: probes share
-    /// no places with callers. Not to be reached by callers [default: at --listen]
+    /// no places with callers. And /status, a page for people, which is nowhere else. Not to be reached by callers
+    /// [default: at --listen, without /status]
     #[arg(long, value_name = "ADDRESS", env = "REFRESHD_ADMIN")]
     admin: Option<String>,
     /// How long the end may take from SIGTERM on, --drain-delay included: requests that are under way are answered until
@@ -62,18 +68,25 @@ pub(crate) struct Serve {
     provider: ProviderSettings,
     #[command(flatten)]
     limits: Limits,
+    #[command(flatten)]
+    pub(crate) tls: CallerTls,
 }
 
 /// Checks everything, then listens, until a signal; then drains.
 pub(crate) async fn run(configuration: Configuration) -> Result<ExitCode, BadSetting> {
+    // First: whatever is made from here on registers what it measures.
+    let metrics = Metrics::start();
     let (serve, planned) = plan(&configuration)?;
+    let caller_tls = serve.tls.read().map_err(|wrong| configuration.first().explain(wrong))?;
     let first = planned.first().expect("BUG: there is one provider at least");
     let redis = first.redis()?;
     let signals = Signals::listen()?;
     let is_of_file = configuration.file.is_some();
     let coordination = Coordination::new(redis, is_of_file, &first.config).await;
     let coordination = Arc::new(coordination.map_err(|wrong| first.configured.explain(wrong))?);
-    let opened = opening::open(planned.into_iter().map(|planned| (planned, None)).collect(), &coordination).await?;
+    let begins = if planned.len() > 1 { Begins::WithOthers } else { Begins::Alone };
+    let opened = opening::open(planned.into_iter().map(|planned| (planned, None)).collect(), &coordination, begins);
+    let opened = opened.await?;
     // Last: a caller that can connect is served.
     let listeners = match serve.bind().await {
         Ok(listeners) => listeners,
@@ -92,12 +105,13 @@ pub(crate) async fn run(configuration: Configuration) -> Result<ExitCode, BadSet
         file: configuration.file,
         limits: serve.limits.clone(),
         drain: serve.drain.0,
+        caller_tls: Showing::new(serve.tls.clone(), caller_tls),
         coordination,
         leaving: TaskTracker::new(),
         providers: watch::Sender::new(Arc::new(providers)),
     };
     // In a box: it is large, and there is one of it.
-    Box::pin(serve.serve(listeners, reload, signals)).await;
+    Box::pin(serve.serve(listeners, reload, signals, metrics)).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -129,19 +143,28 @@ impl Serve {
 
     /// Where tokens are asked for, and where health and metrics are, if that is elsewhere.
     async fn bind(&self) -> Result<Listeners, BadSetting> {
-        let places = files::places(self.limits.max_connections);
+        let (places, newcomers) = files::places(self.limits.max_connections);
+        upstream::leave_places_to_refreshes(places);
         let tokens = listener::bind("--listen", &self.listen).await?;
         let admin = match &self.admin {
             Some(address) => Some(listener::bind("--admin", address).await?),
             None => None,
         };
-        Ok(Listeners { tokens, admin, places })
+        Ok(Listeners { tokens, admin, places, newcomers })
     }
 
     fn tell(&self, listeners: &Listeners, providers: &Providers, store: &str) {
         let address = listeners.tokens.local_addr().map_or_else(|_| self.listen.clone(), |it| it.to_string());
         let admin = listeners.admin.as_ref().and_then(|admin| admin.local_addr().ok()).map(tracing::field::display);
         let address = address.as_str();
+        let is_local = listeners.tokens.local_addr().is_ok_and(|address| address.ip().is_loopback());
+        if !is_local && !self.tls.is_on() {
+            tracing::warn!(
+                address,
+                "tokens and secrets of callers on other machines cross the network in clear: give --tls-cert, or let what \
+                 stands in front speak TLS"
+            );
+        }
         if providers.are_named() {
             providers.iter().for_each(|provider| provider.tell_of_place());
             tracing::info!(address, admin, store, providers = providers.iter().count(), "listening");
@@ -157,6 +180,7 @@ impl Serve {
                 revocation_path = upstream.revocation_path(),
                 store,
                 namespace = provider.config.namespace,
+                pod = provider.coordinator.pod(),
                 "listening"
             );
         }
@@ -165,16 +189,22 @@ impl Serve {
 
     async fn serve(
         &self,
-        Listeners { tokens: listener, admin, places }: Listeners,
+        Listeners { tokens: listener, admin, places, newcomers }: Listeners,
         reload: Reload,
         mut signals: Signals,
+        metrics: Metrics,
     ) {
         let mut hangup = signals.hangup.take().expect("BUG: nobody else takes it");
         let endpoint = Arc::new(Endpoint {
             providers: reload.providers.subscribe(),
-            metrics: Metrics::start(),
+            metrics,
             limits: self.limits.clone(),
             refusals: Refusals::default(),
+            survey: Survey::default(),
+            readiness: Together::new(Duration::from_millis(100)),
+            rendered: Together::new(Duration::from_millis(20)),
+            revoking: TaskTracker::new(),
+            recent: Recent::default(),
             is_draining: AtomicBool::new(false),
         });
         let (stop, end) = (CancellationToken::new(), CancellationToken::new());
@@ -184,17 +214,27 @@ impl Serve {
             let (endpoint, limits) = (Arc::clone(&endpoint), self.limits.clone());
             // It answers until the very end.
             tokio::spawn(async move {
-                let callers = Callers::new(ADMIN_PLACES, None);
-                listener::serve(admin, callers, endpoint, Port::Admin, &limits, end).await
+                let callers = Callers::new(ADMIN_PLACES, ADMIN_NEWCOMERS, None);
+                let (_, in_clear) = watch::channel(None);
+                listener::serve(admin, callers, endpoint, Port::Admin, &limits, in_clear, end).await
             });
         }
-        let callers = Callers::new(places, self.limits.max_connections_per_peer);
-        let accepting =
-            listener::serve(listener, Arc::clone(&callers), Arc::clone(&endpoint), port, &self.limits, stop.clone());
+        let callers = Callers::new(places, newcomers, self.limits.max_connections_per_peer);
+        let tls = reload.caller_tls.subscribe();
+        let accepting = listener::serve(
+            listener,
+            Arc::clone(&callers),
+            Arc::clone(&endpoint),
+            port,
+            &self.limits,
+            tls,
+            stop.clone(),
+        );
         let stopping = async {
             let left = tokio::select! {
                 left = self.until_stopped(&endpoint, &mut signals) => left,
                 () = endpoint.metrics.keep_small() => unreachable!("BUG: it never ends"),
+                () = endpoint.recent.keep(&endpoint.providers) => unreachable!("BUG: it never ends"),
                 () = reload.run(&mut hangup) => unreachable!("BUG: it never ends"),
                 () = supervisor::lives() => unreachable!("BUG: it never ends"),
             };
@@ -205,7 +245,7 @@ impl Serve {
 
         let providers = Arc::clone(&reload.providers.borrow());
         let coordinators = providers.iter().map(|provider| provider.coordinator.clone());
-        let drained = drain(open, left, async |left| {
+        let drained = drain(open, left, &endpoint.revoking, async |left| {
             reload.leaving.close();
             // Providers that left the file end within a drain of their own.
             let left_before = tokio::time::timeout(left, reload.leaving.wait());
@@ -214,6 +254,7 @@ impl Serve {
         tokio::select! {
             () = supervisor::lives() => unreachable!("BUG: it never ends"),
             () = cut_idle(&callers) => unreachable!("BUG: it never ends"),
+            () = callers.make_way() => unreachable!("BUG: it never ends"),
             drained = drained => match drained {
                 Ok(()) => tracing::info!("drained"),
                 Err(_) => tracing::warn!("the deadline is over, connections are cut"),
@@ -243,19 +284,29 @@ struct Listeners {
     tokens: TcpListener,
     admin: Option<TcpListener>,
     places: usize,
+    newcomers: usize,
 }
 
 /// Ends what is open. A proxy that has just sent a request here sends it to nobody else: what has come by now is admitted, also
 /// on connections of which nothing was read yet, which a shutdown would close.
-async fn drain(open: GracefulShutdown, left: Duration, close: impl AsyncFnOnce(Duration)) -> Result<(), Elapsed> {
+async fn drain(
+    open: GracefulShutdown,
+    left: Duration,
+    revoking: &TaskTracker,
+    close: impl AsyncFnOnce(Duration),
+) -> Result<(), Elapsed> {
     let deadline = Instant::now() + left;
-    let patient_until = deadline.min(Instant::now() + PATIENCE_AT_THE_END);
+    // Those that come last wait for a place, and have as long from then on.
+    let patient_until = deadline.min(Instant::now() + listener::A_MOMENT + PATIENCE_AT_THE_END);
     while open.count() > 0 && Instant::now() < patient_until {
         tokio::time::sleep(PATIENCE_AT_THE_END / 50).await;
     }
     let connections = tokio::time::timeout_at(deadline, open.shutdown());
     // Together: callers are answered as their flights end, and flights end also without callers.
-    tokio::join!(connections, close(deadline.saturating_duration_since(Instant::now()))).0
+    tokio::join!(connections, close(deadline.saturating_duration_since(Instant::now()))).0?;
+    // A logout whose caller has gone is told to the provider, too.
+    revoking.close();
+    tokio::time::timeout_at(deadline, revoking.wait()).await
 }
 
 /// Who has not sent a whole request by now is not waited for. Never ends.
@@ -269,6 +320,7 @@ async fn cut_idle(callers: &Callers) {
 const LONGEST_DRAIN: Duration = Duration::from_secs(60 * 60);
 /// Probes and scrapers are few.
 const ADMIN_PLACES: usize = 64;
+const ADMIN_NEWCOMERS: usize = 16;
 /// How long a connection may wait for its caller once the listener is closed.
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(500);
 /// For what is completed after the drain: three times the longest `store_timeout` there is.

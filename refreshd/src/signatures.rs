@@ -45,6 +45,8 @@ pub(crate) struct SignatureSettings {
 
 /// How often the keys are read again. A key is published before it is used: clients can wait for so long.
 const PERIOD: Duration = Duration::from_secs(60);
+/// The same while there is none so far.
+const PERIOD_WITHOUT: Duration = Duration::from_secs(5);
 
 /// The keys of clients, and where they are read.
 #[derive(Debug)]
@@ -54,7 +56,14 @@ pub(crate) struct KeySource {
 }
 
 #[derive(Debug)]
-enum Place {
+struct Place {
+    source: Source,
+    /// The set that was read there last.
+    set: Option<Vec<u8>>,
+}
+
+#[derive(Debug)]
+enum Source {
     File(PathBuf),
     Url(Box<Document>),
 }
@@ -90,19 +99,41 @@ impl SignatureSettings {
     }
 
     /// Reads the keys for the first time, where there are any.
-    pub(crate) async fn keys(&self, upstream: &UpstreamSettings) -> Result<Option<KeySource>, BadSetting> {
+    pub(crate) async fn keys(
+        &self,
+        upstream: &UpstreamSettings,
+        may_be_away: bool,
+    ) -> Result<Option<KeySource>, BadSetting> {
         let mut places = Vec::new();
         for place in &self.client_jwks {
-            places.push(match place.contains("://") {
-                true => Place::Url(Box::new(upstream.document("--client-jwks", place)?)),
-                false => Place::File(place.into()),
-            });
+            let source = match place.contains("://") {
+                true => {
+                    let document = upstream.document("--client-jwks", place)?;
+                    Source::Url(Box::new(document))
+                }
+                false => Source::File(place.into()),
+            };
+            places.push(Place { source, set: None });
         }
         if places.is_empty() {
             return Ok(None);
         }
-        let sets = read(&places).await.map_err(|error| BadSetting::new(format!("--client-jwks {error}")))?;
-        let keys = ClientKeys::from_jwks(sets).map_err(|error| BadSetting::new(format!("--client-jwks: {error}")))?;
+        let wrong = |reason: String| BadSetting::new(format!("--client-jwks{reason}"));
+        for unread in read(&mut places).await {
+            match unread {
+                Unread::Url(reason) if may_be_away => {
+                    tracing::warn!(
+                        reason,
+                        "keys of clients cannot be read now: what they sign is not believed until they can"
+                    );
+                }
+                Unread::Url(reason) | Unread::File(reason) => return Err(wrong(format!(" {reason}"))),
+            }
+        }
+        let keys = match sets(&places) {
+            sets if sets.is_empty() => ClientKeys::none_yet(),
+            sets => ClientKeys::from_jwks(sets).map_err(|error| wrong(format!(": {error}")))?,
+        };
         Ok(Some(KeySource { places, keys }))
     }
 }
@@ -117,38 +148,60 @@ impl KeySource {
     }
 
     /// Reads the keys again and again. Never ends.
-    pub(crate) async fn keep_fresh(&self) {
+    pub(crate) async fn keep_fresh(&mut self) {
         loop {
-            tokio::time::sleep(PERIOD).await;
+            let is_whole = self.places.iter().all(|place| place.set.is_some());
+            tokio::time::sleep(if is_whole { PERIOD } else { PERIOD_WITHOUT }).await;
             self.read_again().await;
         }
     }
 
-    /// What cannot be read changes nothing.
-    async fn read_again(&self) {
-        let replaced =
-            read(&self.places).await.and_then(|sets| self.keys.replace(sets).map_err(|error| error.to_string()));
-        if let Err(error) = replaced {
-            tracing::warn!(error, "the keys of clients cannot be read again: those before stay (--client-jwks)");
+    /// What cannot be read stays as it was.
+    async fn read_again(&mut self) {
+        const STAY: &str = "keys of clients cannot be read again: those before stay (--client-jwks)";
+        for unread in read(&mut self.places).await {
+            let (Unread::Url(reason) | Unread::File(reason)) = unread;
+            tracing::warn!(reason, "{STAY}");
+        }
+        let sets = sets(&self.places);
+        if !sets.is_empty()
+            && let Err(error) = self.keys.replace(sets)
+        {
+            tracing::warn!(%error, "{STAY}");
         }
     }
 }
 
-/// All sets; else which of them cannot be read, and why.
-async fn read(places: &[Place]) -> Result<Vec<Vec<u8>>, String> {
-    let mut sets = Vec::new();
-    for place in places {
-        sets.push(match place {
-            Place::Url(document) => document.read().await?,
-            Place::File(file) => {
+/// Which set cannot be read, and why.
+#[derive(Debug)]
+enum Unread {
+    Url(String),
+    File(String),
+}
+
+/// Reads each set, and answers what could not be read.
+async fn read(places: &mut [Place]) -> Vec<Unread> {
+    let mut unread = Vec::new();
+    for Place { source, set } in places {
+        let read = match source {
+            Source::Url(document) => document.read().await.map_err(Unread::Url),
+            Source::File(file) => {
                 let path = file.clone();
                 let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
-                let read = read.map_err(|error| error.to_string())?;
-                read.map_err(|error| format!("{} cannot be read: {error}", file.display()))?
+                let read = read.unwrap_or_else(|error| Err(error.into()));
+                read.map_err(|error| Unread::File(format!("{} cannot be read: {error}", file.display())))
             }
-        });
+        };
+        match read {
+            Ok(read) => *set = Some(read),
+            Err(error) => unread.push(error),
+        }
     }
-    Ok(sets)
+    unread
+}
+
+fn sets(places: &[Place]) -> Vec<&[u8]> {
+    places.iter().filter_map(|place| place.set.as_deref()).collect()
 }
 
 #[cfg(test)]
@@ -162,9 +215,11 @@ mod tests {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let write = |keys: &str| std::fs::write(file.path(), format!(r#"{{"keys":[{keys}]}}"#)).expect("written");
         write(KEY);
-        let places = vec![Place::File(file.path().to_owned())];
-        let keys = ClientKeys::from_jwks(read(&places).await.expect("readable")).expect("a key");
-        let source = KeySource { places, keys };
+        let place = |name: &std::path::Path| Place { source: Source::File(name.to_owned()), set: None };
+        let mut places = vec![place(file.path()), place(&file.path().with_extension("away"))];
+        assert!(matches!(&read(&mut places).await[..], [Unread::File(_)]), "one of them");
+        let keys = ClientKeys::from_jwks(sets(&places)).expect("a key");
+        let mut source = KeySource { places, keys };
         let keys = source.keys();
 
         write(&format!("{KEY},{KEY}"));

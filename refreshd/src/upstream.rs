@@ -9,15 +9,18 @@ mod address;
 mod answer;
 mod chain;
 mod connections;
+mod counted;
 mod document;
 mod failed;
 mod http1;
+mod http2;
 mod open;
 mod outgoing;
 mod proxy;
 mod reach;
 mod revocation;
 mod route;
+mod share;
 mod tls;
 mod untidy;
 
@@ -28,15 +31,19 @@ use http::{HeaderValue, Request, Response, Uri};
 use refresh_coordinator::exchange::{Purpose, SendError};
 use refresh_coordinator::{Attempt, Config, Secret};
 use refresh_coordinator_cli::{BadSetting, Size, Span, secret};
-use tokio::sync::Semaphore;
 use url::{Position, Url};
 
-pub(crate) use document::Document;
+use crate::stamps::Stamps;
+
+pub(crate) use document::{Document, document_url};
+pub(crate) use reach::Unreached;
+pub(crate) use share::leave_places_to_refreshes;
 
 use connections::{Bounds, Connections, Target};
 use outgoing::outgoing;
 use reach::reach;
-use revocation::Revocation;
+use revocation::{By, Revocation};
+use share::Share;
 use tls::ClientFiles;
 
 // No doc comment: clap would take it for the subcommand's own text.
@@ -83,8 +90,8 @@ pub(crate) struct UpstreamSettings {
     /// How large an answer of the upstream may be; of a larger one nobody knows what it says
     #[arg(long, value_name = "SIZE", env = "REFRESHD_MAX_ANSWER", default_value_t = Size(1024 * 1024))]
     max_answer: Size,
-    /// How many requests that are no refreshes ask the upstream at once; more wait for --connect-timeout. Refreshes have
-    /// connections of their own, and --max-concurrent-refreshes
+    /// How many requests that are no refreshes ask the upstream at once; four times as many wait for --connect-timeout, and
+    /// more are refused. Refreshes have connections of their own, and --max-concurrent-refreshes
     #[arg(long, value_name = "N", env = "REFRESHD_MAX_PASSED_ON", default_value_t = 256,
         value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     max_passed_on: u32,
@@ -115,14 +122,10 @@ pub(crate) struct Upstream {
     url: Url,
     /// The same, as requests need it.
     uri: Uri,
-    /// Whom a connection is made to: the upstream, or its proxy.
-    first_hop: (String, u16),
     refreshes: Connections,
     revocation: Option<Revocation>,
-    /// Apart from those of refreshes, so that the streams of an HTTP/2 connection are left to them.
-    others: Connections,
-    places_of_others: Semaphore,
-    connect_timeout: Duration,
+    others: Share,
+    stamps: Stamps,
 }
 
 const EXPECTED: &str = "expected such as https://idp.example/oauth2/token";
@@ -136,6 +139,7 @@ impl UpstreamSettings {
 
     /// The client, checked as far as it can be without the provider.
     pub(crate) fn build(&self, config: &Config) -> Result<Upstream, BadSetting> {
+        let stamps = Stamps::of(self.files());
         let missing = || BadSetting::new(format!("--upstream is not given; {EXPECTED}"));
         let url = address::read("--upstream", self.upstream.as_deref().ok_or_else(missing)?, EXPECTED)?;
         let limit = config.call_limit();
@@ -154,10 +158,6 @@ impl UpstreamSettings {
         let target = self.target("--upstream", &url, client)?;
         let target =
             target.ok_or_else(|| BadSetting::new(format!("--upstream cannot be asked for over HTTP; {EXPECTED}")))?;
-        let first_hop = match &target.proxy {
-            Some(proxy) => proxy.host_and_port(),
-            None => address::host_and_port(&url),
-        };
         if !IDLE.contains(&self.upstream_idle.0) {
             let (least, most) = (Span(*IDLE.start()), Span(*IDLE.end()));
             return Err(BadSetting::new(format!(
@@ -165,8 +165,7 @@ impl UpstreamSettings {
                 self.upstream_idle
             )));
         }
-        let connect_timeout = self.connect_timeout.0;
-        let bounds = Bounds { connect: connect_timeout, whole: timeout, idle: self.upstream_idle.0, max_answer };
+        let bounds = Bounds { connect: self.connect_timeout.0, whole: timeout, idle: self.upstream_idle.0, max_answer };
         let revocation = match &self.revocation_upstream {
             Some(address) => Some(self.revocation(address, &url, bounds, client)?),
             None => None,
@@ -175,11 +174,9 @@ impl UpstreamSettings {
             revocation,
             url,
             uri: target.url.clone(),
-            first_hop,
             refreshes: Connections::new(target.clone(), bounds),
-            others: Connections::new(target, bounds),
-            places_of_others: Semaphore::new(self.max_passed_on as usize),
-            connect_timeout,
+            others: Share::new(target, bounds, self.max_passed_on),
+            stamps,
         })
     }
 
@@ -221,7 +218,7 @@ impl UpstreamSettings {
     pub(crate) fn document(&self, flag: &str, url: &str) -> Result<Document, BadSetting> {
         let url = document_url(flag, url)?;
         let target =
-            self.target(flag, &url, None)?.ok_or_else(|| no_document(flag, "cannot be asked for over HTTP"))?;
+            self.target(flag, &url, None)?.ok_or_else(|| document::wrong(flag, "cannot be asked for over HTTP"))?;
         Ok(Document::at(target, self.connect_timeout.0))
     }
 
@@ -236,18 +233,15 @@ impl UpstreamSettings {
         }
     }
 
-    /// Connects to the provider once, and sends nothing.
-    pub(crate) async fn check(&self, upstream: &Upstream) -> Result<(), BadSetting> {
+    /// Connects to the provider once, as requests do, and sends nothing.
+    pub(crate) async fn check(&self, upstream: &Upstream) -> Result<(), Unreached> {
         if self.no_check_upstream {
             return Ok(());
         }
-        let flag = if self.upstream_proxy.is_some() { "--upstream-proxy" } else { "--upstream" };
-        reach(flag, &upstream.first_hop, self.connect_timeout).await?;
+        let within = self.connect_timeout;
+        reach("--upstream", &upstream.url, &upstream.refreshes, within).await?;
         match &upstream.revocation {
-            // By the same proxy, or at the same place.
-            Some(revocation) if self.upstream_proxy.is_none() && revocation.address() != upstream.first_hop => {
-                reach(revocation::FLAG, &revocation.address(), self.connect_timeout).await
-            }
+            Some(revocation) if !revocation.is_beside(&upstream.url) => revocation.reach(within).await,
             Some(_) | None => Ok(()),
         }
     }
@@ -270,6 +264,11 @@ impl Upstream {
         (host, self.url.port_or_known_default().expect("BUG: http and https have one"))
     }
 
+    /// Its files, as they were when they were read.
+    pub(crate) fn stamps(&self) -> &Stamps {
+        &self.stamps
+    }
+
     /// The path of the revocation endpoint, where there is one.
     pub(crate) fn revocation_path(&self) -> Option<&str> {
         self.revocation.as_ref().map(Revocation::path)
@@ -279,6 +278,12 @@ impl Upstream {
     pub(crate) fn urls(&self) -> Vec<String> {
         let revocation = self.revocation.as_ref().map(Revocation::url);
         [Some(self.url()), revocation].into_iter().flatten().map(str::to_owned).collect()
+    }
+
+    /// Whether a request with this query can be written to its endpoints.
+    pub(crate) fn has_room_for(&self, query: Option<&str>) -> bool {
+        let uris = || [Some(&self.uri), self.revocation.as_ref().map(Revocation::uri)].into_iter().flatten();
+        query.is_none_or(|query| uris().all(|uri| address::with_query(uri, query).is_ok()))
     }
 
     /// Whether secrets would cross a network in clear.
@@ -291,29 +296,27 @@ impl Upstream {
     ///
     /// # Errors
     ///
-    /// `NotSent` only where no connection came about, where it closed before anything of the request was written, or where
-    /// the provider vouches for not having processed it, and another process may lead the refresh by then; whatever else happens on
-    /// one may have reached the provider.
+    /// `NotSent` only where no connection came about, where it closed before anything of the request was written, or where another
+    /// process may lead the refresh by then. `NotProcessed` where the provider vouches for that, twice. Whatever else happens on a
+    /// connection is `Unknown`: it may have reached the provider.
     ///
     /// # Cancellation
     ///
     /// The request may have been sent, in part or whole.
     pub(crate) async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, SendError> {
-        if request.extensions().get() == Some(&Purpose::Revocation)
-            && let Some(revocation) = &self.revocation
-        {
-            return revocation.send(request).await;
+        if let Some(revocation) = &self.revocation {
+            match request.extensions().get() {
+                Some(Purpose::Revocation) => return revocation.send(request, By::Caller).await,
+                Some(Purpose::OwnRevocation) => return revocation.send(request, By::Coordinator).await,
+                _ => {}
+            }
         }
         let (request, mut extensions) = outgoing(request, &self.uri)?;
         let attempt = extensions.remove::<Attempt>();
         if extensions.get() == Some(&Purpose::Refresh) {
             return self.refreshes.ask(request, attempt.as_ref()).await;
         }
-        let place = tokio::time::timeout(self.connect_timeout, self.places_of_others.acquire()).await;
-        let Ok(Ok(_place)) = place else {
-            return Err(SendError::NotSent("all places are taken (setting --max-passed-on)".to_owned()));
-        };
-        self.others.ask(request, None).await
+        self.others.ask(request).await
     }
 
     /// Closes connections that were not used for a while. Never ends.
@@ -331,25 +334,4 @@ impl Upstream {
 fn longer(flag: &str, value: Duration, other: &str, bound: Duration) -> BadSetting {
     let (value, bound) = (Span(value), Span(bound));
     BadSetting::new(format!("{flag} is {value}: it must not be longer than {other} ({bound})"))
-}
-
-/// The URL of a document by which others are believed.
-pub(crate) fn document_url(flag: &str, url: &str) -> Result<Url, BadSetting> {
-    let wrong = |what: &str| no_document(flag, what);
-    let url = Url::parse(url).map_err(|_| wrong("is not a URL"))?;
-    let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
-    match url.scheme() {
-        "https" => {}
-        "http" if is_local => {}
-        // Who could change it on the way could make himself a client.
-        _ => return Err(wrong("is no https:// URL")),
-    }
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(wrong("holds a user or a password"));
-    }
-    Ok(url)
-}
-
-fn no_document(flag: &str, what: &str) -> BadSetting {
-    BadSetting::new(format!("{flag} {what}; expected a file, or such as https://app.example/jwks"))
 }

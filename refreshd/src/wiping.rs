@@ -2,14 +2,21 @@
 //!
 //! Secrets pass through buffers of many crates (HTTP, TLS, JSON), and those wipe nothing. So a core of the process tells
 //! none of the requests that are over. What is left are the buffers of connections that are open.
+//!
+//! Beneath it is jemalloc on Linux with glibc: after a flood it gives the memory back, which glibc's own allocator keeps.
 
-use std::alloc::System;
 use std::hint::black_box;
 
 use zeroizing_alloc::ZeroAlloc;
 
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use tikv_jemallocator::Jemalloc as Beneath;
+
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+use std::alloc::System as Beneath;
+
 #[global_allocator]
-static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
+static ALLOCATOR: ZeroAlloc<Beneath> = ZeroAlloc(Beneath);
 
 /// Deeper than secrets go. It takes some 2 us; frames that are not optimized are several times as large.
 const DEEPEST: usize = if cfg!(debug_assertions) { 1024 * 1024 } else { 64 * 1024 };

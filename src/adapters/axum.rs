@@ -21,12 +21,7 @@
 //! }
 //! ```
 //!
-//! Close the coordinator when the server has drained:
-//!
-//! ```ignore
-//! axum::serve(listener, app).with_graceful_shutdown(sigterm).await?;
-//! coordinator.close(Duration::from_secs(20)).await;
-//! ```
+//! [`serve_and_close`] ends both in the right order: first the server drains, then the coordinator closes.
 
 use std::ops::Deref;
 use std::pin::Pin;
@@ -45,6 +40,10 @@ use tracing::{error, info};
 use crate::coordinator::RefreshCoordinator;
 use crate::tokens::{AccessToken, AccessTokens, TokenStore};
 use crate::verdict::Verdict;
+
+pub use self::closing::{Told, serve_and_close};
+
+mod closing;
 
 type Source = dyn Fn(&Parts) -> Pin<Box<dyn Future<Output = Result<AccessToken, NoToken>> + Send>> + Send + Sync;
 

@@ -25,9 +25,9 @@ pub(crate) struct Attempts {
 }
 
 impl Attempts {
-    /// Whether the session may lead once more. The first attempt too many starts the cooldown; asking again does
-    /// not make it longer.
-    pub(crate) fn admit(&mut self, now: Instant, config: &Config) -> Result<(), Refusal> {
+    /// Whether the session may lead once more. The first attempt too many starts the cooldown, unless nobody waits for it; asking
+    /// again does not make it longer.
+    pub(crate) fn admit(&mut self, is_background: bool, now: Instant, config: &Config) -> Result<(), Refusal> {
         if let Some(retry_after) = left(self.cooldown_until, now) {
             return Err(Refusal::CoolingDown { retry_after });
         }
@@ -35,6 +35,10 @@ impl Attempts {
             return Err(Refusal::Limited { retry_after });
         }
         if self.count_in(now, config) >= config.max_refresh_attempts.max(self.allowed) {
+            if is_background {
+                let ends = self.window_start.map_or(now, |start| start + config.refresh_attempt_window);
+                return Err(Refusal::CoolingDown { retry_after: ends.saturating_duration_since(now) });
+            }
             let retry_after = config.refresh_cooldown_period;
             self.cooldown_until = Some(now + retry_after);
             return Err(Refusal::CoolingDown { retry_after });
@@ -140,7 +144,7 @@ mod tests {
 
     /// Judges, and charges the flight that is admitted.
     fn ask(attempts: &mut Attempts, now: Instant) -> Result<(), Refusal> {
-        attempts.admit(now, &config())?;
+        attempts.admit(false, now, &config())?;
         attempts.charge(now, &config());
         Ok(())
     }
@@ -204,7 +208,7 @@ mod tests {
         let (start, mut attempts) = (Instant::now(), Attempts::default());
         let charged = attempts.charge(start, &config);
         attempts.charge(start, &config);
-        attempts.admit(start + S, &config).expect_err("one too many");
+        attempts.admit(false, start + S, &config).expect_err("one too many");
 
         attempts.uncharge(charged, start + 21 * S);
 
@@ -244,7 +248,7 @@ mod tests {
         let mut anew = Attempts { cooldown_until: None, ..attempts };
         anew.charge(start + 11 * S, &config());
         anew.charge(start + 11 * S, &config());
-        assert!(anew.admit(start + 11 * S, &config()).is_err(), "another window knows nothing of it");
+        assert!(anew.admit(false, start + 11 * S, &config()).is_err(), "another window knows nothing of it");
     }
 
     #[test]

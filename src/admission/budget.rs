@@ -125,6 +125,13 @@ impl<W: Wake> Budget<W> {
         (self.permits.len() < limits.limit_for(line)).then_some(()).ok_or(line)
     }
 
+    /// Whether a permit is there that nobody queues for, and that leaves half of them to callers.
+    pub(crate) fn is_permit_unwanted(&mut self, now: Instant, limits: BudgetLimits) -> bool {
+        let is_queue = !self.queue.is_empty();
+        self.reap(now);
+        !is_queue && self.permits.len() < (limits.limit / 2).max(1)
+    }
+
     /// Gives the flight the permit that [`apply_for_permit`](Self::apply_for_permit) found, until the end of its lease.
     pub(crate) fn take(&mut self, applicant: Applicant, fence: u64, until: Instant) {
         let reserved = Holder::Reserved(applicant.attempt);
@@ -178,9 +185,13 @@ impl<W: Wake> Budget<W> {
     }
 
     /// Permits that are out and not over, and how many flights wait for one.
-    #[cfg(test)]
     pub(crate) fn counts(&self, now: Instant) -> (usize, usize) {
         (self.permits.values().filter(|permit| permit.until > now).count(), self.queue.len())
+    }
+
+    /// Since when the flight waits that waits longest.
+    pub(crate) fn oldest_queued(&self) -> Option<Instant> {
+        self.queue.oldest()
     }
 
     fn settle(&mut self, now: Instant, limits: BudgetLimits) {

@@ -133,16 +133,19 @@ impl Circuit {
         }
     }
 
-    /// A flight that may pass as a probe is led. Probes of lost leaders make way.
-    pub(crate) fn probe(&mut self, fence: u64, now: Instant, until: Instant, config: &Config) {
+    /// A flight that may pass as a probe is led. Probes of lost leaders make way. Answers whether it is the first since it opened.
+    pub(crate) fn probe(&mut self, fence: u64, now: Instant, until: Instant, config: &Config) -> Option<Moved> {
+        let mut moved = None;
         if let State::Open { opening, .. } = self.state {
             self.state = State::HalfOpen { probes: BTreeMap::new(), opening };
+            moved = Some(Moved::HalfOpen { reason: opening.reason });
         }
         if let State::HalfOpen { probes, .. } = &mut self.state {
             probes.retain(|_, until| *until > now);
             probes.insert(fence, until);
             self.quiet_at = Some(until + quiet(config));
         }
+        moved
     }
 
     /// A leader that lives keeps its probe, if it has one.
@@ -367,6 +370,17 @@ mod tests {
         fn state(&mut self, at: u32) -> CircuitState {
             self.circuit.state(self.start + at * S)
         }
+    }
+
+    #[test]
+    fn first_probe_makes_it_half_open_and_the_next_does_not_do_so_again() {
+        let mut stage = Stage::new(2);
+        stage.fail(3, 0);
+        let later = stage.start + 31 * S;
+
+        let moved = [8, 9].map(|fence| stage.circuit.probe(fence, later, later + 10 * S, &stage.config));
+
+        assert_eq!(moved, [Some(Moved::HalfOpen { reason: TripReason::Failures }), None]);
     }
 
     #[test]

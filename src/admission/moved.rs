@@ -1,6 +1,7 @@
 //! How the circuit moves, and the lines for who is on call: each once at most in the fleet, by the pod
 //! whose outcome moved it. Lost where Redis' reply to it is lost.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use tracing::{info, warn};
@@ -43,7 +44,7 @@ impl TripReason {
     }
 }
 
-/// How an outcome moved the circuit.
+/// How an outcome or the time moved the circuit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Moved {
     Opened {
@@ -53,15 +54,21 @@ pub(crate) enum Moved {
         /// The client that it is open for, by its name in Redis; none where it is everybody.
         client: Option<String>,
     },
+    /// The pause is over: a probe goes next.
+    HalfOpen {
+        /// Why it had opened.
+        reason: TripReason,
+    },
     Closed,
 }
 
 impl Moved {
     /// Says so in the log.
-    pub(crate) fn say(&self, namespace: &str, flight: &Hash) {
+    pub(crate) fn say(&self, namespace: &str, pod: impl Display, flight: &Hash) {
         match self {
             Self::Opened { reason, pause, client } => warn!(
                 namespace,
+                %pod,
                 %flight,
                 reason = reason.word(),
                 client = client.as_deref().unwrap_or("all"),
@@ -69,7 +76,15 @@ impl Moved {
                 setting = reason.setting(),
                 "circuit opened: the provider is left in peace, and then asked by a probe"
             ),
-            Self::Closed => info!(namespace, %flight, "circuit closed: a probe succeeded"),
+            Self::HalfOpen { reason } => info!(
+                namespace,
+                %pod,
+                %flight,
+                reason = reason.word(),
+                setting = "breaker.half_open_requests",
+                "circuit half open: its time is over, and probes decide"
+            ),
+            Self::Closed => info!(namespace, %pod, %flight, "circuit closed: a probe succeeded"),
         }
     }
 }

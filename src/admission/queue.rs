@@ -62,9 +62,14 @@ impl<W: Wake> Queue<W> {
     }
 
     /// Flights that wait.
-    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.lines.values().map(|line| line.places.len()).sum()
+    }
+
+    /// Since when the flight waits that waits longest.
+    pub(crate) fn oldest(&self) -> Option<Instant> {
+        let firsts = self.lines.values().filter_map(|waiting| waiting.places.keys().next());
+        firsts.map(|(since, _)| *since).min()
     }
 
     /// Whether flights of several known clients wait.

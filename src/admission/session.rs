@@ -28,8 +28,8 @@ pub(crate) enum Account {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Charge {
     pub(crate) account: Account,
-    /// The start of the window.
-    pub(crate) window: Instant,
+    /// The start of the window. None where nothing was counted.
+    pub(crate) window: Option<Instant>,
 }
 
 /// A session, with the claims that led.

@@ -47,10 +47,11 @@ impl Strangers {
         (!retry_after.is_zero()).then_some(Refusal::CircuitOpen { retry_after })
     }
 
-    /// The flight of a stranger has ended, or another such request succeeded.
-    pub(crate) fn learn(&self, kind: u64, health: ProviderHealth, now: Instant, config: &Config) {
+    /// The flight of a stranger has ended, or another such request succeeded. Answers for how long its kind is refused, where that
+    /// begins now.
+    pub(crate) fn learn(&self, kind: u64, health: ProviderHealth, now: Instant, config: &Config) -> Option<Duration> {
         if health == ProviderHealth::Healthy && !self.has_any.load(Ordering::Relaxed) {
-            return;
+            return None;
         }
         let open_for = |breaker: &Breaker| match health {
             ProviderHealth::Failing => {
@@ -60,6 +61,7 @@ impl Strangers {
             ProviderHealth::Healthy | ProviderHealth::Neutral | ProviderHealth::SessionLimited(_) => None,
         };
         let mut breakers = self.lock();
+        let mut begins = None;
         match health {
             ProviderHealth::Healthy => {
                 breakers.remove(&kind);
@@ -73,11 +75,13 @@ impl Strangers {
                 }
                 breaker.failures = breaker.failures.saturating_add(u32::from(health == ProviderHealth::Failing));
                 breaker.failed_at = now;
-                let until = open_for(breaker).map(|pause: Duration| now + pause);
-                breaker.until = until.or(breaker.until);
+                let pause = open_for(breaker);
+                begins = pause.filter(|_| breaker.until.is_none_or(|until| until <= now));
+                breaker.until = pause.map(|pause: Duration| now + pause).or(breaker.until);
             }
         }
         self.has_any.store(!breakers.is_empty(), Ordering::Relaxed);
+        begins
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Breaker, RandomState>> {
@@ -101,15 +105,18 @@ mod tests {
     #[test]
     fn kind_that_fails_in_a_row_is_refused_for_a_while_and_no_other_is() {
         let (strangers, config, now) = (Strangers::default(), Config::default(), Instant::now());
+        let mut begun = Vec::new();
         for _ in 0..config.breaker.max_failures {
             assert_eq!(strangers.refusal(1, now), None);
-            strangers.learn(1, ProviderHealth::Failing, now, &config);
+            begun.extend(strangers.learn(1, ProviderHealth::Failing, now, &config));
         }
+        begun.extend(strangers.learn(1, ProviderHealth::Failing, now, &config));
+        assert_eq!(begun, [30 * S], "it begins once");
 
         assert_eq!(strangers.refusal(1, now + S), Some(Refusal::CircuitOpen { retry_after: 29 * S }));
         assert_eq!((strangers.refusal(2, now), strangers.refusal(1, now + 30 * S)), (None, None));
-        strangers.learn(1, ProviderHealth::Failing, now + 30 * S, &config);
-        assert!(strangers.refusal(1, now + 31 * S).is_some(), "one more");
+        let again = strangers.learn(1, ProviderHealth::Failing, now + 30 * S, &config);
+        assert!(again.is_some() && strangers.refusal(1, now + 31 * S).is_some(), "one more");
         strangers.learn(1, ProviderHealth::Healthy, now + 60 * S, &config);
         strangers.learn(1, ProviderHealth::Failing, now + 60 * S, &config);
         assert_eq!(strangers.refusal(1, now + 61 * S), None);

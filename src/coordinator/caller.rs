@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 
 use tokio::time::Instant;
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::inner::{Inner, RETRY_AFTER};
 use super::refusal_log::Refused;
-use super::way;
+use super::{spans, way};
 use crate::error::RefreshError;
 use crate::flight::before_told::BeforeTold;
-use crate::flight::ending::Refreshed;
+use crate::flight::ending::Role;
 use crate::flight::flights::Entered;
 use crate::flight::guard::FlightGuard;
+use crate::flight::refreshed::Refreshed;
 use crate::flight::waiting::WaitingCaller;
 use crate::identity::CheckedRequest;
 use crate::leader::Attempt;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::ProviderFailure;
 use crate::request::Refresh;
 use crate::store::Ask;
@@ -36,7 +38,7 @@ pub(super) struct RefreshFuture<'a, C> {
 
 enum Step<'a, C> {
     Asks { refresh: Refresh, call: Option<C>, before_told: Option<Arc<BeforeTold>> },
-    Waits { waiting: WaitingCaller, is_first: bool, gone: CountIfDropped<'a> },
+    Waits { waiting: WaitingCaller, is_first: bool, gone: CountIfDropped<'a>, _span: Span },
     Told,
 }
 
@@ -67,15 +69,21 @@ where
         if let Step::Asks { .. } = step
             && let Step::Asks { refresh, call, before_told } = mem::replace(step, Step::Told)
         {
-            let (waiting, is_first) = inner.enter(refresh, call, before_told, context.waker())?;
-            *step = Step::Waits { waiting, is_first, gone: CountIfDropped(Some(&inner.counters)) };
+            let span = spans::of_caller(inner);
+            let (waiting, is_first) = inner.enter(refresh, call, before_told, context.waker(), &span)?;
+            let will_be_woken = waiting.will_be_woken();
+            *step = Step::Waits { waiting, is_first, gone: CountIfDropped(Some(&inner.counters)), _span: span };
+            if will_be_woken {
+                return Poll::Pending;
+            }
         }
-        let Step::Waits { waiting, is_first, gone } = step else { panic!("a refresh was polled after its end") };
+        let Step::Waits { waiting, is_first, gone, .. } = step else { panic!("a refresh was polled after its end") };
         let (arrived, is_first) = (waiting.arrived(), *is_first);
         let ending = ready!(waiting.poll_ending(context, &inner.config));
         gone.stayed();
+        inner.time_caller(arrived, ending.and_then(|ending| ending.role_of_caller(is_first)));
         let told = match ending {
-            Some(ending) => ending.for_caller(arrived, is_first),
+            Some(_) => Refreshed::told_by(waiting.hand_over(), arrived, is_first),
             None => {
                 inner.counters.timed_out.add_one();
                 Err(inner.refused_to_caller(RefreshError::TimedOut { retry_after: RETRY_AFTER }))
@@ -87,10 +95,23 @@ where
 }
 
 impl Inner {
+    /// Times a caller that is told now, for the recorder.
+    fn time_caller(&self, arrived: Instant, role: Option<Role>) {
+        let timings = &self.counters.timings;
+        let waited = match role {
+            Some(Role::Led) => &timings.led,
+            Some(Role::JoinedHere) => &timings.joined_here,
+            Some(Role::JoinedFleet) => &timings.joined_fleet,
+            Some(Role::Latecomer) => &timings.latecomer,
+            None => &timings.refused,
+        };
+        waited.took(Stopwatch::since(arrived).stop());
+    }
+
     /// Tells the operator of what this caller is refused before or beside its flight.
     fn refused_to_caller(&self, error: RefreshError) -> RefreshError {
         if let Some(refused) = Refused::of(&error) {
-            self.refusals.tell(refused, None, &self.pod);
+            self.refusals.tell(refused, None);
         }
         error
     }
@@ -102,6 +123,7 @@ impl Inner {
         call: Option<C>,
         before_told: Option<Arc<BeforeTold>>,
         waker: &Waker,
+        span: &Span,
     ) -> Result<(WaitingCaller, bool), RefreshError>
     where
         C: FnOnce(Attempt) -> F + Send + 'static,
@@ -116,20 +138,32 @@ impl Inner {
         if self.is_closing() {
             return Err(self.refused_to_caller(self.count_closing()));
         }
-        // Who may lead does not join one that may not.
-        let is_led_here = call.is_some() || self.flights.has(&request.key());
-        let key = if is_led_here { request.key() } else { request.key().of_those_who_wait() };
+        // Who may lead does not join one that may not, and who waits none that is refused sooner.
+        let key = request.key();
+        let (may_lead, is_background) = (call.is_some(), request.is_background());
+        let key = match (may_lead, is_background) {
+            (true, false) => key,
+            _ if self.flights.has(&key) => key,
+            (true, true) => key.of_the_background(),
+            (false, _) => key.of_those_who_wait(),
+        };
         match self.flights.enter(key, arrived, waker, &self.config) {
             Entered::New(waiting) => {
                 let guard = FlightGuard::new(Arc::clone(&self.flights), Arc::clone(waiting.flight()));
+                let (newer_than, authentication) = (request.newer_than(), request.authentication());
                 let identity = self.store.identity(request, &self.config);
-                let ask = Ask::new(identity, Uuid::new_v4());
+                waiting.flight().progress().is_called(identity.flight);
+                let span = spans::of_flight(self, span, &identity);
+                let mut ask = Ask::new(identity, Uuid::new_v4());
+                (ask.is_background, ask.newer_than, ask.authentication) = (is_background, newer_than, authentication);
                 // Boxed: tokio moves what it spawns several times.
-                self.tasks.spawn(Box::pin(way::fly(Arc::clone(self), guard, ask, call, before_told)));
+                let flight = way::fly(Arc::clone(self), guard, ask, call, before_told);
+                self.tasks.spawn(Box::pin(flight.instrument(span)));
                 Ok((waiting, true))
             }
             Entered::Joined(waiting) => {
                 self.counters.joined_here.add_one();
+                spans::joins(span, waiting.flight());
                 Ok((waiting, false))
             }
         }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::held_log::HeldLog;
 use super::pending_withdrawals::PendingWithdrawals;
 use super::refusal_log::RefusalLog;
 use crate::admission::AdmissionTerms;
@@ -32,6 +33,7 @@ pub(super) struct Inner {
     pub(super) store: Store,
     pub(super) counters: Arc<Counters>,
     pub(super) refusals: RefusalLog,
+    pub(super) held: HeldLog,
     pub(super) pressure: Pressure,
     pub(super) reach: PodReach,
     pub(super) strangers: Strangers,
@@ -51,6 +53,8 @@ impl Inner {
             pressure: Pressure::new(config.memory_pressure),
             reach: PodReach::default(),
             strangers: Strangers::default(),
+            refusals: RefusalLog::new(config.namespace.clone(), pod.clone()),
+            held: HeldLog::new(config.namespace.clone(), pod.clone()),
             config,
             pod,
             flights: Arc::default(),
@@ -58,7 +62,6 @@ impl Inner {
             store,
             counters,
             withdrawals: PendingWithdrawals::default(),
-            refusals: RefusalLog::default(),
             tasks: TaskTracker::new(),
             closing: CancellationToken::new(),
             is_closing: AtomicBool::new(false),

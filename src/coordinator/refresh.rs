@@ -6,7 +6,7 @@ use super::RefreshCoordinator;
 use super::caller::RefreshFuture;
 use crate::error::RefreshError;
 use crate::flight::before_told::BeforeTold;
-use crate::flight::ending::Refreshed;
+use crate::flight::refreshed::Refreshed;
 use crate::leader::Attempt;
 use crate::outcome::ProviderFailure;
 use crate::request::Refresh;

@@ -5,11 +5,13 @@ use std::time::{Duration, SystemTime};
 use tracing::info;
 
 use crate::error::RefreshError;
-use crate::identity::Hash;
+use crate::identity::Identity;
 use crate::told::Told;
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct RefusalLog {
+    namespace: String,
+    pod: String,
     told: Told,
 }
 
@@ -42,16 +44,22 @@ impl Refused {
 }
 
 impl RefusalLog {
-    /// Tells it, unless the same was told a moment ago. `flight` is none where the refusal came before there was one.
-    pub(super) fn tell(&self, refused: Refused, flight: Option<&Hash>, pod: &str) {
+    pub(super) fn new(namespace: String, pod: String) -> Self {
+        Self { namespace, pod, told: Told::default() }
+    }
+
+    /// Tells it, unless the same was told a moment ago. `of` is none where the refusal came before there was a flight.
+    pub(super) fn tell(&self, refused: Refused, of: Option<&Identity>) {
         let Some(left_out) = self.told.due(refused.reason) else { return };
         let Refused { reason, setting, lasts } = refused;
         let until = lasts.and_then(|lasts| SystemTime::now().checked_add(lasts));
         info!(
             reason,
             setting,
-            flight = flight.map(tracing::field::display),
-            pod,
+            flight = of.map(|of| tracing::field::display(&of.flight)),
+            session = of.map(|of| tracing::field::display(&of.session)),
+            namespace = self.namespace,
+            pod = self.pod,
             until = until.map(humantime::format_rfc3339_millis).map(tracing::field::display),
             left_out,
             "refused"

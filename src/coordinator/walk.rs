@@ -11,7 +11,6 @@ use uuid::Uuid;
 
 use super::inner::Inner;
 use crate::flight::ending::{Ending, Role};
-use crate::identity::Identity;
 use crate::outcome::{Class, Outcome, TokenState};
 use crate::retention;
 use crate::secret::Secret;
@@ -54,12 +53,13 @@ impl Walk {
     }
 
     /// What to ask about the token in the newest answer. None where there is none, or the way is too long.
-    pub(super) fn next(&self, inner: &Inner, own: &Identity) -> Option<Ask> {
-        let member = own.chain.as_ref().filter(|_| self.looked_at <= LONGEST)?;
+    pub(super) fn next(&self, inner: &Inner, own: &Ask) -> Option<Ask> {
+        let member = own.identity.chain.as_ref().filter(|_| self.looked_at <= LONGEST)?;
         let request = member.with_token(self.tokens()?.refresh_token()?, inner.config.max_token)?;
         let mut ask = Ask::new(inner.store.identity(request, &inner.config), Uuid::new_v4());
         ask.coming =
             if self.is_good(inner) { Coming::Taking { from: self.from } } else { Coming::Walking { from: self.from } };
+        (ask.is_background, ask.authentication) = (own.is_background, own.authentication);
         ask.passed.clone_from(&self.passed);
         ask.passed.push(self.tokens()?.refresh_token()?.into());
         Some(ask)

@@ -20,12 +20,14 @@ use crate::flight::LocalFlight;
 use crate::flight::before_told::BeforeTold;
 use crate::flight::ending::{Ending, Role};
 use crate::flight::guard::FlightGuard;
+use crate::flight::stage::FlightStage;
 use crate::leader::{Attempt, Hook, LeadEnd, Leader};
 use crate::outcome::{Outcome, ProviderFailure};
 use crate::store::{Ask, Begun, Lease, StoreError, StoredOutcome};
 use crate::token_response::TokenResponse;
 
 mod along;
+mod past;
 mod refused;
 mod waits;
 
@@ -48,6 +50,7 @@ where
     async move {
         // Here and not where the task is made: that may be on a runtime that has ended, where tokio refuses timers.
         let now = Instant::now();
+        let _in_flight = inner.counters.timings.fly();
         inner.keep_early_timer(now);
         let mut way = Way::new(&inner, guard.flight(), &mut ask, &mut call, before_told.as_ref());
         let ending = {
@@ -138,8 +141,8 @@ where
     async fn run(&mut self) -> Ending {
         loop {
             let step = match self.begin().await {
-                Ok(Begun::Landed(landed)) => Break(self.landed(landed)),
-                Ok(Begun::Untold(landed)) => Break(self.untold(landed)),
+                Ok(Begun::Landed(landed)) => self.landed(landed),
+                Ok(Begun::Untold(landed)) => self.untold(landed),
                 Ok(Begun::Held(held)) => self.held(held),
                 Ok(Begun::Unused) => self.unused(),
                 Ok(Begun::ChainOver(end)) => self.chain_over(end),
@@ -165,6 +168,7 @@ where
 
     async fn begin(&mut self) -> Result<Begun, StoreError> {
         let inner = self.inner;
+        self.flight.progress().is_at(FlightStage::Beginning);
         // A flight that has made its call can use no permit: it does not queue for one.
         let kind = self.ask.identity.presenter.kind;
         let terms = if self.call.is_some() {
@@ -177,22 +181,25 @@ where
     }
 
     /// The outcome is known.
-    fn landed(&mut self, landed: StoredOutcome) -> Ending {
+    fn landed(&mut self, landed: StoredOutcome) -> ControlFlow<Ending> {
+        if self.is_for_others(&landed) {
+            return self.ask_past(landed.fence);
+        }
         if matches!(&*landed.outcome, Outcome::TokenLost(None)) {
             // Nobody asked the provider: the policy has decided.
             let refused = Refused { reason: "lost", setting: Some("uncertain"), lasts: None };
-            self.inner.refusals.tell(refused, Some(&self.ask.identity.flight), &self.inner.pod);
+            self.inner.refusals.tell(refused, Some(&self.ask.identity));
         }
         let role = if self.has_waited() { Role::JoinedFleet } else { Role::Latecomer };
         if role == Role::Latecomer {
             self.inner.counters.latecomers.add_one();
         }
         let ending = Ending::with(landed.outcome, landed.fence, role, landed.age);
-        self.walked(ending)
+        Break(self.walked(ending))
     }
 
     /// The outcome is known, and who landed it could not do what was to be done before anybody hears of it.
-    fn untold(&mut self, landed: StoredOutcome) -> Ending {
+    fn untold(&mut self, landed: StoredOutcome) -> ControlFlow<Ending> {
         self.is_untold = true;
         self.landed(landed)
     }
@@ -210,7 +217,8 @@ where
     /// This flight leads.
     async fn lead(&mut self, mut lease: Lease) -> ControlFlow<Ending> {
         (self.queueing_since, self.waiting_since) = (None, None);
-        let Inner { store, config, counters, reach, strangers, overdue, .. } = &**self.inner;
+        self.flight.progress().is_at(FlightStage::Leading);
+        let Inner { store, config, pod, counters, reach, strangers, overdue, .. } = &**self.inner;
         if self.inner.is_closing() {
             self.abandon(&lease).await;
             return self.fail(Inner::count_closing);
@@ -223,14 +231,25 @@ where
         if self.call.is_none() {
             self.abandon(&lease).await;
             // The leader that overtook this flight is gone. What its own call brought is all there is.
-            return Break(self.overtaken.take().expect("BUG: a flight without its call has led and was overtaken"));
+            return Break(self.own_ending().expect("BUG: a flight without its call has led and was overtaken"));
         }
         if self.walk.is_some() {
             counters.walks_led.add_one();
         }
         let (ask, flight, before_told) = (&*self.ask, self.flight, self.before_told);
-        let mut leader =
-            Leader { store, config, counters, reach, strangers, overdue, lease: &mut lease, ask, flight, before_told };
+        let mut leader = Leader {
+            store,
+            config,
+            pod,
+            counters,
+            reach,
+            strangers,
+            overdue,
+            lease: &mut lease,
+            ask,
+            flight,
+            before_told,
+        };
         match leader.lead(self.call).await {
             LeadEnd::Ended(ending) => {
                 self.ask.over_is_told();

@@ -3,6 +3,10 @@
 //! However long Redis is out of reach, up to a day: one that hangs runs what it was sent when it goes on, and what an
 //! attempt takes then counts as a lost leader until it is withdrawn. Why not a task for each: a Redis that refuses them
 //! all would be asked by each of them, again and again.
+//!
+//! A pod that is told to end does not stay for it alone while Redis is out of reach: its leases end, and then the next leader
+//! presents the token, as after any leader that was lost. It stays where a lost leader ends a session: where a living pod goes by
+//! `uncertain = never`.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,10 +16,13 @@ use tracing::warn;
 
 use super::inner::{Inner, RETRY_AFTER};
 use super::pending_withdrawals::{MOST, Pending};
-use crate::store::{AttemptId, StoreError};
+use crate::store::AttemptId;
 
 /// The longest time that a pod tries to withdraw something from a Redis that is out of reach.
 const LONGEST_OUTAGE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// How often a pod that ends looks whether its last flight has ended.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What is withdrawn of a flight. One verb of the store does it for all three.
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +95,10 @@ impl Work {
         // While Redis answers with errors: every second, for so long since it is back. While it is away: when it is back.
         let mut back_since = Instant::now();
         while let Some(item) = withdrawals.next() {
+            if self.is_all_that_is_left() && store.is_out_of_reach() && !store.remembers_strictly() {
+                self.drop_over("this pod ends and redis is out of reach", |_, _| true);
+                continue;
+            }
             let Err(error) = store.withdraw(&item.attempt, item.waiting_since).await else {
                 withdrawals.done(&item);
                 continue;
@@ -95,7 +106,7 @@ impl Work {
             withdrawals.refused(&item);
             let is_away = store.is_out_of_reach();
             let is_overdue = overdue.is_cancelled();
-            self.drop_over(&error, |item, now| {
+            self.drop_over(&error.reason, |item, now| {
                 let end = if is_away { item.since + LONGEST_OUTAGE } else { item.since.max(back_since) + patience };
                 is_overdue || now >= end
             });
@@ -105,14 +116,27 @@ impl Work {
                 // The store is back.
                 () = gaps.passed() => back_since = Instant::now(),
                 () = overdue.cancelled() => {}
+                () = self.until_it_is_all_that_is_left(), if is_away && !store.remembers_strictly() => {}
             }
         }
     }
 
-    fn drop_over(&self, error: &StoreError, is_over: impl Fn(&Pending, Instant) -> bool) {
+    /// Whether the pod ends and leads nothing any more. While it stays for a flight, Redis may come back.
+    fn is_all_that_is_left(&self) -> bool {
+        self.inner.closing.is_cancelled() && self.inner.flights.len() == 0
+    }
+
+    async fn until_it_is_all_that_is_left(&self) {
+        self.inner.closing.cancelled().await;
+        while !self.is_all_that_is_left() {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
+
+    fn drop_over(&self, reason: &str, is_over: impl Fn(&Pending, Instant) -> bool) {
         let now = Instant::now();
         let dropped = self.inner.withdrawals.drop_where(|item| is_over(item, now));
-        self.inner.give_up(dropped, &error.reason);
+        self.inner.give_up(dropped, reason);
     }
 }
 

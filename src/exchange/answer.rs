@@ -32,8 +32,8 @@ use crate::token_response::{ProviderResponse, TokenResponse, json};
 ///   error at a 2xx without tokens; for any other 4xx but 408, 421, 425 and 429.
 /// * `NotUnderstood` for another 2xx without tokens, unless it is a page of HTML with no tokens in it.
 /// * `Busy` for a 429, and for a 503 that says when to come again.
-/// * `NotProcessed` for redirects but 303, for 408, 421 and 425, and for another 503 unless it is of a gateway that had sent
-///   the request.
+/// * `NotProcessed` for redirects but 303, for 408, 421 and 425, for 521, 523, 525, 526 and 530 (Cloudflare has not reached the
+///   origin), and for another 503 unless it is of a gateway that had sent the request.
 /// * `Unknown` for everything else, which may have rotated the token.
 pub fn read_answer(answer: Response<Vec<u8>>) -> Result<TokenResponse, ProviderFailure> {
     read_answer_in(answer, &Dialect::default(), &Accepted::anything())
@@ -90,6 +90,10 @@ fn failure_of(status: StatusCode, all: &HeaderMap, text: &[u8], dialect: &Dialec
             ProviderFailure::unknown("status 503 of a gateway that had sent the request")
         }
         (408 | 421 | 425 | 503, _) => ProviderFailure::not_processed(format!("status {code}")),
+        // Of Cloudflare, which has not reached the origin: refused, unreachable, no TLS, a wrong certificate, no such name. Not 520, 522
+        // and 524, which also come after the request was sent:
+        // https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors
+        (521 | 523 | 525 | 526 | 530, _) => ProviderFailure::not_processed(format!("status {code}")),
         // It says that the request was processed, and where to read what came of it (RFC 9110 section 15.4.4).
         (303, _) => ProviderFailure::unknown("status 303"),
         (300..400, _) => ProviderFailure::not_processed(format!("status {code}")),
@@ -148,6 +152,9 @@ fn holds_tokens(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
+    use crate::outcome::{Outcome, ProviderHealth};
+    use crate::presets::Preset;
 
     fn read(status: u16, headers: &[(&str, &str)], body: &str) -> Result<TokenResponse, ProviderFailure> {
         let mut answer = Response::builder().status(status);
@@ -226,6 +233,14 @@ mod tests {
             (503, &[], "upstream connect error; reset reason: connection termination", "unknown"),
             (503, &[("retry-after", "soon")], "", "not processed"),
             (408, &[], "", "not processed"),
+            (521, &[html], "<html>", "not processed"),
+            (523, &[("retry-after", "7")], "", "not processed"),
+            (525, &[], "", "not processed"),
+            (526, &[], "", "not processed"),
+            (530, &[], "error code: 1016", "not processed"),
+            (520, &[], "", "unknown"),
+            (522, &[], "", "unknown"),
+            (524, &[], "", "unknown"),
             (421, &[], "", "not processed"),
             (425, &[], r#"{"error":"too_early"}"#, "not processed"),
             (303, &[("location", "/done")], "", "unknown"),
@@ -238,6 +253,14 @@ mod tests {
         for (status, headers, body, expected) in cases {
             assert_eq!(class(read(*status, headers, body)), *expected, "{status} {headers:?} {body}");
         }
+    }
+
+    #[test]
+    fn gateway_that_has_not_reached_the_provider_speaks_against_its_health() {
+        let health = |status| Outcome::Failure(read(status, &[], "").expect_err("no tokens")).health();
+
+        assert_eq!([503, 521, 523, 525, 526, 530].map(health), [ProviderHealth::Failing; 6]);
+        assert_eq!([307, 408, 421, 425].map(health), [ProviderHealth::Neutral; 4]);
     }
 
     #[test]
@@ -256,6 +279,33 @@ mod tests {
         let response = failure.response().expect("kept");
         assert_eq!((response.status(), response.body()), (401, "{ \"error\" : \"invalid_client\" }\n".as_bytes()));
         assert_eq!(response.headers().collect::<Vec<_>>(), [sent[0], sent[2], sent[3], sent[4]]);
+    }
+
+    #[test]
+    fn dead_token_is_known_by_what_the_provider_of_the_preset_says() {
+        let read = |preset: &str, status, body: &str| {
+            let dialect = Preset::named(preset).expect("known").applied_to(Config::default()).dialect;
+            let answer = Response::builder().status(status).body(body.as_bytes().to_vec()).expect("a response");
+            class(read_answer_in(answer, &dialect, &Accepted::anything()))
+        };
+        let atlassian = r#"{"error":"unauthorized_client","error_description":"refresh_token is invalid"}"#;
+
+        assert_eq!(read("atlassian", 403, atlassian), "dead refresh_token is invalid");
+        assert_eq!(read("auth0", 403, atlassian), "denied unauthorized_client");
+        assert_eq!(
+            read("atlassian", 403, r#"{"error":"unauthorized_client","error_description":"x"}"#),
+            "denied unauthorized_client"
+        );
+        assert_eq!(
+            read("twitch", 400, r#"{"status":400,"message":"Invalid refresh token"}"#),
+            "dead Invalid refresh token"
+        );
+        assert_eq!(read("twitch", 403, r#"{"status":403,"message":"invalid client secret"}"#), "denied 403");
+        for name in ["interaction_required", "login_required", "consent_required"] {
+            let body =
+                format!(r#"{{"error":"{name}","error_description":"AADSTS50076: x","suberror":"basic_action"}}"#);
+            assert_eq!(read("entra", 400, &body), format!("dead {name}"));
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::pair::MARK;
 use super::parameters::Parameters;
 use super::proven::Signatory;
 use super::trust::Trust;
+use crate::authentication::Authentication;
 use crate::identity::Hash;
 use crate::request::Refresh;
 use crate::secret::Secret;
@@ -22,7 +23,8 @@ use crate::secret::Secret;
 /// however it authenticates.
 ///
 /// Nothing is checked here: the provider judges the credential of the leader, and nobody else gets the answer
-/// without the same one. A client that authenticates in several ways has the same one only where all are equal.
+/// without the same one. A client that authenticates in several ways has the same one only where all are equal. In which ways it does
+/// is noted beside: a refusal is for those that do the same.
 pub(super) fn authenticated(
     refresh: Refresh,
     headers: &HeaderMap,
@@ -35,6 +37,15 @@ pub(super) fn authenticated(
     let secret = parameters.take("client_secret").map(|secret| canonical(secret.expose()));
     let assertion = parameters.take("client_assertion");
     let is_named = id.is_some() || assertion.is_some();
+    let is_given = |secret: &Secret| !secret.expose().is_empty();
+    let mut authentication = Authentication::NONE;
+    for (is_there, way) in [
+        (id.is_some(), Authentication::ID),
+        (secret.as_ref().is_some_and(is_given), Authentication::SECRET),
+        (assertion.is_some(), Authentication::ASSERTION),
+    ] {
+        authentication = if is_there { authentication.and(way) } else { authentication };
+    }
     let mut client = Credentials { id, all: Vec::new(), known: HashSet::new() };
     client.add(secret);
     let is_proven = assertion
@@ -47,7 +58,7 @@ pub(super) fn authenticated(
     for authorization in different(headers.get_all(AUTHORIZATION)) {
         // An access token, most likely an expired one: it differs from tab to tab, and names no client.
         if !(is_named && is_access_token(authorization)) {
-            client.authorized_by(authorization);
+            authentication = authentication.and(client.authorized_by(authorization));
         }
     }
     for name in &options.claim_headers {
@@ -55,7 +66,7 @@ pub(super) fn authenticated(
             client.add(Some(Secret::from(format!("{MARK}\n{name} {}", value.as_bytes().escape_ascii()))));
         }
     }
-    client.named(refresh)
+    client.named(Refresh { authentication, ..refresh })
 }
 
 /// RFC 7523 section 2.2.
@@ -89,17 +100,21 @@ impl Credentials {
         is_same
     }
 
-    fn authorized_by(&mut self, authorization: &HeaderValue) {
-        let credential = match basic(authorization) {
+    fn authorized_by(&mut self, authorization: &HeaderValue) -> Authentication {
+        let (way, credential) = match basic(authorization) {
             Some((user, password)) if self.id.as_ref().is_none_or(|id| id.expose() == user.expose()) => {
                 self.id = Some(user);
-                password
+                (Authentication::BASIC, password)
             }
             // Of a gateway perhaps, or not to be read: a credential all the same. Escaped, as a header is not always text,
             // and different bytes must stay different.
-            _ => Secret::from(format!("{MARK}\nauthorization {}", authorization.as_bytes().escape_ascii())),
+            _ => {
+                let escaped = format!("{MARK}\nauthorization {}", authorization.as_bytes().escape_ascii());
+                (Authentication::AUTHORIZATION, Secret::from(escaped))
+            }
         };
         self.add(Some(credential));
+        way
     }
 
     fn named(self, refresh: Refresh) -> Refresh {

@@ -13,7 +13,7 @@ use crate::environment::{self, EnvironmentError};
 /// ```
 /// use refresh_coordinator::exchange::ExchangeOptions;
 ///
-/// let options = ExchangeOptions { only_refresh: true, ..Default::default() };
+/// let options = ExchangeOptions::default().with_only_refresh(true);
 /// assert!(!options.trust_callers);
 ///
 /// let read: ExchangeOptions = serde_json::from_str(r#"{"only_refresh": true, "claim_headers": ["x-tenant"]}"#)?;
@@ -25,6 +25,7 @@ use crate::environment::{self, EnvironmentError};
 /// It comes from a file and from the environment as [`Config`](crate::Config) does, but for the keys of clients.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
 pub struct ExchangeOptions {
     /// Refuses everything that is no refresh, instead of passing it on. Default: false.
     pub only_refresh: bool,

@@ -7,8 +7,11 @@
 pub enum Purpose {
     /// The refresh of a flight, for all its callers.
     Refresh,
-    /// A revocation: a caller's, or that of tokens which came for a session that was ended.
+    /// A revocation as a caller sent it. Its token may be of any session or of none.
     Revocation,
+    /// The revocation of a token that only the coordinator knows: it came for a session that was ended, or is the newest one of such a
+    /// session. It is not to wait behind [`Revocation`](Self::Revocation), which anybody may ask for.
+    OwnRevocation,
     /// Anything else, for the one caller that sent it.
     PassedOn,
 }

@@ -11,6 +11,7 @@ use http::{Response, StatusCode};
 use super::headers;
 use super::parameters::Unreadable;
 use super::send_error::SendError;
+use super::withheld::withheld;
 use crate::error::{RefreshError, Refusal};
 use crate::outcome::ProviderFailure;
 use crate::token_response::ProviderResponse;
@@ -158,6 +159,9 @@ fn to_refusal(refusal: &Refusal) -> Response<Vec<u8>> {
 
 /// What the provider answered; where it did not, the token may still be good, and the session with it.
 fn to_provider_failure(failure: &ProviderFailure) -> Response<Vec<u8>> {
+    if let Some(withheld) = withheld(failure) {
+        return unavailable(withheld.description(), withheld.retry_after());
+    }
     if let Some(response) = failure.response() {
         return of_provider(response);
     }
@@ -226,6 +230,9 @@ pub(super) fn to_send_error(error: &SendError) -> Response<Vec<u8>> {
     tracing::warn!(%error, "a request that is no refresh could not be passed on");
     let answer = match error {
         SendError::NotSent(_) => unavailable("the provider cannot be reached: try again", Duration::ZERO),
+        SendError::NotProcessed(_) => {
+            unavailable("the provider did not process the request: try again", Duration::ZERO)
+        }
         // Without Retry-After: an authorization code that is presented again can cost the tokens it gave.
         SendError::Unknown(_) => oauth_error(
             StatusCode::BAD_GATEWAY,

@@ -39,7 +39,7 @@ pub(super) struct Session {
     pub(super) refresh: Refresh,
     /// Where the token stands, if a newer one can be written there.
     pub(super) place: Option<Place>,
-    /// Whether the provider may be asked twice: nothing in the request counts only once.
+    /// Whether the provider may be asked twice: nothing in the request counts only once, and a token that is over is no failure.
     pub(super) is_repeatable: bool,
 }
 
@@ -57,18 +57,26 @@ const OF_REFRESH: [HeaderName; 7] = [
     HeaderName::from_static("signature-input"),
 ];
 
-/// Reads a revocation request (RFC 7009 section 2.1).
+/// Reads a revocation request (RFC 7009 section 2.1), or one to a logout endpoint, such as Keycloak's, that takes `refresh_token`.
 pub(super) fn read(request: &Request<Vec<u8>>, options: &ExchangeOptions, trust: &Trust) -> Result<Asked, Unreadable> {
     let mut parameters = request::parameters(request);
     parameters.check(&["token"])?;
     let is_assertion = parameters.given("client_assertion").next().is_some();
     let hint = parameters.take("token_type_hint");
-    let Some(token) = parameters.take("token") else { return Ok(Asked::Other) };
+    let (token, place, is_logout) = if let Some(token) = parameters.take("token") {
+        let place = Place::of_revoked(&token, request);
+        (token, place, false)
+    } else {
+        parameters.check(&["refresh_token"])?;
+        let Some(token) = parameters.take("refresh_token") else { return Ok(Asked::Other) };
+        let place = Place::of(&token, request);
+        (token, place, true)
+    };
     if hint.is_some_and(|hint| hint.expose() == "access_token") {
         return Ok(Asked::Other);
     }
-    let place = Place::of_revoked(&token, request);
-    let is_repeatable = !is_assertion && !request.headers().contains_key("dpop");
+    // What revokes says success of a token that is over (RFC 7009 section 2.2). A logout endpoint does not: with the newest one it is done.
+    let is_repeatable = !is_logout && !is_assertion && !request.headers().contains_key("dpop");
     let refresh = request::of_client(Refresh::new(token), request, &mut parameters, options, trust);
     Ok(Asked::Session(Box::new(Session { refresh, place, is_repeatable })))
 }
@@ -82,8 +90,18 @@ impl RevocationEndpoint {
         Self(Arc::new(move |request| Box::pin(send(request))))
     }
 
-    pub(super) async fn send(&self, mut request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, SendError> {
-        request.extensions_mut().insert(Purpose::Revocation);
+    /// As it came.
+    pub(super) async fn send(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, SendError> {
+        self.send_for(Purpose::Revocation, request).await
+    }
+
+    /// With a token that the coordinator knows.
+    pub(super) async fn send_own(&self, request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, SendError> {
+        self.send_for(Purpose::OwnRevocation, request).await
+    }
+
+    async fn send_for(&self, purpose: Purpose, mut request: Request<Vec<u8>>) -> Result<Response<Vec<u8>>, SendError> {
+        request.extensions_mut().insert(purpose);
         (self.0)(request).await
     }
 
@@ -94,7 +112,7 @@ impl RevocationEndpoint {
         refresh.revoking(move |token| {
             let (endpoint, request) = (endpoint.clone(), OfClient::of(&onward).revoking(&token));
             async move {
-                let reason = match endpoint.send(request).await {
+                let reason = match endpoint.send_own(request).await {
                     Ok(answer) if answer.status().is_success() => return Ok(()),
                     Ok(answer) => format!("status {}", answer.status().as_u16()),
                     Err(error) => error.to_string(),
@@ -224,6 +242,39 @@ mod tests {
         assert_eq!(refresh(&exchange, &[], &format!("{assertion}1")).await, 200);
         exchange.revoke(request(&[], &format!("token=r1{assertion}2"))).await;
         assert_eq!(bodies(&seen), [format!("token=r2{assertion}2")]);
+    }
+
+    #[tokio::test]
+    async fn only_the_token_that_no_caller_sent_is_revoked_as_the_coordinators_own() {
+        let (exchange, seen) = exchange(200);
+        assert_eq!(refresh(&exchange, &[], "&client_id=a").await, 200);
+
+        for token in ["r1", "made-up"] {
+            exchange.revoke(request(&[], &format!("token={token}&client_id=a"))).await;
+        }
+
+        let seen = seen.lock().expect("no panic");
+        let purposes: Vec<_> = seen.iter().filter_map(|request| request.extensions().get::<Purpose>()).collect();
+        assert_eq!(purposes, [&Purpose::OwnRevocation, &Purpose::Revocation, &Purpose::Revocation]);
+    }
+
+    #[tokio::test]
+    async fn session_ends_at_a_logout_endpoint_too_which_is_asked_once_with_the_newest_token() {
+        for (rotates, sent) in [(false, "client_id=a&refresh_token=r1"), (true, "client_id=a&refresh_token=r2")] {
+            let (exchange, seen) = exchange(204);
+            if rotates {
+                assert_eq!(refresh(&exchange, &[], "&client_id=a").await, 200);
+            }
+
+            let answer = exchange.revoke(request(&[], "client_id=a&refresh_token=r1")).await;
+
+            assert_eq!((answer.status().as_u16(), bodies(&seen)), (204, vec![sent.to_owned()]));
+            assert_eq!(answer.extensions().get(), Some(&Served::Revocation));
+            assert_eq!(refresh(&exchange, &[], "&client_id=a").await, 400);
+        }
+        let (exchange, seen) = exchange(204);
+        let answer = exchange.revoke(request(&[], "refresh_token=r1&refresh_token=r2")).await;
+        assert_eq!((answer.status().as_u16(), bodies(&seen)), (400, vec![]));
     }
 
     #[tokio::test]

@@ -108,6 +108,64 @@ async fn what_leaves_open_which_token_is_presented_is_refused_without_asking() {
     assert_eq!(answer.extensions().get(), Some(&Served::Refused));
 }
 
+/// A provider that takes the client's secret in the body only, once it is let go on.
+async fn in_the_body_only(request: Request<Vec<u8>>, go_on: impl Future<Output = ()>) -> Response<Vec<u8>> {
+    go_on.await;
+    if request.headers().contains_key("authorization") {
+        return Response::builder().status(401).body(br#"{"error":"invalid_client"}"#.to_vec()).expect("a response");
+    }
+    Response::new(TOKENS.to_vec())
+}
+
+fn with_basic(mut request: Request<Vec<u8>>) -> Request<Vec<u8>> {
+    request.headers_mut().insert("authorization", "Basic YXBwOnB3".parse().expect("a value"));
+    request
+}
+
+const PROBED: &str = "grant_type=refresh_token&refresh_token=r1";
+const IN_THE_BODY: &str = "grant_type=refresh_token&refresh_token=r1&client_id=app&client_secret=pw";
+
+#[tokio::test]
+async fn client_that_finds_out_how_to_authenticate_is_not_handed_the_refusal_of_another_way() {
+    let exchange = exchange(Default::default());
+    let asked = Arc::new(AtomicU32::new(0));
+    let ask = async |request: Request<Vec<u8>>| {
+        let counter = Arc::clone(&asked);
+        let send = move |request| {
+            counter.fetch_add(1, Ordering::SeqCst);
+            async { Ok(in_the_body_only(request, std::future::ready(())).await) }
+        };
+        exchange.exchange(request, send).await.status().as_u16()
+    };
+
+    assert_eq!([ask(with_basic(form(PROBED))).await, ask(with_basic(form(PROBED))).await], [401, 401]);
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "in the same way it is not asked again");
+    assert_eq!([ask(form(IN_THE_BODY)).await, ask(with_basic(form(PROBED))).await], [200, 200]);
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "a success is for both");
+}
+
+#[tokio::test]
+async fn client_that_waits_for_the_refusal_of_another_way_then_asks_itself() {
+    let exchange = exchange(Default::default());
+    let (go_on, gate) = tokio::sync::oneshot::channel::<()>();
+    let first = exchange.exchange(with_basic(form(PROBED)), async move |request| {
+        Ok(in_the_body_only(request, async { gate.await.expect("it is told") }).await)
+    });
+    let send = async |request| Ok(in_the_body_only(request, std::future::ready(())).await);
+    let second = exchange.exchange(form(IN_THE_BODY), send);
+    let both = async { tokio::join!(first, second) };
+    let told = async {
+        while exchange.coordinator.metrics().joined_fleet == 0 {
+            tokio::task::yield_now().await;
+        }
+        go_on.send(()).expect("it waits");
+    };
+
+    let ((first, second), ()) = tokio::join!(both, told);
+
+    assert_eq!((first.status().as_u16(), second.status().as_u16()), (401, 200));
+}
+
 #[tokio::test]
 async fn answer_of_a_type_that_a_caller_does_not_take_is_not_its_answer() {
     let exchange = exchange(Default::default());
@@ -222,8 +280,10 @@ async fn provider_out_of_reach_is_transient() {
     let refresh = "grant_type=refresh_token&refresh_token=r1";
     let cases = [
         (refresh, SendError::NotSent("hush".to_owned()), 503, true),
+        (refresh, SendError::NotProcessed("hush".to_owned()), 503, true),
         (refresh, SendError::Unknown("hush".to_owned()), 503, true),
         ("grant_type=password", SendError::NotSent("hush".to_owned()), 503, true),
+        ("grant_type=password", SendError::NotProcessed("hush".to_owned()), 503, true),
         ("grant_type=password", SendError::Unknown("hush".to_owned()), 502, false),
     ];
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::pin::Pin;
 
-use super::ending::Refreshed;
+use super::refreshed::Refreshed;
 
 type Try = Pin<Box<dyn Future<Output = bool> + Send>>;
 

@@ -1,4 +1,4 @@
-//! How a flight ended, and what each of its callers is told of it.
+//! How a flight ended.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +19,12 @@ pub(crate) struct Ending {
     /// How old the outcome was when it came to this flight, and when that was.
     age: Duration,
     at: Instant,
-    /// Refresh tokens between the one that the callers came with and the one in the outcome.
-    passed: Arc<[Secret]>,
+    passed: Passed,
 }
+
+/// Refresh tokens between the one that the callers came with and the one in the outcome. None where there are none: an
+/// empty `Arc<[_]>` is one for the whole process, and all callers would count themselves in and out there.
+pub(super) type Passed = Option<Arc<[Secret]>>;
 
 /// How a caller came to its outcome.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,47 +40,6 @@ pub enum Role {
     Latecomer,
 }
 
-/// Tokens, and how this caller came to them.
-#[derive(Clone, Debug)]
-pub struct Refreshed {
-    tokens: TokenResponse,
-    fence: u64,
-    role: Role,
-    age: Duration,
-    passed: Arc<[Secret]>,
-}
-
-impl Refreshed {
-    /// What the provider answered. For a caller who came more than a second after the answer, `expires_in` is less
-    /// by that time.
-    pub fn tokens(&self) -> &TokenResponse {
-        &self.tokens
-    }
-
-    /// The number of the flight's lease; it grows with every lease of the namespace. Write to your session store
-    /// only over a lower one, and a late writer cannot put old tokens over new ones.
-    pub fn fence(&self) -> u64 {
-        self.fence
-    }
-
-    /// How this caller came to the outcome.
-    pub fn role(&self) -> Role {
-        self.role
-    }
-
-    /// How long ago the provider gave the answer.
-    pub fn age(&self) -> Duration {
-        self.age
-    }
-
-    /// The refresh tokens between the one that was asked with and the new one, oldest first: none, unless the caller came with
-    /// a token that was rotated more than once since ([`keep_until_used`](crate::Config::keep_until_used)). A session store
-    /// writes the new tokens over any of these, or over the one that was asked with, and over nothing else. At most 16.
-    pub fn passed(&self) -> &[Secret] {
-        &self.passed
-    }
-}
-
 impl Ending {
     /// The outcome of a call that this flight led.
     pub(crate) fn led(outcome: Arc<Outcome>, fence: u64) -> Self {
@@ -86,25 +48,18 @@ impl Ending {
 
     /// An outcome that came to this flight when the provider had given it `age` ago.
     pub(crate) fn with(outcome: Arc<Outcome>, fence: u64, role: Role, age: Duration) -> Self {
-        Self { result: Ok(outcome), fence, role, age, at: Instant::now(), passed: Arc::default() }
+        Self { result: Ok(outcome), fence, role, age, at: Instant::now(), passed: None }
     }
 
     /// No outcome.
     pub(crate) fn failed(error: RefreshError) -> Self {
-        Self {
-            result: Err(error),
-            fence: 0,
-            role: Role::Led,
-            age: Duration::ZERO,
-            at: Instant::now(),
-            passed: Arc::default(),
-        }
+        Self { result: Err(error), fence: 0, role: Role::Led, age: Duration::ZERO, at: Instant::now(), passed: None }
     }
 
     /// The same, of an answer that was found along a chain.
     pub(crate) fn passing(mut self, passed: &[Secret]) -> Self {
         if !passed.is_empty() {
-            self.passed = passed.into();
+            self.passed = Some(passed.into());
         }
         self
     }
@@ -124,23 +79,50 @@ impl Ending {
         self.role
     }
 
+    /// How a caller came to the outcome, if there is one; the first caller of the flight has the flight's own role.
+    pub(crate) fn role_of_caller(&self, is_first: bool) -> Option<Role> {
+        self.outcome().map(|_| self.role_for(is_first))
+    }
+
+    pub(super) fn role_for(&self, is_first: bool) -> Role {
+        if is_first { self.role } else { Role::JoinedHere }
+    }
+
     /// When it came to this flight.
     pub(crate) fn at(&self) -> Instant {
         self.at
     }
 
-    /// What a caller is told that arrived then; the first caller of the flight has the flight's own role.
-    pub(crate) fn for_caller(&self, arrived: Instant, is_first: bool) -> Result<Refreshed, RefreshError> {
-        let role = if is_first { self.role } else { Role::JoinedHere };
-        let age = self.age + arrived.saturating_duration_since(self.at);
+    /// How old the outcome is for a caller that arrived then.
+    pub(super) fn age_for(&self, arrived: Instant) -> Duration {
+        self.age + arrived.saturating_duration_since(self.at)
+    }
+
+    /// The tokens as they came, or what a caller is told that arrived then.
+    pub(super) fn for_caller(&self, arrived: Instant) -> Result<&TokenResponse, RefreshError> {
         match self.result.as_ref().map_err(RefreshError::clone)?.as_ref() {
-            Outcome::Success(tokens) => {
-                // Within a second the provider's own bytes are right, and all callers of a flight get the same.
-                let tokens = if age > Duration::from_secs(1) { tokens.aged(age) } else { tokens.clone() };
-                Ok(Refreshed { tokens, fence: self.fence, role, age, passed: Arc::clone(&self.passed) })
+            Outcome::Success(tokens) => Ok(tokens),
+            Outcome::Failure(failure) => {
+                let failure = failure.aged(self.age_for(arrived));
+                Err(RefreshError::Provider { failure, fence: self.fence })
             }
-            Outcome::Failure(failure) => Err(RefreshError::Provider { failure: failure.aged(age), fence: self.fence }),
             Outcome::TokenLost(response) => Err(RefreshError::Lost { response: response.clone() }),
         }
+    }
+
+    /// The tokens as they came, where it is a success.
+    pub(crate) fn tokens(&self) -> Option<&TokenResponse> {
+        match &**self.outcome()? {
+            Outcome::Success(tokens) => Some(tokens),
+            Outcome::Failure(_) | Outcome::TokenLost(_) => None,
+        }
+    }
+
+    pub(super) fn fence(&self) -> u64 {
+        self.fence
+    }
+
+    pub(super) fn passed(&self) -> &Passed {
+        &self.passed
     }
 }

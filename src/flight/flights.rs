@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::LocalFlight;
 use super::call_lease::CallLease;
 use super::callers::Callers;
+use super::stage::{LocalFlightSeen, Progress};
 use super::waiting::{TimeKeeper, WaitingCaller};
 use crate::config::Config;
 use crate::flight::intent::Intent;
@@ -33,6 +34,12 @@ pub(crate) enum Entered {
 impl LocalFlights {
     /// The caller of `waker` waits from now on.
     pub(crate) fn enter(&self, key: Hash, arrived: Instant, waker: &Waker, config: &Config) -> Entered {
+        // Callers that join do not wait for each other here, only one that starts a flight has its part of the map alone.
+        if let Some(flight) = self.0.get(&key)
+            && let Some(waiting) = join(&flight, arrived, waker, config)
+        {
+            return Entered::Joined(waiting);
+        }
         let flight = match self.0.entry(key) {
             Entry::Occupied(mut occupied) => match join(occupied.get(), arrived, waker, config) {
                 Some(waiting) => return Entered::Joined(waiting),
@@ -55,6 +62,14 @@ impl LocalFlights {
         self.0.len()
     }
 
+    /// The oldest `most`, the oldest first.
+    pub(crate) fn seen(&self, most: usize) -> Vec<LocalFlightSeen> {
+        let mut flights: Vec<_> = self.0.iter().map(|entry| Arc::clone(entry.value())).collect();
+        flights.sort_by_key(|flight| flight.progress.began());
+        let now = Instant::now();
+        flights.iter().take(most).map(|flight| flight.progress.seen(now)).collect()
+    }
+
     pub(super) fn remove(&self, flight: &Arc<LocalFlight>) {
         // Another may have taken the place of one that is over.
         self.0.remove_if(&flight.key, |_, there| Arc::ptr_eq(there, flight));
@@ -75,6 +90,7 @@ fn start(key: Hash, arrived: Instant, waker: &Waker, config: &Config) -> Arc<Loc
         intent: Intent::default(),
         left: Notify::new(),
         lease: CallLease::default(),
+        progress: Progress::new(arrived),
     })
 }
 

@@ -15,7 +15,8 @@ use crate::flight::ending::Ending;
 
 #[derive(Debug)]
 pub(crate) struct WaitingCaller {
-    flight: Arc<LocalFlight>,
+    /// None once it was handed over.
+    flight: Option<Arc<LocalFlight>>,
     arrived: Instant,
     /// None: there was an ending when it came.
     place: Option<Place>,
@@ -33,25 +34,37 @@ pub(super) enum TimeKeeper {
 
 impl WaitingCaller {
     pub(super) fn new(flight: Arc<LocalFlight>, arrived: Instant, place: Option<Place>, time: TimeKeeper) -> Self {
-        Self { flight, arrived, place, time }
+        Self { flight: Some(flight), arrived, place, time }
     }
 
     pub(crate) fn flight(&self) -> &Arc<LocalFlight> {
-        &self.flight
+        self.flight.as_ref().expect("BUG: a caller that has handed its flight over waits no more")
+    }
+
+    /// For a caller that was told: what it holds of the flight is its own from now on.
+    pub(crate) fn hand_over(&mut self) -> Arc<LocalFlight> {
+        self.flight.take().expect("BUG: it is handed over once")
     }
 
     pub(crate) fn arrived(&self) -> Instant {
         self.arrived
     }
 
+    /// Whether there is nothing to look at before this caller is woken: the waker that it came with is on the list, the
+    /// flight's task keeps its time, and it was told nothing yet, as it is at once where the runtime has ended.
+    pub(crate) fn will_be_woken(&self) -> bool {
+        let is_timed = matches!(self.time, TimeKeeper::Flight);
+        is_timed && self.place.is_some() && self.flight().ending.get().is_none()
+    }
+
     /// None: the caller's time is over.
     pub(crate) fn poll_ending(&mut self, context: &mut Context<'_>, config: &Config) -> Poll<Option<&Ending>> {
         if let Some(place) = self.place
-            && self.flight.ending.get().is_none()
+            && self.flight().ending.get().is_none()
         {
             // A statement of its own, so that the lock is released before the old waker is dropped: that may drop a task
             // that holds another caller of this flight.
-            let seen = self.flight.callers().see(place, context.waker());
+            let seen = self.flight().callers().see(place, context.waker());
             match seen {
                 CallerState::Told => {}
                 CallerState::Waiting => ready!(self.poll_time(context, config)),
@@ -66,13 +79,15 @@ impl WaitingCaller {
             }
         }
         // Whether its time is over or not: what counts is whether there is an ending now.
-        Poll::Ready(self.flight.ending.get())
+        Poll::Ready(self.flight().ending.get())
     }
 
     /// Ready when the caller's time is over, and nothing but its own timer tells that.
     fn poll_time(&mut self, context: &mut Context<'_>, config: &Config) -> Poll<()> {
-        let TimeKeeper::Caller(timer) = &mut self.time else { return Poll::Pending };
-        let until = || self.arrived + self.flight.callers().patience(config);
+        let Self { flight: Some(flight), arrived, time: TimeKeeper::Caller(timer), .. } = self else {
+            return Poll::Pending;
+        };
+        let until = || *arrived + flight.callers().patience(config);
         let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(until())));
         loop {
             ready!(timer.as_mut().poll(context));
@@ -87,17 +102,17 @@ impl WaitingCaller {
 
 impl Drop for WaitingCaller {
     fn drop(&mut self) {
-        if let Some(place) = self.place
-            && self.flight.ending.get().is_none()
+        if let (Some(flight), Some(place)) = (&self.flight, self.place)
+            && flight.ending.get().is_none()
         {
             // Dropped after the lock is released, as in `poll_ending`.
-            let mut callers = self.flight.callers();
+            let mut callers = flight.callers();
             let waker = callers.leave(place);
             let is_waited_for = callers.is_waited_for();
             drop(callers);
             drop(waker);
             if !is_waited_for {
-                self.flight.left.notify_one();
+                flight.left.notify_one();
             }
         }
     }

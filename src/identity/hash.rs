@@ -9,6 +9,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest, Sha256, digest};
 use zeroize::Zeroizing;
 
+use crate::authentication::Authentication;
 use crate::secret::Secret;
 
 /// A SHA-256 or HMAC-SHA-256 that names something without telling it. Prints as lower-case hex.
@@ -23,6 +24,26 @@ impl Hash {
     /// Another key in this process, for requests that lead nothing.
     pub(crate) fn of_those_who_wait(mut self) -> Self {
         self.0.iter_mut().for_each(|byte| *byte = !*byte);
+        self
+    }
+
+    /// Another key in this process, for requests that nobody waits for.
+    pub(crate) fn of_the_background(mut self) -> Self {
+        self.0[31] = !self.0[31];
+        self
+    }
+
+    /// Another key in this process, for requests that know the answer of this fence.
+    pub(crate) fn of_those_who_know(mut self, fence: u64) -> Self {
+        for (byte, other) in self.0.iter_mut().zip(fence.to_be_bytes().into_iter().chain([!0])) {
+            *byte ^= other;
+        }
+        self
+    }
+
+    /// Another key in this process, for requests whose client authenticates in other ways: what refuses it so says nothing of these.
+    pub(crate) fn of_authentication(mut self, authentication: Authentication) -> Self {
+        self.0[30] ^= authentication.number();
         self
     }
 

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use crate::flight::LocalFlight;
+use crate::identity::Hash;
 use crate::outcome::ProviderFailure;
 use crate::secret::Secret;
+use crate::store::Lease;
 
 /// What the refresh function is told about the call it makes.
 #[derive(Clone)]
@@ -15,9 +17,11 @@ use crate::secret::Secret;
 pub struct Attempt {
     /// When the call is given up and its future dropped (`call_limit`).
     pub deadline: Instant,
-    /// The number of this flight's lease. It grows with every lease of the namespace: write to your session store
-    /// only over a lower one.
+    /// The number of this flight's lease. It grows with every lease of the namespace; what a write to a session store compares
+    /// is the presented token ([`Refreshed::passed`](crate::Refreshed::passed)).
     pub fence: u64,
+    /// The flight that is led in the store: that of the token to present, which a caller with an older one may have come to.
+    led: Hash,
     flight: Arc<LocalFlight>,
     token: Secret,
     passed: Vec<Secret>,
@@ -26,12 +30,12 @@ pub struct Attempt {
 impl Attempt {
     pub(super) fn new(
         deadline: Instant,
-        fence: u64,
+        lease: &Lease,
         flight: Arc<LocalFlight>,
         token: Secret,
         passed: Vec<Secret>,
     ) -> Self {
-        Self { deadline, fence, flight, token, passed }
+        Self { deadline, fence: lease.fence, led: lease.flight, flight, token, passed }
     }
 
     /// The refresh token to present: that of the request, or, where the request says that it presents this one
@@ -48,6 +52,13 @@ impl Attempt {
 
     pub(crate) fn flight(&self) -> &LocalFlight {
         &self.flight
+    }
+
+    /// The flight that is led, by its name in the store: what a line of the function's own says beside the coordinator's lines,
+    /// and what [`Operator::inspect`](crate::Operator::inspect) is asked with, as a [`RedisName`](crate::RedisName). It is the
+    /// SHA-256 of [`token`](Self::token), or its HMAC where there is a pepper, as 64 hex digits.
+    pub fn flight_name(&self) -> impl fmt::Display + Send + Sync + use<> {
+        self.led
     }
 
     /// Asks for leave to send the token, as late as can be: when the connection is there, and before the first byte of

@@ -6,17 +6,19 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
-use tracing::error;
+use tracing::{Instrument, debug_span, error};
 
 use super::pauses::RENEWAL_RETRY;
 use super::{Answer, Attempt, Leader, NotCalled, Renewal};
+use crate::metrics::{Stopwatch, Took};
 use crate::outcome::{Outcome, ProviderFailure, ProviderHealth};
 use crate::own_lease::LeaseAge;
 use crate::store::Completion;
+use crate::told::SPANS;
 
 /// What becomes of a call's task.
 enum Called<C> {
-    Answered(Answer),
+    Answered(Answer, Took),
     /// The lease was no longer young when the task came to run: the function was not called.
     NotYet(C, LeaseAge),
 }
@@ -33,11 +35,15 @@ impl Leader<'_> {
         loop {
             let token = self.ask.identity.entitlement.token.clone();
             let passed = self.ask.passed.clone();
-            let attempt = Attempt::new(deadline, self.lease.fence, Arc::clone(self.flight), token, passed);
+            let attempt = Attempt::new(deadline, self.lease, Arc::clone(self.flight), token, passed);
             // By reference until here: whatever a function is handed by value, its future holds twice.
             let unspent = call.take().expect("BUG: a call that is spent was led");
-            let mut task = AbortOnDropHandle::new(tokio::spawn(call_if_it_may(unspent, attempt)));
-            match self.keep_lease(&mut task, deadline).await? {
+            // Within the span of the flight, whose task this is: the call's is another one.
+            let span =
+                debug_span!(target: SPANS, "provider_call", flight = %self.lease.flight, fence = self.lease.fence);
+            let called = call_if_it_may(unspent, attempt).instrument(span);
+            let mut task = AbortOnDropHandle::new(tokio::spawn(called));
+            match self.keep_lease(&mut task, deadline, Stopwatch::start()).await? {
                 Ok(completion) => return Ok(completion),
                 Err((unspent, age)) => {
                     *call = Some(unspent);
@@ -80,6 +86,7 @@ impl Leader<'_> {
         &mut self,
         task: &mut AbortOnDropHandle<Called<C>>,
         deadline: Instant,
+        asked: Stopwatch,
     ) -> Result<Result<Completion, (C, LeaseAge)>, NotCalled> {
         let mut next_renewal = self.lease.own.renew_at();
         let mut gaps = self.store.gaps();
@@ -89,23 +96,23 @@ impl Leader<'_> {
                 ended = &mut *task => {
                     return match ended {
                         Ok(Called::NotYet(call, age)) => Ok(Err((call, age))),
-                        Ok(Called::Answered(answer)) => match (&answer, self.flight.lease().given_back()) {
+                        Ok(Called::Answered(answer, took)) => match (&answer, self.flight.lease().given_back()) {
                             // No outcome: a caller that comes again a moment later leads at once.
                             (Err(ProviderFailure::NotSent { .. }), Some(why)) => Err(NotCalled::Cancelled(why)),
-                            _ => Ok(Ok(self.answered(answer))),
+                            _ => Ok(Ok(self.answered(answer, took))),
                         },
-                        Err(error) => self.call_broke(&error).map(Ok),
+                        Err(error) => self.call_broke(&error, asked).map(Ok),
                     };
                 }
                 () = tokio::time::sleep_until(deadline.min(next_renewal)) => {
                     if deadline <= Instant::now() {
                         return self
-                            .give_up("the refresh function ran longer than call_limit", ProviderHealth::Failing)
+                            .give_up("the refresh function ran longer than call_limit", ProviderHealth::Failing, asked)
                             .map(Ok);
                     }
                 }
                 () = self.overdue.cancelled() => {
-                    return self.give_up("the coordinator was closed meanwhile", ProviderHealth::Neutral).map(Ok);
+                    return self.give_up("the coordinator was closed meanwhile", ProviderHealth::Neutral, asked).map(Ok);
                 }
                 // The store may have forgotten the lease.
                 () = gaps.passed() => {}
@@ -123,8 +130,9 @@ impl Leader<'_> {
     }
 
     /// The call has brought an answer.
-    fn answered(&self, answer: Answer) -> Completion {
+    fn answered(&self, answer: Answer, took: Took) -> Completion {
         let outcome = self.outcome_of(answer);
+        self.counters.timings.provider(outcome.class()).took(took);
         self.see_reach(&outcome);
         self.see_lifetime(&outcome);
         self.see_reuse(&outcome);
@@ -133,24 +141,25 @@ impl Leader<'_> {
     }
 
     /// The call's task has ended without one.
-    fn call_broke(&self, error: &JoinError) -> Result<Completion, NotCalled> {
+    fn call_broke(&self, error: &JoinError, asked: Stopwatch) -> Result<Completion, NotCalled> {
         if !error.is_panic() {
-            return self.give_up("the runtime is shutting down", ProviderHealth::Neutral);
+            return self.give_up("the runtime is shutting down", ProviderHealth::Neutral, asked);
         }
         self.counters.panics.add_one();
         // Its message may quote a token, so it is not repeated here.
         error!(flight = %self.lease.flight, fence = self.lease.fence, "the refresh function panicked");
-        self.give_up("the refresh function panicked", ProviderHealth::Neutral)
+        self.give_up("the refresh function panicked", ProviderHealth::Neutral, asked)
     }
 
     /// Ends the call without an answer: nobody knows what the provider did, unless the function was never called. `health`
     /// is what that says of the provider.
-    fn give_up(&self, why: &'static str, health: ProviderHealth) -> Result<Completion, NotCalled> {
+    fn give_up(&self, why: &'static str, health: ProviderHealth, asked: Stopwatch) -> Result<Completion, NotCalled> {
         // The intent is declared from the flight's start; it can be cancelled only until the function is called.
         match self.flight.intent().cancel() {
             Ok(()) => Err(NotCalled::Cancelled(why)),
             Err(_started) => {
                 let outcome = Arc::new(Outcome::Failure(ProviderFailure::unknown(why)));
+                self.counters.timings.provider(outcome.class()).took(asked.stop());
                 Ok(Completion { outcome, health, age: Duration::ZERO, is_untold: false })
             }
         }
@@ -171,9 +180,11 @@ where
             return Called::NotYet(call, age);
         }
         if attempt.flight().intent().start() {
-            Called::Answered(call(attempt).await)
+            let asked = Stopwatch::start();
+            let answer = call(attempt).await;
+            Called::Answered(answer, asked.stop())
         } else {
-            Called::Answered(Err(ProviderFailure::not_sent("the refresh was given up")))
+            Called::Answered(Err(ProviderFailure::not_sent("the refresh was given up")), Stopwatch::start().stop())
         }
     }
 }

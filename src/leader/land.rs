@@ -16,7 +16,7 @@ use crate::flight::ending::{Ending, Role};
 use crate::flight::guard::InHand;
 use crate::outcome::{Class, Outcome, ProviderHealth, TokenState};
 use crate::retention::Retention;
-use crate::store::{Completion, Gaps, Standing, StoreError, StoredOutcome};
+use crate::store::{Completion, Gaps, Lease, Standing, StoreError, StoredOutcome};
 
 impl Leader<'_> {
     /// Lands the outcome, and says what this leader's own callers are told.
@@ -38,13 +38,31 @@ impl Leader<'_> {
             Ok(standing) => {
                 if self.ask.was_stranger() || completion.health == ProviderHealth::Healthy {
                     let kind = self.ask.identity.presenter.kind;
-                    self.strangers.learn(kind, completion.health, Instant::now(), self.config);
+                    if let Some(pause) = self.strangers.learn(kind, completion.health, Instant::now(), self.config) {
+                        self.tell_of_held_strangers(pause);
+                    }
                 }
                 self.stands(standing, ours, &completion.outcome)
             }
             // Boxed, because it is rare, and every flight would be as large.
             Err(error) => Box::pin(self.repeat_until_acknowledged(ours, completion, gaps, error)).await,
         }
+    }
+
+    /// Requests like this one, by callers that are not known, are left out from now on.
+    #[cold]
+    fn tell_of_held_strangers(&self, pause: Duration) {
+        let Lease { flight, fence, .. } = &*self.lease;
+        warn!(
+            namespace = self.config.namespace,
+            pod = self.pod,
+            %flight,
+            session = %self.ask.identity.session,
+            fence,
+            for_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            setting = "breaker",
+            "a client is held: this pod leads no more requests like this one by callers that are not known"
+        );
     }
 
     /// First the store has the tokens, then the hook runs, then callers hear of them.
@@ -58,7 +76,7 @@ impl Leader<'_> {
         let hook = Hook { hook, store, config, counters, flight, ask, overdue };
         let is_done = match &completed {
             // The first success has a leader of its own.
-            Ok(Standing::Theirs(_) | Standing::Ended) => false,
+            Ok(Standing::Theirs(_) | Standing::TheirsUntold(_) | Standing::Ended) => false,
             Ok(Standing::Ours | Standing::Stale) | Err(_) => hook.run_and_tell(&ending).await,
         };
         let ours = in_hand.taken();
@@ -166,14 +184,22 @@ impl Leader<'_> {
             Standing::Ended => LeadEnd::SessionEnded(Arc::clone(outcome)),
             Standing::Stale if outcome.class() == Class::Success => LeadEnd::Ended(ours),
             Standing::Stale => LeadEnd::Overtaken(ours),
+            Standing::TheirsUntold(landed) => {
+                self.note_second_success(outcome, &landed);
+                LeadEnd::Overtaken(ours)
+            }
             Standing::Theirs(landed) => {
-                if outcome.class() == Class::Success && landed.outcome.class() == Class::Success {
-                    self.counters.second_successes.add_one();
-                    warn!(flight = %self.lease.flight, fence = self.lease.fence, first = landed.fence, "a second success");
-                }
+                self.note_second_success(outcome, &landed);
                 let StoredOutcome { outcome, fence, age } = landed;
                 LeadEnd::Ended(Ending::with(outcome, fence, Role::Led, age))
             }
+        }
+    }
+
+    fn note_second_success(&self, outcome: &Outcome, first: &StoredOutcome) {
+        if outcome.class() == Class::Success && first.outcome.class() == Class::Success {
+            self.counters.second_successes.add_one();
+            warn!(flight = %self.lease.flight, fence = self.lease.fence, first = first.fence, "a second success");
         }
     }
 }

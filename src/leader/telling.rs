@@ -15,7 +15,8 @@ use super::pauses::{RENEWAL_RETRY, TOLD_AFTER, pauses};
 use crate::config::Config;
 use crate::flight::LocalFlight;
 use crate::flight::before_told::BeforeTold;
-use crate::flight::ending::{Ending, Refreshed};
+use crate::flight::ending::Ending;
+use crate::flight::refreshed::Refreshed;
 use crate::metrics::Counters;
 use crate::outcome::{Class, Outcome};
 use crate::store::{Ask, Store, StoreError, Telling};
@@ -62,7 +63,7 @@ impl Hook<'_> {
     /// whether it succeeded. None where there are no new tokens.
     async fn run(&self, ending: &Ending) -> Option<bool> {
         ending.outcome().filter(|outcome| outcome.class() == Class::Success)?;
-        let refreshed = ending.for_caller(Instant::now(), true).ok()?;
+        let refreshed = Refreshed::of(ending, Instant::now(), true).ok()?;
         self.flight.allow_wait_timeout();
         let now = Instant::now();
         let over = self.flight.deadline().unwrap_or(now + self.config.wait_timeout).max(now + self.config.lease);

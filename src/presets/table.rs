@@ -24,11 +24,15 @@ const fn plain(name: &'static str, refresh_tokens: Fact<RefreshTokens>) -> Prese
     }
 }
 
+const ATLASSIAN: &str = "https://developer.atlassian.com/cloud/oauth/getting-started/refresh-tokens/";
+const ATLASSIAN_INVALID: &str = "https://github.com/ParabolInc/parabol/issues/11849";
 const AUTH0: &str = "https://auth0.com/docs/secure/tokens/refresh-tokens/configure-refresh-token-rotation";
 const DJANGO_SETTINGS: &str = "https://django-oauth-toolkit.readthedocs.io/en/latest/settings.html";
 const DJANGO_VALIDATOR: &str =
     "https://github.com/django-oauth/django-oauth-toolkit/blob/master/oauth2_provider/oauth2_validators.py";
 const ENTRA: &str = "https://learn.microsoft.com/en-us/entra/identity-platform/refresh-tokens";
+const ENTRA_INTERACTION: &str =
+    "https://learn.microsoft.com/en-us/javascript/api/@azure/msal-node/interactionrequiredautherrorcodes";
 const GITHUB: &str = "https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/\
                       refreshing-user-access-tokens";
 const GOOGLE: &str = "https://developers.google.com/identity/protocols/oauth2/web-server#offline";
@@ -39,8 +43,14 @@ const SALESFORCE: &str = "https://help.salesforce.com/s/articleView?id=005316711
 const SALESFORCE_AT_ONCE: &str = "https://help.salesforce.com/s/articleView?id=release-notes.rn_security_refresh_token_requests.htm&release=250&type=5";
 const SUPABASE: &str = "https://supabase.com/docs/guides/auth/sessions";
 const SUPABASE_ERRORS: &str = "https://supabase.com/docs/guides/auth/debugging/error-codes";
+// Single-use for public clients, reusable for others; single-use is right for both.
+const TWITCH: &str = "https://dev.twitch.tv/docs/authentication/refresh-tokens/";
 
-pub(super) static PRESETS: [Preset; 9] = [
+pub(super) static PRESETS: [Preset; 11] = [
+    Preset {
+        dead_token_errors: &[fact("refresh_token is invalid", ATLASSIAN_INVALID)],
+        ..plain("atlassian", fact(SingleUse, ATLASSIAN))
+    },
     // An overlap period can be set; by default there is none.
     plain("auth0", fact(SingleUse, AUTH0)),
     Preset {
@@ -48,7 +58,15 @@ pub(super) static PRESETS: [Preset; 9] = [
         revokes_access: Some(fact((), DJANGO_VALIDATOR)),
         ..plain("django-oauth-toolkit", fact(SingleUse, DJANGO_SETTINGS))
     },
-    plain("entra", fact(Reusable, ENTRA)),
+    Preset {
+        // Nothing but its user brings new tokens.
+        dead_token_errors: &[
+            fact("interaction_required", ENTRA_INTERACTION),
+            fact("login_required", ENTRA_INTERACTION),
+            fact("consent_required", ENTRA_INTERACTION),
+        ],
+        ..plain("entra", fact(Reusable, ENTRA))
+    },
     Preset {
         dead_token_errors: &[fact("bad_refresh_token", "https://github.com/orgs/community/discussions/24745")],
         revokes_access: Some(fact((), GITHUB)),
@@ -71,4 +89,5 @@ pub(super) static PRESETS: [Preset; 9] = [
         ],
         ..plain("supabase", fact(SingleUse, SUPABASE))
     },
+    Preset { dead_token_errors: &[fact("Invalid refresh token", TWITCH)], ..plain("twitch", fact(SingleUse, TWITCH)) },
 ];

@@ -14,6 +14,7 @@ mod server_id;
 
 pub(crate) use self::landing::{Completion, StoredOutcome, Telling};
 pub(crate) use self::server_id::ServerId;
+use crate::authentication::Authentication;
 use crate::config::Config;
 use crate::error::Refusal;
 use crate::identity::{Caller, Hash, Identity};
@@ -30,6 +31,13 @@ pub(crate) struct Ask {
     pub(crate) coming: Coming,
     /// The refresh tokens between the one that the callers came with and the one that is led for.
     pub(crate) passed: Vec<Secret>,
+    /// Nobody waits for it: it leads only with a permit that nobody wants, and is not charged.
+    pub(crate) is_background: bool,
+    /// The fence of the answer that its callers have already: of a token that may be used again, they want a newer one.
+    /// The same of a refusal that says nothing of the token.
+    pub(crate) newer_than: Option<u64>,
+    /// In which ways the client of its callers authenticates.
+    pub(crate) authentication: Authentication,
     is_unanswered: AtomicBool,
     was_stranger: AtomicBool,
 }
@@ -82,7 +90,17 @@ impl Ask {
     pub(crate) fn new(identity: Identity, attempt: Uuid) -> Self {
         let coming = if identity.chain.is_some() { Coming::Directly } else { Coming::Unchained };
         let (is_unanswered, was_stranger) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { identity, attempt, coming, passed: Vec::new(), is_unanswered, was_stranger }
+        Self {
+            identity,
+            attempt,
+            coming,
+            passed: Vec::new(),
+            is_background: false,
+            newer_than: None,
+            authentication: Authentication::default(),
+            is_unanswered,
+            was_stranger,
+        }
     }
 
     /// How it ended speaks against the provider, and it came of a caller that is not known: the fleet did not count it.
@@ -283,6 +301,8 @@ pub(crate) enum Standing {
     Ours,
     /// A success that landed first. Ours, if it was one, is a second.
     Theirs(StoredOutcome),
+    /// The same, while nobody was told of it: its leader does something first. It is waited for, as by all others.
+    TheirsUntold(StoredOutcome),
     /// Nothing that this leader's callers could be given: its failure came too late to matter.
     Stale,
     /// The client has ended the session meanwhile: whatever was completed is for nobody.

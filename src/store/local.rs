@@ -7,10 +7,11 @@
 //! here is landed there.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use tokio::time::Instant;
-use tracing::warn;
+use tracing::{info, warn};
 
 use self::fleet::FleetTokens;
 use super::contract::{
@@ -21,6 +22,7 @@ use super::memory::{self, MemoryPod, MemoryStore};
 use super::redis::{RedisStore, Ticket, UnsharedOutcomeGuard};
 use crate::admission::AdmissionTerms;
 use crate::admission::circuit::CircuitState;
+use crate::admission::overview::Overview;
 use crate::config::Config;
 use crate::identity::Hash;
 use crate::metrics::Counters;
@@ -39,6 +41,8 @@ pub(crate) struct LocalFallback {
     fleet: Arc<FleetTokens>,
     config: Arc<Config>,
     counters: Arc<Counters>,
+    /// Whether it was said that this pod goes on alone, and not yet that it does no longer.
+    is_said_alone: Arc<AtomicBool>,
 }
 
 /// Where a waiting flight's news come from.
@@ -73,6 +77,7 @@ impl LocalFallback {
             fleet,
             config: Arc::clone(config),
             counters: Arc::clone(counters),
+            is_said_alone: Arc::default(),
         }
     }
 
@@ -83,13 +88,35 @@ impl LocalFallback {
         terms: &AdmissionTerms,
     ) -> Result<Begun, StoreError> {
         self.redis.agrees()?;
-        if let Some(begun) = self.join_here(ask, joined, terms).or_else(|| self.begin_here(ask, joined, terms)) {
+        if let Some(begun) = self.join_here(ask, joined, terms) {
+            return Ok(begun);
+        }
+        if let Some(begun) = self.begin_here(ask, joined, terms) {
+            self.say_alone();
             return Ok(begun);
         }
         let begun = self.redis.begin(ask, joined, terms).await?;
         let flight = ask.identity.flight;
         self.fleet.begun(flight, &begun);
         Ok(begun.map_news(|ticket| LocalNews::Redis { ticket, flight, fleet: Arc::clone(&self.fleet) }))
+    }
+
+    /// Says once in an outage that this pod decides by itself, and when it does so no longer.
+    fn say_alone(&self) {
+        if self.is_said_alone.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        let (namespace, pod) = (self.config.namespace.clone(), self.redis.pod().to_owned());
+        let setting = "on_store_outage";
+        warn!(namespace, pod, setting, "this pod goes on alone: two pods may present one token until redis answers");
+        let (reached, is_said_alone) = (self.redis.reached_again(), Arc::clone(&self.is_said_alone));
+        tokio::spawn(async move {
+            let is_reached = reached.await;
+            is_said_alone.store(false, Ordering::Relaxed);
+            if is_reached {
+                info!(namespace, pod, setting, "this pod is no longer alone: redis answers, and decides again");
+            }
+        });
     }
 
     /// A flight of this token that was begun here and is still led is joined here, whatever Redis says.
@@ -114,6 +141,10 @@ impl LocalFallback {
         self.redis.if_out_of_reach_for(self.config.lease, |fences| {
             if matches!(ask.coming, Coming::Taking { .. } | Coming::Walking { .. }) {
                 // What became of a newer token in the fleet is not known here.
+                return None;
+            }
+            if ask.is_background {
+                // All pods would at the same moment, and nobody waits for it.
                 return None;
             }
             let flight = &ask.identity.flight;
@@ -161,14 +192,16 @@ impl LocalFallback {
         let told = Completion { is_untold: false, ..completion.clone() };
         let later = self.redis.seal(lease, ask, &told);
         let shared = later.try_now(ask).await;
-        if let Some(Standing::Theirs(landed)) = &shared {
+        if let Some(Standing::Theirs(landed) | Standing::TheirsUntold(landed)) = &shared {
             self.fleet.landed(lease.flight, &landed.outcome, landed.age);
         }
         let here = self.memory.complete(lease, ask, completion);
         match shared {
             // Redis has never heard of the flight, and keeps no failure of it; here it stands.
             Some(Standing::Stale) => here,
-            Some(standing @ (Standing::Ours | Standing::Theirs(_) | Standing::Ended)) => standing,
+            Some(standing @ (Standing::Ours | Standing::Theirs(_) | Standing::TheirsUntold(_) | Standing::Ended)) => {
+                standing
+            }
             None => {
                 later.when_redis_is_back();
                 here
@@ -220,6 +253,10 @@ impl LocalFallback {
         self.redis.circuit_state().await
     }
 
+    pub(crate) async fn overview(&self) -> Result<Overview, StoreError> {
+        self.redis.overview().await
+    }
+
     /// Whether a flight could be begun now, here at least.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
         self.redis.agrees()?;
@@ -239,6 +276,10 @@ impl LocalFallback {
 
     pub(crate) fn is_out_of_reach(&self) -> bool {
         self.redis.is_out_of_reach()
+    }
+
+    pub(crate) fn remembers_strictly(&self) -> bool {
+        self.redis.remembers_strictly()
     }
 
     pub(crate) fn gaps(&self) -> Gaps {

@@ -32,6 +32,7 @@ pub(crate) use self::news::MemoryNews;
 use self::record::FlightRecord;
 use super::contract::{AttemptId, FENCES_END};
 use crate::admission::circuit::CircuitState;
+use crate::admission::overview::Overview;
 use crate::admission::queue::PodNumber;
 use crate::config::Config;
 use crate::identity::Hash;
@@ -120,6 +121,10 @@ impl MemoryPod {
 
     pub(crate) fn circuit_state(&self) -> CircuitState {
         self.gates().circuit_state(Instant::now())
+    }
+
+    pub(crate) fn overview(&self) -> Overview {
+        self.gates().overview(Instant::now())
     }
 
     #[cfg(test)]

@@ -62,6 +62,7 @@ mod looker;
 mod replicas;
 mod begin;
 mod completer;
+mod half_open;
 mod large;
 mod held;
 mod ending;
@@ -87,6 +88,7 @@ pub(crate) use self::waiters::Ticket;
 use self::waiters::Waiters;
 use super::contract::{Ask, AttemptId, Completion, Gaps, Lease, Renewed, Standing, StoreError};
 use crate::admission::circuit::CircuitState;
+use crate::admission::overview::Overview;
 use crate::config::Config;
 use crate::metrics::Counters;
 
@@ -166,6 +168,15 @@ impl RedisStore {
         self.calls.circuit().await
     }
 
+    /// How the namespace stands. At once where Redis is known to be out of reach.
+    pub(crate) async fn overview(&self) -> Result<Overview, StoreError> {
+        if self.is_out_of_reach() {
+            self.outage.admits()?;
+        }
+        let circuit = self.calls.circuit().await?;
+        self.calls.overview(circuit).await
+    }
+
     /// Whether all living pods agree, as far as this pod knows.
     pub(crate) fn agrees(&self) -> Result<(), StoreError> {
         // What keeps this up to date may have ended with its runtime; also a pod that goes on alone asks.
@@ -197,8 +208,31 @@ impl RedisStore {
         self.inbox.lanes.nodes.connector.certificate_ends()
     }
 
+    /// This pod's id in Redis.
+    pub(crate) fn pod(&self) -> &str {
+        self.calls.pod()
+    }
+
+    /// Waits until Redis is in reach again, or until the store is closed. Answers whether it is.
+    pub(crate) fn reached_again(&self) -> impl Future<Output = bool> + Send + use<> {
+        let (outage, closed, mut gaps) = (Arc::clone(&self.outage), self.closed.clone(), self.gaps());
+        async move {
+            // First subscribed, then looked: an end between the two would otherwise be missed.
+            let reached = async {
+                while outage.is_out_of_reach() {
+                    gaps.passed().await;
+                }
+            };
+            closed.run_until_cancelled(reached).await.is_some()
+        }
+    }
+
     pub(crate) fn is_out_of_reach(&self) -> bool {
         self.outage.is_out_of_reach()
+    }
+
+    pub(crate) fn remembers_strictly(&self) -> bool {
+        self.completer.register.remembers_strictly()
     }
 
     /// Counts the times the subscription was made again, and the outages: Redis may have forgotten what it held.

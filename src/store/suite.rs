@@ -38,6 +38,7 @@ macro_rules! both {
 }
 
 mod astray;
+mod background;
 mod budget;
 mod chains;
 mod circuit;

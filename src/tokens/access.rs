@@ -9,7 +9,7 @@ use tracing::warn;
 use super::access_token::AccessToken;
 use super::error::TokenError;
 use super::session_tokens::SessionTokens;
-use super::settings::{Boxed, Settings};
+use super::settings::{Boxed, Settings, Urgency};
 use super::store::{Swap, TokenStore};
 use super::used::UsedSessions;
 use crate::coordinator::RefreshCoordinator;
@@ -72,8 +72,7 @@ impl<S: TokenStore> AccessTokens<S> {
     }
 
     /// How much of an access token's life is left when it is refreshed; never more than half of it. Default: a tenth of its
-    /// life, at least 5 s. Where the provider lets a refresh token be used again, an answer is handed on until that tenth,
-    /// whatever is set here.
+    /// life, at least 5 s.
     pub fn refresh_before(self, left: Duration) -> Self {
         self.with(|settings| settings.refresh_before = Some(left))
     }
@@ -150,7 +149,7 @@ impl<S: TokenStore> AccessTokens<S> {
             None => return Err(TokenError::SessionOver { refusal: None }),
             Some(held) if !self.settings.is_due(&held) => AccessToken::of(held),
             // Boxed, because it is rare, and every request would be as large.
-            Some(held) => Box::pin(self.refreshed(session, held)).await?,
+            Some(held) => Box::pin(self.refreshed(session, held, Urgency::Waited)).await?,
         };
         if let Some(used) = &self.used {
             used.used(session, self.fresh_until(session, token.tokens()));
@@ -171,6 +170,9 @@ impl<S: TokenStore> AccessTokens<S> {
     ///
     /// The session may have ended, with its token not revoked.
     pub async fn end_session(&self, session: &str) -> Result<bool, TokenError<S::Error>> {
+        if let Some(used) = &self.used {
+            used.forget(session);
+        }
         let mut held = self.load(session).await?;
         while let Some(tokens) = held {
             let refused = [tokens.refresh_token().clone()];

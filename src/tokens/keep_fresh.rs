@@ -10,12 +10,18 @@ use tokio::task::JoinSet;
 use tracing::debug;
 
 use super::access::AccessTokens;
+use super::error::TokenError;
 use super::session_tokens::SessionTokens;
+use super::settings::Urgency;
 use super::store::TokenStore;
 use super::used::UsedSessions;
+use crate::error::{RefreshError, Refusal};
 
 /// How often a pod looks which sessions are due.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// When it tries again what callers left no permit for.
+const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// So many sessions a pod refreshes at once: the permits of the fleet are for callers that wait.
 const AT_ONCE: usize = 2;
@@ -28,10 +34,9 @@ impl<S: TokenStore> AccessTokens<S> {
     ///   that [`refresh_before`](Self::refresh_before) names earlier than a caller would refresh it: not all at the same moment.
     /// * A pod looks after the sessions that it has handed tokens out for, 100,000 at most, two at a time. One that nobody has
     ///   used since its last refresh is left alone.
-    /// * Such a refresh is charged to the session like any other; at one per life that is no burden.
-    ///
-    /// Where the provider lets a refresh token be used again, an answer is handed on until a tenth of its life is left, and
-    /// nothing is gained over a caller's own refresh.
+    /// * It is a background refresh ([`Refresh::background`](crate::Refresh::background)): callers come first, and it is not counted
+    ///   as an attempt of its session. Where callers leave it no permit, it is tried again every few seconds until a caller would
+    ///   refresh the session anyway; what fails otherwise is left to a caller.
     ///
     /// # Panics
     ///
@@ -71,9 +76,20 @@ impl<S: TokenStore> AccessTokens<S> {
             // Another pod was earlier.
             return used.looked_at(session, self.fresh_until(session, &held));
         }
-        match self.refreshed(session, held).await {
+        let (ends, due_for_callers) = (held.expires_at(), held.expires_at() - self.settings.before(&held));
+        match self.refreshed(session, held, Urgency::Background).await {
             Ok(token) => used.looked_at(session, self.fresh_until(session, token.tokens())),
-            Err(error) => debug!(%error, "a session could not be kept fresh"),
+            // Callers leave it no permit: nothing was sent.
+            Err(TokenError::Refresh(RefreshError::Refused(Refusal::Budget { .. })))
+                if self.settings.now() + AGAIN_AFTER < due_for_callers =>
+            {
+                used.is_due_again(session, self.settings.now() + AGAIN_AFTER);
+            }
+            // A caller will see to it, and is charged for it: what fails is not tried again and again while nobody waits.
+            Err(error) => {
+                debug!(%error, "a session could not be kept fresh");
+                used.looked_at(session, ends);
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use super::error::TokenError;
 use super::session_tokens::SessionTokens;
 use super::settings::Answer;
 use super::store::{Swap, TokenStore};
-use crate::flight::ending::Refreshed;
+use crate::flight::refreshed::Refreshed;
 use crate::leader::Attempt;
 use crate::request::Refresh;
 use crate::secret::Secret;
@@ -71,6 +71,7 @@ impl<S: TokenStore> AccessTokens<S> {
         SessionTokens::given(refreshed.tokens(), Some(presented), at, assumed)
             .expect("BUG: there is a refresh token, the one that was presented")
             .following(held)
+            .of_fence(refreshed.fence())
     }
 
     /// Writes it over what is of the walk. An earlier try may have done so, though its answer was lost.

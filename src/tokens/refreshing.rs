@@ -10,9 +10,10 @@ use super::access::AccessTokens;
 use super::access_token::AccessToken;
 use super::error::TokenError;
 use super::session_tokens::SessionTokens;
+use super::settings::Urgency;
 use super::store::{Swap, TokenStore};
 use crate::error::{RefreshError, Refusal};
-use crate::flight::ending::Refreshed;
+use crate::flight::refreshed::Refreshed;
 
 /// So many times a caller goes on from tokens with an access token that is over to newer ones.
 const MOST_ROUNDS: usize = 4;
@@ -28,9 +29,14 @@ type Answered<E> = Result<AccessToken, TokenError<E>>;
 
 impl<S: TokenStore> AccessTokens<S> {
     /// Refreshes what the session holds.
-    pub(super) async fn refreshed(&self, session: &str, mut held: SessionTokens) -> Answered<S::Error> {
+    pub(super) async fn refreshed(
+        &self,
+        session: &str,
+        mut held: SessionTokens,
+        urgency: Urgency,
+    ) -> Answered<S::Error> {
         for _ in 0..MOST_ROUNDS {
-            match self.refresh_once(session, held).await {
+            match self.refresh_once(session, held, urgency).await {
                 Break(answered) => return answered,
                 Continue(newer) => held = newer,
             }
@@ -41,7 +47,12 @@ impl<S: TokenStore> AccessTokens<S> {
     }
 
     /// One round. Goes on with what the store holds by now, where that has to be refreshed, too.
-    async fn refresh_once(&self, session: &str, held: SessionTokens) -> ControlFlow<Answered<S::Error>, SessionTokens> {
+    async fn refresh_once(
+        &self,
+        session: &str,
+        held: SessionTokens,
+        urgency: Urgency,
+    ) -> ControlFlow<Answered<S::Error>, SessionTokens> {
         let written = Arc::new(OnceLock::new());
         let request = self.settings.request(session, held.refresh_token().clone());
         let leader = Arc::new(Leader { tokens: self.clone(), session: session.to_owned(), held: held.clone() });
@@ -56,10 +67,12 @@ impl<S: TokenStore> AccessTokens<S> {
                 async move { leader.tokens.write(&leader.session, &leader.held, &refreshed, &written).await }
             }
         };
-        let request = self.settings.revocable(session, held.refresh_token().clone());
+        let mut request = self.settings.revocable(session, held.refresh_token().clone());
+        request.newer_than = held.fence();
+        request.is_background = urgency == Urgency::Background;
         let refresh = self.coordinator.refresh_with(request, call, before_told);
         let left = self.settings.left(&held);
-        let refreshed = if left.is_zero() {
+        let refreshed = if left.is_zero() || urgency == Urgency::Background {
             refresh.await
         } else {
             // The old access token is as good as the new one for this caller.
@@ -70,7 +83,7 @@ impl<S: TokenStore> AccessTokens<S> {
         };
         match refreshed {
             Ok(refreshed) => self.brought(session, held, &refreshed, written.get()).await,
-            Err(error) => self.failed(session, held, error).await,
+            Err(error) => self.failed(session, held, error, urgency).await,
         }
     }
 
@@ -105,6 +118,7 @@ impl<S: TokenStore> AccessTokens<S> {
         session: &str,
         held: SessionTokens,
         error: RefreshError,
+        urgency: Urgency,
     ) -> ControlFlow<Answered<S::Error>, SessionTokens> {
         let refused = [held.refresh_token().clone()];
         let found = if error.is_session_over() {
@@ -122,7 +136,8 @@ impl<S: TokenStore> AccessTokens<S> {
             Ok(Swap::Written) if error.is_session_over() => {
                 Break(Err(TokenError::SessionOver { refusal: Some(error) }))
             }
-            Ok(Swap::Written) if self.settings.lives(&held) => Break(self.old_one(held)),
+            // Without a caller there is nobody to hand the old one to.
+            Ok(Swap::Written) if urgency == Urgency::Waited && self.settings.lives(&held) => Break(self.old_one(held)),
             Ok(Swap::Written) => Break(Err(TokenError::Refresh(error))),
             // It is known to be over, though the store still has it.
             Err(_) if error.is_session_over() => Break(Err(TokenError::SessionOver { refusal: Some(error) })),

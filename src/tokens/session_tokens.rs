@@ -17,6 +17,8 @@ pub struct SessionTokens {
     lifetime: Duration,
     scope: Option<String>,
     id_token: Option<Secret>,
+    /// Of the refresh that brought them.
+    fence: Option<u64>,
 }
 
 /// A store holds something that is none of [`SessionTokens::to_text`].
@@ -40,6 +42,7 @@ impl SessionTokens {
             lifetime,
             scope: None,
             id_token: None,
+            fence: None,
         }
     }
 
@@ -56,6 +59,11 @@ impl SessionTokens {
         let id_token = tokens.field("id_token").and_then(|token| token.as_str().map(Secret::from));
         let given = Self::new(tokens.access_token(), refresh_token, at, lifetime);
         Some(Self { scope: tokens.scope().map(str::to_owned), id_token, ..given })
+    }
+
+    /// The same, brought by the refresh of this fence.
+    pub(super) fn of_fence(self, fence: u64) -> Self {
+        Self { fence: Some(fence), ..self }
     }
 
     /// The same, where an answer that leaves a field out means the one from before (RFC 6749 section 6).
@@ -95,6 +103,11 @@ impl SessionTokens {
         self.id_token.as_ref()
     }
 
+    /// The fence of the refresh that brought them ([`Refreshed::fence`](crate::Refreshed::fence)). None where they came with the login.
+    pub fn fence(&self) -> Option<u64> {
+        self.fence
+    }
+
     /// Whether these may stand in the place of tokens with one of these refresh tokens. A token that is used again is replaced
     /// by itself only with an access token that lives longer. For stores that compare in Rust.
     ///
@@ -130,6 +143,7 @@ impl SessionTokens {
             lifetime_ms: i64::try_from(self.lifetime.as_millis()).unwrap_or(i64::MAX),
             scope: self.scope.clone(),
             id_token: self.id_token.as_ref().map(|token| Zeroizing::new(token.expose().to_owned())),
+            fence: self.fence,
         };
         Secret::from(serde_json::to_string(&written).expect("BUG: texts and numbers are written as JSON"))
     }
@@ -150,6 +164,7 @@ impl SessionTokens {
             lifetime: ms(written.lifetime_ms)?,
             scope: written.scope,
             id_token: written.id_token.map(secret),
+            fence: written.fence,
         })
     }
 }
@@ -165,6 +180,8 @@ struct Written {
     scope: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     id_token: Option<Zeroizing<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fence: Option<u64>,
 }
 
 #[cfg(test)]
@@ -181,13 +198,15 @@ mod tests {
     #[test]
     fn text_holds_everything() {
         let tokens =
-            given(r#"{"access_token":"a","refresh_token":"r2","expires_in":300,"scope":"openid","id_token":"i"}"#);
+            given(r#"{"access_token":"a","refresh_token":"r2","expires_in":300,"scope":"openid","id_token":"i"}"#)
+                .of_fence(7);
 
         let read = SessionTokens::from_text(tokens.to_text().expose()).expect("its own text");
 
         assert_eq!((read.access_token().expose(), read.refresh_token().expose()), ("a", "r2"));
         assert_eq!((read.expires_at(), read.lifetime()), (UNIX_EPOCH + 1300 * S, 300 * S));
         assert_eq!((read.scope(), read.id_token().map(Secret::expose)), (Some("openid"), Some("i")));
+        assert_eq!(read.fence(), Some(7));
         for text in ["", "{}", "null", r#"{"access_token":"a","refresh_token":"r","expires_at_ms":-1,"lifetime_ms":1}"#]
         {
             assert_eq!(SessionTokens::from_text(text).err(), Some(UnreadableTokens), "{text}");

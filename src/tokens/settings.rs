@@ -21,6 +21,13 @@ pub(super) type Revoke = dyn Fn(Refresh) -> Boxed<Result<(), ProviderFailure>> +
 /// The least that is left of an access token when it is refreshed.
 const LEAST_LEFT: Duration = Duration::from_secs(5);
 
+/// Whether a caller waits for a refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Urgency {
+    Waited,
+    Background,
+}
+
 #[derive(Clone)]
 pub(super) struct Settings {
     pub(super) present: Arc<Present>,

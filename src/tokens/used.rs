@@ -19,11 +19,12 @@ struct Session {
 impl UsedSessions {
     /// Somebody was handed an access token, which is to be refreshed at `due`.
     pub(super) fn used(&self, session: &str, due: SystemTime) {
-        let (mut sessions, new) = (self.sessions(), Session { due, is_used: true });
+        let mut sessions = self.sessions();
         if let Some(known) = sessions.get_mut(session) {
-            *known = new;
+            // What was put off stays so, though callers go on with the old token.
+            *known = Session { due: known.due.max(due), is_used: true };
         } else if sessions.len() < MOST {
-            sessions.insert(session.to_owned(), new);
+            sessions.insert(session.to_owned(), Session { due, is_used: true });
         }
     }
 
@@ -31,6 +32,13 @@ impl UsedSessions {
     pub(super) fn looked_at(&self, session: &str, due: SystemTime) {
         if let Some(known) = self.sessions().get_mut(session) {
             known.due = known.due.max(due);
+        }
+    }
+
+    /// It could not be refreshed yet, though it was used.
+    pub(super) fn is_due_again(&self, session: &str, at: SystemTime) {
+        if let Some(known) = self.sessions().get_mut(session) {
+            *known = Session { due: at, is_used: true };
         }
     }
 

@@ -63,7 +63,6 @@ pub(crate) enum Memory {
 
 impl Rules {
     pub(crate) fn of(config: &Config) -> Self {
-        // Every field is named: a new setting does not compile until pods get it, too.
         let Config {
             namespace,
             upstream,
@@ -92,11 +91,12 @@ impl Rules {
             refresh_cooldown_period,
             max_concurrent_refreshes,
             budget_wait: _,
-            breaker: Breaker { max_failures, open_duration, half_open_requests },
+            breaker: Breaker { max_failures, open_duration, half_open_requests, .. },
             memory_pressure,
             max_token,
             max_shared,
             cleanup_interval,
+            ..
         } = config;
         Self {
             namespace: namespace.clone(),
@@ -147,57 +147,55 @@ impl Rules {
 
     /// The settings again, on the other side of a pipe.
     pub(crate) fn config(&self, pepper: Option<Secret>) -> Config {
-        Config {
-            namespace: self.namespace.clone(),
-            upstream: self.upstream.clone(),
-            refresh_timeout: Duration::from_millis(self.refresh_timeout_ms),
-            wait_timeout: Duration::from_millis(self.wait_timeout_ms),
-            call_limit: Some(Duration::from_millis(self.call_limit_ms)),
-            lease: Duration::from_millis(self.lease_ms),
-            retry_lost_after: Some(Duration::from_millis(self.retry_lost_after_ms)),
-            keep_outcome: Duration::from_millis(self.keep_outcome_ms),
-            keep_until_used: Duration::from_millis(self.keep_until_used_ms),
-            keep_at_most: self.keep_at_most,
-            keep_failure: Duration::from_millis(self.keep_failure_ms),
-            keep_refusal: Duration::from_millis(self.keep_refusal_ms),
-            refresh_tokens: match self.reusable_refresh_tokens {
-                true => RefreshTokens::Reusable,
-                false => RefreshTokens::SingleUse,
-            },
-            dialect: Dialect {
-                dead_token_errors: self.dead_token_errors.clone(),
-                passing_refusals: self.passing_refusals.clone(),
-                gateway_texts: self.gateway_texts.clone(),
-            },
-            uncertain: match self.uncertain {
-                Policy::Retry => Uncertain::Retry,
-                Policy::Never => Uncertain::Never,
-            },
-            uncertain_memory: Duration::from_millis(self.uncertain_memory_ms),
-            store_timeout: Duration::from_millis(self.store_timeout_ms),
-            wait_replicas: self.wait_replicas,
-            on_store_outage: if self.goes_on_alone { OnStoreOutage::Local } else { OnStoreOutage::Reject },
-            start_without_redis: false,
-            pepper,
-            max_refresh_attempts: self.max_refresh_attempts,
-            refresh_attempt_window: Duration::from_millis(self.refresh_attempt_window_ms),
-            refresh_cooldown_period: Duration::from_millis(self.refresh_cooldown_period_ms),
-            max_concurrent_refreshes: self.max_concurrent_refreshes,
-            budget_wait: Some(Duration::from_millis(self.budget_wait_ms)),
-            breaker: Breaker {
-                max_failures: self.breaker_max_failures,
-                open_duration: Duration::from_millis(self.breaker_open_duration_ms),
-                half_open_requests: self.breaker_half_open_requests,
-            },
-            memory_pressure: match self.memory_pressure {
-                Memory::Off => MemoryPressure::Off,
-                Memory::Cgroup => MemoryPressure::Cgroup,
-                Memory::ResidentMib(mib) => MemoryPressure::ResidentMib(mib),
-            },
-            max_token: self.max_token_bytes,
-            max_shared: self.max_shared_bytes,
-            cleanup_interval: Duration::from_millis(self.cleanup_interval_ms),
-        }
+        let mut config = Config::default();
+        config.namespace = self.namespace.clone();
+        config.upstream = self.upstream.clone();
+        config.refresh_timeout = Duration::from_millis(self.refresh_timeout_ms);
+        config.wait_timeout = Duration::from_millis(self.wait_timeout_ms);
+        config.call_limit = Some(Duration::from_millis(self.call_limit_ms));
+        config.lease = Duration::from_millis(self.lease_ms);
+        config.retry_lost_after = Some(Duration::from_millis(self.retry_lost_after_ms));
+        config.keep_outcome = Duration::from_millis(self.keep_outcome_ms);
+        config.keep_until_used = Duration::from_millis(self.keep_until_used_ms);
+        config.keep_at_most = self.keep_at_most;
+        config.keep_failure = Duration::from_millis(self.keep_failure_ms);
+        config.keep_refusal = Duration::from_millis(self.keep_refusal_ms);
+        config.refresh_tokens = match self.reusable_refresh_tokens {
+            true => RefreshTokens::Reusable,
+            false => RefreshTokens::SingleUse,
+        };
+        config.dialect = Dialect {
+            dead_token_errors: self.dead_token_errors.clone(),
+            passing_refusals: self.passing_refusals.clone(),
+            gateway_texts: self.gateway_texts.clone(),
+        };
+        config.uncertain = match self.uncertain {
+            Policy::Retry => Uncertain::Retry,
+            Policy::Never => Uncertain::Never,
+        };
+        config.uncertain_memory = Duration::from_millis(self.uncertain_memory_ms);
+        config.store_timeout = Duration::from_millis(self.store_timeout_ms);
+        config.wait_replicas = self.wait_replicas;
+        config.on_store_outage = if self.goes_on_alone { OnStoreOutage::Local } else { OnStoreOutage::Reject };
+        config.start_without_redis = false;
+        config.pepper = pepper;
+        config.max_refresh_attempts = self.max_refresh_attempts;
+        config.refresh_attempt_window = Duration::from_millis(self.refresh_attempt_window_ms);
+        config.refresh_cooldown_period = Duration::from_millis(self.refresh_cooldown_period_ms);
+        config.max_concurrent_refreshes = self.max_concurrent_refreshes;
+        config.budget_wait = Some(Duration::from_millis(self.budget_wait_ms));
+        config.breaker.max_failures = self.breaker_max_failures;
+        config.breaker.open_duration = Duration::from_millis(self.breaker_open_duration_ms);
+        config.breaker.half_open_requests = self.breaker_half_open_requests;
+        config.memory_pressure = match self.memory_pressure {
+            Memory::Off => MemoryPressure::Off,
+            Memory::Cgroup => MemoryPressure::Cgroup,
+            Memory::ResidentMib(mib) => MemoryPressure::ResidentMib(mib),
+        };
+        config.max_token = self.max_token_bytes;
+        config.max_shared = self.max_shared_bytes;
+        config.cleanup_interval = Duration::from_millis(self.cleanup_interval_ms);
+        config
     }
 
     /// Every rule with its value, as a reader wants it: `lease 10s`.
@@ -229,12 +227,34 @@ mod tests {
 
     #[test]
     fn rules_survive_the_pipe() {
-        let config = Config { namespace: "n".into(), lease: Duration::from_secs(3), ..Config::default() };
+        let config = Config::default().with_namespace("n").with_lease(Duration::from_secs(3));
 
         let json = serde_json::to_string(&Rules::of(&config)).expect("rules are JSON");
         let there: Rules = serde_json::from_str(&json).expect("and back");
 
         assert_eq!(serde_json::to_string(&Rules::of(&there.config(None))).expect("JSON"), json);
         assert!(there.lines().contains(&"lease 3s".to_owned()), "{:?}", there.lines());
+    }
+
+    /// The library's settings may grow.
+    #[test]
+    fn every_setting_of_the_library_reaches_the_pods() {
+        let config = Config::default();
+        let rules = serde_json::to_value(Rules::of(&config)).expect("rules are JSON");
+        let text = format!("{config:#?}");
+        let is_field = |line: &&str| line.starts_with(|first: char| first.is_ascii_lowercase());
+        let fields = text.lines().filter_map(|line| line.strip_prefix("    ")).filter(is_field);
+        for field in fields.filter_map(|line| line.split(':').next()) {
+            let meant = match field {
+                // A storm's pods start when its Redis is there.
+                "start_without_redis" => continue,
+                "dialect" => "dead_token_errors",
+                "refresh_tokens" => "reusable_refresh_tokens",
+                "on_store_outage" => "goes_on_alone",
+                field => field,
+            };
+            let names = rules.as_object().expect("an object");
+            assert!(names.keys().any(|name| name.starts_with(meant)), "{field} is in no rule: {names:?}");
+        }
     }
 }

@@ -172,32 +172,35 @@ impl Scenario {
         let Limits { max_attempts, cooldown_ms, max_concurrent, timeout_ms, .. } = self.config;
         let window_ms = self.ours().and_then(|ours| ours.window_ms).unwrap_or(self.config.window_ms);
         let timeout = ms(timeout_ms);
-        Config {
-            namespace,
+        Config::default()
+            .with_namespace(namespace)
             // The origin's limit N admits N-1, ours N.
-            max_refresh_attempts: max_attempts.saturating_sub(1),
-            refresh_attempt_window: ms(window_ms),
-            refresh_cooldown_period: ms(cooldown_ms),
-            max_concurrent_refreshes: max_concurrent,
-            budget_wait: Some(Duration::ZERO),
-            refresh_timeout: timeout,
+            .with_max_refresh_attempts(max_attempts.saturating_sub(1))
+            .with_refresh_attempt_window(ms(window_ms))
+            .with_refresh_cooldown_period(ms(cooldown_ms))
+            .with_max_concurrent_refreshes(max_concurrent)
+            .with_budget_wait(Some(Duration::ZERO))
+            .with_refresh_timeout(timeout)
             // No scenario waits so long: the lease, which the origin has not, must not be longer.
-            wait_timeout: 2 * timeout + Config::default().lease,
-            call_limit: Some(10 * timeout),
-            retry_lost_after: Some(Duration::ZERO),
-            keep_outcome: ms(self.config.dedup_delay_ms),
-            keep_failure: ms(self.config.dedup_delay_ms),
-            cleanup_interval: ms(self.config.cleanup_interval_ms),
-            memory_pressure: if self.config.memory_detection { MemoryPressure::Cgroup } else { MemoryPressure::Off },
-            breaker: Breaker {
-                max_failures: self.config.breaker_max_failures,
-                open_duration: ms(self.config.breaker_open_ms),
-                half_open_requests: self.config.breaker_half_open_requests,
-            },
+            .with_wait_timeout(2 * timeout + Config::default().lease)
+            .with_call_limit(Some(10 * timeout))
+            .with_retry_lost_after(Some(Duration::ZERO))
+            .with_keep_outcome(ms(self.config.dedup_delay_ms))
+            .with_keep_failure(ms(self.config.dedup_delay_ms))
+            .with_cleanup_interval(ms(self.config.cleanup_interval_ms))
+            .with_memory_pressure(if self.config.memory_detection {
+                MemoryPressure::Cgroup
+            } else {
+                MemoryPressure::Off
+            })
+            .with_breaker(
+                Breaker::default()
+                    .with_max_failures(self.config.breaker_max_failures)
+                    .with_open_duration(ms(self.config.breaker_open_ms))
+                    .with_half_open_requests(self.config.breaker_half_open_requests),
+            )
             // Not of the origin: long enough for a machine that is busy with other tests.
-            store_timeout: Duration::from_secs(5),
-            ..Config::default()
-        }
+            .with_store_timeout(Duration::from_secs(5))
     }
 
     /// What was over by then when it was recorded, and is to be over here, too: on a busy machine a few milliseconds

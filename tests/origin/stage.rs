@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::config_error::ConfigError;
 use crate::coordinator::RefreshCoordinator;
 use crate::error::{ConnectError, RefreshError, Refusal};
-use crate::flight::ending::Refreshed;
+use crate::flight::refreshed::Refreshed;
 use crate::identity::Identity;
 use crate::outcome::ProviderFailure;
 use crate::pressure::Pressure;

@@ -45,17 +45,15 @@ pub async fn connect(redis: &RedisServer, config: &Config) -> RefreshCoordinator
 /// Settings with which a test need not wait long, in a namespace of its own. Its rules of admission are so wide that
 /// they refuse nobody; tests of the rules set their own.
 pub fn quick() -> Config {
-    Config {
-        namespace: format!("test-{}", uuid::Uuid::new_v4().simple()),
-        refresh_timeout: Duration::from_secs(10),
-        wait_timeout: Duration::from_secs(12),
-        lease: Duration::from_secs(1),
-        retry_lost_after: Some(Duration::ZERO),
-        max_refresh_attempts: 1_000_000,
-        max_concurrent_refreshes: 100_000,
-        breaker: Breaker { max_failures: 1_000_000, ..Breaker::default() },
-        ..Config::default()
-    }
+    Config::default()
+        .with_namespace(format!("test-{}", uuid::Uuid::new_v4().simple()))
+        .with_refresh_timeout(Duration::from_secs(10))
+        .with_wait_timeout(Duration::from_secs(12))
+        .with_lease(Duration::from_secs(1))
+        .with_retry_lost_after(Some(Duration::ZERO))
+        .with_max_refresh_attempts(1_000_000)
+        .with_max_concurrent_refreshes(100_000)
+        .with_breaker(Breaker::default().with_max_failures(1_000_000))
 }
 
 /// Writes a test for both stores: `both_stores! { async fn name(fleet: Fleet, pods = 3, config) { .. } }`.

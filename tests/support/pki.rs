@@ -1,6 +1,8 @@
 //! A CA of a test's own, and the files that it issues.
 #![allow(dead_code, unreachable_pub, reason = "each test binary uses a part of it")]
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, SystemTime};
@@ -62,8 +64,14 @@ impl Pki {
     fn write(&self, file: &str, pem: &str, key: &KeyPair) -> (PathBuf, PathBuf) {
         let (certificate, private) = (self.path(&format!("{file}.pem")), self.path(&format!("{file}.key")));
         std::fs::write(&certificate, pem).expect("written");
-        std::fs::write(&private, key.serialize_pem()).expect("written");
+        self.write_secret(&format!("{file}.key"), &key.serialize_pem());
         (certificate, private)
+    }
+
+    /// A file that nobody else may read.
+    pub fn write_secret(&self, file: &str, text: &str) {
+        std::fs::write(self.path(file), text).expect("written");
+        std::fs::set_permissions(self.path(file), Permissions::from_mode(0o600)).expect("it is ours");
     }
 
     /// Arguments of a `redis-server` that speaks TLS at a port, and asks for certificates of this CA.

@@ -36,19 +36,19 @@ impl TokenStore for StaleOnce {
 }
 
 #[derive(Clone)]
-pub struct Failing {
-    pub inner: MemoryTokens,
+pub struct Failing<T = MemoryTokens> {
+    pub inner: T,
     pub fails: Arc<AtomicBool>,
     never_writes: bool,
 }
 
-impl Failing {
-    pub fn new(inner: MemoryTokens) -> Self {
+impl<T> Failing<T> {
+    pub fn new(inner: T) -> Self {
         Self { inner, fails: Arc::default(), never_writes: false }
     }
 
     /// It can be read.
-    pub fn to_write(inner: MemoryTokens) -> Self {
+    pub fn to_write(inner: T) -> Self {
         Self { never_writes: true, ..Self::new(inner) }
     }
 
@@ -57,12 +57,12 @@ impl Failing {
     }
 }
 
-impl TokenStore for Failing {
+impl<T: TokenStore> TokenStore for Failing<T> {
     type Error = std::io::Error;
 
     async fn load(&self, session: &str) -> Result<Option<SessionTokens>, Self::Error> {
         self.works()?;
-        Ok(self.inner.load(session).await.expect("memory answers"))
+        self.inner.load(session).await.map_err(std::io::Error::other)
     }
 
     async fn swap(&self, session: &str, walked: &[Secret], new: &SessionTokens) -> Result<Swap, Self::Error> {
@@ -70,11 +70,11 @@ impl TokenStore for Failing {
         if self.never_writes {
             return Err(std::io::ErrorKind::ReadOnlyFilesystem.into());
         }
-        Ok(self.inner.swap(session, walked, new).await.expect("memory answers"))
+        self.inner.swap(session, walked, new).await.map_err(std::io::Error::other)
     }
 
     async fn end(&self, session: &str, refused: &[Secret]) -> Result<Swap, Self::Error> {
         self.works()?;
-        Ok(self.inner.end(session, refused).await.expect("memory answers"))
+        self.inner.end(session, refused).await.map_err(std::io::Error::other)
     }
 }

@@ -7,11 +7,13 @@ use refresh_coordinator_benches::machine;
 use refresh_coordinator_benches::report::{directory, met};
 use serde_json::Value;
 
-const BENCHES: [&str; 11] = [
+const BENCHES: [&str; 13] = [
     "local_join",
     "lead_in_memory",
     "allocations",
+    "valid_token",
     "lead_on_redis",
+    "network",
     "topologies",
     "redis_cost",
     "held",
@@ -41,10 +43,7 @@ fn main() {
         _ = writeln!(questions, "\n| | figure | | beside | target |\n| --- | ---: | --- | --- | --- |");
         for row in lines.iter().filter(|line| line["row"].is_string()) {
             let cell = |key: &str| row[key].as_str().unwrap_or_default();
-            let beside = match row["ratio"].as_str() {
-                Some(ratio) => format!("{ratio} x {}", cell("peer")),
-                None => String::new(),
-            };
+            let beside = cell("beside");
             let target = match row["met"].as_bool() {
                 Some(is_met) => {
                     target_count += 1;

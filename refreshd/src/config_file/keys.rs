@@ -14,7 +14,7 @@ pub(crate) enum Scope {
 }
 
 /// Whole headings of `serve --help`.
-const SHARED_HEADINGS: [&str; 3] = ["Redis", "Limits", "Logs"];
+const SHARED_HEADINGS: [&str; 4] = ["Redis", "Limits", "Logs", "TLS of callers"];
 /// The connections to Redis are shared, and so is how long they may be silent.
 const SHARED: [&str; 5] = ["listen", "admin", "drain", "drain-delay", "store-timeout"];
 /// What no two providers have in common.

@@ -2,12 +2,15 @@
 //!
 //! A request has an HTTP/1.1 connection for itself and moves it along in its own task: with a task for each connection,
 //! as HTTP clients have it, every request would wait for two hops between threads. HTTP/2, where the provider offers
-//! it, is one connection for all, which needs a task of its own. What the provider may have processed is never sent again.
+//! it, is one connection for as many requests as it allows streams, and a further one for more; a request with large headers has one
+//! to itself. What the provider may have processed
+//! is never sent again.
 //!
 //! Why not the pool of an HTTP client: it says of a failed connect only that nothing was sent. Here it is also known of a
 //! request that met a connection as it closed, and of an HTTP/2 stream that the provider refused; and nothing lies between
 //! having a connection and writing to it but what is written here.
 
+use std::error::Error;
 use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -16,21 +19,22 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::client::conn::http2;
-use hyper_rustls::HttpsConnector;
+use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
 use hyper_util::client::legacy::connect::Connection;
-use hyper_util::rt::TokioExecutor;
 use refresh_coordinator::exchange::SendError;
 use refresh_coordinator::{Attempt, ProviderFailure};
 use refresh_coordinator_cli::Span;
 use tokio::time::Instant;
 use tower_service::Service;
 
-use super::answer::whole;
 use super::chain::chain;
+use super::counted::Counted;
 use super::failed::Failed;
 use super::http1::Http1;
-use super::route::{Proxy, Route};
+use super::http2::{Http2, OneStream};
+use super::outgoing::has_large_headers;
+use super::route::{Hop, Proxy, Route};
+use crate::metrics::ProviderConnections;
 
 /// How long things may take, and how large an answer may be.
 #[derive(Clone, Copy, Debug)]
@@ -63,8 +67,10 @@ pub(super) struct Connections {
     host: HeaderValue,
     /// Who is sent the requests instead of the provider, which has no TLS.
     relay: Option<Proxy>,
+    pub(super) is_by_proxy: bool,
     bounds: Bounds,
     free: Mutex<Free>,
+    standing: ProviderConnections,
 }
 
 /// What waits for the next request.
@@ -72,13 +78,24 @@ pub(super) struct Connections {
 struct Free {
     /// Since when, the oldest first.
     http1: Vec<(Instant, Box<Http1>)>,
-    /// Since when nobody has asked on it.
-    http2: Option<(Instant, http2::SendRequest<Full<Bytes>>)>,
+    /// Since when nobody has asked on it, the oldest connection first.
+    http2: Vec<(Instant, Http2)>,
 }
 
 enum Opened {
     Http1(Box<Http1>),
-    Http2(http2::SendRequest<Full<Bytes>>),
+    Http2(OneStream),
+}
+
+/// For which request a connection is opened.
+#[derive(Clone, Copy)]
+enum OpenedFor {
+    /// It is served as well by another connection, where one with room came about meanwhile.
+    AnyRequest,
+    /// The provider gave it back on another connection. It may do so on all that were open then, as where it drains a machine.
+    SecondTry,
+    /// For its headers the provider may end the whole HTTP/2 connection: nobody else's request is to be on it.
+    LargeHeaders,
 }
 
 impl Connections {
@@ -86,12 +103,14 @@ impl Connections {
     pub(super) fn new(target: Target, bounds: Bounds) -> Self {
         let Target { url, host, tls, proxy } = target;
         let route = Route::to(&url, proxy.as_ref(), bounds.connect);
+        let is_by_proxy = proxy.is_some();
         let relay = proxy.filter(|_| matches!(route, Route::ToProxy(..)));
-        Self { connector: HttpsConnector::from((route, tls)), url, host, relay, bounds, free: Mutex::default() }
+        let (free, standing) = (Mutex::default(), ProviderConnections::none_yet());
+        Self { connector: HttpsConnector::from((route, tls)), url, host, relay, is_by_proxy, bounds, free, standing }
     }
 
     /// Sends a request and takes the whole answer. Its URL is absolute. What was surely not processed is asked once more,
-    /// on another connection, in what is left of the time. `attempt` is that of a refresh.
+    /// on a new connection, in what is left of the time. `attempt` is that of a refresh.
     pub(super) async fn ask(
         &self,
         mut request: Request<Full<Bytes>>,
@@ -99,9 +118,13 @@ impl Connections {
     ) -> Result<Response<Vec<u8>>, SendError> {
         let until = Instant::now() + self.bounds.whole;
         let uri = request.uri().clone();
-        let opened = match self.take() {
+        let (free, first, second) = match has_large_headers(&request) {
+            false => (self.take(), OpenedFor::AnyRequest, OpenedFor::SecondTry),
+            true => (self.take_http1(), OpenedFor::LargeHeaders, OpenedFor::LargeHeaders),
+        };
+        let opened = match free {
             Some(free) => free,
-            None => self.opened(until).await?,
+            None => self.opened(first, until).await?,
         };
         match self.ask_on(opened, request, attempt, until).await {
             Err(Failed { unprocessed: Some(again), .. }) => request = again,
@@ -109,7 +132,7 @@ impl Connections {
         }
         request.headers_mut().remove(header::HOST);
         *request.uri_mut() = uri;
-        let opened = self.opened(until).await?;
+        let opened = self.opened(second, until).await?;
         self.ask_on(opened, request, attempt, until).await.map_err(|failed| failed.error)
     }
 
@@ -128,34 +151,31 @@ impl Connections {
             }
             return Err(error.into());
         }
-        let is_http2 = matches!(opened, Opened::Http2(_));
-        let answer = async {
-            match opened {
-                Opened::Http1(mut http1) => {
-                    let answer = http1.ask(self.as_http1(request), self.bounds.max_answer).await?;
-                    self.keep(http1);
-                    Ok(answer)
-                }
-                Opened::Http2(mut sender) => {
-                    let again = request.clone();
-                    let sent = sender.try_send_request(request).await;
-                    let answer = sent.map_err(|error| {
-                        // It refuses, or goes away: what comes next is asked elsewhere.
-                        self.free().http2 = None;
-                        Failed::on_http2(error, again)
-                    })?;
-                    Ok(whole(answer, &mut None, self.bounds.max_answer).await?)
-                }
+        match opened {
+            Opened::Http1(mut http1) => {
+                let answer = http1.ask(self.as_http1(request), self.bounds.max_answer);
+                let answer = tokio::time::timeout_at(until, answer).await.map_err(|_| self.unknown())??;
+                self.keep(http1);
+                Ok(answer)
             }
-        };
-        let Ok(answer) = tokio::time::timeout_at(until, answer).await else {
-            if is_http2 {
-                // It may have fallen silent for good: what comes next is asked elsewhere.
-                self.free().http2 = None;
+            Opened::Http2(mut stream) => {
+                let answer = stream.ask(request, self.bounds.max_answer);
+                let answer = match tokio::time::timeout_at(until, answer).await {
+                    Ok(answer) => answer,
+                    Err(_) => Err(self.unknown()),
+                };
+                if answer.is_err() {
+                    // It refuses, goes away, or may have fallen silent for good: what comes next is asked elsewhere.
+                    self.free().http2.retain(|(_, connection)| !stream.is_of(connection));
+                }
+                answer
             }
-            return Err(SendError::Unknown(self.too_late()).into());
-        };
-        answer
+        }
+    }
+
+    /// Of a request that was written.
+    fn unknown(&self) -> Failed {
+        SendError::Unknown(self.too_late()).into()
     }
 
     fn too_late(&self) -> String {
@@ -171,15 +191,16 @@ impl Connections {
             let mut free = self.free();
             let too_old = free.http1.partition_point(|(since, _)| since.elapsed() >= self.bounds.idle);
             free.http1.drain(..too_old);
-            free.http2.take_if(|(since, _)| since.elapsed() >= self.bounds.idle);
+            free.http2.retain(|(since, _)| since.elapsed() < self.bounds.idle);
         }
     }
 
     /// A free connection that is still open.
     fn take(&self) -> Option<Opened> {
-        if let Some(sender) = self.take_http2() {
-            return Some(Opened::Http2(sender));
-        }
+        self.take_http2().map(Opened::Http2).or_else(|| self.take_http1())
+    }
+
+    fn take_http1(&self) -> Option<Opened> {
         loop {
             // The youngest is the least likely to be closed by the provider just now.
             let (since, mut http1) = self.free().http1.pop()?;
@@ -189,12 +210,14 @@ impl Connections {
         }
     }
 
-    fn take_http2(&self) -> Option<http2::SendRequest<Full<Bytes>>> {
+    /// A stream of the oldest connection that has one: so a connection that was opened in a rush is not needed after it.
+    fn take_http2(&self) -> Option<OneStream> {
         let mut free = self.free();
-        free.http2.take_if(|(since, sender)| since.elapsed() >= self.bounds.idle || sender.is_closed());
-        let (since, sender) = free.http2.as_mut()?;
+        free.http2.retain(|(since, connection)| since.elapsed() < self.bounds.idle && !connection.is_closed());
+        let (since, stream) =
+            free.http2.iter_mut().find_map(|(since, connection)| Some((since, connection.free_stream()?)))?;
         *since = Instant::now();
-        Some(sender.clone())
+        Some(stream)
     }
 
     fn keep(&self, mut http1: Box<Http1>) {
@@ -203,34 +226,45 @@ impl Connections {
         }
     }
 
-    async fn opened(&self, until: Instant) -> Result<Opened, SendError> {
-        let in_time = tokio::time::timeout_at(until, self.open()).await;
+    async fn opened(&self, opened_for: OpenedFor, until: Instant) -> Result<Opened, SendError> {
+        let in_time = tokio::time::timeout_at(until, self.open(opened_for)).await;
         in_time.unwrap_or_else(|_| Err(self.too_late())).map_err(SendError::NotSent)
     }
 
+    /// A connection as requests have it, which nobody keeps.
+    pub(super) async fn connect(&self) -> Result<MaybeHttpsStream<Hop>, Box<dyn Error + Send + Sync>> {
+        let mut connector = self.connector.clone();
+        poll_fn(|cx| connector.poll_ready(cx)).await?;
+        connector.call(self.url.clone()).await
+    }
+
+    pub(super) fn is_over_tls(&self) -> bool {
+        self.url.scheme_str() == Some("https")
+    }
+
     /// A new connection, on which nothing was asked so far.
-    async fn open(&self) -> Result<Opened, String> {
+    async fn open(&self, opened_for: OpenedFor) -> Result<Opened, String> {
         let opened = async {
-            let mut connector = self.connector.clone();
-            poll_fn(|cx| connector.poll_ready(cx)).await.map_err(|error| chain(&*error))?;
-            let stream = connector.call(self.url.clone()).await.map_err(|error| chain(&*error))?;
-            if !stream.connected().is_negotiated_h2() {
+            let stream = self.connect().await.map_err(|error| chain(&*error))?;
+            let is_http2 = stream.connected().is_negotiated_h2();
+            let stream = Counted::new(stream, self.standing.opened());
+            if !is_http2 {
                 let http1 = Http1::over(stream).await.map_err(|error| chain(&error))?;
                 return Ok(Opened::Http1(Box::new(http1)));
             }
-            // Another request may have opened one meanwhile: it has room for all.
-            if let Some(sender) = self.take_http2() {
-                return Ok(Opened::Http2(sender));
+            if let OpenedFor::AnyRequest = opened_for
+                && let Some(stream) = self.take_http2()
+            {
+                return Ok(Opened::Http2(stream));
             }
-            let handshake = http2::handshake(TokioExecutor::new(), stream).await;
-            let (sender, connection) = handshake.map_err(|error| chain(&error))?;
-            tokio::spawn(async move {
-                if let Err(error) = connection.await {
-                    tracing::debug!(%error, "a connection to the provider ended early");
-                }
-            });
-            self.free().http2 = Some((Instant::now(), sender.clone()));
-            Ok(Opened::Http2(sender))
+            // On the heap: it is far larger than what each request over an open connection needs.
+            let connection = Box::pin(Http2::over(stream)).await.map_err(|error| chain(&error))?;
+            let stream = connection.first_stream();
+            match opened_for {
+                OpenedFor::AnyRequest | OpenedFor::SecondTry => self.free().http2.push((Instant::now(), connection)),
+                OpenedFor::LargeHeaders => {}
+            }
+            Ok(Opened::Http2(stream))
         };
         let too_late = |_| format!("not connected within {}", Span(self.bounds.connect));
         tokio::time::timeout(self.bounds.connect, opened).await.map_err(too_late)?
@@ -283,7 +317,7 @@ mod tests {
         let long = Duration::from_secs(30);
         let bounds = Bounds { connect: long, whole: long, idle: long, max_answer: 1024 };
         let connections = Connections::new(Target { url, host, tls: tls::of_nobody(), proxy: None }, bounds);
-        let (opened, accepted) = tokio::join!(connections.open(), listener.accept());
+        let (opened, accepted) = tokio::join!(connections.open(OpenedFor::AnyRequest), listener.accept());
         let Ok(Opened::Http1(mut http1)) = opened else { panic!("neither HTTP/2 nor an error") };
         drop(accepted);
         while http1.is_free() {

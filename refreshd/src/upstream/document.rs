@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use http::{Request, StatusCode, Uri};
 use http_body_util::Full;
+use refresh_coordinator_cli::BadSetting;
+use url::Url;
 
 use super::connections::{Bounds, Connections, Target};
 
@@ -35,4 +37,25 @@ impl Document {
             status => Err(format!("{}: status {}", self.url, status.as_u16())),
         }
     }
+}
+
+/// The URL of a document by which others are believed.
+pub(crate) fn document_url(flag: &str, url: &str) -> Result<Url, BadSetting> {
+    let wrong = |what: &str| wrong(flag, what);
+    let url = Url::parse(url).map_err(|_| wrong("is not a URL"))?;
+    let is_local = matches!(url.host_str(), Some("localhost" | "127.0.0.1" | "[::1]"));
+    match url.scheme() {
+        "https" => {}
+        "http" if is_local => {}
+        // Who could change it on the way could make himself a client.
+        _ => return Err(wrong("is no https:// URL")),
+    }
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(wrong("holds a user or a password"));
+    }
+    Ok(url)
+}
+
+pub(super) fn wrong(flag: &str, what: &str) -> BadSetting {
+    BadSetting::new(format!("{flag} {what}; expected a file, or such as https://app.example/jwks"))
 }

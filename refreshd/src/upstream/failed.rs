@@ -28,8 +28,14 @@ impl From<TrySendError<Request<Full<Bytes>>>> for Failed {
     fn from(mut error: TrySendError<Request<Full<Bytes>>>) -> Self {
         let unprocessed = error.take_message();
         let reason = chain(error.error());
-        let is_unsent = unprocessed.is_some() || is_refused(error.error());
-        let error = if is_unsent { SendError::NotSent(reason) } else { SendError::Unknown(reason) };
+        let error = if unprocessed.is_some() {
+            SendError::NotSent(reason)
+        } else if is_refused(error.error()) {
+            // It came there: that says nothing against the way to the provider, which is everybody's.
+            SendError::NotProcessed(reason)
+        } else {
+            SendError::Unknown(reason)
+        };
         Self { error, unprocessed }
     }
 }
@@ -39,7 +45,7 @@ impl Failed {
     /// more.
     pub(super) fn on_http2(error: TrySendError<Request<Full<Bytes>>>, request: Request<Full<Bytes>>) -> Self {
         let mut failed = Self::from(error);
-        if matches!(failed.error, SendError::NotSent(_)) {
+        if matches!(failed.error, SendError::NotSent(_) | SendError::NotProcessed(_)) {
             failed.unprocessed.get_or_insert(request);
         }
         failed

@@ -9,11 +9,12 @@ use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_rustls::MaybeHttpsStream;
 
+use super::counted::Counted;
 use super::route::Hop;
 use super::untidy::Watched;
 
 /// What leads to the provider.
-pub(super) type Stream = MaybeHttpsStream<Hop>;
+pub(super) type Stream = Counted<MaybeHttpsStream<Hop>>;
 
 /// What moves an HTTP/1.1 connection. None: it is closed, or moves by itself.
 pub(super) type Open = Option<http1::Connection<Watched<Stream>, Full<Bytes>>>;

@@ -27,13 +27,6 @@ pub(super) struct Proxy {
     pub(super) authorization: Option<HeaderValue>,
 }
 
-impl Proxy {
-    pub(super) fn host_and_port(&self) -> (String, u16) {
-        // The address is made with a port.
-        (self.address.host().unwrap_or_default().to_owned(), self.address.port_u16().unwrap_or_default())
-    }
-}
-
 /// What leads to the provider or its proxy: TLS only to a proxy that has it.
 pub(super) type Hop = MaybeHttpsStream<TokioIo<TcpStream>>;
 

@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use refresh_coordinator_cli::BadSetting;
 use rustls::client::WantsClientCert;
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, ConfigBuilder, RootCertStore};
 use rustls_platform_verifier::BuilderVerifierExt;
+
+use crate::pem::{certificates, private_key};
 
 /// Where the certificate and the key are that refreshd shows to the provider.
 pub(super) type ClientFiles<'a> = Option<(&'a PathBuf, &'a PathBuf)>;
@@ -51,10 +51,7 @@ fn finished(
         None => verified.with_no_client_auth(),
         Some((certificate, key)) => {
             let chain = certificates("--client-cert", certificate)?;
-            let pem = read("--client-key", key)?;
-            let private = PrivateKeyDer::from_pem_slice(&pem).map_err(|error| {
-                BadSetting::new(format!("--client-key {}: {error}; a PEM private key is expected", key.display()))
-            })?;
+            let private = private_key("--client-key", key)?;
             verified.with_client_auth_cert(chain, private).map_err(|error| {
                 BadSetting::new(format!(
                     "--client-key {} does not go with --client-cert {}: {error}",
@@ -66,22 +63,4 @@ fn finished(
     };
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(tls)
-}
-
-/// All certificates of a file; there is one at least.
-fn certificates(flag: &str, file: &Path) -> Result<Vec<CertificateDer<'static>>, BadSetting> {
-    let expected =
-        |error: String| BadSetting::new(format!("{flag} {}: {error}; PEM certificates are expected", file.display()));
-    let pem = read(flag, file)?;
-    let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-    let all = all.map_err(|error| expected(error.to_string()))?;
-    if all.is_empty() {
-        return Err(expected("no certificate in it".to_owned()));
-    }
-    Ok(all)
-}
-
-fn read(flag: &str, file: &Path) -> Result<Vec<u8>, BadSetting> {
-    std::fs::read(file)
-        .map_err(|error| BadSetting::new(format!("{flag} {}: {error}; name a readable PEM file", file.display())))
 }

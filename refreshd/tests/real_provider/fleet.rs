@@ -86,7 +86,7 @@ impl Fleet {
 
     /// Waits until so many callers have reached the coordinators.
     pub(crate) async fn has_callers(&self, callers: usize) {
-        until(async || self.sum("refresh_coordinator_callers_total").await == callers).await;
+        until(async || self.sum("refreshd_callers_total").await == callers).await;
     }
 
     /// A logout at this pod.

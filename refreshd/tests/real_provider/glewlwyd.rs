@@ -26,7 +26,7 @@ async fn each_token_for_one_use_is_presented_once_along_a_chain_and_its_family_l
         assert_eq!(presentations, [1, 1, 1, 1, 1, 0]);
         assert!(provider.is_alive(family));
     }
-    assert!(fleet.sum("refresh_coordinator_joined_fleet_total").await > 0, "the pods shared nothing");
+    assert!(fleet.sum("refreshd_joined_fleet_total").await > 0, "the pods shared nothing");
 }
 
 /// All tokens of the chain, the first and the unused last one included.

@@ -14,7 +14,7 @@ async fn logout_in_mid_flight_leaves_nobody_with_tokens_and_none_alive_at_the_pr
     let callers = fleet.ask(&Request::refresh(token), 6);
     fleet.has_callers(6).await;
     until(async || provider.served(token) == 1).await;
-    until(async || fleet.sum("refresh_coordinator_joined_fleet_total").await == 2).await;
+    until(async || fleet.sum("refreshd_joined_fleet_total").await == 2).await;
 
     let answer = fleet.revoke(1, token).await;
 
@@ -26,7 +26,7 @@ async fn logout_in_mid_flight_leaves_nobody_with_tokens_and_none_alive_at_the_pr
     let late = fleet.answers(&Request::refresh(token), 3).await;
     assert!(late.iter().all(|answer| answer.status == 400 && answer.field("access_token").is_none()), "{late:?}");
     assert_eq!((provider.presentations(token), provider.revocations(token)), (1, 1));
-    until(async || fleet.sum("refresh_coordinator_revoked_total").await == 1).await;
+    until(async || fleet.sum("refreshd_revoked_total").await == 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

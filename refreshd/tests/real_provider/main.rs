@@ -7,6 +7,8 @@ mod daemon;
 mod environment;
 #[path = "../../../tests/support/left_out.rs"]
 mod left_out;
+#[path = "../../../tests/support/pki.rs"]
+mod pki;
 #[path = "../support/real_provider.rs"]
 mod provider;
 #[path = "../../../tests/support/redis.rs"]
@@ -17,6 +19,7 @@ mod within;
 mod fleet;
 
 mod another_claim;
+mod apache;
 mod glewlwyd;
 mod held;
 mod logout;

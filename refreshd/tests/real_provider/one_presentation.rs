@@ -22,7 +22,7 @@ async fn each_token_of_a_chain_is_presented_once_and_its_family_lives() {
         assert_eq!(presentations, [1, 1, 1, 1, 1, 0]);
         assert!(provider.is_alive(family));
     }
-    assert!(fleet.sum("refresh_coordinator_joined_fleet_total").await > 0, "the pods shared nothing");
+    assert!(fleet.sum("refreshd_joined_fleet_total").await > 0, "the pods shared nothing");
 }
 
 /// All tokens of the chain, the first and the unused last one included.

@@ -65,7 +65,7 @@ async fn two_processes_refresh_at_once(heading: &str) {
     let processes = join_all(urls.iter().map(|url| run(&python, &program, url, &family)));
     let (outputs, ()) = tokio::join!(processes, async {
         // A process that ends before it has asked fails the test by itself.
-        while fleet.sum("refresh_coordinator_callers_total").await < 2 {
+        while fleet.sum("refreshd_callers_total").await < 2 {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
         drop(held);

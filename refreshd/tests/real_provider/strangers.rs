@@ -70,6 +70,6 @@ async fn made_up_requests_that_the_provider_answers_with_500_refuse_no_honest_cl
     );
     assert_eq!(refused, 0);
     // Each stranger is another one, so no breaker of a pod has refused any of them either.
-    assert_eq!(fleet.sum("refresh_coordinator_refused_circuit_open_total").await, 0);
+    assert_eq!(fleet.sum("refreshd_refused_circuit_open_total").await, 0);
     assert!(told.iter().all(|(_, family)| provider.is_alive(family)));
 }

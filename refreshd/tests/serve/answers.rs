@@ -67,7 +67,7 @@ async fn success_in_any_form_is_shared_byte_for_byte_and_the_circuit_stays_close
 
         assert!(told.iter().all(|(status, got)| *status == 200 && got == body), "{}", String::from_utf8_lossy(body));
         assert_eq!(provider.seen().len(), 1);
-        assert!(daemon.get("/metrics").await.1.contains("refresh_coordinator_successes_total 1"));
+        assert!(daemon.get("/metrics").await.1.contains("refreshd_successes_total 1"));
     }
 }
 
@@ -94,18 +94,25 @@ async fn dead_token_in_any_dress_is_presented_once_and_its_verdict_told_to_every
 }
 
 #[tokio::test]
-async fn refusal_that_will_pass_is_asked_again_by_the_preset() {
+async fn refusal_that_will_pass_logs_nobody_out_and_is_asked_again_by_the_preset() {
     const LATER: &str = r#"{"error":"invalid_grant","error_description":"token request is already being processed"}"#;
     let presented = AtomicUsize::new(0);
     let provider = Provider::start(move |_| {
         let is_first = presented.fetch_add(1, Ordering::SeqCst) == 0;
-        async move { if is_first { json(400, LATER) } else { json(200, r#"{"access_token":"a2"}"#) } }
+        async move {
+            match is_first {
+                true => answer(400, &[("content-type", "application/json"), ("retry-after", "7")], LATER.as_bytes()),
+                false => json(200, r#"{"access_token":"a2"}"#),
+            }
+        }
     })
     .await;
     let daemon = Daemon::start(&provider, &["--provider", "salesforce", "--keep-failure=0s"]).await;
 
     let first = daemon.post(&refresh("r1")).await;
-    assert_eq!((first.status().as_u16(), within(first.text()).await.expect("text").as_str()), (400, LATER));
+    assert_eq!((first.status().as_u16(), &first.headers()["retry-after"]), (503, &"7".parse().unwrap()));
+    let body = within(first.text()).await.expect("text");
+    assert!(body.contains("temporarily_unavailable") && !body.contains("invalid_grant"), "{body}");
 
     assert_eq!(daemon.post(&refresh("r1")).await.status(), 200);
 }
@@ -307,9 +314,19 @@ async fn presets_are_printed_with_their_sources() {
     let text = String::from_utf8(printed.stdout).expect("UTF-8");
 
     assert!(printed.status.success());
-    for name in
-        ["okta", "auth0", "keycloak", "entra", "google", "github", "salesforce", "supabase", "django-oauth-toolkit"]
-    {
+    for name in [
+        "atlassian",
+        "twitch",
+        "okta",
+        "auth0",
+        "keycloak",
+        "entra",
+        "google",
+        "github",
+        "salesforce",
+        "supabase",
+        "django-oauth-toolkit",
+    ] {
         assert!(text.lines().any(|line| line == name), "{name}: {text}");
     }
     assert!(text.contains("https://learn.microsoft.com/en-us/entra/identity-platform/refresh-tokens"));

@@ -195,7 +195,7 @@ async fn files_are_raised_as_far_as_they_go_and_places_are_kept_to_them() {
     let files = limits.lines().find(|line| line.starts_with("Max open files")).expect("told");
     assert_eq!(files.split_whitespace().nth(3), Some("20000"), "{files}");
 
-    let few = Daemon::spawn(limited("200", "328")).await;
+    let few = Daemon::spawn(limited("200", "428")).await;
     let line = few.logged("too few files").await;
     assert!(line.contains(r#""places":100"#), "{line}");
     // They suffice for what they are.

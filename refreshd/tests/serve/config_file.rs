@@ -191,7 +191,7 @@ async fn example_of_the_docs_runs() {
     redis.cli(&["CONFIG", "SET", "requirepass", "secret"]).await;
     let (okta, entra, bank) = (provider("okta").await, provider("entra").await, provider("bank").await);
     let pki = Pki::new();
-    std::fs::write(pki.path("redis-password"), "secret\n").expect("written");
+    pki.write_secret("redis-password", "secret\n");
     let (certificate, key) = pki.issue("bank", &["refreshd"]);
     // As the page has it, but for what is elsewhere on this machine.
     let mut text_of_file = example.to_owned();

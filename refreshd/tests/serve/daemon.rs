@@ -24,6 +24,7 @@ pub(crate) struct Daemon {
     lines: Arc<Mutex<Vec<String>>>,
     count: watch::Receiver<usize>,
     reader: JoinHandle<()>,
+    is_log_read: watch::Sender<bool>,
 }
 
 /// The binary with these arguments and nothing of our own environment that it would listen to.
@@ -52,22 +53,41 @@ impl Daemon {
         let lines = Arc::new(Mutex::new(Vec::new()));
         let (counted, count) = watch::channel(0);
         let log = Arc::clone(&lines);
+        let is_log_read = watch::Sender::new(true);
+        let mut is_read = is_log_read.subscribe();
         let reader = tokio::spawn(async move {
-            while let Ok(Some(line)) = stderr.next_line().await {
+            while is_read.wait_for(|is_read| *is_read).await.is_ok()
+                && let Ok(Some(line)) = stderr.next_line().await
+            {
                 log.lock().expect("no panic").push(line);
                 counted.send_modify(|count| *count += 1);
             }
         });
-        let mut daemon = Self { child, address: ([0, 0, 0, 0], 0).into(), lines, count, reader };
+        let mut daemon = Self { child, address: ([0, 0, 0, 0], 0).into(), lines, count, reader, is_log_read };
         let line = within_time(limit, daemon.line(r#""message":"listening""#)).await;
         let line: serde_json::Value = serde_json::from_str(&line).expect("logs are JSON");
         daemon.address = line["address"].as_str().expect("it is told").parse().expect("an address");
         daemon
     }
 
+    /// Whether the log is read from the next line on. It is at first.
+    pub(crate) fn read_log(&self, is_read: bool) {
+        self.is_log_read.send_replace(is_read);
+    }
+
     /// Waits for a line of the log.
     pub(crate) async fn logged(&self, text: &str) -> String {
         within(self.line(text)).await
+    }
+
+    /// Waits until so many lines of the log hold this.
+    pub(crate) async fn logged_times(&self, text: &str, times: usize) {
+        let holds = |line: &String| line.contains(text);
+        let mut count = self.count.clone();
+        let counted = within(
+            count.wait_for(|_| self.lines.lock().expect("no panic").iter().filter(|line| holds(line)).count() >= times),
+        );
+        counted.await.expect("refreshd runs");
     }
 
     async fn line(&self, text: &str) -> String {
@@ -93,6 +113,26 @@ impl Daemon {
 
     pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid().try_into().expect("a pid")), signal).expect("it is ours");
+        if signal == Signal::SIGSTOP {
+            self.until_it_stands_still();
+        }
+    }
+
+    /// On a busy machine its threads go on for a moment after they were told to stop.
+    fn until_it_stands_still(&self) {
+        let folder = format!("/proc/{}/task", self.pid());
+        let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+            let line = task.and_then(|task| std::fs::read_to_string(task.path().join("stat")));
+            // The state stands behind the name, which is in brackets and may hold any.
+            line.is_ok_and(|line| line.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')))
+        };
+        let deadline = std::time::Instant::now() + Duration::from_secs(30);
+        while let Ok(mut tasks) = std::fs::read_dir(&folder)
+            && !tasks.all(is_stopped)
+        {
+            assert!(std::time::Instant::now() < deadline, "it does not stop");
+            std::thread::yield_now();
+        }
     }
 
     /// The CPU time that it has used so far.
@@ -109,6 +149,7 @@ impl Daemon {
     /// Waits for its end: the exit code and all it logged.
     pub(crate) async fn ended(mut self) -> (Option<i32>, String) {
         let status = within(self.child.wait()).await.expect("it is ours");
+        self.read_log(true);
         within(&mut self.reader).await.expect("no panic");
         let log = self.lines.lock().expect("no panic").join("\n");
         (status.code(), log)
@@ -137,6 +178,13 @@ impl Daemon {
     pub(crate) async fn get(&self, path: &str) -> (u16, String) {
         let answer = within(client().get(self.url(path)).send()).await.expect("an answer");
         (answer.status().as_u16(), within(answer.text()).await.expect("text"))
+    }
+
+    /// Where its admin port listens.
+    pub(crate) async fn admin(&self) -> String {
+        let line: serde_json::Value =
+            serde_json::from_str(&self.logged(r#""message":"listening""#).await).expect("JSON");
+        format!("http://{}", line["admin"].as_str().expect("it has one"))
     }
 
     /// Sends bytes and gives back the connection.

@@ -2,141 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 
-use crate::certified::certified;
-use crate::daemon::{Daemon, refresh, refreshd};
+use crate::daemon::{Daemon, refresh};
+use crate::frames::{Connection, Frames, INTERNAL_ERROR, REFUSED_STREAM, TOKENS, offering_http2};
 use crate::provider::{Gate, Provider, json};
 use crate::within;
-
-const TOKENS: &str = r#"{"access_token":"a"}"#;
-
-/// A provider that speaks nothing but HTTP/2.
-struct Frames {
-    listener: TcpListener,
-    tls: TlsAcceptor,
-    ca: tempfile::NamedTempFile,
-}
-
-/// A connection to it.
-struct Connection(TlsStream<TcpStream>);
-
-const DATA: u8 = 0;
-const HEADERS: u8 = 1;
-const RST_STREAM: u8 = 3;
-const SETTINGS: u8 = 4;
-const PING: u8 = 6;
-const GOAWAY: u8 = 7;
-
-const END_STREAM: u8 = 1;
-const ACK: u8 = 1;
-const END_HEADERS: u8 = 4;
-
-const INTERNAL_ERROR: u32 = 2;
-const REFUSED_STREAM: u32 = 7;
-
-impl Frames {
-    async fn listen() -> Self {
-        let (ca, tls) = offering_http2();
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        Self { listener, tls: TlsAcceptor::from(Arc::new(tls)), ca }
-    }
-
-    async fn connected(&self) -> TcpStream {
-        within(self.listener.accept()).await.expect("a connection").0
-    }
-
-    async fn secured(&self, stream: TcpStream) -> TlsStream<TcpStream> {
-        within(self.tls.accept(stream)).await.expect("TLS")
-    }
-
-    async fn daemon(&self) -> Daemon {
-        let url = format!("https://localhost:{}/token", self.listener.local_addr().expect("it is bound").port());
-        let ca = self.ca.path().to_str().expect("UTF-8");
-        let listen = ["serve", "--listen", "127.0.0.1:0", "--log-format", "json"];
-        Daemon::spawn(refreshd(&[&listen[..], &["--upstream", &url, "--no-check-upstream", "--ca-file", ca]].concat()))
-            .await
-    }
-
-    async fn accept(&self) -> Connection {
-        Connection::begin(self.secured(self.connected().await).await).await
-    }
-}
-
-impl Connection {
-    async fn begin(mut stream: TlsStream<TcpStream>) -> Self {
-        let mut preface = [0; 24];
-        within(stream.read_exact(&mut preface)).await.expect("a preface");
-        let mut connection = Self(stream);
-        connection.write(SETTINGS, 0, 0, b"").await;
-        connection
-    }
-
-    async fn write(&mut self, kind: u8, flags: u8, stream: u32, payload: &[u8]) {
-        let [_, length @ ..] = (payload.len() as u32).to_be_bytes();
-        let frame = [&length[..], &[kind, flags], &stream.to_be_bytes(), payload].concat();
-        within(self.0.write_all(&frame)).await.expect("written");
-        within(self.0.flush()).await.expect("flushed");
-    }
-
-    /// Kind, flags, stream and payload.
-    async fn read(&mut self) -> (u8, u8, u32, Vec<u8>) {
-        let mut head = [0; 9];
-        within(self.0.read_exact(&mut head)).await.expect("a frame");
-        let [a, b, c, kind, flags, stream @ ..] = head;
-        let mut payload = vec![0; u32::from_be_bytes([0, a, b, c]) as usize];
-        within(self.0.read_exact(&mut payload)).await.expect("its payload");
-        if (kind, flags) == (SETTINGS, 0) {
-            self.write(SETTINGS, ACK, 0, b"").await;
-        }
-        (kind, flags, u32::from_be_bytes(stream), payload)
-    }
-
-    /// The stream and the body of the next request.
-    async fn request(&mut self) -> (u32, String) {
-        let mut body = Vec::new();
-        loop {
-            let (kind, flags, stream, payload) = self.read().await;
-            if kind == DATA {
-                body.extend_from_slice(&payload);
-                if flags & END_STREAM != 0 {
-                    return (stream, String::from_utf8(body).expect("ASCII"));
-                }
-            }
-        }
-    }
-
-    async fn answer(&mut self, stream: u32) {
-        // :status 200, by its number in HPACK's static table.
-        self.write(HEADERS, END_HEADERS, stream, &[0x88]).await;
-        self.write(DATA, END_STREAM, stream, TOKENS.as_bytes()).await;
-    }
-
-    async fn reset(&mut self, stream: u32, why: u32) {
-        self.write(RST_STREAM, 0, stream, &why.to_be_bytes()).await;
-    }
-
-    /// Goes away in order: streams up to `last` are still answered.
-    async fn go_away(&mut self, last: u32, debug: &str) {
-        let no_error = 0_u32.to_be_bytes();
-        self.write(GOAWAY, 0, 0, &[&last.to_be_bytes(), &no_error, debug.as_bytes()].concat()).await;
-    }
-
-    /// Returns once all that was written before is read.
-    async fn is_read(&mut self) {
-        self.write(PING, 0, 0, b"all read").await;
-        while !matches!(self.read().await, (PING, ACK, ..)) {}
-    }
-}
-
-fn offering_http2() -> (tempfile::NamedTempFile, rustls::ServerConfig) {
-    let (ca, mut tls) = certified("localhost");
-    tls.alpn_protocols = vec![b"h2".to_vec()];
-    (ca, tls)
-}
 
 impl Connection {
     /// Ends the next request instead of answering it. Whether the connection goes on.
@@ -166,11 +38,24 @@ enum End {
     Closes,
 }
 
+/// Two refreshes: the second is sent when `begins` is open, and `ends` is opened when it is answered. Their statuses.
+async fn one_then_another(daemon: &Daemon, begins: &Gate, ends: &Gate) -> (u16, u16) {
+    let (r1, r2) = (refresh("r1"), refresh("r2"));
+    let second = async {
+        begins.passed().await;
+        let answer = daemon.post(&r2).await;
+        ends.open();
+        answer
+    };
+    let (first, second) = tokio::join!(daemon.post(&r1), second);
+    (first.status().as_u16(), second.status().as_u16())
+}
+
 #[tokio::test]
-async fn only_what_the_provider_vouches_for_not_having_processed_was_not_sent() {
+async fn only_what_the_provider_vouches_for_counts_as_not_processed() {
     let ends = [
-        (&[End::GoesAwayBefore, End::GoesAwayBefore][..], "not_sent"),
-        (&[End::Refuses, End::Refuses], "not_sent"),
+        (&[End::GoesAwayBefore, End::GoesAwayBefore][..], "not_processed"),
+        (&[End::Refuses, End::Refuses], "not_processed"),
         (&[End::Refuses, End::Resets], "unknown"),
         (&[End::GoesAwayAfter], "unknown"),
         (&[End::Resets], "unknown"),
@@ -196,7 +81,7 @@ async fn only_what_the_provider_vouches_for_not_having_processed_was_not_sent() 
 
         assert_eq!(answer.status(), 503, "{end:?}");
         let metrics = daemon.get("/metrics").await.1;
-        assert!(metrics.contains(&format!("\nrefresh_coordinator_{counted}_total 1\n")), "{end:?}: {metrics}");
+        assert!(metrics.contains(&format!("\nrefreshd_{counted}_total 1\n")), "{end:?}: {metrics}");
     }
 }
 
@@ -220,6 +105,40 @@ async fn what_the_provider_vouches_for_not_having_processed_is_asked_once_more_e
 
         assert_eq!(answer.status(), 200, "{end:?}");
     }
+}
+
+#[tokio::test]
+async fn provider_that_refuses_streams_was_reached_and_the_next_request_is_sent() {
+    const REFUSED: usize = 6;
+    let provider = Frames::listen().await;
+    let daemon = provider.daemon().await;
+    let playing = async {
+        let mut open = Vec::new();
+        for _ in 0..2 * REFUSED {
+            let mut connection = provider.accept().await;
+            let (stream, _) = connection.request().await;
+            connection.reset(stream, REFUSED_STREAM).await;
+            open.push(connection);
+        }
+        let mut connection = provider.accept().await;
+        let (stream, _) = connection.request().await;
+        connection.answer(stream).await;
+        open.push(connection);
+        open
+    };
+    let asking = async {
+        for number in 0..REFUSED {
+            let answer = daemon.post(&refresh(&format!("r{number}"))).await;
+            assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+            let body = within(answer.text()).await.expect("text");
+            assert!(body.contains("did not process"), "{body}");
+        }
+        daemon.post(&refresh("last")).await.status()
+    };
+
+    let (status, _open) = tokio::join!(asking, playing);
+
+    assert_eq!(status, 200);
 }
 
 #[tokio::test]
@@ -265,19 +184,7 @@ async fn request_after_the_provider_said_that_it_goes_away_goes_to_another_conne
         one.answer(first).await;
         (one, other)
     };
-    let asking = async {
-        let (r1, r2) = (refresh("r1"), refresh("r2"));
-        let second = async {
-            going.passed().await;
-            let answer = daemon.post(&r2).await;
-            answered.open();
-            answer
-        };
-        let (first, second) = tokio::join!(daemon.post(&r1), second);
-        (first.status().as_u16(), second.status().as_u16())
-    };
-
-    let (statuses, _open) = tokio::join!(asking, playing);
+    let (statuses, _open) = tokio::join!(one_then_another(&daemon, &going, &answered), playing);
 
     assert_eq!(statuses, (200, 200));
 }
@@ -291,6 +198,8 @@ async fn who_finds_a_connection_that_came_about_meanwhile_opens_no_other() {
         let (one, other) = (provider.connected().await, provider.connected().await);
         let mut connection = Connection::begin(provider.secured(one).await).await;
         let (first, _) = connection.request().await;
+        // Until its settings are known it has room for one request.
+        connection.is_read().await;
 
         let mut unused = provider.secured(other).await;
         let (second, _) = connection.request().await;
@@ -309,6 +218,40 @@ async fn who_finds_a_connection_that_came_about_meanwhile_opens_no_other() {
     };
 
     let (statuses, _open) = tokio::join!(asking, playing);
+
+    assert_eq!(statuses, (200, 200));
+}
+
+#[tokio::test]
+async fn what_bounced_off_one_connection_is_not_asked_on_another_that_drains_with_it() {
+    let provider = Frames::listen().await;
+    let daemon = provider.daemon().await;
+    let (is_full, has_room) = (Gate::closed(), Gate::closed());
+    let playing = async {
+        let mut one = provider.accept().await;
+        one.request().await;
+        one.allow_streams(1).await;
+        is_full.open();
+        let mut other = provider.accept().await;
+        let (second, _) = other.request().await;
+        other.answer(second).await;
+        has_room.passed().await;
+
+        one.go_away(0, "").await;
+        let third = provider.secured(provider.connected().await).await;
+        let third = async {
+            let mut third = Connection::begin(third).await;
+            let (stream, body) = third.request().await;
+            assert_eq!(body, refresh("r1"));
+            third.answer(stream).await;
+            third
+        };
+        tokio::select! {
+            third = third => (one, third),
+            (_, body) = other.request() => panic!("asked on a connection that was open before: {body}"),
+        }
+    };
+    let (statuses, _open) = tokio::join!(one_then_another(&daemon, &is_full, &has_room), playing);
 
     assert_eq!(statuses, (200, 200));
 }
@@ -333,4 +276,44 @@ async fn connection_that_fell_silent_is_not_asked_again() {
 
     let connections: Vec<usize> = provider.seen().into_iter().map(|seen| seen.connection).collect();
     assert!(connections[0] == connections[1] && connections[1] != connections[2], "{connections:?}");
+}
+
+#[tokio::test]
+async fn connection_that_goes_away_is_counted_until_all_on_it_is_answered() {
+    let provider = Frames::listen().await;
+    let daemon = provider.daemon().await;
+    let (going, open, answered) = (Gate::closed(), Gate::closed(), Gate::closed());
+    let playing = async {
+        let mut one = provider.accept().await;
+        let (first, _) = one.request().await;
+        one.go_away(first, "").await;
+        one.is_read().await;
+        going.open();
+        let mut other = provider.accept().await;
+        let (second, _) = other.request().await;
+        open.open();
+        answered.passed().await;
+        one.answer(first).await;
+        other.answer(second).await;
+        (one, other)
+    };
+    let asking = async {
+        let (r1, r2) = (refresh("r1"), refresh("r2"));
+        let second = async {
+            going.passed().await;
+            daemon.post(&r2).await
+        };
+        let counted = async {
+            open.passed().await;
+            let metrics = daemon.get("/metrics").await.1;
+            answered.open();
+            metrics
+        };
+        tokio::join!(daemon.post(&r1), second, counted)
+    };
+
+    let ((first, second, counted), _open) = tokio::join!(asking, playing);
+
+    assert_eq!((first.status().as_u16(), second.status().as_u16()), (200, 200));
+    assert!(counted.contains("\nrefreshd_provider_connections 2\n"), "{counted}");
 }

@@ -142,3 +142,20 @@ async fn request_that_comes_in_small_pieces_costs_in_proportion_to_its_size() {
         assert!(large < 40 * small, "{what}: {small:?}, {large:?}");
     }
 }
+
+/// Else strangers could fill the log, and with it keep lines out of it that somebody waits for.
+#[tokio::test]
+async fn flood_of_requests_that_cannot_be_read_is_told_once_a_second() {
+    let provider = Provider::start(|_| async { json(200, "{}") }).await;
+    let daemon = Daemon::start(&provider, &[]).await;
+
+    for _ in 0..100 {
+        let answer = rest(daemon.write(b"no HTTP\r\n\r\n").await).await;
+        assert!(answer.starts_with("HTTP/1.1 400 "), "{answer}");
+    }
+    daemon.signal(nix::sys::signal::Signal::SIGINT);
+    let (_, log) = daemon.ended().await;
+
+    let lines = log.lines().filter(|line| line.contains("a token request is refused")).count();
+    assert!((1..20).contains(&lines), "{lines} lines: {log}");
+}

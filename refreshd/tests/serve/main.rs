@@ -1,6 +1,8 @@
 //! `refreshd serve` as its users meet it: the real binary, real signals, and a provider that judges by what it saw.
 
 mod daemon;
+mod frames;
+mod promtool;
 mod provider;
 
 #[path = "../../../tests/support/certified.rs"]
@@ -33,21 +35,30 @@ mod beside;
 mod beside_haproxy;
 mod beside_nginx;
 mod broken_answers;
+mod caller_tls;
 mod callers;
 mod closed_tabs;
 mod config_file;
 mod connections;
 mod drain;
+mod end_after_outage;
 mod file_read_again;
 mod fleet;
+mod gauges;
 mod http2;
 mod lifetimes;
 mod limits;
+mod lines;
+mod measured;
 mod memory;
+mod memory_given_back;
+mod moved_under_load;
+mod namespace;
 mod onward;
 mod operate;
 mod outage;
 mod proxy;
+mod reached_at_start;
 mod ready;
 mod redis_tls;
 mod refresh;
@@ -55,8 +66,11 @@ mod revocation;
 mod rules;
 mod secrets;
 mod several;
+mod shares;
 mod signed;
 mod start;
+mod status;
+mod status_in_a_browser;
 mod strangers;
 mod supervised;
 mod tls;

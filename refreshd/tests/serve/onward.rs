@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::Response;
 
-use crate::daemon::{Daemon, FORM, client, refresh, refreshd};
+use crate::daemon::{Daemon, FORM, client, refresh, refreshd, rest};
 use crate::provider::{Provider, json};
 use crate::within;
 
@@ -68,6 +68,30 @@ async fn query_of_a_caller_never_overrides_that_of_the_upstream() {
 }
 
 #[tokio::test]
+async fn query_that_is_too_long_for_the_providers_url_is_answered_at_once_and_says_nothing_of_the_provider() {
+    let provider = Provider::start(async |_| json(200, TOKENS)).await;
+    let daemon = Daemon::start(&provider, &["--max-headers", "128KiB", "--no-check-upstream"]).await;
+    // One more than there is room for.
+    let query = "q".repeat(usize::from(u16::MAX) - "/oauth2/token?".len());
+
+    let ask = async |query: &str, token: &str| {
+        let body = refresh(token);
+        let head = format!("POST /token?{query} HTTP/1.1\r\nhost: x\r\ncontent-type: {FORM}\r\nconnection: close\r\n");
+        rest(daemon.write(format!("{head}content-length: {}\r\n\r\n{body}", body.len()).as_bytes()).await).await
+    };
+
+    for number in 0..6 {
+        let answer = ask(&query, &format!("r{number}")).await;
+        assert!(answer.starts_with("HTTP/1.1 414 ") && answer.contains("invalid_request"), "{answer}");
+    }
+    let answer = ask(&query[1..], "r").await;
+
+    assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+    assert_eq!(provider.seen().len(), 1);
+    assert!(daemon.get("/metrics").await.1.contains("\nrefreshd_not_sent_total 0\n"));
+}
+
+#[tokio::test]
 async fn only_refresh_keeps_everything_else_from_the_provider() {
     let provider = Provider::start(async |_| json(200, TOKENS)).await;
     let daemon = Daemon::start(&provider, &["--only-refresh"]).await;
@@ -104,17 +128,31 @@ async fn connections_to_the_provider_are_kept() {
 }
 
 #[tokio::test]
-async fn redirects_are_not_followed() {
-    let provider = Provider::start(async |_| {
-        let answer = Response::builder().status(307).header("location", "/elsewhere");
-        Some(answer.body(Vec::new()).expect("a response"))
-    })
-    .await;
-    let daemon = Daemon::start(&provider, &[]).await;
+async fn redirects_are_followed_by_nobody() {
+    for status in [301, 302, 307, 308] {
+        let provider = Provider::start(move |_| async move {
+            let answer = Response::builder().status(status).header("location", "https://idp.example/hush?code=hush");
+            Some(answer.body(b"hush".to_vec()).expect("a response"))
+        })
+        .await;
+        let daemon = Daemon::start(&provider, &["--keep-failure=0s"]).await;
 
-    assert_eq!(daemon.post(&refresh("r1")).await.status(), 307);
-    assert_eq!(daemon.post("grant_type=password").await.status(), 307);
-    assert_eq!(provider.seen().len(), 2);
+        // Neither does the caller: it would present its token once more, and past refreshd.
+        let answer = daemon.post(&refresh("r1")).await;
+
+        assert_eq!((answer.status().as_u16(), &answer.headers()["retry-after"]), (503, &"1".parse().unwrap()));
+        assert!(!answer.headers().contains_key("location"), "{status}");
+        let body = within(answer.text()).await.expect("text");
+        assert!(body.contains("temporarily_unavailable") && !body.contains("hush"), "{body}");
+        let line = daemon.logged("--upstream").await;
+        assert!(line.contains("https://idp.example\"") && !line.contains("hush"), "{line}");
+        assert_eq!(provider.seen().len(), 1);
+
+        // The token is as it was, and what is no refresh is the provider's alone.
+        assert_eq!(daemon.post(&refresh("r1")).await.status(), 503);
+        assert_eq!(daemon.post("grant_type=password").await.status(), status);
+        assert_eq!(provider.seen().len(), 3);
+    }
 }
 
 #[tokio::test]
@@ -135,7 +173,7 @@ async fn request_that_was_lost_on_its_way_is_not_sent_again() {
     let body = within(answer.text()).await.expect("text");
     assert!(body.contains("temporarily_unavailable") && body.contains("was asked"), "{body}");
     let (_, metrics) = daemon.get("/metrics").await;
-    assert!(metrics.contains("\nrefresh_coordinator_unknown_total 1\n"), "{metrics}");
+    assert!(metrics.contains("\nrefreshd_unknown_total 1\n"), "{metrics}");
     let seen = provider.seen();
     assert_eq!(seen.iter().filter(|seen| seen.body == refresh("r2")).count(), 1);
     assert_eq!(seen[0].connection, seen[1].connection);

@@ -16,7 +16,7 @@ const TOKEN: &str = "hush-8xLOxBtZp8";
 const TOKENS: &str = r#"{"access_token":"a","refresh_token":"r2"}"#;
 
 /// Runs it with this stdin; its exit code, and what it printed. It never prints the token.
-async fn run(url: &str, arguments: &[&str], stdin: &str) -> (Option<i32>, String) {
+pub(crate) async fn run(url: &str, arguments: &[&str], stdin: &str) -> (Option<i32>, String) {
     let mut command = refreshd(arguments);
     // As the pods have it: by the environment.
     command.env("REFRESHD_REDIS", url).env("REFRESHD_STORE_TIMEOUT", "5s").stdin(Stdio::piped());
@@ -45,7 +45,7 @@ async fn answer_to(mut caller: tokio::net::TcpStream) -> String {
     answer
 }
 
-async fn json_of(url: &str, arguments: &[&str], stdin: &str) -> Value {
+pub(crate) async fn json_of(url: &str, arguments: &[&str], stdin: &str) -> Value {
     let (code, said) = run(url, arguments, stdin).await;
     assert_eq!(code, Some(0), "{said}");
     serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"))
@@ -80,7 +80,7 @@ impl Stage {
 }
 
 /// With the rights that docs/redis.md gives to a pod, `inspect` and `release` ask, and `flights` with one more.
-async fn user(redis: &RedisServer, more: &[&str]) -> String {
+pub(crate) async fn user(redis: &RedisServer, more: &[&str]) -> String {
     let page = include_str!("../../../docs/redis.md");
     let line = page.lines().find(|line| line.starts_with("ACL SETUSER refreshd ")).expect("a line for one server");
     let line = line.replace("SECRET", "pw");

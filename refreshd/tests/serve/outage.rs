@@ -124,11 +124,35 @@ async fn pod_that_goes_on_alone_waits_a_lease_and_brings_its_outcomes_to_the_fle
     assert_eq!(reused.status(), 503);
     let seen: Vec<_> = provider.seen().into_iter().map(|seen| seen.body).collect();
     assert_eq!(seen, [refresh("landed-before"), refresh("r1")], "each was presented once");
-    assert!(alone.get("/metrics").await.1.contains("refresh_coordinator_led_alone_total 1"), "it is counted");
+    assert!(alone.get("/metrics").await.1.contains("refreshd_led_alone_total 1"), "it is counted");
     alone.logged("leading without redis").await;
+    // Each once, with what governs it.
+    for text in ["this pod goes on alone", "this pod is no longer alone"] {
+        let line = alone.logged(text).await;
+        for part in [r#""namespace":"default""#, r#""setting":"on_store_outage""#, r#""pod":""#] {
+            assert!(line.contains(part), "no {part}: {line}");
+        }
+    }
     // What Redis gives from now on is higher than what was given without it.
     let (last, given) = fences_of_r1(&redis).await;
     assert!(last >= given, "{given} was given alone, and the last that redis knows is {last}");
+}
+
+#[tokio::test]
+async fn recovery_of_a_redis_that_forgot_is_told_with_its_length_and_what_governs_it() {
+    let (redis, provider) = (RedisServer::start_own(&[]).await, provider().await);
+    let daemon = daemon(&provider, &redis, &["--admin", "127.0.0.1:0"]).await;
+    assert_eq!(daemon.post(&refresh("r1")).await.status(), 200);
+
+    redis.cli(&["FLUSHALL"]).await;
+    let (waited, ()) = tokio::join!(served_again(&daemon, "r2"), async {
+        let line = daemon.logged("redis has started anew or may have lost writes").await;
+        for part in [r#""namespace":"default""#, r#""setting":"lease""#, r#""pod":""#, r#""for_ms":"#] {
+            assert!(line.contains(part), "no {part}: {line}");
+        }
+    });
+
+    assert!(waited >= Duration::from_millis(100), "nobody was given a lead meanwhile: {waited:?}");
 }
 
 /// The last fence that Redis knows, and the one under which the outcome of `r1` landed.

@@ -48,12 +48,16 @@ impl Drop for Provider {
     }
 }
 
+async fn free_port() -> TcpListener {
+    TcpListener::bind("127.0.0.1:0").await.expect("a free port")
+}
+
 impl Provider {
     pub(crate) async fn start<F>(answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        Self::listen(None, Gate::opened(), answer).await
+        Self::on(free_port().await, answer)
     }
 
     /// Gives everybody this answer, as soon as the gate is open.
@@ -73,7 +77,7 @@ impl Provider {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        Self::listen(Some(tls), Gate::opened(), answer).await
+        Self::listen(free_port().await, Some(tls), Gate::opened(), None, answer)
     }
 
     /// Answers no handshake before the gate is open.
@@ -85,20 +89,45 @@ impl Provider {
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        Self::listen(Some(tls), gate.clone(), answer).await
+        Self::listen(free_port().await, Some(tls), gate.clone(), None, answer)
     }
 
-    async fn listen<F>(tls: Option<TlsAcceptor>, gate: Gate, answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
+    /// Allows so many streams on each HTTP/2 connection.
+    pub(crate) async fn start_tls_with_streams<F>(
+        streams: u32,
+        tls: TlsAcceptor,
+        answer: impl Fn(Seen) -> F + Send + Sync + 'static,
+    ) -> Self
     where
         F: Future<Output = Answer> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::listen(free_port().await, Some(tls), Gate::opened(), Some(streams), answer)
+    }
+
+    /// At the port of this listener.
+    pub(crate) fn on<F>(listener: TcpListener, answer: impl Fn(Seen) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        Self::listen(listener, None, Gate::opened(), None, answer)
+    }
+
+    fn listen<F>(
+        listener: TcpListener,
+        tls: Option<TlsAcceptor>,
+        gate: Gate,
+        streams: Option<u32>,
+        answer: impl Fn(Seen) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
         let address = listener.local_addr().expect("it is bound");
         let scheme = if tls.is_some() { "https" } else { "http" };
         let handler: Handler = Arc::new(move |seen| Box::pin(answer(seen)));
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (counted, count) = watch::channel(0);
-        let serving = Serving { handler, seen: Arc::clone(&seen), counted: Arc::new(counted) };
+        let serving = Serving { handler, seen: Arc::clone(&seen), counted: Arc::new(counted), streams };
         let (connected, connections) = watch::channel(0);
         let task = tokio::spawn(async move {
             loop {
@@ -151,6 +180,7 @@ struct Serving {
     handler: Handler,
     seen: Arc<Mutex<Vec<Seen>>>,
     counted: Arc<watch::Sender<usize>>,
+    streams: Option<u32>,
 }
 
 impl Serving {
@@ -167,7 +197,11 @@ impl Serving {
             let serving = self.clone();
             async move { serving.answer(connection, request).await }
         });
-        let _ = http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
+        let mut http2 = http2::Builder::new(TokioExecutor::new());
+        if let Some(streams) = self.streams {
+            http2.max_concurrent_streams(streams);
+        }
+        let _ = http2.serve_connection(TokioIo::new(stream), service).await;
     }
 
     async fn answer(self, connection: usize, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Hangup> {
@@ -220,6 +254,10 @@ impl Gate {
 
     pub(crate) fn open(&self) {
         self.0.send_replace(true);
+    }
+
+    pub(crate) fn close(&self) {
+        self.0.send_replace(false);
     }
 
     pub(crate) async fn passed(&self) {

@@ -52,3 +52,23 @@ async fn what_cannot_be_asked_is_a_wrong_setting() {
         assert!(said.contains(arguments[0]) && !said.contains("hush"), "{said}");
     }
 }
+
+/// Anybody who reaches the port may ask.
+#[tokio::test]
+async fn many_who_ask_whether_it_is_ready_do_not_ask_redis_each() {
+    let (redis, provider) = (RedisServer::start_own(&[]).await, Provider::start(|_| async { json(200, "{}") }).await);
+    let daemon = Daemon::start(&provider, &["--redis", redis.url()]).await;
+    let scripts = async || {
+        let stats = redis.cli(&["INFO", "commandstats"]).await;
+        let calls = stats.lines().find_map(|line| line.strip_prefix("cmdstat_evalsha:calls=")?.split(',').next());
+        calls.map_or(0, |calls| calls.parse::<u64>().expect("a number"))
+    };
+    assert_eq!(daemon.get("/readyz").await.0, 200);
+    let before = scripts().await;
+
+    let asked = futures_util::future::join_all((0..200).map(|_| daemon.get("/readyz"))).await;
+
+    assert!(asked.iter().all(|(status, _)| *status == 200), "{asked:?}");
+    let asked_of_redis = scripts().await - before;
+    assert!(asked_of_redis < 50, "{asked_of_redis} scripts for 200 callers");
+}

@@ -121,8 +121,8 @@ async fn health_and_metrics_tell_how_it_goes() {
     let (status, metrics) = daemon.get("/metrics").await;
     assert_eq!(status, 200);
     for line in [
-        "# HELP refresh_coordinator_led_total Flights this pod led, nearly all by a call of a refresh function.",
-        "# TYPE refresh_coordinator_led_total counter",
+        "# HELP refreshd_led_total Flights this pod led, nearly all by a call of a refresh function.",
+        "# TYPE refreshd_led_total counter",
         "refreshd_requests_total{served=\"led\",status=\"2xx\"} 1",
         "refreshd_request_seconds_bucket{served=\"led\",status=\"2xx\",le=\"+Inf\"} 1",
         "refreshd_build_info{version=\"",

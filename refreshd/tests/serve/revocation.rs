@@ -88,7 +88,7 @@ async fn logout_in_mid_flight_brings_no_daemon_tokens_and_the_successor_is_revok
     let leader = caller(&a);
     provider.asked(1).await;
     let joiner = caller(&b);
-    until(async || metric(&b, "refresh_coordinator_joined_fleet_total").await == 1).await;
+    until(async || metric(&b, "refreshd_joined_fleet_total").await == 1).await;
 
     let answer = told(b.post_to("/revoke", &logout("r1")).await).await;
 
@@ -139,7 +139,7 @@ async fn access_token_is_passed_on_and_ends_nothing() {
     let answer = told(daemon.post_to("/revoke", body).await).await;
 
     assert_eq!((answer.0, provider.seen()[0].body.as_str()), (200, body));
-    assert_eq!(metric(&daemon, "refresh_coordinator_sessions_ended_total").await, 0);
+    assert_eq!(metric(&daemon, "refreshd_sessions_ended_total").await, 0);
     assert_eq!(daemon.post(&confidential("r1")).await.status(), 200);
     assert_eq!(told(daemon.post_to("/revoke", "token=a&token=b").await).await.0, 400, "it is open which one");
     assert_eq!(within(daemon.get("/revoke")).await.0, 405);
@@ -165,6 +165,51 @@ async fn logout_while_redis_is_away_reaches_the_provider_and_is_to_come_again() 
 }
 
 #[tokio::test]
+async fn successor_is_revoked_while_logouts_of_strangers_have_all_of_their_share() {
+    const STRANGERS: usize = 30;
+    let (redis, gate, revoking) = (RedisServer::start().await, Gate::closed(), Gate::closed());
+    let held = (gate.clone(), revoking.clone());
+    let provider = Provider::start(move |seen| {
+        let (gate, revoking) = held.clone();
+        async move {
+            let asked = parameters(&seen);
+            if asked.get("token").is_some_and(|token| token.starts_with("made-up")) {
+                revoking.passed().await;
+            }
+            if seen.target == "/oauth2/token" {
+                gate.passed().await;
+            }
+            json(200, r#"{"access_token":"a2","expires_in":300,"refresh_token":"r2"}"#)
+        }
+    })
+    .await;
+    redis.in_use("strangers-share").await;
+    let url = revocation_url(&provider);
+    let flags = ["--redis", redis.url(), "--namespace", "strangers-share", "--revocation-upstream", &url];
+    let daemon = Arc::new(Daemon::start(&provider, &[&flags[..], &["--max-passed-on", "4"]].concat()).await);
+    let post = |path: &'static str, body: String| {
+        let daemon = Arc::clone(&daemon);
+        tokio::spawn(async move { daemon.post_to(path, &body).await.status().as_u16() })
+    };
+    let leader = post("/token", confidential("r1"));
+    provider.asked(1).await;
+    assert_eq!(daemon.post_to("/revoke", &logout("r1")).await.status(), 200);
+    let strangers: Vec<_> =
+        (0..STRANGERS).map(|number| post("/revoke", logout(&format!("made-up-{number}")))).collect();
+    provider.asked(2 + 3).await;
+
+    gate.open();
+
+    until(async || metric(&daemon, "refreshd_revoked_total").await == 1).await;
+    assert!(revoked(&provider).contains(&"r2".to_owned()));
+    within(leader).await.expect("no panic");
+    revoking.open();
+    for stranger in strangers {
+        assert!([200, 503].contains(&within(stranger).await.expect("no panic")));
+    }
+}
+
+#[tokio::test]
 async fn without_the_flag_no_revocation_is_taken() {
     let gate = Gate::closed();
     let provider = provider(&gate).await;
@@ -174,4 +219,42 @@ async fn without_the_flag_no_revocation_is_taken() {
         assert_eq!(daemon.post_to(path, &logout("r1")).await.status(), 404, "{path}");
     }
     assert!(provider.seen().is_empty());
+}
+
+/// The fleet hands the session to nobody any more, but the provider has not heard of it yet.
+#[tokio::test]
+async fn drain_waits_for_a_logout_whose_caller_has_gone() {
+    let redis = RedisServer::start_own(&[]).await;
+    redis.in_use("logout-at-the-end").await;
+    let (gate, revoked) = (Gate::closed(), Arc::new(std::sync::Mutex::new(Vec::new())));
+    let provider = {
+        let (gate, revoked) = (gate.clone(), Arc::clone(&revoked));
+        Provider::start(move |seen| {
+            let (gate, revoked) = (gate.clone(), Arc::clone(&revoked));
+            async move {
+                gate.passed().await;
+                revoked.lock().expect("no panic").push(parameters(&seen)["token"].clone());
+                json(200, "")
+            }
+        })
+        .await
+    };
+    let url = revocation_url(&provider);
+    let namespace = ["--redis", redis.url(), "--namespace", "logout-at-the-end"];
+    let more = ["--revocation-upstream", &url, "--drain-delay", "0s"];
+    let daemon = Daemon::start(&provider, &[&namespace[..], &more].concat()).await;
+    let body = logout("r1");
+    let head = "POST /revoke HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n";
+    let caller = daemon.write(format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).as_bytes()).await;
+    provider.asked(1).await;
+    drop(caller);
+
+    daemon.signal(nix::sys::signal::Signal::SIGTERM);
+    daemon.logged("draining").await;
+    let is_over = tokio::time::timeout(std::time::Duration::from_millis(1500), daemon.logged("drained")).await;
+    assert!(is_over.is_err(), "the provider was asked, and has not answered");
+    gate.open();
+
+    assert_eq!(daemon.ended().await.0, Some(0));
+    assert_eq!(*revoked.lock().expect("no panic"), ["r1"]);
 }

@@ -465,7 +465,12 @@ async fn provider_that_is_unavailable_for_a_time_is_left_in_peace_until_a_probe_
     assert_eq!((busy.status, busy.body.as_str()), (503, "of the provider"));
     is_held_then_probed(&fleet, &provider, &gate).await;
 
-    // Who is on call reads of both, once in the whole fleet.
+    let half_open = fleet.daemons[0].logged("circuit half open").await;
+    for part in [r#""reason":"retry_after""#, r#""setting":"breaker.half_open_requests""#, r#""pod":""#] {
+        assert!(half_open.contains(part), "no {part}: {half_open}");
+    }
+
+    // Who is on call reads of all three, once in the whole fleet.
     let mut log = String::new();
     for daemon in fleet.daemons {
         daemon.signal(Signal::SIGTERM);
@@ -476,6 +481,7 @@ async fn provider_that_is_unavailable_for_a_time_is_left_in_peace_until_a_probe_
     assert!(opened.len() == 1 && opened[0].contains(r#""reason":"retry_after""#), "{opened:?}");
     assert!(opened[0].contains(r#""for_ms":3000"#) && opened[0].contains(r#""flight":""#), "{opened:?}");
     assert_eq!(log.matches("circuit closed").count(), 1, "{log}");
+    assert_eq!(log.matches("circuit half open").count(), 1, "{log}");
 }
 
 /// All clocks of the defaults run 300 times as fast; Retry-After counts whole seconds all the same.

@@ -46,3 +46,24 @@ async fn logs_and_metrics_hold_no_secret() {
         }
     }
 }
+
+#[tokio::test]
+async fn secret_that_every_user_of_the_machine_may_read_is_warned_about_once() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let provider = Provider::start(|_| async { json(200, "{}") }).await;
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(file.path(), "p".repeat(32)).expect("written");
+    let path = file.path().to_str().expect("UTF-8");
+    for (mode, lines) in [(0o644, 1), (0o640, 0)] {
+        std::fs::set_permissions(file.path(), std::fs::Permissions::from_mode(mode)).expect("it is ours");
+        let daemon = Daemon::start(&provider, &["--pepper-file", path, "--drain-delay", "0s"]).await;
+        daemon.signal(Signal::SIGTERM);
+
+        let (_, log) = daemon.ended().await;
+
+        let told: Vec<_> = log.lines().filter(|line| line.contains("every user of this machine may read")).collect();
+        assert_eq!(told.len(), lines, "{log}");
+        assert!(told.iter().all(|line| line.contains("--pepper-file") && line.contains(path)), "{told:?}");
+    }
+}

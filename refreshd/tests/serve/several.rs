@@ -192,15 +192,17 @@ async fn metrics_tell_providers_of_a_file_apart_and_name_none_without() {
     let (of_several, of_alone) = (several.get("/metrics").await.1, alone.get("/metrics").await.1);
 
     for line in [
-        r#"refresh_coordinator_led_total{provider="okta"} 1"#,
-        r#"refresh_coordinator_led_total{provider="entra"} 2"#,
+        r#"refreshd_led_total{provider="okta"} 1"#,
+        r#"refreshd_led_total{provider="entra"} 2"#,
         r#"refreshd_flights{provider="okta"} 0"#,
+        r#"refreshd_permits_out{provider="entra"} 0"#,
+        r#"refreshd_circuit_state{provider="okta",state="closed"} 1"#,
         r#"refreshd_requests_total{provider="entra",served="led",status="2xx"} 2"#,
         r#"refreshd_request_seconds_count{provider="okta",served="led",status="2xx"} 1"#,
     ] {
         assert!(of_several.lines().any(|told| told == line), "{line}: {of_several}");
     }
-    assert!(of_alone.contains("\nrefresh_coordinator_led_total 1\n"), "{of_alone}");
+    assert!(of_alone.contains("\nrefreshd_led_total 1\n"), "{of_alone}");
     assert!(of_alone.contains(r#"refreshd_requests_total{served="led",status="2xx"} 1"#), "{of_alone}");
     assert!(!of_alone.contains("provider="), "{of_alone}");
 }

@@ -91,19 +91,24 @@ async fn help() -> String {
 #[tokio::test]
 async fn unit_runs_this_program_with_settings_that_it_knows() {
     let unit = include_str!("../../../deploy/refreshd.service");
+    let page = include_str!("../../../docs/production.md");
     let provider = Provider::start(async |_| json(200, "{}")).await;
     let folder = tempfile::tempdir().expect("a folder");
-    let credentials = folder.path().to_str().expect("UTF-8");
+    let password = folder.path().join("redis-password");
+    std::fs::write(&password, "secret\n").expect("written");
     let value = |name: &str| unit.lines().find_map(|line| line.strip_prefix(name)).expect("it is set");
-    let (credential, _) = value("LoadCredential=").split_once(':').expect("a name and a file");
-    std::fs::write(folder.path().join(credential), "secret\n").expect("written");
+    let block = page.split_once(&format!("tee {} ", value("EnvironmentFile="))).expect("the page writes it").1;
+    let block = block.split_once("<<'END'\n").and_then(|(_, rest)| rest.split_once("\nEND\n")).expect("its lines").0;
+    assert!(page.contains(&format!("useradd --system --shell /usr/sbin/nologin {}\n", value("User="))));
 
-    // As the unit has it, but for the place of the program and a port that may be taken.
+    // As unit and page have it, but for the place of the program and of others, and a port that may be taken.
     let words: Vec<_> = value("ExecStart=/usr/local/bin/refreshd ").split(' ').collect();
-    let mut command = refreshd(&words);
-    let (name, file) = value("Environment=").split_once('=').expect("a name and a value");
-    assert!(help().await.contains(name), "{name}");
-    command.env(name, file.replace("%d", credentials)).env("REFRESHD_UPSTREAM", provider.url());
+    let (mut command, known) = (refreshd(&words), help().await);
+    for (name, value) in block.lines().map(|line| line.split_once('=').expect("a name and a value")) {
+        assert!(known.contains(name), "{name}");
+        command.env(name, value);
+    }
+    command.env("REFRESHD_UPSTREAM", provider.url()).env("REFRESHD_REDIS_PASSWORD_FILE", password);
     command.env("REFRESHD_REDIS", "redis://127.0.0.1:1").env("REFRESHD_LISTEN", "127.0.0.1:0");
     command.env("REFRESHD_LOG_FORMAT", "json");
 
@@ -133,7 +138,8 @@ async fn manifest_runs_this_program_with_settings_that_it_knows() {
         let is_known = ['=', ']'].iter().any(|end| known.contains(&format!("[env: REFRESHD_{name}{end}")));
         assert!(is_known || name == "LOG_FORMAT", "{name}");
         let value = own.iter().find(|(of, _)| *of == name).map_or(value, |(_, value)| value.as_str());
-        command.env(format!("REFRESHD_{name}"), value);
+        // Numbers stand in quotes: all that a ConfigMap holds is text.
+        command.env(format!("REFRESHD_{name}"), value.trim_matches('"'));
     }
 
     let daemon = Daemon::spawn(command).await;

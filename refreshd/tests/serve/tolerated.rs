@@ -5,6 +5,7 @@ use futures_util::future::join_all;
 
 use crate::daemon::{Daemon, FORM, client, refresh};
 use crate::provider::{Gate, Provider, json};
+use crate::redis::RedisServer;
 use crate::within;
 
 const TOKENS: &str = "{ \"access_token\":\"a2\",\"refresh_token\":\"r2\" }\n";
@@ -64,6 +65,42 @@ async fn doubles_and_a_credential_in_two_places_are_one() {
     let all: [Written<'_>; 4] =
         [(&[TYPE, basic], &once), (&[TYPE], &twice), (&[TYPE, basic], &by_basic), (&[TYPE], &once)];
     one_presentation(&[], "/token", &all).await;
+}
+
+#[tokio::test]
+async fn client_that_finds_out_how_to_authenticate_at_two_daemons_is_handed_no_refusal_of_another_way() {
+    let (redis, gate) = (RedisServer::start().await, Gate::closed());
+    let held_back = gate.clone();
+    let provider = Provider::start(move |seen| {
+        let gate = held_back.clone();
+        async move {
+            if !seen.headers.contains_key("authorization") {
+                return json(200, TOKENS);
+            }
+            gate.passed().await;
+            json(401, r#"{"error":"invalid_client"}"#)
+        }
+    })
+    .await;
+    redis.in_use("probing").await;
+    let flags = ["--redis", redis.url(), "--namespace", "probing"];
+    let (a, b) = (Daemon::start(&provider, &flags).await, Daemon::start(&provider, &flags).await);
+    let by_basic: Written<'_> = (&[TYPE, ("authorization", "Basic YXBwOnB3")], R1);
+    let body = format!("{R1}&client_id=app&client_secret=pw");
+
+    let joins = async {
+        provider.asked(1).await;
+        post(&b, "/token", (&[TYPE], &body)).await
+    };
+    let opens = within(async {
+        while !b.get("/metrics").await.1.contains("\nrefreshd_joined_fleet_total 1\n") {}
+        gate.open();
+    });
+    let (refused, tokens, ()) = tokio::join!(post(&a, "/token", by_basic), joins, opens);
+
+    assert_eq!((refused.0, tokens), (401, (200, TOKENS.to_owned())));
+    assert_eq!(post(&a, "/token", by_basic).await, (200, TOKENS.to_owned()), "a success is for both");
+    assert_eq!(provider.seen().len(), 2);
 }
 
 #[tokio::test]

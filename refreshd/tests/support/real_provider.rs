@@ -139,6 +139,21 @@ impl Provider {
         Held { provider: self, token: token.to_owned(), release: "release_answer" }
     }
 
+    /// Where the client `login` may be called back.
+    pub(crate) fn call_back(&self, urls: &[String]) {
+        self.ask(&json!({ "callbacks": urls }));
+    }
+
+    /// How many live refresh tokens the client has.
+    pub(crate) fn live(&self, client: &str) -> u64 {
+        self.ask(&json!({ "live": client })).as_u64().expect("a number")
+    }
+
+    /// Ends all logins of the client.
+    pub(crate) fn end_logins(&self, client: &str) {
+        self.ask(&json!({ "end": client }));
+    }
+
     fn ask(&self, request: &Value) -> Value {
         let mut pipes = self.pipes.lock().expect("no panic");
         writeln!(pipes.to, "{request}").expect("the provider runs");

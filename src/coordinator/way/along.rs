@@ -24,7 +24,7 @@ impl<C> Way<'_, C> {
                 (walk, own)
             }
         };
-        let next = walk.next(self.inner, &own.as_ref().unwrap_or(&*self.ask).identity);
+        let next = walk.next(self.inner, own.as_ref().unwrap_or(&*self.ask));
         let Some(next) = next else {
             // A chain without an end, or an answer that gave no token.
             if let Some(own) = own {

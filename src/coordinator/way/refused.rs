@@ -9,6 +9,7 @@ use crate::coordinator::refusal_log::Refused;
 use crate::coordinator::withdrawal::Withdrawal;
 use crate::error::{RefreshError, Refusal};
 use crate::flight::ending::Ending;
+use crate::identity::Identity;
 
 impl<C> Way<'_, C> {
     /// The session was ended. A lead that the store gives back with the attempt was never used.
@@ -32,7 +33,12 @@ impl<C> Way<'_, C> {
             // again when the outcome is no longer fresh would end the session.
             Refusal::AnotherClaim { retry_after: lasts } => self
                 .fail_for(Some(lasts), |inner| inner.count_refusal(Refusal::AnotherClaim { retry_after: RETRY_AFTER })),
-            refusal => self.fail(|inner| inner.count_refusal(refusal)),
+            // No caller is refused: it comes again by itself.
+            refusal if self.ask.is_background => Break(self.given_or(|_| Ending::failed(refusal.into()))),
+            refusal => {
+                self.inner.held.see(&refusal, &self.ask.identity);
+                self.fail(|inner| inner.count_refusal(refusal))
+            }
         }
     }
 
@@ -47,15 +53,28 @@ impl<C> Way<'_, C> {
         lasts: Option<Duration>,
         error: impl FnOnce(&Inner) -> RefreshError,
     ) -> ControlFlow<Ending> {
-        // Refused while it walked: what was given last, while that lives.
-        let given = |way: &Self| way.walk.as_ref().and_then(|walk| walk.take_living(way.inner));
-        Break(self.overtaken.take().or_else(|| given(self)).unwrap_or_else(|| {
-            let error = error(self.inner);
+        let inner = self.inner;
+        Break(self.given_or(|of| {
+            let error = error(inner);
             if let Some(refused) = Refused::of(&error) {
                 let refused = Refused { lasts: lasts.or(refused.lasts), ..refused };
-                self.inner.refusals.tell(refused, Some(&self.ask.identity.flight), &self.inner.pod);
+                inner.refusals.tell(refused, Some(of));
             }
             Ending::failed(error)
         }))
+    }
+
+    /// What its own call brought, where it was overtaken. Tokens among that wait for `before_told`: it was to be done by the leader
+    /// that landed first, for that one's.
+    pub(super) fn own_ending(&mut self) -> Option<Ending> {
+        let ending = self.overtaken.take()?;
+        self.is_untold = ending.tokens().is_some();
+        Some(ending)
+    }
+
+    /// What its own call brought where it was overtaken, or, where it walked, what was given last, while that lives.
+    fn given_or(&mut self, failed: impl FnOnce(&Identity) -> Ending) -> Ending {
+        let given = |way: &Self| way.walk.as_ref().and_then(|walk| walk.take_living(way.inner));
+        self.own_ending().or_else(|| given(self)).unwrap_or_else(|| failed(&self.ask.identity))
     }
 }

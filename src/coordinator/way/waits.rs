@@ -9,6 +9,7 @@ use super::Way;
 use crate::coordinator::inner::Inner;
 use crate::coordinator::withdrawal::Withdrawal;
 use crate::flight::ending::Ending;
+use crate::flight::stage::FlightStage;
 use crate::joiner::{self, Waited};
 use crate::leader::Attempt;
 use crate::outcome::ProviderFailure;
@@ -23,6 +24,7 @@ where
     /// Another flight leads this token: waits for its outcome, or, where its claim is another, for its end.
     pub(super) async fn join(&mut self, joined: Joined) -> ControlFlow<Ending> {
         let Joined { fence, leader, mut news } = joined;
+        self.flight.progress().is_at(FlightStage::Joined);
         (self.waiting_since, self.queueing_since) = (None, None);
         if leader == LeaderSeen::Lost || fence.is_none() {
             self.flight.allow_wait_timeout();
@@ -34,7 +36,7 @@ where
         self.has_joined = true;
         self.awaited_fence = fence.or(self.awaited_fence);
         match joiner::wait(&mut news, None, self.flight, &self.inner.overdue).await {
-            Waited::Landed(landed) => Break(self.landed(landed)),
+            Waited::Landed(landed) => self.landed(landed),
             Waited::BeginAgain => Continue(()),
             Waited::Over => self.fail(Inner::count_given_up),
         }
@@ -43,6 +45,7 @@ where
     /// All permits are out: waits until one is reserved for this flight.
     pub(super) async fn queue(&mut self, queued: Queued) -> ControlFlow<Ending> {
         let Queued { since, mut news } = queued;
+        self.flight.progress().is_at(FlightStage::Queued);
         self.flight.allow_wait_timeout();
         if self.queueing_since.is_none() {
             self.inner.counters.queued.add_one();
@@ -71,6 +74,7 @@ where
     /// The store may have forgotten: it gives no lead until leaders had the time to put theirs back, and this flight waits.
     pub(super) async fn wait_for_recovery(&mut self, recovering: Queued) -> ControlFlow<Ending> {
         let Queued { since, mut news } = recovering;
+        self.flight.progress().is_at(FlightStage::WaitingForRecovery);
         if self.overtaken.is_some() {
             // Nobody leads, and what its own call brought is all there is.
             return self.fail(Inner::count_given_up);

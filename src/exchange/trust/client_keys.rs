@@ -61,6 +61,12 @@ impl ClientKeys {
         Ok(Self(Arc::new(RwLock::new(read(sets)?))))
     }
 
+    /// No keys so far: nothing that a client signs is believed, and requests that sign share no answer, until
+    /// [`replace`](Self::replace) has brought some.
+    pub fn none_yet() -> Self {
+        Self(Arc::new(RwLock::new(Arc::from([]))))
+    }
+
     /// Puts the keys of these sets in the place of those before: of a request that comes from now on.
     ///
     /// # Errors
@@ -73,9 +79,13 @@ impl ClientKeys {
     }
 
     /// How many keys there are.
-    #[allow(clippy::len_without_is_empty, reason = "they are never empty")]
     pub fn len(&self) -> usize {
         self.all().len()
+    }
+
+    /// Whether there are none: only of [`none_yet`](Self::none_yet), as no others take their place.
+    pub fn is_empty(&self) -> bool {
+        self.all().is_empty()
     }
 
     /// The key that a text is signed by.

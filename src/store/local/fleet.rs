@@ -76,7 +76,9 @@ impl FleetTokens {
     /// What came of a completion by this pod.
     pub(super) fn completed(&self, flight: Hash, completion: &Completion, standing: &Result<Standing, StoreError>) {
         match standing {
-            Ok(Standing::Theirs(landed)) => self.landed(flight, &landed.outcome, landed.age),
+            Ok(Standing::Theirs(landed) | Standing::TheirsUntold(landed)) => {
+                self.landed(flight, &landed.outcome, landed.age)
+            }
             Ok(Standing::Ours | Standing::Stale | Standing::Ended) => {
                 self.landed(flight, &completion.outcome, completion.age)
             }

@@ -83,7 +83,7 @@ impl MemoryPod {
     ) -> Result<(FlightRecord, Lease), Box<Begun>> {
         let history = match self.find_held(ask, None, now) {
             Found::Told(begun) => return Err(Box::new(begun)),
-            Found::Held(held) => return Err(Box::new(Begun::Held(held))),
+            Found::Held { held, .. } => return Err(Box::new(Begun::Held(held))),
             Found::Rotated => TokenHistory::Rotated,
             Found::Nothing => TokenHistory::Unremarkable,
         };
@@ -163,11 +163,21 @@ impl MemoryPod {
         let waits = joined.is_some() || terms.waiting_since.is_some();
         let found = match self.find_held(ask, Some(record), now) {
             Found::Told(begun) if !waits => return Break(begun),
+            Found::Held { held, next_has_ended: true }
+                if !waits && !record.is_led_at(now) && record.attempt != ask.attempt =>
+            {
+                return Break(Begun::Held(held));
+            }
             found => found,
         };
         // First an outcome for this flight: it costs nobody anything.
-        let waited_for =
-            WaitedFor { attempt: ask.attempt, claim: ask.identity.claim, joined, since: terms.waiting_since };
+        let waited_for = WaitedFor {
+            attempt: ask.attempt,
+            claim: ask.identity.claim,
+            joined,
+            since: terms.waiting_since,
+            newer_than: ask.newer_than,
+        };
         if let Some(landed) = record.outcome_for(&waited_for, now) {
             let is_told = !record.is_untold || landed.fence != record.fence;
             return Break(if is_told { Begun::Landed(landed) } else { Begun::Untold(landed) });
@@ -188,7 +198,7 @@ impl MemoryPod {
         if let Some(Lock { fence, until }) = record.lock
             && until > now
         {
-            if record.claim != ask.identity.claim && self.gates().knows(ask, now, &self.config) {
+            if record.claim != ask.identity.claim && !ask.is_background && self.gates().knows(ask, now, &self.config) {
                 record.others().take_turn(ask.identity.client);
             }
             return Break(record.join(ask, fence, until, LeaderSeen::Living, waits_until));
@@ -204,7 +214,7 @@ impl MemoryPod {
         let is_known = || self.gates().knows(ask, now, &self.config);
         match record.next_lead(ask.identity.client, is_known, now, &self.config) {
             NextLead::May { history, lost } => match (found, ask.coming) {
-                (Found::Held(held), _) => Break(Begun::Held(held)),
+                (Found::Held { held, .. }, _) => Break(Begun::Held(held)),
                 (Found::Rotated, Coming::Directly | Coming::Past) => Continue((TokenHistory::Rotated, 0)),
                 (Found::Rotated | Found::Nothing, Coming::Taking { .. } | Coming::Walking { .. })
                     if !record.is_unused(ask.identity.client, now) =>
@@ -265,8 +275,11 @@ impl MemoryPod {
         };
         // Under the gates' lock: when the circuit opens, the last fence that was let through is known.
         let fence = self.namespace.next_fence();
-        let charged = gates.lead(candidate, fence, now, &self.config);
+        let (charged, moved) = gates.lead(candidate, fence, now, &self.config);
         drop(gates);
+        if let Some(moved) = moved {
+            moved.say(&self.config.namespace, self.number, &ask.identity.flight);
+        }
         let until = now + self.config.lease;
         let lease = self.lease(ask, fence, now, history);
         let record = FlightRecord {

@@ -49,7 +49,11 @@ pub(super) enum Found<N> {
     /// What it is to be told, whatever else is known of its token.
     Told(Begun<N>),
     /// The answer that is held for it, should nothing that is fresh stand.
-    Held(Held),
+    Held {
+        held: Held,
+        /// Somebody has ended the session of the token that followed: a newcomer is to look at that first.
+        next_has_ended: bool,
+    },
     /// Its answer is held, and it is to present the token all the same, or another claim's is.
     Rotated,
     Nothing,

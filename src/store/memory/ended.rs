@@ -17,21 +17,24 @@ impl MemoryPod {
         let span = if self.concerns(ask, now) { self.config.session_stays_ended() } else { self.config.wait_timeout };
         let leads = self.namespace.flights.get(&flight).and_then(|record| record.client);
         self.namespace.ended.note(flight, client, leads, now + span);
-        let mut found = None;
+        let mut found = EndedFlight::Idle;
         if let Some(mut record) = self.namespace.flights.get_mut(&flight).filter(|record| !record.is_over(now)) {
             self.namespace.ended.keep(flight, &mut record);
             // Who waits finds the mark, or waits again.
             record.waiting = None;
             let is_own = record.client == Some(client);
             found = match &record.state {
-                State::Leading | State::LeaderLost { .. } if is_own => return EndedFlight::UnderWay,
+                State::Leading | State::LeaderLost { .. } if is_own => EndedFlight::UnderWay,
                 State::Landed { outcome, .. } if is_own && outcome.token_state() == TokenState::Rotated => {
-                    record.landed(now)
+                    record.landed(now).map_or(EndedFlight::Idle, EndedFlight::Rotated)
                 }
-                State::Landed { .. } | State::Leading | State::LeaderLost { .. } | State::Abandoned => None,
+                State::Landed { .. } | State::Leading | State::LeaderLost { .. } | State::Abandoned => {
+                    EndedFlight::Idle
+                }
             };
         }
-        self.held_for_holder(ask, now).or(found).map_or(EndedFlight::Idle, EndedFlight::Rotated)
+        // First what is held: another claim may lead the token that was rotated for this one.
+        self.held_for_holder(ask, now).map_or(found, EndedFlight::Rotated)
     }
 
     /// Whether anything is known of the token for this client, or of the client. Anybody can make tokens up.

@@ -14,6 +14,7 @@ use crate::admission::circuit::{Circuit, CircuitState, Flown, Passage};
 use crate::admission::concerned::ClientName;
 use crate::admission::known::Known;
 use crate::admission::moved::Moved;
+use crate::admission::overview::Overview;
 use crate::admission::queue::{Line, PodNumber, Wake};
 use crate::admission::session::{Account, Charge, Session};
 use crate::admission::{AdmissionTerms, FAIR_PAUSE};
@@ -65,6 +66,7 @@ pub(super) struct Candidate {
     account: Account,
     applicant: Applicant,
     passage: Passage,
+    is_charged: bool,
 }
 
 impl Gates {
@@ -83,7 +85,8 @@ impl Gates {
                 match self.seat(pod, ask, applicant, terms, now, config) {
                     Some(admission) => admission,
                     None => {
-                        Admission::Admitted(Candidate { session: ask.identity.session, account, applicant, passage })
+                        let (session, is_charged) = (ask.identity.session, !ask.is_background);
+                        Admission::Admitted(Candidate { session, account, applicant, passage, is_charged })
                     }
                 }
             }
@@ -111,8 +114,8 @@ impl Gates {
             return Err(refusal.clone());
         }
         let passage = self.circuit.admit(|| ask.identity.client_name(config.pepper.as_ref()), now, config)?;
-        if passage == Passage::Probe && !is_known() {
-            // Nor does it decide whether the provider is well.
+        if passage == Passage::Probe && (ask.is_background || !is_known()) {
+            // A caller comes first, and a stranger does not decide whether the provider is well.
             return Err(Refusal::CircuitOpen { retry_after: FAIR_PAUSE });
         }
         let own = ask.identity.account;
@@ -122,7 +125,7 @@ impl Gates {
         let is_known = || self.known.has(ask.caller(config.pepper.as_ref()), now);
         let account = session.account(own, is_known, now, config);
         if session.attempts(account).is_some() {
-            session.attempts_mut(account).admit(now, config)?;
+            session.attempts_mut(account).admit(ask.is_background, now, config)?;
         }
         Ok((passage, account))
     }
@@ -137,6 +140,10 @@ impl Gates {
         now: Instant,
         config: &Config,
     ) -> Option<Admission> {
+        let refused = Admission::Rejected(Refusal::Budget { retry_after: FAIR_PAUSE });
+        if ask.is_background {
+            return (!self.budget.is_permit_unwanted(now, limits(config))).then_some(refused);
+        }
         let line = || {
             let pepper = config.pepper.as_ref();
             let is_known = self.known.has(ask.caller(pepper), now);
@@ -145,7 +152,7 @@ impl Gates {
         let line = self.budget.apply_for_permit(applicant, line, now, limits(config)).err()?;
         if terms.patience.is_zero() {
             self.budget.leave(applicant, now, limits(config));
-            return Some(Admission::Rejected(Refusal::Budget { retry_after: FAIR_PAUSE }));
+            return Some(refused);
         }
         let (ring, came) = oneshot::channel();
         let look_at = self.budget.queue(applicant, line, Bell { ring, pod }, now, limits(config));
@@ -153,16 +160,23 @@ impl Gates {
         Some(Admission::Queued(Queued { since: applicant.since, news }))
     }
 
-    /// The admitted flight leads: permit, probe and charge are its own. Answers what it is charged to.
-    pub(super) fn lead(&mut self, candidate: Candidate, fence: u64, now: Instant, config: &Config) -> Charge {
-        let Candidate { session, account, applicant, passage } = candidate;
+    /// The admitted flight leads: permit, probe and charge are its own. Answers what it is charged to, and how that moved the
+    /// circuit.
+    pub(super) fn lead(
+        &mut self,
+        candidate: Candidate,
+        fence: u64,
+        now: Instant,
+        config: &Config,
+    ) -> (Charge, Option<Moved>) {
+        let Candidate { session, account, applicant, passage, is_charged } = candidate;
         let until = now + config.lease;
         self.budget.take(applicant, fence, until);
-        if passage == Passage::Probe {
-            self.circuit.probe(fence, now, until, config);
-        }
-        let session = self.sessions.entry(session).or_insert_with(|| Session::new(account));
-        Charge { account, window: session.attempts_mut(account).charge(now, config) }
+        let is_probe = passage == Passage::Probe;
+        let moved = if is_probe { self.circuit.probe(fence, now, until, config) } else { None };
+        let charge = |session: &mut Session| session.attempts_mut(account).charge(now, config);
+        let window = is_charged.then(|| charge(self.sessions.entry(session).or_insert_with(|| Session::new(account))));
+        (Charge { account, window }, moved)
     }
 
     pub(super) fn renew(&mut self, fence: u64, keeps_permit: bool, now: Instant, config: &Config) {
@@ -213,8 +227,10 @@ impl Gates {
     }
 
     pub(super) fn uncharge(&mut self, session: Hash, charge: Charge, now: Instant) {
-        if let Some(session) = self.sessions.get_mut(&session) {
-            session.attempts_mut(charge.account).uncharge(charge.window, now);
+        if let Some(session) = self.sessions.get_mut(&session)
+            && let Some(window) = charge.window
+        {
+            session.attempts_mut(charge.account).uncharge(window, now);
         }
     }
 
@@ -263,6 +279,20 @@ impl Gates {
     pub(super) fn counts(&self, session: &Hash, now: Instant, config: &Config) -> [usize; 3] {
         let (permits, queued) = self.budget.counts(now);
         [permits, queued, self.sessions.get(session).map_or(0, |session| session.count_in(now, config) as usize)]
+    }
+
+    /// A process that agrees with itself loses no writes, and keeps no register.
+    pub(super) fn overview(&mut self, now: Instant) -> Overview {
+        let (permits, queued) = self.budget.counts(now);
+        let oldest = self.budget.oldest_queued();
+        Overview {
+            circuit: self.circuit.state(now),
+            permits_out: permits as u64,
+            queued: queued as u64,
+            oldest_queued: oldest.map(|since| now.saturating_duration_since(since)),
+            recovering_for: None,
+            pods: None,
+        }
     }
 
     pub(super) fn circuit_state(&mut self, now: Instant) -> CircuitState {

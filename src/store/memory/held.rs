@@ -99,7 +99,8 @@ impl MemoryPod {
             Ok((outcome, passed)) => {
                 let age = now.saturating_duration_since(held.at);
                 let landed = StoredOutcome { outcome: outcome.into(), fence: held.fence, age };
-                Found::Held(Held { landed, passed, generation: held.generation })
+                let next_has_ended = self.namespace.ended.has_any(held.next, now);
+                Found::Held { held: Held { landed, passed, generation: held.generation }, next_has_ended }
             }
             Err(_) => Found::Rotated,
         }

@@ -119,6 +119,7 @@ impl MemoryPod {
                 return Err(Standing::Ended);
             }
             return Err(match record.landed(now) {
+                Some(landed) if record.claim == lease.claim && record.is_untold => Standing::TheirsUntold(landed),
                 Some(landed) if record.claim == lease.claim => Standing::Theirs(landed),
                 _ => Standing::Stale,
             });
@@ -229,7 +230,7 @@ impl MemoryPod {
         gates.release(lease.fence, now, &self.config);
         drop(gates);
         if let Some(moved) = moved {
-            moved.say(&self.config.namespace, &lease.flight);
+            moved.say(&self.config.namespace, self.number, &lease.flight);
         }
     }
 

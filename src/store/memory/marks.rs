@@ -29,6 +29,12 @@ impl EndedSessions {
         self.is_used.load(Ordering::SeqCst) && self.marks.get(&flight).is_some_and(|marks| marks.iter().any(is_marked))
     }
 
+    /// Whether any client has.
+    pub(super) fn has_any(&self, flight: Hash, now: Instant) -> bool {
+        let is_on = |(_, until): &(Hash, Instant)| *until > now;
+        self.is_used.load(Ordering::SeqCst) && self.marks.get(&flight).is_some_and(|marks| marks.iter().any(is_on))
+    }
+
     /// Keeps a record for as long as the session of its token is known to have ended.
     pub(super) fn keep(&self, flight: Hash, record: &mut FlightRecord) {
         if self.is_used.load(Ordering::SeqCst)

@@ -79,6 +79,8 @@ pub(super) struct WaitedFor {
     pub(super) joined: Option<u64>,
     /// When it began to queue.
     pub(super) since: Option<Instant>,
+    /// The fence of the answer that it has already.
+    pub(super) newer_than: Option<u64>,
 }
 
 impl FlightRecord {
@@ -105,7 +107,10 @@ impl FlightRecord {
             // A success of an older fence than the one that was joined came late, after the joining.
             let waited_for =
                 flight.joined.is_some_and(|fence| self.fence >= fence || self.is_success()) || landed_while_queued(at);
-            if self.claim == flight.claim && (fresh_until > now || waited_for || self.attempt == flight.attempt) {
+            let is_known =
+                flight.newer_than.is_some_and(|known| self.fence <= known) && (self.is_kept() || self.is_refused());
+            let is_fresh = fresh_until > now && !is_known;
+            if self.claim == flight.claim && (is_fresh || waited_for || self.attempt == flight.attempt) {
                 return self.landed(now);
             }
         }
@@ -208,6 +213,17 @@ impl FlightRecord {
 
     pub(super) fn is_success(&self) -> bool {
         matches!(&self.state, State::Landed { outcome, .. } if outcome.class() == Class::Success)
+    }
+
+    /// Whether the token may be used again.
+    fn is_kept(&self) -> bool {
+        matches!(&self.state, State::Landed { outcome, .. } if outcome.token_state() == TokenState::Kept)
+    }
+
+    /// Whether the provider refused it, and said nothing of the token.
+    fn is_refused(&self) -> bool {
+        let is_untouched = |outcome: &Outcome| outcome.token_state() == TokenState::Untouched;
+        matches!(&self.state, State::Landed { outcome, .. } if outcome.class() == Class::Denied && is_untouched(outcome))
     }
 
     pub(super) fn last_success(&self, now: Instant, waits: Duration) -> Option<Box<(Hash, StoredOutcome, Instant)>> {

@@ -7,11 +7,12 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::RedisStore;
-use super::calls::begin::{Begin, BeginReply, Join, MayLead};
+use super::calls::begin::{Begin, BeginReply, Join, MayLead, Urgency};
 use super::sealed::SealedOutcome;
 use super::waiters::{Awaited, Ticket};
 use crate::admission::{AdmissionTerms, FAIR_PAUSE};
 use crate::error::Refusal;
+use crate::metrics::Stopwatch;
 use crate::moment::Moment;
 use crate::outcome::Outcome;
 use crate::own_lease::OwnLease;
@@ -45,9 +46,16 @@ impl RedisStore {
             },
             standing: &self.roll.standing(ask),
             waited: terms.waiting_since.map(|since| since.elapsed()),
-            may_queue: !terms.patience.is_zero(),
+            urgency: match (ask.is_background, terms.patience.is_zero()) {
+                (true, _) => Urgency::Background,
+                (false, true) => Urgency::AtOnce,
+                (false, false) => Urgency::Queues,
+            },
         };
-        Ok(match self.calls.begin(&begin).await? {
+        let watch = Stopwatch::start();
+        let reply = self.calls.begin(&begin).await;
+        self.counters.timings.begin.took(watch.stop());
+        Ok(match reply? {
             BeginReply::Landed(sealed) => self.landed(ask, &sealed),
             BeginReply::Untold(sealed) => match self.landed(ask, &sealed) {
                 Begun::Landed(landed) => Begun::Untold(landed),
@@ -134,7 +142,13 @@ impl RedisStore {
     /// Another server decides than before, or one that has forgotten.
     fn recovering(&self, terms: &AdmissionTerms, asked: Instant, look: Duration, mut ticket: Ticket) -> Begun {
         if self.forgotten.is_recovering_for(look) {
-            warn!(?look, "redis has started anew or may have lost writes: no new leads until it has recovered");
+            warn!(
+                namespace = self.config.namespace,
+                pod = self.pod(),
+                for_ms = u64::try_from(look.as_millis()).unwrap_or(u64::MAX),
+                setting = "lease",
+                "redis has started anew or may have lost writes: no new leads until it has recovered"
+            );
             self.agreement.may_be_forgotten();
         }
         ticket.wait_until(Instant::now() + look + self.jitter);

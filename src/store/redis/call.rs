@@ -4,6 +4,7 @@
 //! them all into the command in the end. Here they are written into the command at once.
 
 use std::fmt::Display;
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -57,6 +58,16 @@ impl<'a> Call<'a> {
     /// As it prints, written into the command at once.
     pub(super) fn text(&mut self, argument: impl Display) -> &mut Self {
         self.command.write_arg_fmt(argument);
+        self
+    }
+
+    /// One argument of several parts.
+    pub(super) fn joined(&mut self, parts: &[&[u8]]) -> &mut Self {
+        let mut argument = self.command.writer_for_next_arg();
+        for part in parts {
+            argument.write_all(part).expect("BUG: a command is written into memory");
+        }
+        drop(argument);
         self
     }
 

@@ -24,6 +24,7 @@ mod abandon;
 pub(super) mod look;
 pub(super) mod reap;
 mod circuit;
+mod snapshot;
 pub(super) mod tip;
 pub(super) mod tell;
 pub(super) mod end;

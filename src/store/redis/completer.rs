@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::calls::complete::{Complete, CompleteReply, HeldNext};
+use super::half_open::HalfOpen;
 use super::keeper::Keeper;
 use super::large::LargeAnswers;
 use super::outage::Outage;
@@ -17,7 +18,7 @@ use super::unlanded::Unlanded;
 use crate::admission::attempts;
 use crate::config::Config;
 use crate::identity::Hash;
-use crate::metrics::Counters;
+use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::{Outcome, TokenState};
 use crate::retention::Retention;
 use crate::store::contract::{Ask, Completion, LARGEST_HELD, Lease, Standing, StoreError};
@@ -32,6 +33,7 @@ pub(super) struct Completer {
     pub(super) large: LargeAnswers,
     pub(super) roll: Arc<Roll>,
     pub(super) replicas: Arc<Replicas>,
+    pub(super) half_open: HalfOpen,
 }
 
 impl Completer {
@@ -42,14 +44,20 @@ impl Completer {
         completion: &Completion,
     ) -> Result<Standing, StoreError> {
         let complete = Arc::new(self.arguments(lease, ask, completion));
-        let reply = self.keeper.land(&complete).await?;
-        self.roll.is_noted(&complete.noted);
+        let watch = Stopwatch::start();
+        let reply = self.keeper.land(&complete).await;
+        self.counters.timings.complete.took(watch.stop());
+        let reply = reply?;
         if let Err(reason) = self.replicas.have(lease.fence).await {
             // The provider has answered. This pod keeps what a server that takes over may lack.
             self.counters.outcomes_unreplicated.add_one();
             warn!(flight = %lease.flight, fence = lease.fence, reason, "an outcome is not with its replicas yet");
         }
-        Ok(self.standing(ask, reply))
+        let standing = self.standing(ask, reply);
+        if matches!(standing, Standing::Ours) {
+            self.roll.is_noted(&complete.noted);
+        }
+        Ok(standing)
     }
 
     /// The completion, sealed as Redis will get it.
@@ -120,7 +128,7 @@ impl Completer {
         match reply {
             CompleteReply::Landed { is_ended, evicted, of_stranger, moved } => {
                 if let Some(moved) = moved {
-                    moved.say(&self.config.namespace, &ask.identity.flight);
+                    self.half_open.say(&moved, ask.identity.flight);
                 }
                 self.counters.held_evicted.add(evicted);
                 if of_stranger {
@@ -129,9 +137,10 @@ impl Completer {
                 if is_ended { Standing::Ended } else { Standing::Ours }
             }
             CompleteReply::Stale => Standing::Stale,
-            CompleteReply::Stands(sealed) => Opener::new(&ask.identity, &self.config, &self.counters)
-                .open(&sealed)
-                .map_or(Standing::Stale, Standing::Theirs),
+            CompleteReply::Stands { sealed, is_untold } => {
+                let stands = if is_untold { Standing::TheirsUntold } else { Standing::Theirs };
+                Opener::new(&ask.identity, &self.config, &self.counters).open(&sealed).map_or(Standing::Stale, stands)
+            }
         }
     }
 }

@@ -17,6 +17,7 @@ use super::calls::Calls;
 use super::completer::Completer;
 use super::enrolment::Enrolment;
 use super::fences::Fences;
+use super::half_open::HalfOpen;
 use super::handover::{Forgotten, Handover};
 use super::inbox::Inbox;
 use super::keeper::Keeper;
@@ -72,7 +73,7 @@ impl RedisStore {
         });
 
         let gaps = Arc::new(watch::Sender::new(0));
-        let outage = Arc::new(Outage::new(Arc::clone(&gaps), config.store_timeout));
+        let outage = Arc::new(Outage::new(Arc::clone(&gaps), config.store_timeout, &config.namespace, pod));
         let lanes = Arc::new(Lanes::new(nodes, keys.slot(), config.store_patience(), Arc::clone(&outage)));
         let broken_keys = Arc::new(BrokenKeys::new(Arc::clone(&lanes), Arc::clone(&keys)));
         let (scripts_lanes, scripts_keys) = (Arc::clone(&lanes), Arc::clone(&keys));
@@ -210,6 +211,7 @@ impl Admitted {
             large: LargeAnswers::default(),
             roll: Arc::clone(&roll),
             replicas: Arc::clone(&replicas),
+            half_open: HalfOpen { calls: Arc::clone(&calls), config: Arc::clone(&config), closed: closed.clone() },
         });
         let mut tasks = Self::tasks(&counters, &closed, &inbox, looker, &prober, &agreement);
         tasks.start("locator", {

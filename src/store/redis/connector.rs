@@ -22,6 +22,7 @@ use super::target::{Target, TargetError, Whereabouts, at};
 #[cfg(feature = "tls")]
 use super::transport;
 use crate::error::ConnectError;
+use crate::metrics::Level;
 
 #[cfg(feature = "tls")]
 const HOUR: Duration = Duration::from_secs(3600);
@@ -47,6 +48,8 @@ pub(super) struct Connector {
     pub(super) timeout: Duration,
     /// How long a connection may be silent before the kernel asks whether the other end lives.
     pub(super) idle: Duration,
+    /// Connections that stand: those of lanes, and subscriptions.
+    pub(super) standing: Level,
 }
 
 impl Connector {
@@ -69,6 +72,10 @@ impl Connector {
             client_name,
             timeout,
             idle,
+            standing: Level::called(
+                "refresh_coordinator_redis_connections",
+                "Connections to Redis that stand, for commands and to hear news.",
+            ),
         }
     }
 

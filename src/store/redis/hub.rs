@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, PushInfo, PushKind, RedisError, Value};
@@ -16,6 +16,7 @@ use tracing::debug;
 use super::connector::{Connector, Place};
 use super::pubsub::PubSub;
 use super::verdict::Verdict;
+use crate::metrics::Counted;
 
 /// What is done with a message, where the connection is read: a task for it would be one more hop for every waiting flight.
 pub(super) type Deliver = Arc<dyn Fn(&[u8]) + Send + Sync>;
@@ -72,7 +73,11 @@ pub(super) struct Listening {
 }
 
 /// Held where the connection is read: dropped with that, also where its runtime ends.
-struct Ends(Arc<Heard>);
+struct Ends {
+    heard: Arc<Heard>,
+    /// Counted from when it stands.
+    _counted: Arc<OnceLock<Counted>>,
+}
 
 impl Hub {
     pub(super) fn new(connector: Arc<Connector>, place: Place, epochs: watch::Receiver<u64>) -> Self {
@@ -113,13 +118,15 @@ impl Hub {
 
     async fn connect(&self, pubsub: PubSub, epoch: u64) -> Result<Line, RedisError> {
         let heard = Arc::<Heard>::default();
-        let ends = Ends(Arc::clone(&heard));
+        let counted = Arc::new(OnceLock::new());
+        let ends = Ends { heard: Arc::clone(&heard), _counted: Arc::clone(&counted) };
         let on_push = move |push: PushInfo| {
-            ends.0.hear(&push);
+            ends.heard.hear(&push);
             Ok::<(), Infallible>(())
         };
         let config = AsyncConnectionConfig::new().set_push_sender(on_push);
         let connection = self.connector.connect(&self.place, config, Some(ProtocolVersion::RESP3)).await?;
+        counted.get_or_init(|| self.connector.standing.rise());
         Ok(Line { connection, epoch, pubsub, heard })
     }
 
@@ -267,6 +274,6 @@ impl Drop for Line {
 
 impl Drop for Ends {
     fn drop(&mut self) {
-        self.0.lock().end();
+        self.heard.lock().end();
     }
 }

@@ -19,6 +19,7 @@ use crate::identity::Hash;
 use crate::secret::Secret;
 
 pub(crate) mod flights;
+pub(crate) mod namespace;
 pub(crate) mod release;
 mod snapshot;
 

@@ -25,6 +25,9 @@ pub(super) struct Outage {
     gaps: Arc<watch::Sender<u64>>,
     /// How long outcomes may go first.
     patience: Duration,
+    /// Whose the outage is, for the operator.
+    namespace: String,
+    pod: String,
 }
 
 #[derive(Debug)]
@@ -51,8 +54,16 @@ enum State {
 pub(crate) struct UnsharedOutcomeGuard(Arc<Outage>);
 
 impl Outage {
-    pub(super) fn new(gaps: Arc<watch::Sender<u64>>, patience: Duration) -> Self {
-        Self { state: Mutex::new(State::Reached), began: Notify::new(), unshared: AtomicUsize::new(0), gaps, patience }
+    pub(super) fn new(gaps: Arc<watch::Sender<u64>>, patience: Duration, namespace: &str, pod: &str) -> Self {
+        Self {
+            state: Mutex::new(State::Reached),
+            began: Notify::new(),
+            unshared: AtomicUsize::new(0),
+            gaps,
+            patience,
+            namespace: namespace.to_owned(),
+            pod: pod.to_owned(),
+        }
     }
 
     /// Whether anything new may be begun.
@@ -100,7 +111,8 @@ impl Outage {
                 *state = State::OutOfReach { since: *since, reason: reason.to_owned() };
             }
             State::Reached | State::Settling { .. } => {
-                warn!(reason, "redis is out of reach: refusing at once until it answers");
+                let (namespace, pod, setting) = (&self.namespace, &self.pod, "on_store_outage");
+                warn!(namespace, pod, reason, setting, "redis is out of reach: refusing at once until it answers");
                 *state = State::OutOfReach { since: Instant::now(), reason: reason.to_owned() };
                 self.began.notify_one();
             }
@@ -126,7 +138,7 @@ impl Outage {
             *state = State::Returning { since: *since, reason: std::mem::take(reason) };
             return false;
         }
-        info!(lasted = ?since.elapsed(), "redis answers again");
+        info!(namespace = self.namespace, pod = self.pod, lasted = ?since.elapsed(), "redis answers again");
         *state = State::Settling { until: Instant::now() + self.patience };
         drop(state);
         self.gaps.send_modify(|gaps| *gaps += 1);
@@ -163,7 +175,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn nothing_new_begins_before_what_was_unshared_or_for_too_long() {
-        let outage = Arc::new(Outage::new(Arc::new(watch::Sender::new(0)), S));
+        let outage = Arc::new(Outage::new(Arc::new(watch::Sender::new(0)), S, "n", "pod"));
         let unshared = outage.note_unshared();
         outage.begin("no answer");
         assert_eq!(outage.admits().expect_err("lost").reason, "no answer");
@@ -184,7 +196,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn outage_is_noticed_by_who_listens_later_and_its_end_is_told_once() {
         let gaps = Arc::new(watch::Sender::new(0));
-        let outage = Outage::new(Arc::clone(&gaps), S);
+        let outage = Outage::new(Arc::clone(&gaps), S, "n", "pod");
         let start = Instant::now();
         outage.begin("no answer");
         tokio::time::advance(3 * S).await;

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::connector::{Connector, Place};
+use crate::metrics::Counted;
 
 /// A connection that is out of the pool, and goes back when dropped.
 pub(super) type Pooled = Object<Connections>;
@@ -37,6 +38,7 @@ pub(super) struct Connection {
     pub(super) epoch: u64,
     /// When it was made.
     pub(super) at: Instant,
+    _counted: Counted,
 }
 
 impl managed::Manager for Connections {
@@ -47,7 +49,7 @@ impl managed::Manager for Connections {
         // From before it is made: an end of the epoch meanwhile concerns it, too.
         let epoch = *self.epoch.borrow();
         let connection = self.connector.open(&self.place, AsyncConnectionConfig::new(), None).await?;
-        Ok(Connection { connection, epoch, at: Instant::now() })
+        Ok(Connection { connection, epoch, at: Instant::now(), _counted: self.connector.standing.rise() })
     }
 
     /// Sends nothing: what was found dead is not in the pool any more.

@@ -279,8 +279,9 @@ mod tests {
         for folder in [folder.join("lib"), folder] {
             for file in std::fs::read_dir(folder).expect("a folder") {
                 let path = file.expect("a file").path();
-                // It is the operator's, and stands alone.
-                if path.extension().is_some_and(|end| end == "lua") && !path.ends_with("inspect.lua") {
+                // They are the operator's, and stand alone.
+                let is_of_operator = path.ends_with("inspect.lua") || path.ends_with("forget.lua");
+                if path.extension().is_some_and(|end| end == "lua") && !is_of_operator {
                     needed.extend(called(&std::fs::read_to_string(path).expect("a script")));
                 }
             }

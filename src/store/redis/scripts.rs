@@ -54,23 +54,24 @@ fn with_local_call(text: &str) -> String {
 
 /// As Redis is told them, in the order of the fields.
 fn texts() -> [String; 13] {
-    let begin = text!("#!lua", clock hash server => begin);
+    // A pod that joins needs none of them.
+    let begin = text!("#!lua", => begin);
     let complete = text!("#!lua flags=allow-oom", clock hash => complete);
     [
         settings::BEGIN.unpacked_in(&parts::put_into(begin)),
         text!(
             "#!lua flags=allow-oom",
-            clock spans hash fields keep stamps flight server register incarnation permits lines freed budget circuit => renew
+            clock spans hash fields keep stamps flight server register incarnation in_use permits lines freed budget circuit => renew
         )
         .to_owned(),
         settings::COMPLETE.unpacked_in(&parts::put_into(complete)),
         text!(
             "#!lua flags=allow-oom",
-            clock spans hash fields keep flight waiting accounts session permits lines freed budget queue => abandon
+            clock spans hash fields keep flight waiting accounts session in_use permits lines freed budget queue => abandon
         )
         .to_owned(),
         text!("#!lua flags=no-writes,allow-oom", => look).to_owned(),
-        text!("#!lua flags=allow-oom", clock spans hash keep permits lines freed budget queue => reap).to_owned(),
+        text!("#!lua flags=allow-oom", clock spans hash keep in_use permits lines freed budget queue => reap).to_owned(),
         text!("#!lua flags=no-writes,allow-oom", clock spans hash fields => circuit).to_owned(),
         // Above maxmemory, too: a pod without an entry would count as gone.
         text!("#!lua flags=allow-oom", clock register => meta).to_owned(),

@@ -20,6 +20,26 @@ both! {
         stage.budget_holds().await;
     }
 
+    async fn overview_counts_permits_and_the_queue_and_knows_how_long_its_first_has_waited(stage, permits(1)) {
+        let empty = stage.b.overview().await.expect("an answer");
+        assert_eq!((empty.permits_out, empty.queued, empty.oldest_queued, empty.recovering_for), (0, 0, None, None));
+        let leading = anybody();
+        let lease = lead(&stage.a, &leading).await;
+        let _queued = queue(&stage.a, &anybody()).await;
+        stage.pass(20 * MS).await;
+        let _later = queue(&stage.b, &anybody()).await;
+
+        let full = stage.b.overview().await.expect("an answer");
+
+        assert_eq!((full.permits_out, full.queued), (1, 2));
+        let oldest = full.oldest_queued.expect("somebody waits");
+        assert!(oldest >= 19 * MS && oldest < 60 * S, "{oldest:?}");
+        complete(&stage.a, &lease, &leading, &success("one")).await;
+        // Reserved for the first of the queue.
+        let next = stage.b.overview().await.expect("an answer");
+        assert_eq!((next.permits_out, next.queued), (1, 1));
+    }
+
     async fn permits_go_to_those_who_queue_in_the_order_they_came(stage, permits(1)) {
         let (leading, first, second, third) = (anybody(), anybody(), anybody(), anybody());
         let lease = lead(&stage.a, &leading).await;

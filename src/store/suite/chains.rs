@@ -136,6 +136,25 @@ both! {
         }
     }
 
+    async fn rotated_token_whose_answer_is_not_held_is_presented_by_no_walker_though_a_stranger_failed_with_it(
+        stage,
+        held()
+    ) {
+        rotate(&stage, &direct(&stage, "one"), "two").await;
+        let walker = with(&stage, "two", WALKING);
+        let lease = lead(&stage.b, &walker).await;
+        let late = Completion { age: 3 * S, ..completion(&to("three")) };
+        stage.b.complete(&lease, &walker, &late).await.expect("an answer");
+        stage.pass(S + 50 * MS).await;
+        let stranger = by(&stage, Refresh::new("two").client("app", "guessed"), Coming::Directly);
+        let lease = lead(&stage.a, &stranger).await;
+        complete(&stage.a, &lease, &stranger, &denied("invalid_client")).await;
+
+        let begun = asks(&stage, "two", WALKING).await;
+
+        assert!(matches!(begun, Begun::ChainOver(ChainEnd::Broken)), "{begun:?}");
+    }
+
     async fn dead_token_is_presented_by_no_walker(stage, Config { keep_refusal: 60 * S, ..held() }) {
         rotate(&stage, &direct(&stage, "one"), "two").await;
         let walker = with(&stage, "two", WALKING);

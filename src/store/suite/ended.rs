@@ -137,6 +137,33 @@ both! {
         }
     }
 
+    async fn older_token_brings_nothing_fresh_once_its_session_has_ended_with_the_newer_one(
+        stage,
+        Config { keep_outcome: 60 * S, ..held() }
+    ) {
+        let scoped = || by(&stage, Refresh::new("one").client("app", "pw").parameters([("scope", "x")]), Coming::Directly);
+        fly(&stage.a, &direct(&stage, "one"), &to("two")).await;
+        let fence = landed(&stage.b, &direct(&stage, "one"), None).await.fence;
+
+        assert!(matches!(end(&stage.a, &direct(&stage, "two")).await, EndedFlight::Idle));
+
+        assert!(matches!(begin(&stage.b, &direct(&stage, "one")).await, Begun::Held(_)), "it looks at the newer one");
+        assert!(is_ended(&stage.b, &with(&stage, "two", TAKING)).await);
+        landed(&stage.b, &direct(&stage, "one"), Some(fence)).await;
+        assert!(matches!(refused(&stage.b, &scoped()).await, Refusal::AnotherClaim { .. }), "nor is it presented");
+    }
+
+    async fn what_was_rotated_for_one_claim_is_told_though_another_leads_the_old_token(stage, held()) {
+        rotate(&stage, &direct(&stage, "one"), "two").await;
+        let scoped = by(&stage, Refresh::new("one").client("app", "pw").parameters([("scope", "x")]), Coming::Directly);
+        let lease = lead(&stage.b, &scoped).await;
+
+        assert_eq!(newest(&end(&stage.a, &direct(&stage, "one")).await), "of two");
+
+        let standing = complete(&stage.b, &lease, &scoped, &to("three")).await;
+        assert!(matches!(standing, Standing::Ended), "{standing:?}");
+    }
+
     async fn stranger_with_the_token_ends_nobody_elses_session(stage, held()) {
         rotate(&stage, &direct(&stage, "one"), "two").await;
         let stranger = || by(&stage, Refresh::new("one").client("app", "guessed"), Coming::Directly);

@@ -22,6 +22,7 @@ use crate::secret::Secret;
 mod logouts;
 mod play;
 mod theatre;
+mod unhurried;
 
 const TICK: Duration = Duration::from_millis(1100);
 const THIRD: Duration = Duration::from_millis(370);
@@ -115,6 +116,8 @@ struct History {
     gives_back: bool,
     /// On Redis, every first answer is lost on the way, and everything is asked twice.
     stutters: bool,
+    /// Of the flights some are in the background, and some have an answer already.
+    has_unhurried: bool,
 }
 
 fn span(ticks: u32) -> Duration {
@@ -212,7 +215,8 @@ fn history() -> impl Strategy<Value = History> {
             passed += if let Step::Pass { ticks } = step { *ticks } else { 0 };
             passed <= LONGEST
         });
-        History { steps: steps.collect(), settings, gives_back, stutters: stutters && gives_back }
+        let stutters = stutters && gives_back;
+        History { steps: steps.collect(), settings, gives_back, stutters, has_unhurried: false }
     })
 }
 

@@ -166,6 +166,21 @@ async fn success_too_large_to_share_is_not_presented_again() {
 }
 
 #[tokio::test]
+async fn fresh_outcome_is_handed_out_also_beside_a_lock_that_holds_no_owner() {
+    let stage = Stage::on_redis(config()).await;
+    let asked = ask("t");
+    let lease = lead(&stage.a, &asked).await;
+    complete(&stage.a, &lease, &asked, &success("a")).await;
+    let redis = stage.redis.as_ref().expect("on redis");
+    let lock = format!("rc:{{{}}}:lock:{}", stage.config.namespace, asked.identity.flight);
+
+    redis.cli(&["RPUSH", &lock, "no owner"]).await;
+    assert_eq!(landed(&stage.b, &ask("t"), None).await.fence, lease.fence);
+    redis.cli(&["SET", &lock, "no owner"]).await;
+    assert_eq!(landed(&stage.b, &ask("t"), None).await.fence, lease.fence);
+}
+
+#[tokio::test]
 async fn mark_of_an_attempt_outlives_a_short_failure() {
     let stage = Stage::on_redis(Config { keep_failure: Duration::ZERO, ..config() }).await;
     let (first, late) = (ask("t"), ask("t"));

@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
 use super::stage::*;
-use super::{astray, budget, chains, circuit, ended, flights, sessions, strangers, untold};
+use super::{astray, background, budget, chains, circuit, ended, flights, sessions, strangers, untold};
 use crate::test_redis::topology::{Cluster, Group};
 
 /// More at once, and a busy machine is late for their leases.
@@ -21,6 +21,7 @@ where
         flights::promises(),
         sessions::promises(),
         budget::promises(),
+        background::promises(),
         circuit::promises(),
         chains::promises(),
         astray::promises(),

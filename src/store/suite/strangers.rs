@@ -29,6 +29,11 @@ async fn circuit(stage: &Stage) -> CircuitState {
     stage.a.circuit_state().await.expect("an answer")
 }
 
+/// All pods know whom one of them has seen succeed.
+fn peppered() -> Config {
+    Config { pepper: Some("a pepper of all pods".into()), ..config() }
+}
+
 const CLOSED: CircuitState = CircuitState::Closed { failures: 0 };
 
 both! {
@@ -352,5 +357,23 @@ both! {
 
         assert_eq!(lost.outcome.class(), Class::TokenLost);
         lead(&stage.a, &app("t")).await;
+    }
+
+    async fn client_whose_success_came_second_is_known_to_all_pods_by_its_next_one(stage, peppered()) {
+        let of = |token: &str, client: &str| {
+            let refresh = Refresh::new(token).client(client, "right");
+            Ask::new(Identity::of(refresh, stage.config.pepper.as_ref()).expect("valid"), Uuid::new_v4())
+        };
+        let (first, second) = (of("shared", "app"), of("shared", "other"));
+        let late = lead(&stage.a, &first).await;
+        stage.lease_over(&first).await;
+        fly(&stage.b, &second, &success("one")).await;
+        assert!(matches!(complete(&stage.a, &late, &first, &success("two")).await, Standing::Stale));
+
+        fly(&stage.a, &of("another", "app"), &success("three")).await;
+
+        let failing = of("a third", "app");
+        fly(&stage.b, &failing, &unknown()).await;
+        assert!(!failing.was_stranger());
     }
 }

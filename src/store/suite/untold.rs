@@ -68,6 +68,20 @@ both! {
         assert_eq!(access_token(&landed(&stage.b, &ask("t"), None).await), "new");
     }
 
+    async fn lost_leader_that_comes_back_with_a_failure_waits_as_all_others_do(stage, slow()) {
+        let lost = ask("t");
+        let lease = lead(&stage.b, &lost).await;
+        stage.lease_over(&lost).await;
+        let (theirs, outcome) = land(&stage, &ask("t")).await;
+
+        let standing = complete(&stage.b, &lease, &lost, &denied("invalid_grant")).await;
+
+        assert!(matches!(standing, Standing::TheirsUntold(_)), "{standing:?}");
+        join(&stage.b, &ask("t")).await;
+        stage.a.tell(&ask("t"), theirs.fence, &outcome, Telling::Done).await.expect("an answer");
+        assert_eq!(access_token(&landed(&stage.b, &lost, Some(lease.fence)).await), "new");
+    }
+
     async fn permit_is_free_while_nobody_is_told(stage, Config { max_concurrent_refreshes: 1, ..slow() }) {
         land(&stage, &ask("t")).await;
 

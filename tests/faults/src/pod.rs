@@ -224,29 +224,27 @@ fn config(settings: &PodSettings) -> Config {
     } = settings.rules.clone();
     let memory_pressure =
         if settings.makes == Makes::RefusesAll { MemoryPressure::ResidentMib(1) } else { MemoryPressure::Off };
-    Config {
-        namespace,
-        lease: ms(lease_ms),
-        store_timeout: ms(store_timeout_ms),
-        refresh_timeout: ms(refresh_timeout_ms),
-        wait_timeout: ms(wait_timeout_ms),
-        call_limit: Some(ms(call_limit_ms)),
-        keep_outcome: ms(keep_outcome_ms),
-        retry_lost_after: Some(ms(retry_lost_after_ms)),
-        uncertain_memory: ms(uncertain_memory_ms),
-        on_store_outage: if goes_on_alone && settings.makes != Makes::WaitsForRedis {
+    Config::default()
+        .with_namespace(namespace)
+        .with_lease(ms(lease_ms))
+        .with_store_timeout(ms(store_timeout_ms))
+        .with_refresh_timeout(ms(refresh_timeout_ms))
+        .with_wait_timeout(ms(wait_timeout_ms))
+        .with_call_limit(Some(ms(call_limit_ms)))
+        .with_keep_outcome(ms(keep_outcome_ms))
+        .with_retry_lost_after(Some(ms(retry_lost_after_ms)))
+        .with_uncertain_memory(ms(uncertain_memory_ms))
+        .with_on_store_outage(if goes_on_alone && settings.makes != Makes::WaitsForRedis {
             OnStoreOutage::Local
         } else {
             OnStoreOutage::Reject
-        },
-        uncertain: if presents_uncertain_tokens_again { Uncertain::Retry } else { Uncertain::Never },
-        max_concurrent_refreshes: max_concurrent,
-        max_refresh_attempts: max_attempts,
-        memory_pressure,
+        })
+        .with_uncertain(if presents_uncertain_tokens_again { Uncertain::Retry } else { Uncertain::Never })
+        .with_max_concurrent_refreshes(max_concurrent)
+        .with_max_refresh_attempts(max_attempts)
+        .with_memory_pressure(memory_pressure)
         // Faults of the provider come in heaps here; what the circuit does about them is tested elsewhere.
-        breaker: Breaker { max_failures: 1000, open_duration: ms(500), half_open_requests: 1 },
-        ..Config::default()
-    }
+        .with_breaker(Breaker::default().with_max_failures(1000).with_open_duration(ms(500)).with_half_open_requests(1))
 }
 
 fn named(answer: &Result<TokenResponse, ProviderFailure>) -> Answer {

@@ -1,4 +1,4 @@
-"""A Django project that is nothing but an OAuth token endpoint, and one for revocations, with rotation and reuse protection."""
+"""A Django project that is nothing but an OpenID provider, with rotation and reuse protection."""
 
 import os
 import pathlib
@@ -15,7 +15,7 @@ INSTALLED_APPS = [
     "django.contrib.contenttypes",
     "oauth2_provider",
 ]
-MIDDLEWARE = ["provider.access_log.AccessLog"]
+MIDDLEWARE = ["provider.access_log.AccessLog", "provider.browser.LoggedIn"]
 
 DATABASES = {
     "default": {
@@ -38,7 +38,11 @@ OAUTH2_PROVIDER = {
     "REFRESH_TOKEN_REUSE_PROTECTION": True,
     "REFRESH_TOKEN_GRACE_PERIOD_SECONDS": 0,
     "ACCESS_TOKEN_EXPIRE_SECONDS": 3600,
-    "SCOPES": {"read": "read", "write": "write"},
+    "SCOPES": {"read": "read", "write": "write", "openid": "openid"},
+    "DEFAULT_SCOPES": ["read", "write"],
+    # For the id tokens of the client `login`; the others have none.
+    "OIDC_ENABLED": True,
+    "OIDC_RSA_PRIVATE_KEY": (STATE / "id_tokens.pem").read_text(),
 }
 
 LOGGING = {

@@ -1,4 +1,5 @@
-from django.urls import path
-from oauth2_provider.views import RevokeTokenView, TokenView
+from django.urls import include, path
+from oauth2_provider.urls import base_urlpatterns, oidc_urlpatterns
 
-urlpatterns = [path("o/token/", TokenView.as_view()), path("o/revoke_token/", RevokeTokenView.as_view())]
+# Named as the metadata of OpenID Connect looks them up.
+urlpatterns = [path("o/", include((base_urlpatterns + oidc_urlpatterns, "oauth2_provider")))]

@@ -6,7 +6,7 @@ use super::reply::Reply;
 use super::words::{NONE, ShortName, packed, read_history};
 use super::{Calls, rules};
 use crate::error::Refusal;
-use crate::store::contract::{Ask, ChainEnd, Coming, LeaderSeen, ServerId, StoreError, TokenHistory};
+use crate::store::contract::{Ask, ChainEnd, Coming, FENCES_END, LeaderSeen, ServerId, StoreError, TokenHistory};
 use crate::store::redis::call::Call;
 use crate::store::redis::sealed::SealedOutcome;
 
@@ -24,8 +24,18 @@ pub(crate) struct Begin<'a> {
     pub(crate) standing: &'a str,
     /// How long it has waited already, in the queue or for Redis to recover.
     pub(crate) waited: Option<Duration>,
-    /// Whether it would wait for a permit.
-    pub(crate) may_queue: bool,
+    pub(crate) urgency: Urgency,
+}
+
+/// How a flight wants a permit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Urgency {
+    /// It waits for one.
+    Queues,
+    /// Now or never.
+    AtOnce,
+    /// One that nobody else wants.
+    Background,
 }
 
 /// Whether this pod leads anything at present.
@@ -103,21 +113,23 @@ impl Calls {
         call.arg(&self.pod).text(attempt).arg(begin.claim);
         call.text(identity.client).arg(begin.standing);
         call.text(ShortName(identity.client_name(self.config.pepper.as_ref()))).text(ShortName(identity.account));
-        call.arg(
-            packed([
-                begin.joined.unwrap_or(0),
-                begin.seen,
-                begin.waited.map_or(NONE, |waited| u64::try_from(waited.as_micros()).unwrap_or(NONE - 1)),
-                match begin.may_lead {
-                    MayLead::Yes => 2,
-                    MayLead::Known => 1,
-                    MayLead::No => 0,
-                },
-                begin.may_queue.into(),
-            ])
-            .as_flattened(),
-        );
-        call.arg(&self.begin_settings[..]);
+        let numbers = packed([
+            begin.joined.unwrap_or(0),
+            begin.seen,
+            begin.waited.map_or(NONE, |waited| u64::try_from(waited.as_micros()).unwrap_or(NONE - 1)),
+            match begin.may_lead {
+                MayLead::Yes => 2,
+                MayLead::Known => 1,
+                MayLead::No => 0,
+            },
+            match begin.urgency {
+                Urgency::Background => 2,
+                Urgency::Queues => 1,
+                Urgency::AtOnce => 0,
+            },
+            begin.ask.newer_than.map_or(0, |fence| fence.min(FENCES_END)),
+        ]);
+        call.joined(&[numbers.as_flattened(), &self.begin_settings]);
         if let Some(chain) = chain {
             call.arg(chain);
         }

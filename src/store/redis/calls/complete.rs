@@ -84,7 +84,11 @@ pub(crate) enum CompleteReply {
         /// How it moved the circuit, where it did.
         moved: Option<Moved>,
     },
-    Stands(SealedOutcome),
+    Stands {
+        sealed: SealedOutcome,
+        /// Nobody was told of it yet.
+        is_untold: bool,
+    },
     Stale,
 }
 
@@ -109,23 +113,21 @@ impl Calls {
         // Told when it is sent: a completion may have waited for Redis.
         let age = complete.answered.elapsed();
         let took = complete.answered.saturating_duration_since(complete.granted);
-        call.arg(
-            packed([
-                complete.fence,
-                ms(age),
-                ms(took),
-                ms(retention.fresh),
-                ms(retention.kept),
-                ms_or_none(retention.lives),
-                ms_or_none(stay_away),
-                complete.allowed.unwrap_or(0).into(),
-                complete.is_charged.into(),
-                complete.is_unanswered.into(),
-                complete.is_untold.load(Ordering::SeqCst).into(),
-            ])
-            .as_flattened(),
-        );
-        call.arg(&complete.sealed).arg(&self.complete_settings[..]);
+        let numbers = packed([
+            complete.fence,
+            ms(age),
+            ms(took),
+            ms(retention.fresh),
+            ms(retention.kept),
+            ms_or_none(retention.lives),
+            ms_or_none(stay_away),
+            complete.allowed.unwrap_or(0).into(),
+            complete.is_charged.into(),
+            complete.is_unanswered.into(),
+            complete.is_untold.load(Ordering::SeqCst).into(),
+        ]);
+        call.joined(&[numbers.as_flattened(), &self.complete_settings]);
+        call.arg(&complete.sealed);
         if is_chained {
             call.arg(complete.held.as_ref().map(HeldNext::text).unwrap_or_default());
         }
@@ -145,7 +147,7 @@ fn read(reply: &Reply) -> Result<CompleteReply, StoreError> {
                 None
             },
         },
-        "stands" => CompleteReply::Stands(reply.sealed_outcome()?),
+        "stands" => CompleteReply::Stands { sealed: reply.sealed_outcome()?, is_untold: reply.len() > 5 },
         "stale" => CompleteReply::Stale,
         _ => return Err(reply.unknown()),
     })

@@ -19,7 +19,12 @@ pub(super) const NONE: u64 = 1 << 53;
 
 /// Numbers in one argument, as the scripts unpack them.
 pub(super) fn packed<const COUNT: usize>(numbers: [u64; COUNT]) -> [[u8; 8]; COUNT] {
-    numbers.map(u64::to_be_bytes)
+    numbers.map(double)
+}
+
+/// A number as Lua has it, little-endian: unpacked in half the instructions of an integer. Exact below [`NONE`].
+pub(crate) fn double(number: u64) -> [u8; 8] {
+    (number as f64).to_le_bytes()
 }
 
 /// A name that is a number, as it stands in the names of fields: an account of a session, a client.

@@ -1,11 +1,11 @@
-//! The settings that scripts are told, declared once for both sides: a pod packs them into one argument in this order, and
-//! the line by which a script unpacks them is made of their names.
+//! The settings that scripts are told, declared once for both sides: a pod packs them in this order behind the numbers of the
+//! call, and the line by which a script unpacks them is made of their names.
 //!
 //! In one argument, because each costs as much as a small call.
 
 use crate::admission::circuit::quiet;
 use crate::config::{Config, Uncertain};
-use crate::store::redis::calls::words::{Number, ms};
+use crate::store::redis::calls::words::{Number, double, ms};
 
 /// Numbers by the names that they have in a script.
 pub(crate) struct Settings {
@@ -73,17 +73,17 @@ pub(crate) const COMPLETE: Settings = Settings {
 };
 
 impl Settings {
-    /// As a script is told them: 8 bytes each, big-endian.
+    /// As a script is told them, after the numbers of the call.
     pub(crate) fn packed(&self, config: &Config) -> Vec<u8> {
-        self.numbers.iter().flat_map(|(_, number)| number(config).to_be_bytes()).collect()
+        self.numbers.iter().flat_map(|(_, number)| double(number(config))).collect()
     }
 
     /// The text of a script with the line that unpacks them, in place of its mark.
     pub(super) fn unpacked_in(&self, text: &str) -> String {
         let (before, after) = text.split_once(self.mark).expect("BUG: the script says where it unpacks its settings");
         let names: Vec<_> = self.names().collect();
-        let format = "I8".repeat(names.len());
-        format!("{before}local {} = struct.unpack('>{format}', settings){after}", names.join(", "))
+        let format = "d".repeat(names.len());
+        format!("{before}local {} = struct.unpack('<{format}', numbers, at){after}", names.join(", "))
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {

@@ -44,17 +44,17 @@ fn heads_agree_with_what_their_scripts_assert() {
 fn settings_are_packed_as_their_names_say() {
     let config = Config::default();
     for text in TEXTS {
-        let is_told = text.names("ARGV").contains(&"settings");
+        let is_told = text.lua.contains("-- UNPACKED HERE: ");
         assert_eq!(is_told, text.settings().is_some(), "{}", text.name);
         let Some(settings) = text.settings() else { continue };
         let packed = settings.packed(&config);
         let numbers = packed.as_chunks::<8>().0;
         assert_eq!(numbers.len(), settings.names().count(), "{}", text.name);
         for (name, number) in settings.names().zip(numbers) {
-            assert_eq!(u64::from_be_bytes(*number), told(name, &config), "{}: {name}", text.name);
+            assert_eq!(f64::from_le_bytes(*number) as u64, told(name, &config), "{}: {name}", text.name);
         }
         let unpacked = settings.unpacked_in(text.lua);
-        assert!(unpacked.contains(&format!("= struct.unpack('>{}', settings)\n", "I8".repeat(numbers.len()))));
+        assert!(unpacked.contains(&format!("= struct.unpack('<{}', numbers, at)\n", "d".repeat(numbers.len()))));
     }
 }
 
@@ -183,7 +183,7 @@ async fn lead_join_and_queue(alone: &Alone) {
     alone.call("renew", &[]).await;
     alone.call("begin", &[("attempt", TWO)]).await;
     rejected(alone, &of_other(&[("limit", "1")]), "budget").await;
-    alone.call("begin", &of_other(&[("limit", "1"), ("patience", "queue")])).await;
+    alone.call("begin", &of_other(&[("limit", "1"), ("urgency", "queue")])).await;
     alone.call("reap", &[]).await;
     alone.call("abandon", &of_other(&[("own_fence", "0")])).await;
     alone.call("begin", &of_other(&[])).await;
@@ -341,7 +341,7 @@ async fn same_call_again_gets_the_same_answer_and_changes_nothing() {
     assert_eq!(alone.same_twice("begin", &[]).await[0], "lead");
     assert_eq!(alone.same_twice("renew", &[]).await[0], "renewed");
     assert_eq!(alone.same_twice("begin", &[("attempt", TWO)]).await[0], "join");
-    let queues = of_other(&[("limit", "1"), ("patience", "queue")]);
+    let queues = of_other(&[("limit", "1"), ("urgency", "queue")]);
     assert_eq!(alone.same_twice("begin", &queues).await[0], "queued");
     assert_eq!(alone.same_twice("reap", &[]).await[0], "reaped");
     assert_eq!(alone.same_twice("circuit", &[]).await[0], "closed");
@@ -401,7 +401,7 @@ async fn above_maxmemory_nothing_is_begun_and_everything_is_ended() {
     let alone = Alone::new().await;
     alone.call("begin", &[]).await;
     alone.call("begin", &of_other(&[])).await;
-    let queues = [("limit", "2"), ("patience", "queue"), ("flight", "third"), ("lock", "third"), ("attempt", "3")];
+    let queues = [("limit", "2"), ("urgency", "queue"), ("flight", "third"), ("lock", "third"), ("attempt", "3")];
     assert_eq!(alone.call("begin", &queues).await[0], "queued");
     alone.redis.cli(&["CONFIG", "SET", "maxmemory", "1"]).await;
     let before = alone.redis.dump("alone").await;
@@ -447,8 +447,8 @@ async fn reap_takes_back_what_has_ended_where_nobody_queues_any_more() {
 async fn place_in_the_queue_is_kept_however_long_its_begin_was_on_the_way() {
     let alone = Alone::new().await;
     alone.call("begin", &[]).await;
-    let first = of_other(&[("limit", "1"), ("patience", "queue")]);
-    let mut second = of_other(&[("limit", "1"), ("patience", "queue"), ("attempt", THREE)]);
+    let first = of_other(&[("limit", "1"), ("urgency", "queue")]);
+    let mut second = of_other(&[("limit", "1"), ("urgency", "queue"), ("attempt", THREE)]);
     second.splice(0..0, [("flight", "third"), ("lock", "third")]);
     alone.call("begin", &first).await;
     alone.redis.wait(Duration::from_millis(20)).await;

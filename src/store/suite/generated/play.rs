@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use std::task::Poll;
 
 use super::super::stage::*;
-use super::{End, LATE, Step, TICK, Who};
+use super::{End, History, LATE, Step, TICK, Who};
 use crate::admission::circuit::CircuitState;
 use crate::store::NewsSource;
 
@@ -41,6 +41,7 @@ pub(super) struct Play {
     attempts: u128,
     gives_back: bool,
     stutters: bool,
+    has_unhurried: bool,
 }
 
 /// A local flight that does not lead.
@@ -67,15 +68,16 @@ pub(super) enum HeldState {
 }
 
 impl Play {
-    pub(super) fn new(pods: [Store; 2], gives_back: bool, stutters: bool) -> Self {
+    pub(super) fn new(pods: [Store; 2], history: &History, stutters: bool) -> Self {
         Self {
             pods,
             flights: BTreeMap::new(),
             leases: Vec::new(),
             fences: Vec::new(),
             attempts: 0,
-            gives_back,
+            gives_back: history.gives_back,
             stutters,
+            has_unhurried: history.has_unhurried,
         }
     }
 
@@ -156,7 +158,11 @@ impl Play {
     pub(super) async fn begin(&mut self, who: Who, queues: bool, may_lead: bool, config: &Config) -> Option<Observed> {
         let flying = self.flights.remove(&who).unwrap_or_else(|| {
             self.attempts += 1;
-            let ask = Ask::new(who.identity(), Uuid::from_u128(self.attempts));
+            let mut ask = Ask::new(who.identity(), Uuid::from_u128(self.attempts));
+            if self.has_unhurried {
+                ask.is_background = self.attempts.is_multiple_of(3);
+                ask.newer_than = self.fences.last().copied().filter(|_| self.attempts.is_multiple_of(4));
+            }
             Flying { ask, joined: None, queued_since: None, is_spent: false, news: None }
         });
         let Flying { ask, joined, queued_since, is_spent, .. } = flying;
@@ -238,21 +244,27 @@ impl Play {
         for _ in times {
             standing = Some(self.pods[held.who.pod].complete(&held.lease, &held.ask, &completion).await.ok()?);
         }
-        let mut seen = Observed::default();
+        let (mut seen, mut is_overtaken) = (Observed::default(), false);
         match standing? {
             Standing::Ours => seen.words = "ours".to_owned(),
             Standing::Ended => seen.words = "ended".to_owned(),
             Standing::Theirs(landed) => seen = tell("theirs", self.nth(landed.fence), &landed),
+            Standing::TheirsUntold(landed) => {
+                seen = tell("theirs untold", self.nth(landed.fence), &landed);
+                is_overtaken = is_first && self.gives_back;
+            }
             Standing::Stale => {
                 seen.words = "stale".to_owned();
-                if is_first && self.gives_back && completion.outcome.class() != Class::Success {
-                    // Overtaken: it waits for the other.
-                    let ask = Ask::new(held.who.identity(), held.ask.attempt);
-                    let joined = Some(held.lease.fence);
-                    let flying = Flying { ask, joined, queued_since: None, is_spent: true, news: None };
-                    self.flights.insert(held.who, flying);
-                }
+                is_overtaken = is_first && self.gives_back && completion.outcome.class() != Class::Success;
             }
+        }
+        if is_overtaken {
+            // It waits for the other.
+            let held = &self.leases[lease];
+            let ask = Ask::new(held.who.identity(), held.ask.attempt);
+            let joined = Some(held.lease.fence);
+            let flying = Flying { ask, joined, queued_since: None, is_spent: true, news: None };
+            self.flights.insert(held.who, flying);
         }
         Some(seen)
     }

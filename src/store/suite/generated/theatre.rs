@@ -1,6 +1,7 @@
 //! Where histories are played: first in memory, where time is paused, then on Redis, many at once, and compared.
 
 use std::fmt::Write as _;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::task::JoinSet;
 
@@ -12,8 +13,12 @@ use crate::identity::Hash;
 
 /// So many histories share one Redis and the time it takes.
 pub(super) const AT_ONCE: usize = 96;
+/// So few are too many for no machine.
+const FEWEST: usize = 6;
 /// So late may those be played again for which the machine was too slow.
-const AGAIN: Duration = Duration::from_secs(60);
+const AGAIN: Duration = Duration::from_secs(180);
+/// One theatre plays at a time: what two of them play would be late on a machine that is in time for each.
+static STAGE: Mutex<()> = Mutex::new(());
 /// How long it may take to make a history shorter.
 const SHORTENING: Duration = Duration::from_secs(40);
 
@@ -22,7 +27,7 @@ pub(super) async fn in_memory(history: &History) -> Vec<(Observed, Observed)> {
     let config = Arc::new(history.settings.config());
     let store = MemoryStore::new();
     let pod = || Store::Memory(store.pod(Arc::clone(&config)));
-    let mut play = Play::new([pod(), pod()], history.gives_back, false);
+    let mut play = Play::new([pod(), pod()], history, false);
     let start = Instant::now();
     let (mut answers, mut ticks) = (Vec::new(), 0);
     for step in &history.steps {
@@ -110,7 +115,7 @@ pub(super) async fn on_redis(
     }
     let (Some(a), Some(b)) = (pod("a").await, pod("b").await) else { return Verdicts::TooLate };
     let Ok(mut inspector) = client.get_multiplexed_async_connection().await else { return Verdicts::TooLate };
-    let mut play = Play::new([a, b], history.gives_back, history.stutters);
+    let mut play = Play::new([a, b], history, history.stutters);
     let tag = format!("rc:{{{}}}:", config.namespace);
     let start = Instant::now();
     let mut ticks = 0;
@@ -158,23 +163,28 @@ pub(super) struct Theatre {
     runtime: tokio::runtime::Runtime,
     redis: RedisServer,
     way: Arc<Way>,
+    _stage: MutexGuard<'static, ()>,
 }
 
 impl Theatre {
+    /// Waits for the stage.
     pub(super) fn new() -> Self {
+        let stage = STAGE.lock().unwrap_or_else(PoisonError::into_inner);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let (redis, way) = runtime.block_on(Way::start());
-        Self { runtime, redis, way: Arc::new(way) }
+        Self { runtime, redis, way: Arc::new(way), _stage: stage }
     }
 
-    /// Plays them side by side, again where the machine was too slow. Answers for each what the stores disagree on.
+    /// Plays them side by side, again and fewer at once where the machine was too slow. Answers for each what the stores
+    /// disagree on.
     pub(super) fn play(&self, histories: &[History]) -> Vec<Option<String>> {
         let mut verdicts: Vec<Option<Option<String>>> = vec![None; histories.len()];
         let deadline = std::time::Instant::now() + AGAIN;
+        let mut at_once = AT_ONCE;
         while std::time::Instant::now() < deadline && verdicts.iter().any(Option::is_none) {
             let open: Vec<usize> = (0..histories.len()).filter(|index| verdicts[*index].is_none()).collect();
-            for some in open.chunks(AT_ONCE) {
+            for some in open.chunks(at_once) {
                 for (index, health) in self.play_once(histories, some) {
                     match health {
                         Verdicts::Agree => verdicts[index] = Some(None),
@@ -183,6 +193,7 @@ impl Theatre {
                     }
                 }
             }
+            at_once = (at_once / 2).max(FEWEST);
         }
         let unplayed = verdicts.iter().filter(|health| health.is_none()).count();
         assert!(unplayed * 2 <= histories.len(), "{unplayed} histories could not be played: this machine is too busy");

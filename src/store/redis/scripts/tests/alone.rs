@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 use redis::Script;
 use redis::aio::MultiplexedConnection;
 
+use super::super::super::calls::words::double;
 use super::super::super::keys::Keys;
 use super::super::super::pubsub::PubSub;
 use super::super::Scripts;
@@ -130,7 +131,7 @@ pub(super) const THREE: &str = "00000000-0000-4000-8000-000000000003";
 pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// What the scripts are told where a test says nothing else, by the names in their heads.
-pub(super) const USUAL: [(&str, &str); 82] = [
+pub(super) const USUAL: [(&str, &str); 83] = [
     ("chain", ""),
     ("held", NAME),
     ("link", NAME),
@@ -154,7 +155,8 @@ pub(super) const USUAL: [(&str, &str); 82] = [
     ("wait_ms", "35000"),
     ("may_lead", "yes"),
     ("waited_us", ""),
-    ("patience", "none"),
+    ("urgency", "none"),
+    ("newer_than", "0"),
     ("max_attempts", "5"),
     ("window_ms", "300000"),
     ("cooldown_ms", "600000"),
@@ -267,12 +269,14 @@ impl Alone {
             }
         };
         let packed = |names: Vec<&str>| -> Vec<u8> {
-            let number = |name: &str| number(&value(name)).to_be_bytes();
+            let number = |name: &str| double(number(&value(name)));
             names.into_iter().flat_map(number).collect()
         };
         let argument = |name: &&str| match *name {
-            "settings" => packed(text.settings().expect("they are declared").names().collect()),
-            "numbers" => packed(text.names("NUMBER")),
+            "numbers" => {
+                let settings = text.settings().expect("they are declared").names();
+                packed(text.names("NUMBER").into_iter().chain(settings).collect())
+            }
             name => value(name).into_bytes(),
         };
         let mut keys: Vec<String> = text.names("KEYS").iter().map(|key| self.key(key, &value)).collect();

@@ -1,0 +1,260 @@
+//! Everything at a moment: callers, the server, the provider, and what the judge knows.
+
+use super::promises::Promise;
+use super::redis::{CLAIMS, Db, Record, State, TOKENS, bit};
+use super::rules::{Rule, Rules};
+use super::scenario::{CALLERS, Faults, Scenario, Store};
+use super::scripts::{Ask, Complete, Host};
+
+/// So many of the last writes may a replica lack.
+const LAG: usize = 3;
+
+/// What a flight does next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Step {
+    /// It asks the store.
+    Asking,
+    /// It waits for another flight, or for its turn.
+    Waiting,
+    /// It was given the lead.
+    Led,
+    /// The provider has rotated the token, and the store does not know it yet.
+    Calling,
+}
+
+/// A flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Flight {
+    /// What it asks.
+    pub ask: Ask,
+    /// What it does next.
+    pub step: Step,
+    /// It has presented a token.
+    pub has_called: bool,
+    /// The token that it was told of was gone, and it has begun again.
+    pub has_begun_again: bool,
+    /// So often it asked.
+    pub looks: u8,
+    /// The judge's: its claim is owed what followed its token.
+    pub is_owed: bool,
+    /// The judge's: its claim has come with a later token.
+    pub is_left_behind: bool,
+    /// The judge's: its claim was never given the token, and somebody has used what followed.
+    pub is_stray: bool,
+}
+
+impl Flight {
+    /// Whether it leads, as far as it knows.
+    pub fn is_leading(&self) -> bool {
+        matches!(self.step, Step::Led | Step::Calling)
+    }
+}
+
+/// Somebody who comes, and its pod.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Caller {
+    /// The token that it keeps, 0 for none.
+    pub token: u8,
+    /// How often it comes yet.
+    pub comings: u8,
+    /// Its flight.
+    pub flight: Option<Flight>,
+    /// For so many steps of time it has not come.
+    pub rested: u8,
+    /// What its pod has landed lately.
+    pub kept: Vec<Complete>,
+}
+
+/// What the judge knows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Known {
+    /// The newest token that the provider gave for each claim.
+    pub given: [u8; CLAIMS],
+    /// All that it gave for each.
+    pub ever_given: [u16; CLAIMS],
+    /// Tokens of which it is not promised that the way goes on past them.
+    pub excused: u16,
+    /// Tokens of which nobody knows any more that they were presented.
+    pub unsure: u16,
+    /// So many things were lost by a fault: each may cost a look and a record.
+    pub losses: u8,
+    /// The owner has come with so many new tokens since the thief was served.
+    pub advances: u8,
+    /// A claim was handed something that followed another claim's presentation.
+    pub was_shared: bool,
+}
+
+/// A state of the model.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct World {
+    /// The callers.
+    pub callers: [Caller; CALLERS],
+    /// The token that some of them share.
+    pub shared: u8,
+    /// The server's data.
+    pub db: Db,
+    /// Its number.
+    pub server: u8,
+    /// The data before each of its last writes.
+    pub log: Vec<Db>,
+    /// The token that is good.
+    pub current: u8,
+    /// A token came twice: none is.
+    pub is_revoked: bool,
+    /// What may still go wrong.
+    pub faults: Faults,
+    /// The judge's.
+    pub known: Known,
+    /// The promise that was broken.
+    pub broken: Option<Promise>,
+}
+
+impl World {
+    /// Somebody has logged in, and nobody has refreshed.
+    pub fn new(scenario: &Scenario) -> Self {
+        let mut callers = [(); CALLERS].map(|()| Caller::default());
+        for (caller, settings) in callers.iter_mut().zip(scenario.callers) {
+            let Some(settings) = settings else { continue };
+            (caller.token, caller.comings) = (u8::from(settings.store == Store::Own), settings.comings);
+        }
+        Self {
+            callers,
+            shared: 1,
+            db: Db::default(),
+            server: 0,
+            log: Vec::new(),
+            current: 1,
+            is_revoked: false,
+            faults: scenario.faults,
+            known: Known::default(),
+            broken: None,
+        }
+    }
+
+    /// Breaks a promise, unless one is broken already.
+    pub fn breaks(&mut self, promise: Promise) {
+        self.broken.get_or_insert(promise);
+    }
+
+    /// Runs a script. What it changes may be lost with the server.
+    pub fn run<R>(&mut self, rules: Rules, places: usize, run: impl FnOnce(&mut Host<'_>) -> R) -> R {
+        let before = self.db;
+        let result = run(&mut Host { db: &mut self.db, rules, server: self.server, places });
+        if self.faults.promotions > 0 && before != self.db {
+            self.log.push(before);
+            let excess = self.log.len().saturating_sub(LAG);
+            self.log.drain(..excess);
+        }
+        result
+    }
+
+    /// All flights.
+    pub fn flights(&self) -> impl Iterator<Item = &Flight> {
+        self.callers.iter().filter_map(|caller| caller.flight.as_ref())
+    }
+
+    /// Claims whose flights are gone have no turn, and tokens whose leaders are gone no leader.
+    pub fn forget_the_dead(&mut self) {
+        for token in 1..=TOKENS as u8 {
+            let is_led = self.flights().any(|flight| flight.is_leading() && flight.ask.token == token);
+            if let Some(Record { state, was_rotated, .. }) = self.db.record(token)
+                && *state == State::Leading
+                && !is_led
+            {
+                *state = if *was_rotated { State::Rotated } else { State::Lost };
+                self.known.excused |= bit(token);
+            }
+        }
+        for index in 0..CALLERS {
+            let waits = self.callers[index].flight.is_some_and(|flight| !flight.is_leading());
+            if let (false, Some(family)) = (waits, &mut self.db.family) {
+                family.leave_queue(index as u8);
+            }
+        }
+    }
+
+    /// A pod dies, with all that it knew.
+    pub fn crash(&mut self, index: usize) {
+        self.faults.crashes -= 1;
+        self.known.losses += 1;
+        let caller = &mut self.callers[index];
+        if let Some(flight) = caller.flight.take().filter(Flight::is_leading) {
+            self.known.excused |= bit(flight.ask.token);
+            if flight.step == Step::Calling {
+                self.known.unsure |= bit(flight.ask.token);
+            }
+        }
+        for kept in std::mem::take(&mut caller.kept) {
+            // Should Redis lose it, nobody knows.
+            self.known.unsure |= bit(kept.ask.token);
+        }
+        self.forget_the_dead();
+    }
+
+    /// A replica is promoted without the last writes; who lives puts back what it knows before anybody leads.
+    pub fn promote(&mut self, lost: usize, rules: Rules, places: usize) {
+        self.faults.promotions -= 1;
+        self.known.losses += 1;
+        let all = self.log.len();
+        if lost > 0 {
+            self.db = self.log[all - lost];
+        }
+        self.log.clear();
+        self.server += 1;
+        let mut kept: Vec<Complete> = self.callers.iter_mut().flat_map(|it| std::mem::take(&mut it.kept)).collect();
+        kept.sort_by_key(|complete| complete.ask.token);
+        let mut host = Host { db: &mut self.db, rules, server: self.server, places };
+        if rules.has(Rule::LandAgain) {
+            kept.iter().for_each(|complete| host.complete(complete, true));
+        }
+        let leads: Vec<Ask> = self.flights().filter(|it| it.is_leading()).map(|flight| flight.ask).collect();
+        let mut host = Host { db: &mut self.db, rules, server: self.server, places };
+        leads.iter().for_each(|ask| host.put_back(ask));
+        let (rightful, given) = (self.db.rightful, self.known.given);
+        for flight in self.callers.iter_mut().filter_map(|caller| caller.flight.as_mut()) {
+            let claim = usize::from(flight.ask.claim);
+            // That its claim has come is lost with the server.
+            flight.is_owed &= rightful[claim] == flight.ask.own || given[claim] == flight.ask.own;
+        }
+        self.excuse_what_nobody_knows();
+        self.forget_the_dead();
+    }
+
+    /// What a dead pod had landed may be lost with the server.
+    fn excuse_what_nobody_knows(&mut self) {
+        for token in 1..=TOKENS as u8 {
+            let is_known = self.db.state(token) == Some(State::Rotated);
+            if self.known.unsure & bit(token) != 0 && !is_known {
+                // Neither that it was presented is known, nor to which claim the next was given.
+                self.known.excused |= bit(token) | bit(token + 1);
+            }
+        }
+    }
+
+    /// The access tokens are over.
+    pub fn age(&mut self, rules: Rules, places: usize) {
+        self.faults.ages -= 1;
+        self.log.clear();
+        Host { db: &mut self.db, rules, server: self.server, places }.age();
+        for caller in &mut self.callers {
+            caller.rested += 1;
+            caller.kept.clear();
+        }
+    }
+
+    /// Redis loses one record.
+    pub fn evict(&mut self, token: Option<u8>) {
+        self.faults.evictions -= 1;
+        self.known.losses += 1;
+        match token {
+            None => {
+                self.db.family = None;
+                self.known.excused = u16::MAX;
+            }
+            Some(token) => {
+                *self.db.record(token) = None;
+                self.known.excused |= bit(token);
+            }
+        }
+    }
+}

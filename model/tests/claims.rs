@@ -1,0 +1,67 @@
+//! Other claims of a credential: the rules keep every promise but one that none can keep, and each of them is missed when it is
+//! taken out. Run with `--nocapture` to read the histories.
+
+use std::time::Duration;
+
+use refresh_model::claims::catalogue::{self, named};
+use refresh_model::claims::cuts;
+use refresh_model::claims::model::Claims;
+use refresh_model::claims::promises::Promise;
+use refresh_model::claims::rules::{ALL, Rule, Rules};
+use refresh_model::report::Broken;
+
+const LIMIT: Duration = Duration::from_secs(300);
+
+fn keeps(scenario: &str) {
+    let verdict = Claims::check(named(scenario), Rules::all(), LIMIT);
+
+    println!("{verdict}");
+    assert!(verdict.is_complete, "the time was over: {verdict}");
+    if let Some(Broken { name, story, .. }) = verdict.broken {
+        panic!("{scenario}: {name}\n\n{story}");
+    }
+    assert!(verdict.is_possible, "no claim was served past another claim's presentation");
+}
+
+fn breaks(scenario: &str, rules: Rules, expected: Promise) -> String {
+    let verdict = Claims::check(named(scenario), rules, LIMIT);
+
+    let Some(Broken { promise, name, story }) = verdict.broken else { panic!("{scenario} is kept: {verdict}") };
+    println!("{scenario}: {name}\n\n{story}");
+    assert_eq!(promise, expected, "{scenario}\n\n{story}");
+    story
+}
+
+#[test]
+fn rules_keep_every_promise_in_every_small_scenario() {
+    for scenario in catalogue::ALL.iter().filter(|scenario| !scenario.is_deep) {
+        keeps(scenario.name);
+    }
+}
+
+#[test]
+fn each_rule_is_missed_when_it_is_taken_out() {
+    for cut in cuts::ALL {
+        println!("without {:?}", cut.rule);
+        breaks(cut.scenario, Rules::all().without(cut.rule), cut.promise);
+    }
+}
+
+#[test]
+fn every_rule_is_cut_or_said_to_be_unseen() {
+    let is_known = |rule: &Rule| cuts::UNSEEN.contains(rule) || cuts::ALL.iter().any(|cut| cut.rule == *rule);
+
+    let forgotten: Vec<&Rule> = ALL.iter().filter(|rule| !is_known(rule)).collect();
+
+    assert!(forgotten.is_empty(), "{forgotten:?}");
+}
+
+/// Whoever is owed what followed comes late without end. A thief who has invented a claim does the same, and the store sees the
+/// same of both: what finds the one logs the other out.
+#[test]
+fn thief_who_invents_a_claim_is_not_found_and_an_honest_one_that_does_the_same_is_served() {
+    let story = breaks("claims-thief-invents", Rules::all(), Promise::ThiefIsFound);
+    keeps("claims-honest");
+
+    assert!(story.contains("C steals the token of A") && !story.contains("REVOKED"), "{story}");
+}

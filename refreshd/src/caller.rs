@@ -1,0 +1,109 @@
+//! The connection of one caller: whether it waits for its caller, and since when, or is cut.
+
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::metrics::CUT;
+
+/// The connection of a caller.
+#[derive(Debug)]
+pub(crate) struct Caller {
+    pub(crate) peer: IpAddr,
+    since: Instant,
+    waits: Mutex<Waits>,
+    cut: Notify,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Waits {
+    /// For its caller, since then: since it came, was answered, or the caller took the last bytes of an answer.
+    Since(Instant),
+    /// A request of its is being answered.
+    Answering,
+    Cut,
+}
+
+impl Caller {
+    /// It waits from now on.
+    pub(crate) fn new(peer: IpAddr) -> Self {
+        let now = Instant::now();
+        Self { peer, since: now, waits: Mutex::new(Waits::Since(now)), cut: Notify::new() }
+    }
+
+    /// For how long it has waited for its caller, where that is long enough and it is not cut yet.
+    pub(crate) fn waits_for(&self, least: Duration) -> Option<Duration> {
+        match *self.waits() {
+            Waits::Since(since) => Some(since.elapsed()).filter(|waited| *waited >= least),
+            Waits::Answering | Waits::Cut => None,
+        }
+    }
+
+    fn waits(&self) -> MutexGuard<'_, Waits> {
+        self.waits.lock().expect("BUG: nothing panics under this lock")
+    }
+
+    /// What is cut stays so.
+    fn set(&self, waits: Waits) {
+        let mut now = self.waits();
+        if *now != Waits::Cut {
+            *now = waits;
+        }
+    }
+
+    /// The caller has taken bytes of its answer.
+    pub(crate) fn takes(&self) {
+        if let Waits::Since(since) = &mut *self.waits() {
+            *since = Instant::now();
+        }
+    }
+
+    /// Whether it is cut: it is not where it was cut before, or a request has come since it was looked at.
+    pub(crate) fn cut(&self) -> bool {
+        let mut waits = self.waits();
+        if !matches!(*waits, Waits::Since(_)) {
+            return false;
+        }
+        *waits = Waits::Cut;
+        drop(waits);
+        self.cut.notify_one();
+        metrics::counter!(CUT).increment(1);
+        true
+    }
+
+    pub(crate) fn was_cut(&self) -> bool {
+        *self.waits() == Waits::Cut
+    }
+
+    /// Ends when the connection is to be cut.
+    pub(crate) async fn is_cut(&self) {
+        self.cut.notified().await;
+    }
+
+    pub(crate) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// A whole request is there, and is answered for as long as this lives. Never ends where the connection is cut already: what
+    /// came too late goes with it, and is sent to nobody.
+    pub(crate) async fn answering(&self) -> Answering<'_> {
+        self.set(Waits::Answering);
+        if self.was_cut() {
+            std::future::pending::<()>().await;
+        }
+        Answering(self)
+    }
+}
+
+/// The connection of a caller is not cut.
+#[derive(Debug)]
+pub(crate) struct Answering<'a>(&'a Caller);
+
+impl Drop for Answering<'_> {
+    fn drop(&mut self) {
+        self.0.set(Waits::Since(Instant::now()));
+    }
+}

@@ -1,0 +1,195 @@
+//! Refreshes that nobody waits for: callers come first, share what they bring, and are not refused with them.
+
+mod support;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, SystemTime};
+
+use refresh_coordinator::tokens::{MemoryTokens, SessionTokens, TokenStore};
+use refresh_coordinator::{
+    Attempt, Config, MemoryStore, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refusal, Role,
+    TokenResponse,
+};
+use support::redis::RedisServer;
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+
+const S: Duration = Duration::from_secs(1);
+
+/// A provider that keeps the refresh token, and answers as often as it is let.
+#[derive(Clone)]
+struct Keeping {
+    asked: Arc<AtomicU32>,
+    may_answer: Arc<Semaphore>,
+}
+
+impl Keeping {
+    fn new(answers: usize) -> Self {
+        Self { asked: Arc::default(), may_answer: Arc::new(Semaphore::new(answers)) }
+    }
+
+    async fn answer(self, _: Attempt) -> Result<TokenResponse, ProviderFailure> {
+        let number = self.asked.fetch_add(1, Ordering::SeqCst) + 1;
+        self.may_answer.acquire().await.expect("never closed").forget();
+        let body = format!(r#"{{"access_token":"a{number}","expires_in":300}}"#);
+        Ok(TokenResponse::from_json(body).expect("a token response"))
+    }
+
+    fn asked(&self) -> u32 {
+        self.asked.load(Ordering::SeqCst)
+    }
+}
+
+fn config() -> Config {
+    Config::default().with_namespace("background").with_max_concurrent_refreshes(1)
+}
+
+async fn caller_waits_where_the_background_is_refused(coordinator: RefreshCoordinator) {
+    let provider = Keeping::new(0);
+    let answer = || {
+        let provider = provider.clone();
+        move |attempt| provider.answer(attempt)
+    };
+    let leading = tokio::spawn({
+        let (coordinator, answer) = (coordinator.clone(), answer());
+        async move { coordinator.refresh(Refresh::new("another token"), answer).await }
+    });
+    while provider.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    // Both enter in this order, before either flight has run.
+    let background = async {
+        let refused = coordinator.refresh(Refresh::new("token").background(), answer()).await;
+        provider.may_answer.add_permits(2);
+        refused
+    };
+    let (background, caller) = tokio::join!(background, coordinator.refresh(Refresh::new("token"), answer()));
+
+    let refused = background.expect_err("there is no permit");
+    assert!(matches!(refused, RefreshError::Refused(Refusal::Budget { .. })), "{refused:?}");
+    assert_eq!(caller.expect("it queued").tokens().access_token(), "a2");
+    leading.await.expect("no panics").expect("the first");
+}
+
+#[tokio::test(start_paused = true)]
+async fn caller_waits_where_the_background_is_refused_in_memory() {
+    let coordinator = RefreshCoordinator::in_memory(config()).expect("possible settings");
+    caller_waits_where_the_background_is_refused(coordinator).await;
+}
+
+#[tokio::test]
+async fn caller_waits_where_the_background_is_refused_on_redis() {
+    let redis = RedisServer::start_own(&[]).await;
+    redis.in_use("background").await;
+    let coordinator = RefreshCoordinator::connect(redis.url(), config()).await.expect("redis is there");
+    caller_waits_where_the_background_is_refused(coordinator).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn caller_gets_what_is_led_in_the_background() {
+    let coordinator = RefreshCoordinator::in_memory(config()).expect("possible settings");
+    let provider = Keeping::new(0);
+    let answer = || {
+        let provider = provider.clone();
+        move |attempt| provider.answer(attempt)
+    };
+    let background = tokio::spawn({
+        let (coordinator, answer) = (coordinator.clone(), answer());
+        async move { coordinator.refresh(Refresh::new("token").background(), answer).await }
+    });
+    while provider.asked() == 0 {
+        tokio::task::yield_now().await;
+    }
+    let release = async {
+        tokio::task::yield_now().await;
+        provider.may_answer.add_permits(1);
+    };
+    let (caller, ()) = tokio::join!(coordinator.refresh(Refresh::new("token"), answer()), release);
+
+    let caller = caller.expect("tokens");
+    assert_eq!((caller.tokens().access_token(), caller.role(), provider.asked()), ("a1", Role::JoinedFleet, 1));
+    background.await.expect("no panics").expect("tokens");
+}
+
+/// Both could be handed the first answer until a tenth of its life is left.
+#[tokio::test(start_paused = true)]
+async fn sessions_are_kept_fresh_where_the_refresh_token_stays_the_same() {
+    let (store, provider) = (MemoryTokens::new(), Keeping::new(usize::MAX >> 4));
+    let (wall, started, fleet) = (SystemTime::now(), Instant::now(), MemoryStore::new());
+    let pods = [(); 2].map(|()| {
+        let coordinator = RefreshCoordinator::in_memory_shared(&fleet, Config::default()).expect("possible settings");
+        let provider = provider.clone();
+        coordinator
+            .access_tokens(store.clone(), move |attempt, _| provider.clone().answer(attempt))
+            .client("app", "pw")
+            .clock(move || wall + started.elapsed())
+            .keep_fresh()
+    });
+    for session in 0..50 {
+        store.put(format!("s{session}"), SessionTokens::new("first", format!("r{session}"), wall, 300 * S));
+    }
+
+    for round in 0..30 {
+        for session in 0..50 {
+            let token = pods[(session + round) % 2].token(&format!("s{session}")).await.expect("a token");
+            let left = token.expires_at().duration_since(wall + started.elapsed()).expect("it lives");
+            assert!(left > 30 * S, "s{session} was not refreshed before a caller would in round {round}: {left:?}");
+        }
+        tokio::time::sleep(40 * S).await;
+    }
+
+    // A token of 300 s is refreshed when 50 s to 60 s are left: four times within these 1,200 s.
+    assert_eq!(provider.asked(), 200);
+}
+
+/// Callers go on with the old token, every second: what fails before they have to wait is tried once.
+#[tokio::test(start_paused = true)]
+async fn what_fails_in_the_background_is_left_to_a_caller() {
+    let (store, asked) = (MemoryTokens::new(), Arc::new(AtomicU32::new(0)));
+    let (wall, started) = (SystemTime::now(), Instant::now());
+    let coordinator = RefreshCoordinator::in_memory(Config::default()).expect("possible settings");
+    let counted = Arc::clone(&asked);
+    let access = coordinator
+        .access_tokens(store.clone(), move |_, _| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { Err(ProviderFailure::unknown("reset")) }
+        })
+        .client("app", "pw")
+        .clock(move || wall + started.elapsed())
+        .keep_fresh();
+    store.put("s", SessionTokens::new("first", "r1", wall, 300 * S));
+
+    // A caller would refresh it from 270 s on.
+    for _ in 0..269 {
+        assert_eq!(access.token("s").await.expect("it lives").expose(), "first");
+        tokio::time::sleep(S).await;
+    }
+
+    assert_eq!(asked.load(Ordering::SeqCst), 1);
+    tokio::time::sleep(3 * S).await;
+    access.token("s").await.expect("it lives");
+    assert_eq!(asked.load(Ordering::SeqCst), 2, "by the caller");
+}
+
+#[tokio::test(start_paused = true)]
+async fn session_is_refreshed_as_early_as_is_set_where_the_refresh_token_stays_the_same() {
+    let (store, provider) = (MemoryTokens::new(), Keeping::new(2));
+    let (wall, started) = (SystemTime::now(), Instant::now());
+    let coordinator = RefreshCoordinator::in_memory(Config::default()).expect("possible settings");
+    let asked = provider.clone();
+    let access = coordinator
+        .access_tokens(store.clone(), move |attempt, _| asked.clone().answer(attempt))
+        .refresh_before(100 * S)
+        .clock(move || wall + started.elapsed());
+    store.put("s", SessionTokens::new("first", "r", wall, 10 * S));
+    tokio::time::sleep(10 * S).await;
+    assert_eq!(access.token("s").await.expect("a token").expose(), "a1");
+
+    tokio::time::sleep(201 * S).await;
+    assert_eq!(access.token("s").await.expect("a token").expose(), "a2");
+
+    let held = store.load("s").await.expect("the store answers").expect("a session");
+    assert_eq!((held.refresh_token().expose(), held.fence().is_some(), provider.asked()), ("r", true, 2));
+}
