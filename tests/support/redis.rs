@@ -202,9 +202,10 @@ impl RedisServer {
         self.until(&["EVAL", script, "1", queue], &flights.to_string()).await;
     }
 
-    /// Waits until the server's clock, by which everything is decided, is later by so much.
+    /// Waits until the server's clock, by which everything is decided, is later by so much, and every key that was to live so long is
+    /// gone: Redis counts the life of a key in whole milliseconds, and the last of them is part of it.
     pub async fn wait(&self, span: Duration) {
-        let end = self.clock().await + span;
+        let end = self.clock().await + span + Duration::from_millis(1);
         while self.clock().await <= end {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
