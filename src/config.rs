@@ -14,7 +14,7 @@ mod choices;
 mod from_env;
 mod validate;
 
-pub use self::choices::{MemoryPressure, OnStoreOutage, RefreshTokens, Uncertain};
+pub use self::choices::{MemoryPressure, OnStoreOutage, OtherClaims, RefreshTokens, Uncertain};
 
 const KIB: usize = 1024;
 
@@ -116,6 +116,13 @@ pub struct Config {
     pub keep_refusal: Duration,
     /// Whether a refresh token can be presented more than once. Default: [`RefreshTokens::SingleUse`].
     pub refresh_tokens: RefreshTokens,
+    /// What a request gets whose token was rotated for another scope, resource or audience of the same client with the same
+    /// credential. Only where answers are held is there anything to follow: `keep_until_used` above zero,
+    /// [`RefreshTokens::SingleUse`], a client with a credential, and a refresh function that presents the token that it is handed
+    /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)); elsewhere such a request is refused whatever this
+    /// says. Default: [`OtherClaims::Follow`]; a [`Preset`](crate::Preset) says [`OtherClaims::Refuse`] where its provider
+    /// [`narrows`](crate::Preset::narrows) or [`revokes_access`](crate::Preset::revokes_access).
+    pub other_claims: OtherClaims,
     /// How the provider says what the standard leaves open.
     pub dialect: Dialect,
     /// What to do with a token of which nobody knows whether the provider rotated it. Default: [`Uncertain::Retry`].
@@ -235,6 +242,7 @@ impl Default for Config {
             keep_failure: Duration::from_millis(100),
             keep_refusal: Duration::from_secs(60),
             refresh_tokens: RefreshTokens::SingleUse,
+            other_claims: OtherClaims::Follow,
             dialect: Dialect::default(),
             uncertain: Uncertain::Retry,
             uncertain_memory: Duration::from_secs(60 * 60),

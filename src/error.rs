@@ -99,9 +99,12 @@ impl RefreshError {
 #[non_exhaustive]
 pub enum Refusal {
     /// The token was just refreshed for a request with another client, credential, scope or parameter, and
-    /// presenting it once more would be a reuse. The session has other tokens by now: read it again. Where scopes, resources or
-    /// audiences of a session each keep a refresh token of their own, coming again does not help: let them share one stored token,
-    /// or give each a login of its own.
+    /// presenting it once more would be a reuse. The session has other tokens by now: read it again.
+    ///
+    /// Another scope, resource or audience of the same client with the same credential is refused so only under
+    /// [`OtherClaims::Refuse`](crate::OtherClaims), where answers are not held ([`Config::other_claims`](crate::Config::other_claims)
+    /// says where), or where 64 others of the login have a place already. Where these each keep a refresh token of their own,
+    /// coming again does not help: let them share one stored token, or give each a login of its own.
     #[error("the token was just rotated for another request: read the session again for the new one")]
     AnotherClaim {
         /// The time to read the session again, 1 s. Not the end of `keep_outcome`: who presents the same token once more
@@ -185,7 +188,7 @@ impl Refusal {
     /// does.
     pub fn setting(&self) -> Option<&'static str> {
         match self {
-            Self::AnotherClaim { .. } => Some("keep_outcome"),
+            Self::AnotherClaim { .. } => Some("other_claims"),
             Self::CoolingDown { .. } => Some("max_refresh_attempts"),
             Self::Budget { .. } => Some("max_concurrent_refreshes"),
             Self::CircuitOpen { .. } | Self::NotReaching { .. } => Some("breaker"),

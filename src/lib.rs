@@ -141,7 +141,7 @@ mod readme {}
 pub use admission::circuit::CircuitState;
 pub use admission::moved::TripReason;
 pub use admission::overview::Overview;
-pub use config::{Breaker, Config, MemoryPressure, OnStoreOutage, RefreshTokens, Uncertain};
+pub use config::{Breaker, Config, MemoryPressure, OnStoreOutage, OtherClaims, RefreshTokens, Uncertain};
 pub use config_error::{Allowed, ConfigError};
 pub use coordinator::RefreshCoordinator;
 pub use coordinator::end_session::EndedSession;

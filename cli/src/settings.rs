@@ -6,7 +6,7 @@
 use std::path::PathBuf;
 
 use refresh_coordinator::{
-    Breaker, Config, Dialect, OnStoreOutage, Preset, RefreshTokens, Secret, Uncertain, UnknownPreset,
+    Breaker, Config, Dialect, OnStoreOutage, OtherClaims, Preset, RefreshTokens, Secret, Uncertain, UnknownPreset,
 };
 
 use crate::bad_setting::BadSetting;
@@ -53,6 +53,10 @@ pub struct Settings {
     /// Whether a refresh token can be presented more than once [default: that of --provider, else single-use]
     #[arg(long, value_name = "USE", env = "REFRESHD_REFRESH_TOKENS", value_enum)]
     refresh_tokens: Option<TokenUse>,
+    /// What a request gets whose token was rotated for another scope, resource or audience of the same client
+    /// [default: that of --provider, else follow]
+    #[arg(long, value_name = "POLICY", env = "REFRESHD_OTHER_CLAIMS", value_enum)]
+    other_claims: Option<Others>,
     /// One more name of an error that says that the refresh token is dead, beside invalid_grant and others in wide use, or
     /// the whole text of its description or message; may be given several times, or several with commas between them
     #[arg(long, value_name = "ERROR", env = "REFRESHD_DEAD_TOKEN_ERROR", value_delimiter = ',')]
@@ -171,6 +175,15 @@ enum TokenUse {
     Reusable,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Others {
+    /// It presents the newest token of the login in its turn, where its client has a credential and --keep-until-used is not 0
+    Follow,
+    /// It is told to read its session again: for providers that narrow the next refresh token to the scope that was asked for, or
+    /// end the access token before with each refresh
+    Refuse,
+}
+
 fn preset(name: &str) -> Result<&'static Preset, UnknownPreset> {
     Preset::named(name)
 }
@@ -208,6 +221,11 @@ impl Settings {
             None => known.refresh_tokens,
             Some(TokenUse::SingleUse) => RefreshTokens::SingleUse,
             Some(TokenUse::Reusable) => RefreshTokens::Reusable,
+        };
+        config.other_claims = match self.other_claims {
+            None => known.other_claims,
+            Some(Others::Follow) => OtherClaims::Follow,
+            Some(Others::Refuse) => OtherClaims::Refuse,
         };
         config.dialect = Dialect {
             dead_token_errors: with(&known.dialect.dead_token_errors, &self.dead_token_error),

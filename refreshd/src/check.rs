@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction};
-use refresh_coordinator::{RefreshTokens, Uncertain};
+use refresh_coordinator::{OtherClaims, RefreshTokens, Uncertain};
 use refresh_coordinator_cli::{BadSetting, Span};
 
 use crate::config_file::{Scope, Source, key, scope};
@@ -104,6 +104,7 @@ fn derived(key: &str, planned: &Planned) -> Vec<String> {
     let span = |span| vec![Span(span).to_string()];
     match key {
         "refresh-tokens" => vec![refresh_tokens(config.refresh_tokens)],
+        "other-claims" => vec![other_claims(config.other_claims)],
         "uncertain" => vec![uncertain(config.uncertain)],
         "retry-lost-after" => span(config.retry_lost_after()),
         "call-limit" | "upstream-timeout" => span(config.call_limit()),
@@ -121,6 +122,15 @@ fn refresh_tokens(tokens: RefreshTokens) -> String {
     match tokens {
         RefreshTokens::SingleUse => "single-use",
         RefreshTokens::Reusable => "reusable",
+        _ => "unknown",
+    }
+    .to_owned()
+}
+
+fn other_claims(others: OtherClaims) -> String {
+    match others {
+        OtherClaims::Follow => "follow",
+        OtherClaims::Refuse => "refuse",
         _ => "unknown",
     }
     .to_owned()

@@ -4,7 +4,7 @@
 use std::fmt::{Display, Write};
 use std::time::Duration;
 
-use refresh_coordinator::{CircuitState, OnStoreOutage, RefreshTokens, Uncertain};
+use refresh_coordinator::{CircuitState, OnStoreOutage, OtherClaims, RefreshTokens, Uncertain};
 
 use crate::survey::Surveyed;
 
@@ -125,7 +125,16 @@ fn config_labels(labels: &Labels, config: &refresh_coordinator::Config) -> Label
         RefreshTokens::Reusable => "reusable",
         _ => "another",
     };
+    let other_claims = match config.other_claims {
+        OtherClaims::Follow => "follow",
+        OtherClaims::Refuse => "refuse",
+        _ => "another",
+    };
     let labels = labels.clone().with("namespace", &config.namespace).with("lease_ms", &ms(config.lease));
     let labels = labels.with("keep_outcome_ms", &ms(config.keep_outcome));
-    labels.with("on_store_outage", outage).with("uncertain", uncertain).with("refresh_tokens", tokens)
+    labels
+        .with("on_store_outage", outage)
+        .with("uncertain", uncertain)
+        .with("refresh_tokens", tokens)
+        .with("other_claims", other_claims)
 }

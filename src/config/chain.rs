@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Breaker, Config, MemoryPressure, OnStoreOutage, RefreshTokens, Uncertain};
+use super::{Breaker, Config, MemoryPressure, OnStoreOutage, OtherClaims, RefreshTokens, Uncertain};
 use crate::chained::chained;
 use crate::dialect::Dialect;
 use crate::secret::Secret;
@@ -21,6 +21,7 @@ chained! { Config {
     with_keep_failure(keep_failure: Duration) = keep_failure,
     with_keep_refusal(keep_refusal: Duration) = keep_refusal,
     with_refresh_tokens(refresh_tokens: RefreshTokens) = refresh_tokens,
+    with_other_claims(other_claims: OtherClaims) = other_claims,
     with_dialect(dialect: Dialect) = dialect,
     with_uncertain(uncertain: Uncertain) = uncertain,
     with_uncertain_memory(uncertain_memory: Duration) = uncertain_memory,

@@ -47,6 +47,24 @@ pub enum RefreshTokens {
     Reusable,
 }
 
+/// What a request gets whose token was just rotated for another request of the same client, with the same credential, that asked
+/// for another scope, resource or audience. Written as `follow` or `refuse`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum OtherClaims {
+    /// It follows the chain: in its turn it presents the newest token of the login, once, and later gets what it was answered for
+    /// as long as that access token lives. So the scopes of a session may each keep the refresh token that they were given. A thief
+    /// with token and credential who asks for a scope of its own in time is not found by the provider's reuse detection.
+    #[default]
+    Follow,
+    /// It is refused as transient ([`AnotherClaim`](crate::Refusal::AnotherClaim)) until `keep_outcome` is over; after that the
+    /// rotated token is the provider's to judge. Right for providers whose next refresh token has only the scope that was asked for,
+    /// where the standard says that it must have the scope of the one presented (RFC 6749 section 6), and for those that end the
+    /// access token before with each refresh: one scope would take from the others what they have.
+    Refuse,
+}
+
 /// What to do while Redis is out of reach. Written as `reject` or `local`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::{Breaker, Config, MemoryPressure, OnStoreOutage, RefreshTokens, Uncertain};
+use super::{Breaker, Config, MemoryPressure, OnStoreOutage, OtherClaims, RefreshTokens, Uncertain};
 use crate::dialect::Dialect;
 use crate::environment::{self, EnvironmentError};
 use crate::secret::Secret;
@@ -31,6 +31,7 @@ fn full() -> Config {
         keep_failure: ms(0),
         keep_refusal: ms(2),
         refresh_tokens: RefreshTokens::Reusable,
+        other_claims: OtherClaims::Refuse,
         dialect: Dialect {
             dead_token_errors: vec!["gone".to_owned(), "went, away".to_owned()],
             passing_refusals: vec!["later".to_owned()],
@@ -116,6 +117,7 @@ fn each_setting_has_a_method() {
         .with_keep_failure(full.keep_failure)
         .with_keep_refusal(full.keep_refusal)
         .with_refresh_tokens(RefreshTokens::Reusable)
+        .with_other_claims(OtherClaims::Refuse)
         .with_dialect(of_texts)
         .with_uncertain(Uncertain::Never)
         .with_uncertain_memory(full.uncertain_memory)
@@ -177,6 +179,7 @@ fn key_that_is_no_setting_is_named() {
         (r#"{"breaker":{"failures":1}}"#, "unknown field `failures`, expected one of `max_failures`, "),
         (r#"{"dialect":{"texts":[]}}"#, "unknown field `texts`, expected one of `dead_token_errors`, "),
         (r#"{"uncertain":"maybe"}"#, "unknown variant `maybe`, expected `retry` or `never`"),
+        (r#"{"other_claims":"maybe"}"#, "unknown variant `maybe`, expected `follow` or `refuse`"),
         (r#"{"memory_pressure":"low"}"#, "invalid value: string \"low\", expected off, cgroup, or a number of MiB"),
     ] {
         let error = read(json);
@@ -210,6 +213,7 @@ fn variable_that_is_no_setting_or_cannot_be_read_is_named_in_one_line() {
         ("RC_KEEP_AT_MOST", "4294967296", "RC_KEEP_AT_MOST: \"4294967296\" is no whole number that it could be"),
         ("RC_START_WITHOUT_REDIS", "yes", "RC_START_WITHOUT_REDIS: \"yes\" is neither true nor false"),
         ("RC_UNCERTAIN", "maybe", "RC_UNCERTAIN: unknown variant `maybe`, expected `retry` or `never`"),
+        ("RC_OTHER_CLAIMS", "maybe", "RC_OTHER_CLAIMS: unknown variant `maybe`, expected `follow` or `refuse`"),
         (
             "RC_BREAKER_OPEN_DURATION",
             "soon",

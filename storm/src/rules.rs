@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use refresh_coordinator::{Breaker, Config, Dialect, MemoryPressure, OnStoreOutage, RefreshTokens, Secret, Uncertain};
+use refresh_coordinator::{
+    Breaker, Config, Dialect, MemoryPressure, OnStoreOutage, OtherClaims, RefreshTokens, Secret, Uncertain,
+};
 use serde::{Deserialize, Serialize};
 
 /// [`Config`] without its secret, durations in milliseconds.
@@ -21,6 +23,7 @@ pub(crate) struct Rules {
     pub(crate) keep_failure_ms: u64,
     pub(crate) keep_refusal_ms: u64,
     pub(crate) reusable_refresh_tokens: bool,
+    pub(crate) other_claims: Others,
     pub(crate) dead_token_errors: Vec<String>,
     pub(crate) passing_refusals: Vec<String>,
     pub(crate) gateway_texts: Vec<String>,
@@ -52,6 +55,14 @@ pub(crate) enum Policy {
     Never,
 }
 
+/// [`OtherClaims`] as a word.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Others {
+    Follow,
+    Refuse,
+}
+
 /// [`MemoryPressure`] as a word, or as MiB.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -77,6 +88,7 @@ impl Rules {
             keep_failure,
             keep_refusal,
             refresh_tokens,
+            other_claims,
             dialect: Dialect { dead_token_errors, passing_refusals, gateway_texts },
             uncertain,
             uncertain_memory,
@@ -112,6 +124,11 @@ impl Rules {
             keep_failure_ms: ms(*keep_failure),
             keep_refusal_ms: ms(*keep_refusal),
             reusable_refresh_tokens: *refresh_tokens == RefreshTokens::Reusable,
+            other_claims: match other_claims {
+                OtherClaims::Refuse => Others::Refuse,
+                // The enum may grow outside of this crate; the default is what an older storm understands.
+                _ => Others::Follow,
+            },
             dead_token_errors: dead_token_errors.clone(),
             passing_refusals: passing_refusals.clone(),
             gateway_texts: gateway_texts.clone(),
@@ -163,6 +180,10 @@ impl Rules {
         config.refresh_tokens = match self.reusable_refresh_tokens {
             true => RefreshTokens::Reusable,
             false => RefreshTokens::SingleUse,
+        };
+        config.other_claims = match self.other_claims {
+            Others::Follow => OtherClaims::Follow,
+            Others::Refuse => OtherClaims::Refuse,
         };
         config.dialect = Dialect {
             dead_token_errors: self.dead_token_errors.clone(),

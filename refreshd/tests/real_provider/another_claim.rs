@@ -6,7 +6,7 @@ use crate::provider::Provider;
 #[tokio::test(flavor = "multi_thread")]
 async fn another_claim_waits_for_the_flight_and_is_refused_after_the_rotation() {
     let Some(provider) = Provider::shared() else { return };
-    let fleet = Fleet::start(provider, "rotated", &[]).await;
+    let fleet = Fleet::start(provider, "rotated", &["--other-claims", "refuse"]).await;
     let family = provider.family("app");
     let token = &family.refresh_token;
     let others = [

@@ -158,6 +158,7 @@ dead-token-error = "gone"
         ("[provider.plain]", "claim-header", "[\"x-a\", \"x-b\"]", "file, line 6"),
         ("[provider.plain]", "call-limit", "\"1m\"", "default"),
         ("[provider.plain]", "refresh-tokens", "\"single-use\"", "default"),
+        ("[provider.plain]", "other-claims", "\"follow\"", "default"),
         ("[provider.supabase]", "uncertain", "\"retry\"", "preset supabase"),
         ("[provider.supabase]", "retry-lost-after", "\"2s\"", "file, line 4"),
     ] {

@@ -56,7 +56,7 @@ async fn scrape_reads_circuit_permits_and_queue_and_leaves_them_out_while_redis_
         "refreshd_leases_lost_total 0",
         "refreshd_taken_over_total 0",
         "refreshd_config_info{namespace=\"default\",lease_ms=\"60000\",keep_outcome_ms=\"30000\",on_store_outage=\"reject\",\
-         uncertain=\"retry\",refresh_tokens=\"single_use\"} 1",
+         uncertain=\"retry\",refresh_tokens=\"single_use\",other_claims=\"follow\"} 1",
     ] {
         assert!(told.lines().any(|told| told == line), "no {line}: {told}");
     }

@@ -40,6 +40,7 @@ async fn each_wrong_setting_is_named_with_what_would_be_right() {
         (&["--refresh-timeout", "1m"], &["--refresh-timeout is 60s", "--wait-timeout (35s)"]),
         (&["--namespace", "a{b}"], &["--namespace", "A-Z a-z 0-9 . _ -"]),
         (&["--uncertain", "perhaps"], &["--uncertain", "retry, never"]),
+        (&["--other-claims", "perhaps"], &["--other-claims", "follow, refuse"]),
         (&["--pepper-file", &short], &["--pepper-file", "32 bytes"]),
         (&["--pepper-file", &missing], &["--pepper-file", "No such file"]),
         (&["--redis-file", &empty], &["--redis-file", "one line"]),

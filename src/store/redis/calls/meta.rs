@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::Calls;
 use super::reply::Reply;
 use super::words::{Number, ms};
-use crate::config::{Config, OnStoreOutage, RefreshTokens, Uncertain};
+use crate::config::{Config, OnStoreOutage, OtherClaims, RefreshTokens, Uncertain};
 use crate::identity::Hash;
 use crate::seal::{OLDEST_PROTOCOL, PROTOCOL};
 use crate::secret::Secret;
@@ -147,6 +147,10 @@ impl Entry {
             Uncertain::Retry => "retry",
             Uncertain::Never => "never",
         };
+        let other_claims = match config.other_claims {
+            OtherClaims::Follow => "follow",
+            OtherClaims::Refuse => "refuse",
+        };
         let on_store_outage = match config.on_store_outage {
             OnStoreOutage::Reject => "reject",
             OnStoreOutage::Local => "local",
@@ -157,6 +161,7 @@ impl Entry {
             ("provider", config.provider_name().unwrap_or("-".to_owned())),
             ("refresh_tokens", refresh_tokens.to_owned()),
             ("uncertain", uncertain.to_owned()),
+            ("other_claims", other_claims.to_owned()),
             ("on_store_outage", on_store_outage.to_owned()),
         ];
         words.extend(SETTINGS.map(|(name, value)| (name, value(config).to_string())));
@@ -198,6 +203,7 @@ mod tests {
         let theirs = Config {
             lease: Duration::from_secs(5),
             uncertain: Uncertain::Never,
+            other_claims: OtherClaims::Refuse,
             upstream: Some("idp".to_owned()),
             ..Config::default()
         };
@@ -207,7 +213,9 @@ mod tests {
 
         assert_eq!(
             ours.differences(&line).as_deref(),
-            Some("uncertain (retry here, never there), lease (10000 here, 5000 there)")
+            Some(
+                "uncertain (retry here, never there), other_claims (follow here, refuse there), lease (10000 here, 5000 there)"
+            )
         );
         assert_eq!(ours.differences(&ours.line()), None);
     }
