@@ -37,7 +37,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::config::Config;
+    use crate::config::{Config, OtherClaims};
 
     #[test]
     fn every_preset_gives_possible_settings_and_names_a_source_for_each_fact() {
@@ -50,6 +50,22 @@ mod tests {
         }
         let names: Vec<_> = Preset::all().iter().map(|preset| preset.name).collect();
         assert!(names.is_sorted(), "{names:?}");
+    }
+
+    #[test]
+    fn provider_that_narrows_tokens_or_ends_access_refuses_other_claims_and_no_other_does() {
+        let refusing: Vec<_> = Preset::all()
+            .iter()
+            .filter(|preset| preset.applied_to(Config::default()).other_claims == OtherClaims::Refuse)
+            .map(|preset| preset.name)
+            .collect();
+
+        assert_eq!(refusing, ["django-oauth-toolkit", "github"]);
+        let told = Preset::named("github").expect("known").to_string();
+        assert!(told.ends_with("other_claims refuse\n"), "{told}");
+        let refused = Config { other_claims: OtherClaims::Refuse, ..Config::default() };
+        let okta = Preset::named("okta").expect("known").applied_to(refused);
+        assert_eq!(okta.other_claims, OtherClaims::Refuse, "nothing is known that speaks against it");
     }
 
     #[test]

@@ -361,6 +361,10 @@ mod tests {
         let wrong = Cli::try_parse_from(["refreshd", "--provider", "octa"]).expect_err("unknown").to_string();
 
         assert_eq!(known.retry_lost_after(), Duration::ZERO);
+        assert_eq!(known.other_claims, OtherClaims::Follow);
+        let django = |more: &[&str]| settings(&[&["--provider=django-oauth-toolkit"], more].concat()).config();
+        assert_eq!(django(&[]).expect("possible").other_claims, OtherClaims::Refuse);
+        assert_eq!(django(&["--other-claims=follow"]).expect("possible").other_claims, OtherClaims::Follow);
         let names = known.dialect.dead_token_errors.join(" ");
         assert!(names.contains("session_not_found") && names.ends_with("gone lost"), "{names}");
         assert_eq!(

@@ -88,6 +88,7 @@ fn known(key: &str, planned: &Planned) -> (Vec<String>, String) {
     let texts = |facts: &[refresh_coordinator::Fact<&str>]| facts.iter().map(|fact| fact.value.to_owned()).collect();
     let values = match key {
         "refresh-tokens" => vec![refresh_tokens(preset.refresh_tokens.value)],
+        "other-claims" => preset.other_claims().map(other_claims).into_iter().collect(),
         "uncertain" => vec![uncertain(preset.uncertain())],
         "retry-lost-after" => preset.retry_lost_after().map(|span| Span(span).to_string()).into_iter().collect(),
         "dead-token-error" => texts(preset.dead_token_errors),

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::config::{Config, RefreshTokens, Uncertain};
+use crate::config::{Config, OtherClaims, RefreshTokens, Uncertain};
 use crate::dialect::Dialect;
 
 /// Something that is known of a provider, and where it says so.
@@ -19,10 +19,15 @@ pub struct Fact<T> {
 /// What is known of a provider with its usual settings, and what follows for [`Config`].
 ///
 /// ```
-/// use refresh_coordinator::{Config, Preset, RefreshTokens};
+/// use refresh_coordinator::{Config, OtherClaims, Preset, RefreshTokens};
 ///
 /// let config = Preset::named("entra")?.applied_to(Config::default());
 /// assert_eq!(config.refresh_tokens, RefreshTokens::Reusable);
+///
+/// // What you know better is said after it.
+/// let narrowing = Preset::named("django-oauth-toolkit")?.applied_to(Config::default());
+/// assert_eq!(narrowing.other_claims, OtherClaims::Refuse);
+/// assert_eq!(narrowing.with_other_claims(OtherClaims::Follow).other_claims, OtherClaims::Follow);
 ///
 /// let wrong = Preset::named("entrance").unwrap_err();
 /// assert!(wrong.to_string().contains("auth0, django-oauth-toolkit, entra,"));
@@ -63,6 +68,13 @@ impl Preset {
         is_harmless.then_some(Duration::ZERO)
     }
 
+    /// What another scope, resource or audience gets whose token was rotated for the first: it is refused where it would be left with
+    /// the first one's scope, or would end the first one's access token. None: as usual.
+    pub fn other_claims(&self) -> Option<OtherClaims> {
+        let harms_others = self.narrows.is_some() || self.revokes_access.is_some();
+        harms_others.then_some(OtherClaims::Refuse)
+    }
+
     /// The settings with what follows from these facts; all others stay.
     pub fn applied_to(&self, config: Config) -> Config {
         let texts = |facts: &[Fact<&str>]| facts.iter().map(|fact| fact.value.to_owned()).collect();
@@ -70,6 +82,7 @@ impl Preset {
             refresh_tokens: self.refresh_tokens.value,
             uncertain: self.uncertain(),
             retry_lost_after: self.retry_lost_after().or(config.retry_lost_after),
+            other_claims: self.other_claims().unwrap_or(config.other_claims),
             dialect: Dialect {
                 dead_token_errors: texts(self.dead_token_errors),
                 passing_refusals: texts(self.passing_refusals),
@@ -111,6 +124,11 @@ impl fmt::Display for Preset {
             Uncertain::Never => "never",
         };
         let lost = self.retry_lost_after().map_or("as usual".to_owned(), |span| format!("{span:?}"));
-        writeln!(f, "  so: uncertain {uncertain}, retry_lost_after {lost}")
+        let others = match self.other_claims() {
+            Some(OtherClaims::Refuse) => "refuse",
+            Some(OtherClaims::Follow) => "follow",
+            None => "as usual",
+        };
+        writeln!(f, "  so: uncertain {uncertain}, retry_lost_after {lost}, other_claims {others}")
     }
 }

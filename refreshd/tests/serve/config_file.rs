@@ -132,6 +132,13 @@ upstream = "http://127.0.0.1:8/token"
 upstream = "http://127.0.0.1:7/token"
 preset = "supabase"
 dead-token-error = "gone"
+[provider.django]
+upstream = "http://127.0.0.1:6/token"
+preset = "django-oauth-toolkit"
+[provider.follows]
+upstream = "http://127.0.0.1:5/token"
+preset = "django-oauth-toolkit"
+other-claims = "follow"
 "#,
     );
     let mut command = refreshd(&["check", "--config", &file.path(), "--keep-outcome", "43s"]);
@@ -159,6 +166,9 @@ dead-token-error = "gone"
         ("[provider.plain]", "call-limit", "\"1m\"", "default"),
         ("[provider.plain]", "refresh-tokens", "\"single-use\"", "default"),
         ("[provider.plain]", "other-claims", "\"follow\"", "default"),
+        ("[provider.supabase]", "other-claims", "\"follow\"", "default"),
+        ("[provider.django]", "other-claims", "\"refuse\"", "preset django-oauth-toolkit"),
+        ("[provider.follows]", "other-claims", "\"follow\"", "file, line 24"),
         ("[provider.supabase]", "uncertain", "\"retry\"", "preset supabase"),
         ("[provider.supabase]", "retry-lost-after", "\"2s\"", "file, line 4"),
     ] {
