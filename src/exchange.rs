@@ -16,6 +16,7 @@ mod granted;
 mod headers;
 mod json;
 mod multipart;
+mod narrowed;
 mod options;
 mod pause;
 mod pair;
@@ -50,6 +51,7 @@ use crate::{Attempt, RefreshCoordinator, RefreshError, Refreshed, Role};
 use accept::Accepted;
 use failure_log::tell;
 use granted::Unscoped;
+use narrowed::Narrowed;
 use parameters::Unreadable;
 use presented::Place;
 use request::Asked;
@@ -90,6 +92,7 @@ pub struct TokenExchange {
     dialect: Arc<Dialect>,
     trust: Arc<Trust>,
     told: Arc<Told>,
+    narrowed: Arc<Narrowed>,
     revocation: Option<RevocationEndpoint>,
 }
 
@@ -98,7 +101,7 @@ impl TokenExchange {
     pub fn new(coordinator: RefreshCoordinator, options: ExchangeOptions) -> Self {
         let dialect = Arc::new(coordinator.config().dialect.clone());
         let trust = Arc::new(Trust::by(&options));
-        Self { coordinator, options, dialect, trust, told: Arc::default(), revocation: None }
+        Self { coordinator, options, dialect, trust, told: Arc::default(), narrowed: Arc::default(), revocation: None }
     }
 
     /// Says how the provider's revocation endpoint is asked (RFC 7009): once, as `send` of [`exchange`](Self::exchange) asks the
@@ -168,8 +171,10 @@ impl TokenExchange {
                 };
                 let (dialect, coordinator) = (Arc::clone(&self.dialect), self.coordinator.clone());
                 let authentication = refresh.authentication;
+                let watched = self.narrowed.watched(&refresh, &self.coordinator);
                 let call = move |attempt: Attempt| async move {
                     let (fence, flight) = (attempt.fence, attempt.flight_name());
+                    let watched = watched.and_then(|watched| watched.past_own(&attempt));
                     let mut onward = Arc::unwrap_or_clone(onward);
                     if let Some(place) = place {
                         place.present(attempt.token(), onward.body_mut());
@@ -181,7 +186,12 @@ impl TokenExchange {
                         Err(error) => Err(error.into()),
                     };
                     let outcome = outcome.map_err(|failure| failure.told_to(authentication));
-                    outcome.inspect_err(|failure| tell(failure, &coordinator, flight, fence))
+                    outcome.inspect_err(|failure| {
+                        tell(failure, &coordinator, &flight, fence);
+                        if let Some(watched) = &watched {
+                            watched.see(failure, &coordinator, &flight, fence);
+                        }
+                    })
                 };
                 let unscoped = Unscoped::of(&refresh);
                 let mut refreshed = self.coordinator.refresh(refresh, call).await;

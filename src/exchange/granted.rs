@@ -40,7 +40,7 @@ impl Unscoped {
 }
 
 /// Also one of several: these are told apart by where they stood.
-fn is_scope(name: &str) -> bool {
+pub(super) fn is_scope(name: &str) -> bool {
     name == "scope" || name.starts_with(MARK) && name.ends_with(" scope")
 }
 
