@@ -158,7 +158,7 @@ local function tell_flight()
     if fresh > 0 then
       say('  callers get this outcome for %s more', span(fresh))
       if record.token_state == 'rotated' then
-        say('  callers with another client, credential or parameter are refused as long (another_claim)')
+        say('  callers with another client or credential are refused as long (another_claim), other parameters unless they follow')
       end
     else
       say('  callers do not get it any more: the next one leads')

@@ -10,8 +10,8 @@ use crate::secret::Secret;
 ///
 /// Two requests share one flight when their tokens are equal *and* everything else here but the session is: the
 /// client and its credential, the parameters, the DPoP key. A request that differs in any of these waits for the other. It is
-/// then served alone, or, where the token was rotated meanwhile, refused with
-/// [`AnotherClaim`](crate::Refusal::AnotherClaim) until `keep_outcome` is over.
+/// then served alone. Where the token was rotated meanwhile, it follows with the newest token, or is refused with
+/// [`AnotherClaim`](crate::Refusal::AnotherClaim) until `keep_outcome` is over, as [`OtherClaims`](crate::OtherClaims) says.
 ///
 /// ```
 /// use refresh_coordinator::Refresh;
