@@ -63,12 +63,11 @@ async fn server_with_user(rules: &[&str]) -> (RedisServer, String) {
 
 #[tokio::test]
 async fn redis_that_is_not_there_is_named() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("its address").port();
-
-    let (error, line) = refused(&format!("redis://127.0.0.1:{port}"), &brief()).await;
+    // A port that no test is given.
+    let (error, line) = refused("redis://127.0.0.1:1", &brief()).await;
 
     assert!(matches!(error, ConnectError::Unreachable { .. }), "{error:?}");
-    assert!(line.contains(&format!("127.0.0.1:{port}")), "{line}");
+    assert!(line.contains("127.0.0.1:1"), "{line}");
 }
 
 #[tokio::test]
@@ -287,63 +286,23 @@ async fn wrong_password_is_told_how_it_is_written_in_a_url() {
 async fn another_kind_of_server_is_named_with_the_url_to_write() {
     let master = RedisServer::start_own(&[]).await;
     let replica = master.start_replica().await;
-    let node = RedisServer::start_own(&["--cluster-enabled", "yes"]).await;
-    let sentinel = Sentinel::start(&master).await;
+    // Else its bus is 10,000 ports higher, where there may be none.
+    let cluster = ["--cluster-enabled", "yes", "--cluster-port", "of its own"];
+    let (node, _) = RedisServer::start_with_port("--cluster-port", &cluster).await;
+    let watched = format!("sentinel monitor the-group 127.0.0.1 {} 1", master.port());
+    let sentinel = RedisServer::start_sentinel(&watched).await;
     let at = |redis: &RedisServer| redis.url().trim_end_matches('/').to_owned();
 
     for (url, kind, remedy) in [
         (at(&replica), "a replica", format!("is {}", at(&master))),
         (at(&node), "a node of a cluster", at(&node).replace("redis://", "redis+cluster://")),
-        (
-            sentinel.url(),
-            "a sentinel",
-            format!("{}/the-group,", sentinel.url().replace("redis://", "redis+sentinel://")),
-        ),
+        (at(&sentinel), "a sentinel", format!("{}/the-group,", at(&sentinel).replace("redis://", "redis+sentinel://"))),
     ] {
         let (error, line) = refused(&url, &brief()).await;
 
         assert!(matches!(&error, ConnectError::Kind { kind: named, .. } if *named == kind), "{error:?}");
         assert!(line.contains(&format!("{} is {kind}: ", url.trim_start_matches("redis://"))), "{line}");
         assert!(line.contains(&remedy), "{remedy}: {line}");
-    }
-}
-
-/// A sentinel that watches a server.
-struct Sentinel {
-    port: u16,
-    child: std::process::Child,
-    _folder: tempfile::TempDir,
-}
-
-impl Sentinel {
-    async fn start(master: &RedisServer) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").expect("a port").local_addr().expect("it").port();
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("sentinel.conf");
-        let of_master = master.url().trim_end_matches('/').rsplit(':').next().expect("a port");
-        let lines = format!("port {port}\nbind 127.0.0.1\nsentinel monitor the-group 127.0.0.1 {of_master} 1\n");
-        std::fs::write(&file, lines).expect("written");
-        let mut command = std::process::Command::new("redis-server");
-        let child = command.arg(&file).arg("--sentinel").stdout(std::process::Stdio::null()).spawn();
-        let sentinel = Self { port, child: child.expect("redis-server"), _folder: folder };
-        let client = redis::Client::open(sentinel.url()).expect("a URL");
-        until("the sentinel answers", async || {
-            let Ok(mut connection) = client.get_multiplexed_async_connection().await else { return false };
-            redis::cmd("PING").query_async::<String>(&mut connection).await.is_ok()
-        })
-        .await;
-        sentinel
-    }
-
-    fn url(&self) -> String {
-        format!("redis://127.0.0.1:{}", self.port)
-    }
-}
-
-impl Drop for Sentinel {
-    fn drop(&mut self) {
-        self.child.kill().expect("the process this test started");
-        self.child.wait().expect("it ends");
     }
 }
 

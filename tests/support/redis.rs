@@ -5,6 +5,7 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use redis::{Value, aio::MultiplexedConnection};
@@ -27,6 +28,23 @@ enum Running {
     Container { id: String, dir: tempfile::TempDir },
 }
 
+impl Running {
+    /// Waits until the process has ended by itself.
+    async fn ended(&mut self) {
+        match self {
+            Self::Process { child, .. } => {
+                while child.try_wait().expect("the process this test started").is_none() {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            }
+            Self::Container { .. } => std::future::pending().await,
+        }
+    }
+}
+
+/// More often than this no port is taken by another test.
+const TRIES: usize = 5;
+
 impl RedisServer {
     /// A server to coordinate on, in a namespace of the test's own: others may use the server, too.
     pub async fn start() -> Self {
@@ -46,17 +64,23 @@ impl RedisServer {
         Self::start_by(|port| started_sentinel(port, lines)).await
     }
 
+    /// A free port may be taken by another test before redis-server takes it: then redis-server ends, and another port is tried.
     async fn start_by(start: impl Fn(u16) -> Running) -> Self {
-        loop {
+        for _ in 0..TRIES {
             let port = free_port();
             let url = format!("redis://127.0.0.1:{port}/");
-            let runs = start(port);
-            let server = Self { connection: Mutex::new(ready(&url).await), url, runs: Some(runs) };
-            // A free port may be taken by another test before redis-server takes it.
+            let mut runs = start(port);
+            let connection = tokio::select! {
+                connection = ready(&url) => connection,
+                () = runs.ended() => continue,
+            };
+            let server = Self { connection: Mutex::new(connection), url, runs: Some(runs) };
+            // Another test's server may be the one that answers.
             if server.is_what_answers().await {
                 return server;
             }
         }
+        panic!("redis-server ended {TRIES} times, each at another port");
     }
 
     async fn is_what_answers(&self) -> bool {
@@ -74,12 +98,21 @@ impl RedisServer {
 
     /// A server of the test's own that speaks TLS at one port more, which it answers; the arguments name another in its place.
     pub async fn start_tls(arguments: &[String]) -> (Self, u16) {
-        let port = free_port();
-        let mut arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        let text = port.to_string();
-        let at = arguments.iter().position(|word| *word == "--tls-port").expect("a port of TLS");
-        arguments[at + 1] = &text;
-        (Self::start_own(&arguments).await, port)
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        Self::start_with_port("--tls-port", &arguments).await
+    }
+
+    /// A server of the test's own with one port more, in place of the one that stands behind this argument.
+    pub async fn start_with_port(name: &str, arguments: &[&str]) -> (Self, u16) {
+        let at = arguments.iter().position(|word| *word == name).expect("the port's argument");
+        let more = AtomicU16::new(0);
+        let server = Self::start_by(|port| {
+            more.store(free_port(), Ordering::Relaxed);
+            let (text, mut arguments) = (more.load(Ordering::Relaxed).to_string(), arguments.to_vec());
+            arguments[at + 1] = &text;
+            started(port, &arguments)
+        });
+        (server.await, more.into_inner())
     }
 
     pub fn url(&self) -> &str {

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{RedisServer, free_port};
+use super::RedisServer;
 
 /// A master with a replica, and sentinels that watch them.
 pub struct Group {
@@ -80,20 +80,22 @@ impl Cluster {
     async fn start_with(more: usize, silence: Duration) -> (Self, Vec<RedisServer>) {
         let (mut nodes, silence) = (Vec::new(), silence.as_millis().to_string());
         for number in 0..3 + more {
-            let bus = free_port().to_string();
-            let node = RedisServer::start_own(&[
-                "--cluster-enabled",
-                "yes",
+            let (node, bus) = RedisServer::start_with_port(
                 "--cluster-port",
-                &bus,
-                "--cluster-node-timeout",
-                &silence,
-                "--repl-diskless-sync-delay",
-                "0",
-            ])
+                &[
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-port",
+                    "of its own",
+                    "--cluster-node-timeout",
+                    &silence,
+                    "--repl-diskless-sync-delay",
+                    "0",
+                ],
+            )
             .await;
             node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(number + 1).to_string()]).await;
-            nodes.push((node, bus));
+            nodes.push((node, bus.to_string()));
         }
         for (number, (first, last)) in [("0", "5460"), ("5461", "10922"), ("10923", "16383")].into_iter().enumerate() {
             nodes[number].0.cli(&["CLUSTER", "ADDSLOTSRANGE", first, last]).await;
