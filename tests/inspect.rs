@@ -3,7 +3,7 @@
 
 mod support;
 
-use support::redis::RedisServer;
+use support::redis::{RedisServer, patient};
 
 /// In the order in which the script takes them.
 const NAMES: [&str; 10] =
@@ -40,7 +40,8 @@ impl Stage {
 
     async fn told_at(&self, url: &str, keys: &[String], arguments: &[&str]) -> Result<String, redis::RedisError> {
         let client = redis::Client::open(url).expect("a URL");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("redis is there");
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&patient()).await.expect("redis is there");
         let script = include_str!("../lua/inspect.lua");
         let mut eval = redis::cmd("EVAL");
         eval.arg(script).arg(keys.len()).arg(keys).arg(arguments);

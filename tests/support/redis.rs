@@ -177,6 +177,11 @@ impl RedisServer {
         }
     }
 
+    /// A connection of the test's own, as patient as all of a test.
+    pub async fn connect(&self) -> MultiplexedConnection {
+        ready(&self.url).await
+    }
+
     /// What `redis-cli` would print for these words, more or less.
     pub async fn cli(&self, words: &[&str]) -> String {
         shown(&self.value(words).await)
@@ -272,6 +277,8 @@ impl RedisServer {
                 }
                 "string" => self.cli(&["GET", &key]).await,
                 "zset" => self.cli(&["ZRANGE", &key, "0", "-1"]).await.replace('\n', " "),
+                // It has ended since the keys were listed.
+                "none" => continue,
                 other => panic!("{key} is a {other}"),
             };
             lines.push(format!("{key} {value}"));
@@ -373,12 +380,17 @@ fn in_docker(image: &str, port: &str, dir: tempfile::TempDir, arguments: &[&str]
     Running::Container { id: String::from_utf8_lossy(&started.stdout).trim().to_owned(), dir }
 }
 
+/// How a test connects: the half second that is usual is soon over on a machine that is busy with other tests.
+pub fn patient() -> redis::AsyncConnectionConfig {
+    let long = Some(Duration::from_secs(30));
+    redis::AsyncConnectionConfig::new().set_connection_timeout(long).set_response_timeout(long)
+}
+
 /// A connection to a server that has just been started.
 async fn ready(url: &str) -> MultiplexedConnection {
     let client = redis::Client::open(url).expect("a redis URL");
     let deadline = Instant::now() + Duration::from_secs(30);
-    // The half second that is usual is soon over on a machine that is busy with other tests.
-    let patient = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(30)));
+    let patient = patient();
     loop {
         let error = match client.get_multiplexed_async_connection_with_config(&patient).await {
             Ok(mut connection) => match redis::cmd("PING").query_async::<String>(&mut connection).await {

@@ -257,7 +257,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::test_redis::RedisServer;
+    use crate::test_redis::{RedisServer, patient};
 
     fn names(pod: &str, pubsub: PubSub) -> BTreeSet<&'static str> {
         let mut names: BTreeSet<_> = commands(&Keys::new("n"), pod, pubsub).iter().map(|tried| tried.name).collect();
@@ -316,7 +316,8 @@ mod tests {
         let user = ["ACL", "SETUSER", "pod", "reset", "on", ">pw"];
         assert_eq!(redis.cli(&[&user, rules].concat()).await, "OK", "{rules:?}");
         let client = redis::Client::open(redis.url().replace("redis://", "redis://pod:pw@")).expect("a URL");
-        let mut connection = client.get_multiplexed_async_connection().await.expect("redis is there");
+        let mut connection =
+            client.get_multiplexed_async_connection_with_config(&patient()).await.expect("redis is there");
         missing(&mut connection, &Keys::new("n"), "p", PubSub::Plain, waits_for_replicas).await.expect("an answer")
     }
 

@@ -248,8 +248,7 @@ async fn outcomes_land_above_maxmemory_and_after_script_flush() {
 #[tokio::test]
 async fn scripts_that_are_flushed_again_and_again_run_all_the_same() {
     let stage = Stage::on_redis(Config { store_timeout: 20 * S, lease: 60 * S, ..config() }).await;
-    let client = redis::Client::open(stage.redis.as_ref().expect("on redis").url()).expect("a URL");
-    let mut connection = client.get_multiplexed_async_connection().await.expect("redis is there");
+    let mut connection = stage.redis.as_ref().expect("on redis").connect().await;
     let flushing = tokio::spawn(async move {
         loop {
             redis::cmd("SCRIPT").arg("FLUSH").query_async::<()>(&mut connection).await.expect("flushed");

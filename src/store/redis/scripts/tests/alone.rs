@@ -239,8 +239,7 @@ impl Alone {
     pub(super) async fn new() -> Self {
         let redis = RedisServer::start_own(&[]).await;
         redis.in_use("alone").await;
-        let client = redis::Client::open(redis.url()).expect("a URL");
-        let connection = client.get_multiplexed_async_connection().await.expect("redis is there");
+        let connection = redis.connect().await;
         Self { redis, connection, leads: RefCell::default(), said: RefCell::default() }
     }
 
