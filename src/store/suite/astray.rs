@@ -126,7 +126,7 @@ both! {
 
     async fn token_is_given_for_as_long_as_a_way_that_was_made_short_leads_to_it(
         stage,
-        Config { keep_until_used: 8 * S, ..held() }
+        Config { keep_until_used: 11 * S, ..held() }
     ) {
         rotate(&stage, &direct(&stage, "one"), "two").await;
         rotate(&stage, &with(&stage, "two", WALKING), "three").await;
@@ -134,7 +134,7 @@ both! {
         let tip = Tip { landed: further.landed, passed: vec!["two".into()] };
         stage.b.tip(&direct(&stage, "one"), Some(&tip)).await.expect("an answer");
 
-        stage.pass(6 * S).await;
+        stage.pass(8 * S).await;
 
         assert_eq!(access_token(&held_for(&stage, "one").await.landed), "of three");
         assert!(matches!(asks(&stage, "three", TAKING).await, Begun::Unused));

@@ -143,7 +143,7 @@ both! {
 
     async fn permit_of_a_dead_leader_is_back_when_its_lease_is_over(
         stage,
-        Config { lease: 500 * MS, store_timeout: 500 * MS, ..permits(1) }
+        Config { lease: 2 * S, store_timeout: 2 * S, ..permits(1) }
     ) {
         lead(&stage.a, &anybody()).await;
         let next = anybody();
@@ -158,11 +158,11 @@ both! {
 
     async fn permit_is_kept_by_a_leader_that_renews(
         stage,
-        Config { lease: S, store_timeout: S, ..permits(1) }
+        Config { lease: 3 * S, store_timeout: 3 * S, ..permits(1) }
     ) {
         let lease = lead(&stage.a, &anybody()).await;
         for _ in 0..3 {
-            stage.pass(500 * MS).await;
+            stage.pass(1500 * MS).await;
             assert_eq!(stage.a.renew(&lease, &anybody()).await.expect("an answer"), Renewed::Renewed);
             stage.budget_holds().await;
         }
@@ -172,7 +172,7 @@ both! {
 
     async fn permit_that_is_reserved_and_not_taken_goes_to_the_next(
         stage,
-        Config { lease: 60 * S, store_timeout: 500 * MS, ..permits(1) }
+        Config { lease: 60 * S, store_timeout: 2 * S, ..permits(1) }
     ) {
         let (leading, gone, next) = (anybody(), anybody(), anybody());
         let lease = lead(&stage.a, &leading).await;
@@ -182,7 +182,7 @@ both! {
         complete(&stage.a, &lease, &leading, &success("one")).await;
         assert!(matches!(refused(&stage.a, &anybody()).await, Refusal::Budget { .. }));
 
-        stage.pass(500 * MS).await;
+        stage.pass(2 * S).await;
 
         let begun = begin_in_queue(&stage.b, &next, Some(queued.since)).await;
         assert!(matches!(begun, Begun::Lead(_)), "{begun:?}");
@@ -248,14 +248,14 @@ both! {
 
     async fn flight_that_queues_is_handed_what_lands_meanwhile_though_nobody_else_would_be(
         stage,
-        Config { lease: 60 * S, store_timeout: 500 * MS, keep_failure: Duration::ZERO, ..permits(1) }
+        Config { lease: 60 * S, store_timeout: 2 * S, keep_failure: Duration::ZERO, ..permits(1) }
     ) {
         let (leading, queues, leads) = (anybody(), ask("t"), ask("t"));
         let lease = lead(&stage.a, &leading).await;
         let queued = queue(&stage.b, &queues).await;
         complete(&stage.a, &lease, &leading, &success("one")).await;
         // It does not come for its permit in time.
-        stage.pass(500 * MS).await;
+        stage.pass(2 * S).await;
         let lease = lead(&stage.a, &leads).await;
         complete(&stage.a, &lease, &leads, &unknown()).await;
         stage.pass(10 * MS).await;

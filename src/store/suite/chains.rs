@@ -222,11 +222,11 @@ both! {
         assert_eq!(access_token(&held_for(&stage, "c").await.landed), "of after c");
     }
 
-    async fn answer_is_held_for_as_long_as_the_setting_says(stage, Config { keep_until_used: 5 * S, ..held() }) {
+    async fn answer_is_held_for_as_long_as_the_setting_says(stage, Config { keep_until_used: 8 * S, ..held() }) {
         rotate(&stage, &direct(&stage, "one"), "two").await;
         held_for(&stage, "one").await;
 
-        stage.pass(3 * S).await;
+        stage.pass(6 * S).await;
 
         assert_eq!(lead(&stage.b, &direct(&stage, "one")).await.history, TokenHistory::Unremarkable);
         assert!(matches!(asks(&stage, "two", WALKING).await, Begun::ChainOver(ChainEnd::Broken)));

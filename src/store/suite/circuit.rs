@@ -150,13 +150,13 @@ both! {
         assert_eq!(circuit(&stage).await, CircuitState::HalfOpen { probes: 1, reason: TripReason::Failures });
     }
 
-    async fn probe_that_renews_stays_out(stage, Config { lease: 2 * S, ..breaker(1, S, 1) }) {
+    async fn probe_that_renews_stays_out(stage, Config { lease: 4 * S, ..breaker(1, S, 1) }) {
         fly(&stage.a, &anybody(), &unknown()).await;
         stage.pass(S).await;
         let lease = lead(&stage.a, &anybody()).await;
-        stage.pass(1500 * MS).await;
+        stage.pass(3 * S).await;
         assert_eq!(stage.a.renew(&lease, &anybody()).await.expect("an answer"), Renewed::Renewed);
-        stage.pass(700 * MS).await;
+        stage.pass(1500 * MS).await;
 
         assert!(matches!(refused(&stage.b, &anybody()).await, Refusal::CircuitOpen { .. }));
     }

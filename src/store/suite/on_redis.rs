@@ -6,7 +6,7 @@ use crate::own_lease::OwnLease;
 
 #[tokio::test]
 async fn begin_with_the_same_attempt_gets_the_same_lead() {
-    let stage = Stage::on_redis(config()).await;
+    let stage = Stage::on_redis(Config { lease: 3 * S, ..config() }).await;
     let asked = ask("t");
     let lease = lead(&stage.a, &asked).await;
     let before = stage.snapshot().await;
@@ -47,7 +47,7 @@ async fn attempt_given_up_after_it_led_is_given_back_and_stays_so() {
 
 #[tokio::test]
 async fn renewal_that_arrives_after_the_lead_was_given_back_changes_nothing() {
-    let stage = Stage::on_redis(config()).await;
+    let stage = Stage::on_redis(Config { lease: 60 * S, ..config() }).await;
     let asked = ask("t");
     let lease = lead(&stage.a, &asked).await;
     stage.a.abandon(&lease, &asked).await.expect("an answer");
@@ -271,7 +271,7 @@ async fn scripts_that_are_flushed_again_and_again_run_all_the_same() {
 /// What was refused by an error has not run: there is nothing to take back.
 #[tokio::test]
 async fn refused_call_did_not_run_and_one_without_an_answer_may_have() {
-    let stage = Stage::on_redis(Config { store_timeout: Duration::from_millis(300), ..config() }).await;
+    let stage = Stage::on_redis(config()).await;
     let redis = stage.redis.as_ref().expect("on redis");
     let begin =
         async |token| stage.a.begin(&ask(token), None, &AdmissionTerms::at_once()).await.expect_err("no answer");
@@ -288,7 +288,7 @@ async fn refused_call_did_not_run_and_one_without_an_answer_may_have() {
         assert!(tokio::time::Instant::now() < deadline, "redis takes writes again");
         redis.wait(Duration::from_millis(5)).await;
     }
-    redis.cli(&["CLIENT", "PAUSE", "1000", "ALL"]).await;
+    redis.cli(&["CLIENT", "PAUSE", "60000", "ALL"]).await;
     let silent = begin("t").await;
 
     assert!(wrong_type.reason.contains(&queue) && !wrong_type.may_have_run, "{wrong_type:?}");

@@ -15,8 +15,8 @@ pub(super) struct Servers {
 }
 
 pub(super) fn config() -> Config {
-    // Longer than the machine stands still: no lease is to end, and no recovery to be over, because it does.
-    Config { lease: 6 * S, max_concurrent_refreshes: 1000, ..super::stage::config() }
+    // Longer than the machine stands still: no lease is to end, and no recovery or outcome to be over, because it does.
+    Config { lease: 6 * S, keep_outcome: 60 * S, max_concurrent_refreshes: 1000, ..super::stage::config() }
 }
 
 impl Servers {

@@ -9,6 +9,7 @@ pub(in crate::store) use uuid::Uuid;
 
 pub(in crate::store) use crate::admission::AdmissionTerms;
 pub(in crate::store) use crate::config::{Breaker, Config, Uncertain};
+use crate::error::ConnectError;
 pub(in crate::store) use crate::error::Refusal;
 pub(in crate::store) use crate::identity::Identity;
 pub(in crate::store) use crate::outcome::{Class, Outcome, ProviderFailure, ProviderHealth};
@@ -74,9 +75,15 @@ impl Stage {
     async fn by(way: Way, redis: Arc<RedisServer>, config: Config) -> Self {
         redis.in_use(&config.namespace).await;
         let pod = async |name: &str| {
-            let target = way.target(redis.url());
-            let store = RedisStore::connect(target, name, Arc::new(config.clone()), Arc::default()).await;
-            Store::Redis(store.expect("redis is there"))
+            // A machine that stands still meanwhile is no Redis that is away: some settings are short.
+            for _ in 0..4 {
+                let target = way.target(redis.url());
+                match RedisStore::connect(target, name, Arc::new(config.clone()), Arc::default()).await {
+                    Err(ConnectError::Unreachable { .. }) => {}
+                    store => return Store::Redis(store.expect("redis is there")),
+                }
+            }
+            panic!("redis did not answer four times");
         };
         let (a, b) = (pod("a").await, pod("b").await);
         Self { a, b, redis: Some(redis), way: Some(way), config: config.clone() }

@@ -39,7 +39,7 @@ async fn join(store: &Store, ask: &Ask) -> crate::store::NewsSource {
 }
 
 both! {
-    async fn others_wait_until_it_is_told_and_are_then_handed_it(stage, slow()) {
+    async fn others_wait_until_it_is_told_and_are_then_handed_it(stage, Config { lease: 6 * S, ..slow() }) {
         let first = ask("t");
         let mut early = {
             lead(&stage.a, &first).await;
@@ -53,9 +53,9 @@ both! {
         // Twice, as a pod does that had no answer in time.
         stage.a.complete(&lease, &first, &untold(&outcome)).await.expect("an answer");
         join(&stage.b, &ask("t")).await;
-        stage.pass(S).await;
+        stage.pass(4 * S).await;
         stage.a.tell(&first, lease.fence, &outcome, Telling::Waits).await.expect("an answer");
-        stage.pass(S + 500 * MS).await;
+        stage.pass(4 * S).await;
         join(&stage.b, &ask("t")).await;
         stage.a.tell(&first, lease.fence, &outcome, Telling::Done).await.expect("an answer");
 
