@@ -300,6 +300,8 @@ struct Observer {
 struct Observed {
     looks: usize,
     most: usize,
+    /// The longest time between two looks.
+    blind: Duration,
     unequal: Vec<String>,
 }
 
@@ -310,7 +312,7 @@ impl Observer {
         let (permits, budget) = (key(config, "permits"), key(config, "budget"));
         let task = tokio::spawn(async move {
             let script = "return {redis.call('GET', KEYS[1]) or '0', redis.call('ZCARD', KEYS[2])}";
-            let mut observed = Observed::default();
+            let (mut observed, mut looked) = (Observed::default(), Instant::now());
             while !stopped.load(Ordering::Relaxed) {
                 let both = redis.cli(&["EVAL", script, "2", &budget, &permits]).await;
                 let (counter, members) = both.split_once('\n').expect("two numbers");
@@ -318,6 +320,8 @@ impl Observer {
                     observed.unequal.push(format!("counter {counter}, permits {members}"));
                 }
                 observed.looks += 1;
+                observed.blind = observed.blind.max(looked.elapsed());
+                looked = Instant::now();
                 observed.most = observed.most.max(members.parse().expect("a number"));
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
@@ -394,7 +398,10 @@ async fn counter_and_permits_are_equal_at_every_moment_of_a_storm_with_kills() {
         observed.most
     );
     assert!(observed.unequal.is_empty(), "unequal {} times: {:?}", observed.unequal.len(), observed.unequal);
-    assert_eq!(observed.most, 6, "the storm is one");
+    assert!(observed.most >= 6, "the storm is one");
+    // A leader that cannot renew in time, because everything stands still, has lost its permit to another, and has it again when
+    // it goes on.
+    assert!(observed.most == 6 || observed.blind > config.lease / 3, "{observed:?}");
     assert!(observed.looks > 500, "looked {} times only", observed.looks);
     assert!(rest < Duration::from_secs(1 + 1), "{rest:?}");
 }
