@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use refresh_coordinator::tokens::{AccessTokens, MemoryTokens, RedisTokens, SessionTokens, TokenError, TokenStore};
 use refresh_coordinator::{Config, MemoryStore, ProviderFailure, RefreshCoordinator, TokenResponse, Verdict};
+use support::fleet::connect_to;
 use support::redis::RedisServer;
 use support::session_stores::{Failing, StaleOnce};
 use support::strict::StrictProvider;
@@ -24,7 +25,7 @@ fn in_memory() -> RefreshCoordinator {
 }
 
 async fn over(redis: &RedisServer) -> RefreshCoordinator {
-    RefreshCoordinator::connect(redis.url(), config()).await.expect("redis is there")
+    connect_to(redis.url(), &config()).await
 }
 
 fn over_store<T: TokenStore>(coordinator: &RefreshCoordinator, store: T, provider: &StrictProvider) -> AccessTokens<T> {
@@ -259,7 +260,7 @@ async fn pod_that_is_lost_before_it_wrote_leaves_its_answer_to_the_next_caller()
         move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
             runtime.block_on(async {
-                let pod = RefreshCoordinator::connect(&url, config()).await.expect("redis is there");
+                let pod = connect_to(&url, &config()).await;
                 let access = over_store(&pod, Failing::to_write(inner), &provider);
                 let tab = tokio::spawn(async move { access.token("s").await.map(drop) });
                 // Until it has failed to write, with the answer in Redis.

@@ -13,9 +13,14 @@ use support::provider::{Provider, rotated};
 use support::redis::RedisServer;
 use support::wait::until;
 
+fn brief_lease() -> Config {
+    let second = Duration::from_secs(1);
+    quick().with_lease(second).with_store_timeout(second)
+}
+
 /// Goes on after two seconds: `store_timeout` and a lease.
 fn going_on_alone() -> Config {
-    quick().with_on_store_outage(OnStoreOutage::Local)
+    brief_lease().with_on_store_outage(OnStoreOutage::Local)
 }
 
 /// Asks until it is answered with tokens, by Redis' leave or without it.
@@ -37,7 +42,8 @@ async fn refreshed(pod: &RefreshCoordinator, provider: &Provider, token: &str) -
 async fn fence_that_was_given_alone_is_not_given_again_by_a_redis_that_is_back() {
     let redis = RedisServer::start_own(&[]).await;
     // A probe is on its way when the first lease is over: 750 to 1450 ms after the outage began.
-    let config = quick().with_store_timeout(Duration::from_millis(700)).with_on_store_outage(OnStoreOutage::Local);
+    let config =
+        brief_lease().with_store_timeout(Duration::from_millis(700)).with_on_store_outage(OnStoreOutage::Local);
     let pod = connect(&redis, &config).await;
     let (held, open) = (Provider::held(), Provider::open());
     redis.cli(&["CLIENT", "PAUSE", "60000", "WRITE"]).await;

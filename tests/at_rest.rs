@@ -180,7 +180,7 @@ async fn dead_token_is_remembered_for_a_minute_at_most() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn renewed_and_joined_flights_leave_nothing() {
-    let (lease, long) = (Duration::from_secs(1), Duration::from_secs(10));
+    let (lease, long) = (Duration::from_secs(3), Duration::from_secs(10));
     let config = brief()
         .with_max_concurrent_refreshes(10)
         .with_lease(lease)
@@ -197,7 +197,7 @@ async fn renewed_and_joined_flights_leave_nothing() {
     });
     provider.asked(10).await;
 
-    redis.wait(3 * config.lease).await;
+    redis.wait(2 * config.lease).await;
     provider.release(10);
     flying.await.expect("no panic");
 

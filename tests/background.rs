@@ -11,6 +11,7 @@ use refresh_coordinator::{
     Attempt, Config, MemoryStore, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refusal, Role,
     TokenResponse,
 };
+use support::fleet::connect_to;
 use support::redis::RedisServer;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -83,7 +84,7 @@ async fn caller_waits_where_the_background_is_refused_in_memory() {
 async fn caller_waits_where_the_background_is_refused_on_redis() {
     let redis = RedisServer::start_own(&[]).await;
     redis.in_use("background").await;
-    let coordinator = RefreshCoordinator::connect(redis.url(), config()).await.expect("redis is there");
+    let coordinator = connect_to(redis.url(), &config()).await;
     caller_waits_where_the_background_is_refused(coordinator).await;
 }
 

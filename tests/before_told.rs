@@ -101,7 +101,7 @@ on_both_stores! {
         until("the others have joined", async || b.metrics().joined_fleet + c.metrics().joined_fleet == 2).await;
         first.abort();
         // The leader is heard of for longer than a lease.
-        tokio::time::sleep(2 * S + S / 2).await;
+        tokio::time::sleep(a.config().lease + S).await;
         assert!(others.iter().all(|other| !other.is_finished()), "told before the hook was over");
         sessions.0.may.add_permits(1);
 
@@ -173,8 +173,13 @@ async fn pod_that_is_killed_while_its_hook_runs_loses_nothing_and_the_next_one_r
 /// The same, and nobody comes before the answer is no longer fresh: it is held.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn tokens_that_no_hook_has_seen_are_held_and_count_as_used_when_one_has() {
-    let config =
-        quick().with_keep_outcome(S).with_refresh_timeout(S).with_wait_timeout(S).with_budget_wait(Some(S / 2));
+    let config = quick()
+        .with_lease(S)
+        .with_store_timeout(S)
+        .with_keep_outcome(S)
+        .with_refresh_timeout(S)
+        .with_wait_timeout(S)
+        .with_budget_wait(Some(S / 2));
     let redis = RedisServer::start_own(&[]).await;
     redis.in_use(&config.namespace).await;
     let (provider, shut, open) = (Provider::open(), Sessions::shut(), Sessions::open());

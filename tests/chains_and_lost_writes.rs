@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use refresh_coordinator::{Config, RefreshCoordinator, Uncertain};
 use support::endpoint::Endpoint;
-use support::fleet::quick;
+use support::fleet::{connect_to, quick};
 use support::redis::RedisServer;
 use support::rotating::{Presented, Rotating};
 use tokio::task::{JoinSet, LocalSet};
@@ -21,6 +21,8 @@ const TOKENS: [&str; 4] = ["f.1", "f.2", "f.3", "f.4"];
 fn config(uncertain: Uncertain) -> Config {
     let second = Duration::from_secs(1);
     quick()
+        .with_lease(2 * second)
+        .with_store_timeout(2 * second)
         .with_uncertain(uncertain)
         .with_keep_outcome(Duration::ZERO)
         .with_refresh_timeout(5 * second)
@@ -41,8 +43,7 @@ impl Pods {
         let mut pods = Self { ways: Vec::new(), pods: Vec::new(), provider: Rotating::new(0), config };
         for _ in 0..3 {
             let way = Endpoint::to(redis.url()).await;
-            let pod = RefreshCoordinator::connect(&way.url(), pods.config.clone()).await;
-            pods.pods.push(pod.expect("redis is there"));
+            pods.pods.push(connect_to(&way.url(), &pods.config).await);
             pods.ways.push(way);
         }
         pods

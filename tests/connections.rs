@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use refresh_coordinator::{Config, Refresh, RefreshCoordinator, RefreshError, Refreshed, Secret};
-use support::fleet::{connect, quick};
+use support::fleet::{connect, connect_to, quick};
 use support::provider::Provider;
 use support::proxy::Proxy;
 use support::redis::RedisServer;
@@ -56,7 +56,7 @@ async fn subscribes(redis: &RedisServer, pod: &RefreshCoordinator) {
 
 async fn through(proxy: &Proxy, redis: &RedisServer, config: &Config) -> RefreshCoordinator {
     redis.in_use(&config.namespace).await;
-    RefreshCoordinator::connect(&proxy.url(redis), config.clone()).await.expect("redis is there")
+    connect_to(&proxy.url(redis), config).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,7 +140,7 @@ async fn user_without_the_right_to_ping_keeps_its_connections() {
     redis.cli(&["ACL", "SETUSER", "pods", "on", ">pw", "~rc:*", "&rc:*", "+@all", "-ping"]).await;
     let config = quick().with_lease(Duration::from_secs(1)).with_store_timeout(Duration::from_millis(500));
     let url = redis.url().replace("redis://", "redis://pods:pw@");
-    let pod = RefreshCoordinator::connect(&url, config.clone()).await.expect("redis is there");
+    let pod = connect_to(&url, &config).await;
     let connections = || async { redis.cli(&["CLIENT", "LIST"]).await.matches(&format!(":{}", pod.pod())).count() };
     assert_eq!(connections().await, 5);
 
@@ -315,7 +315,7 @@ async fn waiting_flights_without_a_subscription_look_every_second_however_often_
         .with_store_timeout(Duration::from_millis(500));
     let leader = connect(&redis, &config).await;
     let url = redis.url().replace("redis://", "redis://pods:pw@");
-    let pod = RefreshCoordinator::connect(&url, config.clone()).await.expect("redis is there");
+    let pod = connect_to(&url, &config).await;
     redis.cli(&["ACL", "SETUSER", "pods", "resetchannels"]).await;
     until("it has no subscription", async || pod.metrics().subscription_gaps == 1).await;
     let provider = Provider::held();

@@ -23,7 +23,8 @@ use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
 use refresh_coordinator::tokens::SessionTokens;
-use refresh_coordinator::{Config, RefreshCoordinator, Verdict};
+use refresh_coordinator::{Config, Verdict};
+use support::fleet::connect_to;
 use support::redis::RedisServer;
 use support::strict::StrictProvider;
 use support::wait::until;
@@ -94,7 +95,7 @@ async fn oauth2_client_loses_no_session_over_rotations_and_a_wrong_secret_ends_n
     let mut apps = Vec::new();
     for _ in 0..2 {
         let config = Config::default().with_lease(S);
-        let coordinator = RefreshCoordinator::connect(redis.url(), config).await.expect("redis is there");
+        let coordinator = connect_to(redis.url(), &config).await;
         apps.push(oauth2_client::App::new(&format!("{url}/token"), coordinator, sessions.clone()).expect("a URL"));
     }
 

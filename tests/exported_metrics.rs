@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use refresh_coordinator::{Config, Metrics, ProviderFailure, Refresh, RefreshCoordinator, TokenResponse};
+use support::fleet::connect_to;
 use support::provider::{Provider, rotated};
 use support::redis::RedisServer;
 use tokio::time::sleep;
@@ -118,7 +119,7 @@ async fn what_redis_took_is_exported_by_call_and_a_pod_that_joins_completes_noth
     redis.in_use("default").await;
     let mut pods = Vec::new();
     for _ in 0..2 {
-        pods.push(RefreshCoordinator::connect(redis.url(), Config::default()).await.expect("redis is there"));
+        pods.push(connect_to(redis.url(), &Config::default()).await);
     }
     let provider = Provider::held();
 
@@ -153,7 +154,7 @@ async fn connections_to_redis_are_counted_as_long_as_they_stand() {
     let connections = || gauge(&handle, "redis_connections");
     assert_eq!(connections(), None);
 
-    let pod = RefreshCoordinator::connect(redis.url(), Config::default()).await.expect("redis is there");
+    let pod = connect_to(redis.url(), &Config::default()).await;
     // Four for commands, and the subscription.
     support::wait::until("all of them stand", async || connections().as_deref() == Some("5")).await;
     redis.cli(&["CLIENT", "KILL", "TYPE", "pubsub"]).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use refresh_coordinator::{Config, Refresh, RefreshCoordinator, RefreshError, Refreshed, Role};
 use support::endpoint::Endpoint;
-use support::fleet::quick;
+use support::fleet::{connect_to, quick};
 use support::provider::Provider;
 use support::redis::RedisServer;
 use support::stopwatch::Stopwatch;
@@ -33,7 +33,7 @@ impl Servers {
         primary.in_use(&config.namespace).await;
         let replica = primary.start_replica().await;
         let ways = vec![Endpoint::to(primary.url()).await, Endpoint::to(primary.url()).await];
-        let (a, b) = (connect(&ways[0].url(), &config).await, connect(&ways[1].url(), &config).await);
+        let (a, b) = (connect_to(&ways[0].url(), &config).await, connect_to(&ways[1].url(), &config).await);
         Self { config, primary, replica, ways, a, b }
     }
 
@@ -55,10 +55,6 @@ impl Servers {
         provider.asked(before + tokens.len()).await;
         callers
     }
-}
-
-async fn connect(url: &str, config: &Config) -> RefreshCoordinator {
-    RefreshCoordinator::connect(url, config.clone()).await.expect("redis is there")
 }
 
 fn tokens(name: &str, count: usize) -> Vec<String> {
@@ -96,7 +92,7 @@ fn each_was_presented_once(provider: &Provider, tokens: &[String]) {
 /// A primary is killed whose replica had neither the leads under way nor the successes that were acknowledged last.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_primary_whose_replica_lacks_what_is_under_way_and_what_has_landed() {
-    let servers = Servers::start(Duration::from_secs(2)).await;
+    let servers = Servers::start(Duration::from_secs(3)).await;
     let (held, open) = (Provider::held(), Provider::open());
     let (flying, landed) = (tokens("flying", 20), tokens("landed", 20));
     servers.primary.detach(&servers.replica).await;
@@ -106,7 +102,7 @@ async fn killed_primary_whose_replica_lacks_what_is_under_way_and_what_has_lande
 
     drop(primary);
     ways.iter().for_each(|way| way.lead_to(replica.url()));
-    let late = connect(replica.url(), &config).await;
+    let late = connect_to(replica.url(), &config).await;
     for token in &flying {
         callers.come(&b, &held, token);
         callers.come(&late, &held, token);
@@ -127,7 +123,7 @@ async fn killed_primary_whose_replica_lacks_what_is_under_way_and_what_has_lande
 
 /// The namespace is forgotten beside a pod that has led nothing, and a pod starts just after.
 async fn forgotten(forget: impl AsyncFnOnce(&Servers) -> Option<RedisServer>) {
-    let servers = Servers::start(Duration::from_secs(2)).await;
+    let servers = Servers::start(Duration::from_secs(3)).await;
     let held = Provider::held();
     let flying = tokens("flying", 5);
     let mut callers = servers.led_by_a(&held, &flying).await;
@@ -137,7 +133,7 @@ async fn forgotten(forget: impl AsyncFnOnce(&Servers) -> Option<RedisServer>) {
     for token in &flying {
         callers.come(&servers.b, &held, token);
     }
-    let late = connect(decides.url(), &servers.config).await;
+    let late = connect_to(decides.url(), &servers.config).await;
     for token in &flying {
         callers.come(&late, &held, token);
     }
@@ -172,7 +168,7 @@ async fn flushall_that_no_connection_notices() {
 /// The endpoint leads to the promoted replica; the primary goes on answering over connections that stand.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endpoint_that_leads_to_the_promoted_replica_while_the_primary_lives() {
-    let servers = Servers::start(Duration::from_secs(2)).await;
+    let servers = Servers::start(Duration::from_secs(3)).await;
     let (lease, namespace) = (servers.config.lease, &servers.config.namespace);
     let (held, open) = (Provider::held(), Provider::open());
     let (landed, flying, unknown) = (tokens("landed", 5), tokens("flying", 5), tokens("unknown", 5));
@@ -185,7 +181,7 @@ async fn endpoint_that_leads_to_the_promoted_replica_while_the_primary_lives() {
 
     servers.lead_to(&servers.replica);
     let switched = Stopwatch::start();
-    let late = connect(servers.replica.url(), &servers.config).await;
+    let late = connect_to(servers.replica.url(), &servers.config).await;
     let pods = [(&servers.b, "pod b"), (&late, "late pod")];
     let fresh = tokens("fresh", 4);
     let mut newcomers = Callers::default();

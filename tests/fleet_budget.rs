@@ -214,7 +214,7 @@ fn hash(token: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn permits_of_a_killed_pod_are_back_within_a_lease_though_nobody_asks() {
-    let config = quick().with_max_concurrent_refreshes(3).with_budget_wait(Some(Duration::from_secs(2)));
+    let config = quick().with_max_concurrent_refreshes(3).with_budget_wait(Some(Duration::from_secs(5)));
     let redis = RedisServer::start().await;
     let pod = MortalPod::connect(redis.url(), &config).await;
     let counter = Counter::held();
@@ -237,9 +237,9 @@ async fn permits_of_a_killed_pod_are_back_within_a_lease_though_nobody_asks() {
     let [in_use, members, left, members_left] = stands[..] else { panic!("{stands:?}") };
     assert_eq!((in_use, members), (3, 3));
     assert_eq!(left, members_left, "the two end together");
-    assert!(left <= 1000, "the lease is 1 s, and they last for {left} ms");
+    assert!(left <= 3000, "the lease is 3 s, and they last for {left} ms");
     redis.until(&["EXISTS", &budget, &permits], "0").await;
-    println!("3 permits of a killed pod were free after {:.0?}; the lease is 1 s", killed.elapsed());
+    println!("3 permits of a killed pod were free after {:.0?}; the lease is 3 s", killed.elapsed());
     // Nor does its place in the queue stay.
     redis.until(&["EXISTS", &key(&config, "queue")], "0").await;
     assert_eq!(counter.provider.total(), 3);
@@ -283,11 +283,11 @@ async fn permits_of_a_killed_pod_go_to_those_who_queue_in_others_and_not_to_newc
     assert!(callers.join_all().await.iter().all(Result::is_ok));
     assert_eq!(living.most.load(Ordering::SeqCst), 3);
     println!(
-        "flights that queue had the permits of a killed pod after {took:.0?}, before {} newcomers; the lease is 1 s",
+        "flights that queue had the permits of a killed pod after {took:.0?}, before {} newcomers; the lease is 3 s",
         newcomer - 9
     );
     assert!(first.iter().all(|index| (3..9).contains(index)), "{first:?} were first");
-    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert!(took < config.lease + Duration::from_millis(1500), "{took:?}");
 }
 
 /// Looks at counter and permits in one step, every millisecond.

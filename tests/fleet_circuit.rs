@@ -233,7 +233,7 @@ async fn probe_of_a_killed_pod_is_back_within_a_lease() {
             if string.match(circuit[i], '^probe:') then return string.match(circuit[i + 1], '^%d+') - now[1] * 1000 - math.floor(now[2] / 1000) end
         end";
     let left = redis.cli(&["EVAL", script, "1", &circuit]).await;
-    assert!(left.parse::<i64>().expect("a probe is out") <= 1000, "the lease is 1 s, and it lasts for {left} ms");
+    assert!(left.parse::<i64>().expect("a probe is out") <= 3000, "the lease is 3 s, and it lasts for {left} ms");
     let (mut refused, mut callers) = (0, JoinSet::new());
     let took = loop {
         ask(&mut callers, &pods[refused % 2], &living, Ok(()));
@@ -246,10 +246,10 @@ async fn probe_of_a_killed_pod_is_back_within_a_lease() {
         tokio::time::sleep(*retry_after).await;
     };
 
-    println!("a killed pod's probe was replaced after {took:.0?}, {refused} refused meanwhile; the lease is 1 s");
+    println!("a killed pod's probe was replaced after {took:.0?}, {refused} refused meanwhile; the lease is 3 s");
     assert!(refused > 0, "it was out");
     assert_eq!((dead.total(), living.total()), (1, 1));
-    assert!(took < Duration::from_millis(2500), "{took:?}");
+    assert!(took < config.lease + Duration::from_millis(1500), "{took:?}");
     assert_eq!(state(&pods[0]).await, CircuitState::Closed { failures: 0 });
 }
 

@@ -12,7 +12,7 @@ use refresh_coordinator::{
     Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, Refreshed, Refusal, Role, TokenResponse,
     Uncertain,
 };
-use support::fleet::{connect, quick};
+use support::fleet::{connect, connect_to, quick};
 use support::mortal::MortalPod;
 use support::provider::{Provider, rotated};
 use support::redis::RedisServer;
@@ -166,7 +166,7 @@ async fn all_who_wait_for_a_killed_leader_get_an_outcome_from_one_takeover() {
 #[tokio::test]
 async fn lost_token_is_not_presented_before_retry_lost_after() {
     let redis = RedisServer::start().await;
-    let config = quick().with_retry_lost_after(Some(Duration::from_secs(3)));
+    let config = quick().with_retry_lost_after(Some(Duration::from_secs(6)));
     redis.in_use(&config.namespace).await;
     let killed = MortalPod::connect(redis.url(), &config).await;
     let dying = Provider::held();
@@ -189,7 +189,7 @@ async fn lost_token_is_not_presented_before_retry_lost_after() {
     let refreshed = caller.await.expect("told").expect("tokens");
 
     let presented: u64 = redis.cli(&["HGET", &flight, "started"]).await.parse().expect("ms");
-    assert!(presented - started >= 3000, "presented again after {} ms", presented - started);
+    assert!(presented - started >= 6000, "presented again after {} ms", presented - started);
     assert_eq!((refreshed.role(), provider.presented("t")), (Role::Led, 1));
 }
 
@@ -207,8 +207,8 @@ async fn leader_keeps_its_lease_for_as_long_as_the_call_runs() {
         let call = provider.refresh("t");
         async move { other.refresh(Refresh::new("t"), call).await }
     });
-    // Three leases, by the clock that decides.
-    redis.wait(3 * config.lease).await;
+    // Two leases, by the clock that decides.
+    redis.wait(2 * config.lease).await;
     provider.release(1);
 
     leading.await.expect("told").expect("tokens");
@@ -221,7 +221,7 @@ async fn leader_keeps_its_lease_for_as_long_as_the_call_runs() {
 async fn connect_by_way(redis: &RedisServer, config: &Config) -> (Way, RefreshCoordinator) {
     redis.in_use(&config.namespace).await;
     let way = Way::to(redis.url()).await;
-    let pod = RefreshCoordinator::connect(&way.url(), config.clone()).await.expect("redis is there");
+    let pod = connect_to(&way.url(), config).await;
     (way, pod)
 }
 
@@ -271,12 +271,13 @@ async fn leads_that_their_pod_never_heard_of_are_given_back_as_soon_as_redis_is_
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn leads_that_their_pod_never_heard_of_are_given_back_also_after_a_long_outage() {
     let redis = RedisServer::start().await;
-    let config = quick().with_store_timeout(Duration::from_millis(500)).with_uncertain(Uncertain::Never);
+    let span = Duration::from_secs(2);
+    let config = quick().with_lease(span).with_store_timeout(span).with_uncertain(Uncertain::Never);
     let (way, pod) = connect_by_way(&redis, &config).await;
     let provider = Provider::open();
     led_unheard(&pod, &way, &provider, "t").await;
     // Their leases end; long after that, Redis is heard again.
-    redis.wait(5 * config.lease).await;
+    redis.wait(3 * config.lease).await;
     let led = "local led = {}
         for _, key in ipairs(redis.call('KEYS', ARGV[1])) do led[#led + 1] = redis.call('HGET', key, 'state') or nil end
         return #led";

@@ -6,7 +6,7 @@ mod support;
 use std::time::Duration;
 
 use refresh_coordinator::{Config, Refresh, RefreshCoordinator, Refreshed, Role};
-use support::fleet::{connect, quick};
+use support::fleet::{connect, connect_to, quick};
 use support::mortal::MortalPod;
 use support::provider::Provider;
 use support::redis::RedisServer;
@@ -27,7 +27,7 @@ async fn user(redis: &RedisServer, name: &str) {
 
 async fn connect_as(redis: &RedisServer, name: &str, config: &Config) -> RefreshCoordinator {
     let url = redis.url().replace("redis://", &format!("redis://{name}:pw@"));
-    RefreshCoordinator::connect(&url, config.clone()).await.expect("redis is there")
+    connect_to(&url, config).await
 }
 
 fn asks(pod: &RefreshCoordinator, token: &str, provider: &Provider) -> JoinHandle<Refreshed> {

@@ -8,8 +8,8 @@ use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::thread;
 
-use refresh_coordinator::{Attempt, Config, Refresh, RefreshCoordinator, RefreshError, Refreshed, Role, Uncertain};
-use support::fleet::{connect, quick};
+use refresh_coordinator::{Attempt, Config, Refresh, RefreshError, Refreshed, Role, Uncertain};
+use support::fleet::{connect, connect_to, quick};
 use support::mortal::MortalPod;
 use support::provider::Provider;
 use support::redis::RedisServer;
@@ -115,7 +115,7 @@ impl Led {
         let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
         let told = thread::spawn(move || {
             runtime.block_on(async move {
-                let pod = RefreshCoordinator::connect(&url, config).await.expect("redis is there");
+                let pod = connect_to(&url, &config).await;
                 let leading = pod.clone();
                 // In the queue of tasks whenever another runs, so it comes before the call's task.
                 let stopping = tokio::spawn(poll_fn(move |context| {

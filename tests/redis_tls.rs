@@ -219,7 +219,7 @@ async fn certificates_and_password_are_renewed_while_a_pod_runs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn connection_over_tls_ends_with_its_pod() {
     let server = Secured::start(&["127.0.0.1"], "no").await;
-    let config = quick().with_lease(Duration::from_secs(1));
+    let config = quick().with_lease(Duration::from_secs(1)).with_store_timeout(Duration::from_secs(1));
     server.redis.in_use(&config.namespace).await;
     let pod = RefreshCoordinator::connect_with(server.target("127.0.0.1"), config.clone()).await;
     let pod = pod.unwrap_or_else(|error| panic!("{error}"));

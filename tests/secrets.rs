@@ -14,7 +14,7 @@ use refresh_coordinator::{
     Config, MemoryStore, ProviderFailure, ProviderResponse, Refresh, RefreshCoordinator, RefreshError, Refreshed,
     Refusal, Secret, TokenResponse, Uncertain,
 };
-use support::fleet::{connect, quick};
+use support::fleet::{connect, connect_to, quick};
 use support::leaks::{Searched, assert_none};
 use support::monitor::Monitor;
 use support::provider::Provider;
@@ -268,7 +268,7 @@ async fn nothing_outside_the_call_holds_a_secret() {
     let url = redis.url().replace("redis://", &format!("redis://pod:{REDIS_PASSWORD}@"));
     let mut pods = Vec::new();
     for _ in 0..3 {
-        pods.push(RefreshCoordinator::connect(&url, config.clone()).await.expect("redis is there"));
+        pods.push(connect_to(&url, &config).await);
     }
 
     let mut text = storm(&pods).await;

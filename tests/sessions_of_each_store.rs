@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use refresh_coordinator::tokens::{AccessTokens, MemoryTokens, RedisTokens, SessionTokens, TokenStore};
 use refresh_coordinator::{Config, RefreshCoordinator};
+use support::fleet::connect_to;
 use support::mortal::MortalPod;
 use support::redis::RedisServer;
 use support::session_stores::Failing;
@@ -71,7 +72,7 @@ async fn replicas<T: Begun>(redis: &RedisServer, store: &T, provider: &StrictPro
     redis.in_use("sessions").await;
     let mut replicas = Vec::new();
     for _ in 0..3 {
-        let coordinator = RefreshCoordinator::connect(redis.url(), config()).await.expect("redis is there");
+        let coordinator = connect_to(redis.url(), &config()).await;
         replicas.push(over(&coordinator, store.clone(), provider));
     }
     replicas

@@ -24,7 +24,7 @@ const MS: Duration = Duration::from_millis(1);
 
 fn config() -> Config {
     // Longer than from the landing of an outcome to the promotion: for so long a pod keeps what a new server may lack.
-    quick().with_lease(Duration::from_secs(4))
+    quick().with_lease(Duration::from_secs(4)).with_store_timeout(Duration::from_secs(1))
 }
 
 /// Two servers, and a URL that leads to the one that decides.

@@ -5,7 +5,7 @@ mod support;
 use std::time::Duration;
 
 use refresh_coordinator::{Config, ConnectError, Refresh, RefreshCoordinator};
-use support::fleet::quick;
+use support::fleet::{connect_to, quick};
 use support::provider::Provider;
 use support::redis::RedisServer;
 use support::wait::until;
@@ -27,7 +27,7 @@ async fn pair(config: &Config) -> (RedisServer, RedisServer) {
 async fn lead_that_a_paused_replica_does_not_have_is_given_back_and_nothing_is_presented() {
     let config = config();
     let (primary, replica) = pair(&config).await;
-    let pod = RefreshCoordinator::connect(primary.url(), config.clone()).await.expect("redis is there");
+    let pod = connect_to(primary.url(), &config).await;
     let provider = Provider::open();
     pod.refresh(Refresh::new("before"), provider.refresh("before")).await.expect("the replica has it");
     replica.signal("-STOP");
@@ -50,7 +50,7 @@ async fn lead_that_a_paused_replica_does_not_have_is_given_back_and_nothing_is_p
 async fn outcome_that_a_paused_replica_does_not_have_is_told_all_the_same() {
     let config = config();
     let (primary, replica) = pair(&config).await;
-    let pod = RefreshCoordinator::connect(primary.url(), config.clone()).await.expect("redis is there");
+    let pod = connect_to(primary.url(), &config).await;
     let provider = Provider::held();
     let (asking, call) = (pod.clone(), provider.refresh("t"));
     let answered = tokio::spawn(async move { asking.refresh(Refresh::new("t"), call).await });
@@ -70,7 +70,7 @@ async fn outcome_that_a_paused_replica_does_not_have_is_told_all_the_same() {
 async fn promoted_replica_knows_every_lead_that_was_used() {
     let config = config();
     let (primary, replica) = pair(&config).await;
-    let pod = RefreshCoordinator::connect(primary.url(), config.clone()).await.expect("redis is there");
+    let pod = connect_to(primary.url(), &config).await;
     let (provider, mut callers) = (Provider::held(), JoinSet::new());
     for number in 0..50 {
         let (pod, token) = (pod.clone(), format!("t{number}"));
@@ -91,7 +91,7 @@ async fn promoted_replica_knows_every_lead_that_was_used() {
 async fn one_question_to_the_replicas_answers_for_all_flights_that_wait_and_a_lone_refresh_asks_twice() {
     let config = config();
     let (primary, _replica) = pair(&config).await;
-    let pod = RefreshCoordinator::connect(primary.url(), config.clone()).await.expect("redis is there");
+    let pod = connect_to(primary.url(), &config).await;
     let asked = async || {
         let stats = primary.cli(&["INFO", "commandstats"]).await;
         let count =

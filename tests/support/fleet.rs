@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use refresh_coordinator::{Breaker, Config, MemoryStore, RefreshCoordinator};
+use refresh_coordinator::{Breaker, Config, ConnectError, MemoryStore, RefreshCoordinator};
 
 use super::redis::RedisServer;
 
@@ -39,17 +39,33 @@ impl Fleet {
 
 pub async fn connect(redis: &RedisServer, config: &Config) -> RefreshCoordinator {
     redis.in_use(&config.namespace).await;
-    RefreshCoordinator::connect(redis.url(), config.clone()).await.expect("redis is there")
+    connect_to(redis.url(), config).await
 }
 
+/// Connects a pod to a Redis that is there. While the machine stands still nothing answers within `store_timeout`: that is not
+/// what a test is about, and the pod tries again.
+pub async fn connect_to(url: &str, config: &Config) -> RefreshCoordinator {
+    for _ in 0..TRIES {
+        match RefreshCoordinator::connect(url, config.clone()).await {
+            Err(ConnectError::Unreachable { reason, .. }) => println!("a pod tries again to connect: {reason}"),
+            connected => return connected.expect("redis is there"),
+        }
+    }
+    panic!("redis did not answer {TRIES} times");
+}
+
+const TRIES: usize = 5;
+
 /// Settings with which a test need not wait long, in a namespace of its own. Its rules of admission are so wide that
-/// they refuse nobody; tests of the rules set their own.
+/// they refuse nobody; tests of the rules set their own. A machine that stands still for two seconds makes no lease end and no
+/// call of the store fail.
 pub fn quick() -> Config {
     Config::default()
         .with_namespace(format!("test-{}", uuid::Uuid::new_v4().simple()))
         .with_refresh_timeout(Duration::from_secs(10))
         .with_wait_timeout(Duration::from_secs(12))
-        .with_lease(Duration::from_secs(1))
+        .with_lease(Duration::from_secs(3))
+        .with_store_timeout(Duration::from_secs(3))
         .with_retry_lost_after(Some(Duration::ZERO))
         .with_max_refresh_attempts(1_000_000)
         .with_max_concurrent_refreshes(100_000)

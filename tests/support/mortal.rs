@@ -7,6 +7,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use super::fleet::connect_to;
+
 pub struct MortalPod {
     pod: RefreshCoordinator,
     runtime: Option<Runtime>,
@@ -19,8 +21,8 @@ impl MortalPod {
         // One thread, so that one task that blocks stops the pod.
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
         let (url, config) = (url.to_owned(), config.clone());
-        let pod = runtime.spawn(async move { RefreshCoordinator::connect(&url, config).await });
-        let pod = pod.await.expect("no panic").expect("redis is there");
+        let pod = runtime.spawn(async move { connect_to(&url, &config).await });
+        let pod = pod.await.expect("no panic");
         Self { pod, runtime: Some(runtime), stopped: None }
     }
 
