@@ -17,7 +17,7 @@ use tokio::time::Instant;
 const S: Duration = Duration::from_secs(1);
 
 fn config() -> Config {
-    Config::default().with_namespace("tokens").with_lease(S)
+    Config::default().with_namespace("tokens").with_lease(3 * S).with_store_timeout(3 * S)
 }
 
 fn in_memory() -> RefreshCoordinator {

@@ -20,7 +20,7 @@ const SESSIONS: usize = 20;
 const TABS: usize = 20;
 
 fn config() -> Config {
-    Config::default().with_namespace("sessions").with_lease(S)
+    Config::default().with_namespace("sessions").with_lease(3 * S).with_store_timeout(3 * S)
 }
 
 /// A store that a session can be put into.

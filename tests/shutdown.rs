@@ -38,7 +38,8 @@ async fn caller_in_mid_flight_gets_its_token_which_is_written_and_then_the_coord
     let judge = StrictProvider::held();
     let provider = http_provider::serve(judge.clone()).await;
     redis.in_use("default").await;
-    let tokens = example::access_tokens(&provider, redis.url(), sessions.url(), Config::default());
+    let patient = Config::default().with_store_timeout(5 * S);
+    let tokens = example::access_tokens(&provider, redis.url(), sessions.url(), patient);
     let tokens = tokens.await.expect("redis is there");
     let over = |token: &str| SessionTokens::new("an old one", token, SystemTime::now() - 400 * S, 300 * S);
     tokens.store().put("s", &over("f.1")).await.expect("redis writes");
