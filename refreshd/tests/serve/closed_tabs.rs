@@ -27,7 +27,7 @@ async fn strict_provider(gate: &Gate) -> Provider {
             }
             let (session, generation) = token.split_once('.').expect("a session and a generation");
             let next = generation.parse::<u32>().expect("a number") + 1;
-            json(200, &format!(r#"{{"access_token":"a{next}","expires_in":6,"refresh_token":"{session}.{next}"}}"#))
+            json(200, &format!(r#"{{"access_token":"a{next}","expires_in":12,"refresh_token":"{session}.{next}"}}"#))
         }
     })
     .await
@@ -79,7 +79,7 @@ async fn two_hundred_sessions_whose_tabs_were_closed_in_mid_request_are_not_logg
 
     let soon = ask_again(&daemons, 1).await;
     assert_eq!(provider.seen().len(), SESSIONS, "nobody was asked");
-    redis.wait(Duration::from_secs(7)).await;
+    redis.wait(Duration::from_secs(13)).await;
     let late = ask_again(&daemons, 2).await;
 
     assert!(soon.iter().all(|role| role == "latecomer"), "{soon:?}");

@@ -182,9 +182,10 @@ async fn settings_password_certificates_and_address_change_under_load_and_nobody
     let strict = Arc::new(Strict::default());
     let shown = Arc::new(Shown(Mutex::new(read(&old.issue("provider", &["localhost"])))));
     let (here, there) = (provider(&strict, &shown).await, provider(&strict, &shown).await);
+    // A refusal while the machine stands still would be none of what is read again.
     let file = |upstream: &Provider, more: &str| {
         format!(
-            "redis = \"{}\"\nredis-username = \"refreshd\"\nredis-password-file = \"{}\"\n{more}\n[provider.idp]\nupstream = \
+            "redis = \"{}\"\nstore-timeout = \"5s\"\nredis-username = \"refreshd\"\nredis-password-file = \"{}\"\n{more}\n[provider.idp]\nupstream = \
              \"{}\"\nprovider-name = \"idp\"\nnamespace = \"moving\"\nca-file = \"{}\"\nmax-concurrent-refreshes = 50\n",
             redis.url(),
             password.display(),

@@ -35,7 +35,7 @@ async fn pair(provider: &Provider, redis: &RedisServer, more: &[&str]) -> [Arc<D
 
 async fn pair_in(namespace: &str, provider: &Provider, redis: &RedisServer, more: &[&str]) -> [Arc<Daemon>; 2] {
     redis.in_use(namespace).await;
-    let arguments = [&["--redis", redis.url(), "--namespace", namespace], more].concat();
+    let arguments = [&["--redis", redis.url(), "--namespace", namespace, PATIENT], more].concat();
     let pods = [Daemon::start(provider, &arguments).await, Daemon::start(provider, &arguments).await];
     for (number, pod) in pods.iter().enumerate() {
         assert_eq!(pod.post(&owner(&format!("first-{number}"))).await.status(), 200);
@@ -244,7 +244,7 @@ async fn client_that_floods_the_fleet_delays_nobody_else() {
     .await;
     let redis = RedisServer::start().await;
     let namespace = format!("flood-{}", uuid::Uuid::new_v4());
-    let few = ["--max-concurrent-refreshes", "4", "--budget-wait", "30s", PATIENT];
+    let few = ["--max-concurrent-refreshes", "4", "--budget-wait", "30s"];
     let pods = pair_in(&namespace, &provider, &redis, &few).await;
     let flood =
         |token: &str| format!("grant_type=refresh_token&refresh_token={token}&client_id=flood&client_secret=right");
