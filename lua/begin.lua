@@ -29,7 +29,8 @@
 -- NUMBER[5] urgency   1; 0 when it waits for a permit no longer, 2 when nobody waits for it (in the background)
 -- NUMBER[6] newer_than the fence of the answer that its callers have: of a token that may be used again, and of a refusal that says
 --                     nothing of the token, they want a newer one
--- ARGV[9] chain        '<as> <holder> <from>': as what the caller comes along a chain (lib/held.lua); only there
+-- ARGV[9] chain        '<as> <holder> <from>': as what the caller comes along a chain (lib/held.lua), with ' follows' behind it where it
+--                     goes on where other claims went; only there
 --
 -- Replies
 --   {'landed', fence, attempt, age_ms, sealed}    the outcome is there; its fence again where nobody was told of it
@@ -42,6 +43,7 @@
 --   {'rejected', reason, retry_after_ms}          another_claim: the token was just rotated for another claim; pod: the caller's
 --                                                 leads nothing; circuit_open, cooling_down, limited, budget: the rules
 --   {'held', fence, attempt, age_ms, sealed, generation}  the token was rotated, and the answer is held
+--   {'claims'}                                    other claims of its client come with the token, too: it asks follow.lua
 --   {'unused'}                                    nobody has used the token
 --   {'used'}                                      somebody came with this token or a later one
 --   {'broken'}                                    what became of this token is not known, or writes were lost since
@@ -92,7 +94,7 @@ end
 
 -- What is known of the token, and of its caller. Mostly nothing, and then nothing of it is asked.
 local is_unheard_of = not owner and not waited_us and not chain and not next(record)
-local known_before, lost_leaders, is_own, is_walker, lost_ms = 'nothing', nil, true, false, 0
+local known_before, lost_leaders, is_own, is_walker, is_claiming, lost_ms = 'nothing', nil, true, false, false, 0
 local given_ms = record.given_until and math.max(0, record.given_until - now) or 0
 if not is_unheard_of then
   -- PARTS HERE: spans begun
@@ -126,12 +128,15 @@ if not is_unheard_of then
   end
 
   -- What is held for the token, and whether a walker may go on here.
-  local coming, held, ended = nil, {}, nil
+  local coming, held, ended, is_followed = nil, {}, nil, false
   if chain then
     -- PARTS HERE: held
     coming, held, is_walker, lost_ms, ended = come_along(chain, noted, flight, record, KEYS[14], owner)
-    -- A walker that waits for the outcome of this token came before anybody used it: that is for it.
-    if ended and joined == 0 and not waited_us then
+    is_claiming = coming.as == 'claim'
+    -- A walker that waits for the outcome of this token came before anybody used it: that is for it. Where several claims come, what one
+    -- of them used ends nothing for the others.
+    is_followed = coming.follows and record.family and string.match(record.family, ' (%x+)$') == coming.holder
+    if ended and joined == 0 and not waited_us and not is_followed then
       return done({ended})
     end
   end
@@ -151,6 +156,13 @@ if not is_unheard_of then
       return done({'held', held.fence, held.attempt, passed_ms(held.landed_at, now), held.sealed, held.generation})
     end
   end
+  if is_fresh and is_followed then
+    -- PARTS HERE: names
+    local login = string.sub(flight, 1, -#name_of(flight) - #'flight:' - 1) .. 'family:' .. string.match(record.family, '^%x+')
+    if tonumber(redis.call('HGET', login, 'ended') or '0') > now then
+      return done({'ended'})
+    end
+  end
   local untold = record.untold == record.fence and record.untold or nil -- while its leader lives, it is joined
   if state == 'landed' and record.claim == claim and not (owner and untold) then
     -- A success of an older fence than the joined one landed after the joining: it is handed over, too.
@@ -164,6 +176,12 @@ if not is_unheard_of then
     -- A newcomer leads already, but this is what was waited for.
     return done({'landed', record.last_fence, record.last_attempt, passed_ms(record.last_landed_at, now),
       record.last_sealed})
+  end
+  if coming and coming.follows then
+    -- PARTS HERE: follows
+    if goes_among_claims() then
+      return done({'claims'})
+    end
   end
   -- Then the leader, with whatever claim: one presentation at a time.
   if owner then
@@ -231,7 +249,8 @@ if not is_unheard_of then
     end
     known_before = 'rotated'
   end
-  if is_walker and (known_before == 'rotated' or is_spent or given_ms == 0) then
+  -- Who is told the newest token by its family is owed what follows it, whenever that was given.
+  if is_walker and (known_before == 'rotated' or is_spent or (given_ms == 0 and not is_claiming)) then
     return done({'broken'})
   end
 
@@ -264,7 +283,7 @@ if not run_id or tonumber(until_ms) > now or ask_run_id() ~= run_id then
 end
 if not is_unheard_of then
   -- PARTS HERE: spans begun
-  if is_walker and tonumber(record.given_at or '0') < lost_ms then
+  if is_walker and not is_claiming and tonumber(record.given_at or '0') < lost_ms then
     -- Somebody may have presented it, and Redis has lost that.
     return done({'broken'})
   end

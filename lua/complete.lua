@@ -44,8 +44,17 @@
 -- NUMBER[10] unanswered  1 when a begin or a renewal of the attempt was not answered: it may arrive yet, and is to change nothing
 -- NUMBER[11] untold    1 when nobody is to be told yet: the leader does something before (before_told), and then calls tell.lua
 -- ARGV[13] sealed   the outcome
--- ARGV[14] chain    '<as> <holder> <flight> <holder>': 'direct', or the place that a walker came from; whose the token and the
---                   one in the outcome are. '' where what is held for the token may be over. Else neither it nor the last keys
+-- ARGV[14] chain    '<as> <holder> <flight> <holder> <claim>': 'direct', or the place that a walker came from; whose the token and
+--                   the one in the outcome are, and its claim. 'dead <holder>' where what is held for the token may be over. Else
+--                   neither it nor the last keys
+-- Where several claims come with tokens of the login (lib/family.lua), two keys and seven arguments more:
+--   family, answers, the hashes of the login; and in this order
+--   '<id> <flight> <holder> <claim> <entry> <place> <here> <good_ms> <holds_ms>': the token that the caller came with, what its claim is
+--     called with that and in the family, the places of that token and of the one that it presented, how long the access token is good, and how long the claim is known from now on
+--   the family's key, sealed for the caller's token, for the one that was presented, and for the one in the outcome
+--   the token in the outcome, and the outcome, sealed under that key
+--   '<claim> <fence> <attempt> <age_ms> <good_ms>\n<sealed>': what another claim was given for the caller's token, where the family is
+--     new; else ''
 --
 -- Replies
 --   {'landed', evicted, counted, moved}        this outcome stands; so many that were held made way; 'stranger' where it
@@ -58,7 +67,10 @@
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
 --
 -- Message to pods: 'landed <flight> <claim> <fence> <attempt> <age_ms>\n<sealed>' or 'look <flight>'
-assert((#KEYS == 14 and #ARGV == 14) or (#KEYS == 11 and #ARGV == 13), 'complete: 14 keys, 14 arguments, or 3 and one less')
+local is_among_claims = #KEYS == 16 and #ARGV == 21
+if not is_among_claims then
+  assert((#KEYS == 14 and #ARGV == 14) or (#KEYS == 11 and #ARGV == 13), 'complete: 14 keys, 14 arguments, or 3 and one less')
+end
 local lock, flight, fence, attempts, permits, in_use_key, queue, circuit = unpack(KEYS)
 local owner, attempt, claim, client, standing, client_name, account, class, token_state, health, noted, numbers, sealed,
   chain = unpack(ARGV)
@@ -227,26 +239,56 @@ if untold == 1 and not is_over then
   keep_untold(lock, holder, flight, owner, whole(own_fence), lease_ms)
   waits = nil
 end
-if chain == '' and redis.call('HGET', KEYS[12], 'claim') == claim then
-  -- PARTS HERE: names
+local its_holder = chain and string.match(chain, '^dead (%x+)$')
+if its_holder then
   -- The provider has called it dead.
-  redis.call('DEL', KEYS[12])
-  redis.call('ZREM', KEYS[14], name_of(flight))
+  -- PARTS HERE: names
+  if redis.call('HGET', KEYS[12], 'claim') == claim then
+    redis.call('DEL', KEYS[12])
+    redis.call('ZREM', KEYS[14], name_of(flight))
+  end
+  if record.holder == its_holder then
+    redis.call('HDEL', flight, 'given_until')
+  end
+  local id, member = string.match(record.family or '', '^(%x+) (%x+)$')
+  if member == its_holder then
+    -- PARTS HERE: end_family
+    end_family(flight, name_of(flight), id, channels_of(fence), now)
+    record.family = nil
+  end
 end
-local evicted, is_kept = 0, false
+local evicted, is_kept, entry, first_entry = 0, false, nil, nil
 -- An answer that comes late is not held: what its token was used for may be forgotten by then. Nor is that of a session which has
 -- ended: its mark is over before the answer would be.
-if chain and chain ~= '' and not is_over and held_ms <= math.max(outcome_ms, math.min(late_ms, wait_ms)) then
-  -- PARTS HERE: names keep hold
-  local as, holder, next_flight, next_holder = string.match(chain, '^(%w+) (%x+) (%x+) (%x+)$')
+local is_held_now = chain and not its_holder and not is_over and (is_among_claims or held_ms <= math.max(outcome_ms, math.min(late_ms, wait_ms)))
+if is_held_now then
+  -- PARTS HERE: names keep
+  local as, holder, next_flight, next_holder, next_claim = string.match(chain, '^(%w+) (%x+) (%x+) (%x+) (%x+)$')
   if record.holder == holder then
     -- Begin has noted it; the mark may be lost with the server.
     record.used = math.max(record.used, as == 'direct' and record.generation or as)
     redis.call('HSET', flight, 'used', whole(record.used))
   end
-  evicted, is_kept = hold({held = KEYS[12], link = KEYS[13], index = KEYS[14], name = name_of(flight)}, record,
-    {claim = claim, holder = holder, attempt = attempt, fence = whole(own_fence), landed_at = landed_at, sealed = sealed,
-    next = next_flight, next_holder = next_holder}, now, {until_used_ms = until_used_ms, at_most = keep_at_most})
+  if is_among_claims then
+    -- PARTS HERE: family land_family
+    local is_told
+    is_told, entry, first_entry = pcall(land_in_family, {family = KEYS[15], answers = KEYS[16], link = KEYS[13], flight = flight, name = name_of(flight)},
+      {claim = claim, holder = holder, next_flight = next_flight, next_holder = next_holder, next_claim = next_claim,
+      fence = whole(own_fence), attempt = attempt, landed_at = landed_at}, record, now, outcome_ms + wait_ms)
+    entry, is_kept = is_told and entry or nil, is_told
+  else
+    -- PARTS HERE: hold
+    evicted, is_kept = hold({held = KEYS[12], link = KEYS[13], index = KEYS[14], name = name_of(flight)}, record,
+      {claim = claim, holder = holder, attempt = attempt, fence = whole(own_fence), landed_at = landed_at, sealed = sealed,
+      next = next_flight, next_holder = next_holder, next_claim = next_claim}, now,
+      {until_used_ms = until_used_ms, at_most = keep_at_most})
+  end
+end
+if chain and not its_holder and not is_held_now and not is_over then
+  -- Late, or told again after a failover: to which claim the token was given is all that may be owed to anybody.
+  -- PARTS HERE: keep
+  redis.call('HSET', KEYS[13], 'to', string.match(chain, '%x+$'))
+  keep_at_least(KEYS[13], until_used_ms)
 end
 if token_state == 'rotated' and not is_kept and given_ms > 0 then
   -- PARTS HERE: keep
@@ -312,6 +354,13 @@ if waits then
       .. '\n' .. sealed
   end
   tell_waiting(flight, waits, channels_of(fence), message)
+end
+if record.family or is_among_claims then
+  -- PARTS HERE: names keep wake
+  local own_id = is_among_claims and string.match(ARGV[15], '^%x+') or chain and string.match(chain, '^%w+ (%x+)')
+  pcall(wake_families, flight, name_of(flight), record.family, own_id, channels_of(fence), now, called_ms,
+    {is_plain = not is_among_claims and token_state == 'rotated', is_untold = untold == 1 and not is_over, entry = entry,
+    first_entry = first_entry, link = KEYS[13], next_holder = chain and string.match(chain, '^%w+ %x+ %x+ (%x+) ')})
 end
 local reply = {is_over and 'ended' or 'landed', evicted, counts and 'counted' or 'stranger', moved}
 if is_plain and unanswered == 0 then

@@ -15,6 +15,8 @@
 --
 -- Replies
 --   {'leading'}   a flight of this client is under way, or its leader was lost: what it brings is refused to its callers
+--   {'family', id, key, newest, token}  claims of the login come with tokens of their own: the newest one, sealed under the
+--                 family's key; the login has ended for all of them
 --   {'rotated', fence, attempt, age_ms, sealed, claim}  the token was rotated for this client, and this is the answer
 --   {'idle'}      neither, as far as is known here
 assert(#KEYS == 5 and #ARGV == 7, 'end: 5 keys, 7 arguments')
@@ -57,6 +59,13 @@ keep_at_least(flight, longest - now)
 
 -- Who waits finds the mark, or waits again.
 tell_waiting(flight, waits_and_marks(record), channels, 'look ' .. name)
+local id, member = string.match(record.family or '', '^(%x+) (%x+)$')
+if id and member == holder then
+  local newest, token = end_claims(flight, name, id, channels, now, span_ms)
+  if token and record.family_key and string.match(newest, '%x+$') ~= name then
+    return {'family', id, record.family_key, string.match(newest, '^%d+'), token}
+  end
+end
 -- First what is held: another claim may lead the token that was rotated for this one.
 if is_holder then
   return {'rotated', held.fence, held.attempt, passed_ms(held.landed_at, now), held.sealed, held.claim}

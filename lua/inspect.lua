@@ -93,6 +93,23 @@ local function ends(left, over)
   return left > 0 and 'ends in ' .. span(left) .. ' unless it is renewed' or over
 end
 
+-- The login of a token that several claims come with; its keys are in the slot of the others.
+local function tell_family(id)
+  local family, order = read_hash(tag .. 'family:' .. id)
+  local newest, newest_flight = string.match(family.newest or '', '^(%d+) (%x+)$')
+  if not next(family) then
+    say('  several claims came with tokens of its login; nothing is known of them any more')
+    return
+  end
+  say('  its login: %s come with tokens of it, %s', counted(#fields_after(order, 'e:'), 'claim', 'claims'),
+    newest and 'the newest is token ' .. newest .. ', flight ' .. newest_flight or 'and none of them was presented for another')
+  if left_ms(family.ended or 0) > 0 then
+    say('  its session was ended for all of them')
+  end
+  local waiting = redis.call('ZCARD', tag .. 'order:' .. id)
+  say_if(waiting > 0, '  ' .. counted(waiting, 'flight waits', 'flights wait') .. ' for its turn to present the newest token')
+end
+
 -- The flight: its leader, the pods that wait, what became of it.
 local function tell_what_was_known(record)
   if record.known_before == 'lost_leaders' then
@@ -173,6 +190,10 @@ local function tell_flight()
   end
   if record.generation then
     say('  token %s of a chain, after flight %s; used up to token %s', record.generation, record.before, record.used)
+  end
+  local id = string.match(record.family or '', '^%x+')
+  if id then
+    tell_family(id)
   end
   say_if(record.claim, '  claim %s', record.claim)
   say_if(record.last_fence, '  the success before, of fence %s, landed %s', record.last_fence, ago(record.last_landed_at))

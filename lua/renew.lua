@@ -64,8 +64,8 @@ if has_landed and (is_own or not is_held) then
   -- Over, for this leader or for all.
   return {'superseded'}
 end
-if record['abandoned:' .. attempt] or (not record.state and recovering_ms == 0) then
-  -- Given back or expired, not forgotten: this renewal is late.
+if record['abandoned:' .. attempt] or (not record.state and not is_held and recovering_ms == 0) then
+  -- Given back or expired, not forgotten: this renewal is late. Where its lock stands, only the record was evicted.
   return {'superseded'}
 end
 if not is_own and not is_held and stands ~= 'yes' and recovering_ms == 0 then

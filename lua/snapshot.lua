@@ -16,7 +16,7 @@ local time = redis.call('TIME')
 local function without_outcomes(flat)
   local fields = {}
   for i = 1, #flat, 2 do
-    if flat[i] ~= 'sealed' and flat[i] ~= 'last_sealed' then
+    if flat[i] ~= 'sealed' and flat[i] ~= 'last_sealed' and flat[i] ~= 'family_key' then
       fields[#fields + 1], fields[#fields + 2] = flat[i], flat[i + 1]
     end
   end

@@ -316,6 +316,11 @@ impl Config {
         self.refresh_tokens == RefreshTokens::SingleUse && !self.keep_until_used.is_zero()
     }
 
+    /// Whether a claim goes on where other claims of its client went.
+    pub(crate) fn follows_claims(&self) -> bool {
+        self.other_claims == OtherClaims::Follow && self.holds_answers()
+    }
+
     /// The provider's name as it may stand in Redis and in logs.
     pub(crate) fn provider_name(&self) -> Option<String> {
         self.upstream.as_deref().and_then(provider_name::shown)

@@ -87,6 +87,13 @@ pub(crate) struct ChainMember {
 }
 
 impl ChainMember {
+    /// What the request claims, whatever its token, named under a key.
+    pub(crate) fn claim_under(&self, key: &Secret) -> Hash {
+        let mut claim = hmac(key.expose().as_bytes());
+        update_claim(&mut claim, &self.request);
+        Hash(claim.finalize().into_bytes().into())
+    }
+
     /// The same request with a newer token. None where that cannot be one.
     pub(crate) fn with_token(&self, token: &str, max_token: usize) -> Option<CheckedRequest> {
         let refresh = Refresh { token: Secret::from(token), ..self.request.clone() };

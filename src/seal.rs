@@ -95,6 +95,26 @@ impl Seal {
         [&nonce[..], &text[..]].concat()
     }
 
+    /// A secret alone, under a label of its own: no outcome is taken for it.
+    pub(crate) fn seal_secret(&self, label: &Label, secret: &Secret) -> Vec<u8> {
+        let nonce = XNonce::generate();
+        // Sized at once, the tag included.
+        let mut text = Zeroizing::new(Vec::with_capacity(secret.expose().len() + 16));
+        text.extend_from_slice(secret.expose().as_bytes());
+        self.0
+            .encrypt_in_place(&nonce, &secret_label(label), &mut *text)
+            .expect("BUG: a vector grows, and no token reaches the cipher's limit of 256 GiB");
+        [&nonce[..], &text[..]].concat()
+    }
+
+    pub(crate) fn open_secret(&self, label: &Label, sealed: &[u8]) -> Result<Secret, NotOurs> {
+        let (nonce, sealed) = sealed.split_at_checked(NONCE).ok_or(NotOurs)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| NotOurs)?;
+        let mut text = Zeroizing::new(sealed.to_vec());
+        self.0.decrypt_in_place(&nonce, &secret_label(label), &mut *text).map_err(|_| NotOurs)?;
+        std::str::from_utf8(&text).map(Secret::from).map_err(|_| NotOurs)
+    }
+
     /// The outcome, and the refresh tokens that were sealed beside it.
     pub(crate) fn open(&self, label: &Label, sealed: &[u8]) -> Result<(Outcome, Vec<Secret>), NotOurs> {
         let (nonce, sealed) = sealed.split_at_checked(NONCE).ok_or(NotOurs)?;
@@ -103,6 +123,10 @@ impl Seal {
         self.0.decrypt_in_place(&nonce, &label.bytes(), &mut *text).map_err(|_| NotOurs)?;
         read(&text).ok_or(NotOurs)
     }
+}
+
+fn secret_label(label: &Label) -> Vec<u8> {
+    [&label.bytes()[..], b"secret"].concat()
 }
 
 /// What is sealed: this as JSON, its length before it, the provider's body after it.

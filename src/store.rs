@@ -8,8 +8,8 @@ use std::time::SystemTime;
 use tokio::time::Instant;
 
 pub(crate) use self::contract::{
-    Ask, AttemptId, ChainEnd, Coming, Completion, EndedFlight, Gaps, Held, LeaderSeen, Lease, News, Renewed, Standing,
-    StoreError, StoredOutcome, Telling, Tip, TokenHistory,
+    Ask, AttemptId, ChainEnd, Coming, Completion, EndedFlight, Gaps, Held, LeaderSeen, Lease, News, Origin, Renewed,
+    Standing, StoreError, StoredOutcome, Telling, Tip, TokenHistory,
 };
 use crate::admission::AdmissionTerms;
 use crate::admission::circuit::CircuitState;
@@ -30,6 +30,7 @@ mod suite;
 pub(crate) type Begun = contract::Begun<NewsSource>;
 pub(crate) type Queued = contract::Queued<NewsSource>;
 pub(crate) type Joined = contract::Joined<NewsSource>;
+pub(crate) type Followed = contract::Followed<NewsSource>;
 
 /// The store of one coordinator.
 #[derive(Debug)]
@@ -89,6 +90,17 @@ impl Store {
             Self::Memory(memory) => Ok(memory.begin(ask, joined, terms, NewsSource::Memory)),
             Self::Redis(redis) => Ok(Box::pin(redis.begin(ask, joined, terms)).await?.map_news(NewsSource::Redis)),
             Self::Local(local) => Ok(Box::pin(local.begin(ask, joined, terms)).await?.map_news(NewsSource::Local)),
+        }
+    }
+
+    /// Asks where a flight goes on whose token other claims of its client come with, too, when `begin` has said so.
+    /// `own` is the question of its caller's own token, where its turn has led it on from there. A flight that may not lead only takes and
+    /// waits.
+    pub(crate) async fn follow(&self, ask: &Ask, own: Option<&Ask>, may_lead: bool) -> Result<Followed, StoreError> {
+        match self {
+            Self::Memory(memory) => Ok(memory.follow(ask, own, may_lead).map_news(NewsSource::Memory)),
+            Self::Redis(redis) => Ok(Box::pin(redis.follow(ask, own, may_lead)).await?.map_news(NewsSource::Redis)),
+            Self::Local(local) => Ok(Box::pin(local.follow(ask, own, may_lead)).await?.map_news(NewsSource::Local)),
         }
     }
 
@@ -192,7 +204,7 @@ impl Store {
     pub(crate) async fn withdraw(&self, attempt: &AttemptId, queued_since: Option<Instant>) -> Result<(), StoreError> {
         match self {
             // A begin in memory is never on its way.
-            Self::Memory(memory) => memory.leave_queue(attempt, queued_since),
+            Self::Memory(memory) => memory.withdraw(attempt, queued_since),
             Self::Redis(redis) => Box::pin(redis.withdraw(attempt)).await?,
             Self::Local(local) => Box::pin(local.withdraw(attempt, queued_since)).await?,
         }

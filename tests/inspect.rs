@@ -357,3 +357,20 @@ async fn replica_answers_and_a_full_redis_too() {
         assert!(told.contains("led by pod/1; the lease ends in "), "{told}");
     }
 }
+
+#[tokio::test]
+async fn login_that_several_claims_come_with_is_told_by_the_record_of_its_token() {
+    let stage = Stage::new().await;
+    stage.on("HSET", "flight:f", &["generation", "2", "before", "e", "used", "1", "family", "abc def"]).await;
+    assert!(stage.inspect().await.contains("nothing is known of them any more"));
+
+    let family = ["newest", "5 0a1b", "newest_token", "\u{1}", "e:1", "1 4 0", "e:2", "2 5 0", "is:c", "1"];
+    stage.on("HSET", "family:abc", &family).await;
+    stage.on("ZADD", "order:abc", &["1", "pod attempt 0a1b e"]).await;
+
+    let told = stage.inspect().await;
+    assert!(told.contains("its login: 2 claims come with tokens of it, the newest is token 5, flight 0a1b"), "{told}");
+    assert!(told.contains("1 flight waits for its turn to present the newest token"), "{told}");
+    stage.on("HSET", "family:abc", &["ended", &stage.stamp(60_000).await]).await;
+    assert!(stage.inspect().await.contains("its session was ended for all of them"));
+}

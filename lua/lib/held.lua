@@ -8,10 +8,12 @@
 --
 -- The answers that make way are known only inside of the scripts: their keys are in the slot of the others, and not in KEYS.
 
--- As what a flight comes: 'direct', 'take', 'walk', 'past'; nil where nothing is held for it.
+-- As what a flight comes: 'direct', 'take', 'walk', 'past', 'turn' (with the token itself, whose turn it is among claims), 'claim'
+-- (with an older one, whose turn it is); and whether it follows where other claims went: then it says so at the end.
 local function read_coming(text)
-  local as, holder, from = string.match(text, '^(%a+) (%x+) (%d+)$')
-  return as and {as = as, holder = holder, from = tonumber(from)}
+  local as, holder, from, follows = string.match(text, '^(%a+) (%x+) (%d+)(.*)$')
+  return as and {as = as, holder = holder, from = tonumber(from), follows = follows ~= '',
+    is_own = as == 'direct' or as == 'past' or as == 'turn'}
 end
 
 -- Notes with which token somebody came, where it is the holder's: what gave that token is over. Answers the link.
@@ -19,7 +21,7 @@ local function note_use(coming, places)
   local link
   for key, record in pairs(places) do
     if record.generation and record.holder == coming.holder then
-      local used = (coming.as == 'direct' or coming.as == 'past') and record.generation or coming.from
+      local used = coming.is_own and record.generation or coming.from
       if tonumber(record.used) < tonumber(used) then
         redis.call('HSET', key, 'used', used)
         record.used = used
@@ -51,7 +53,7 @@ end
 -- somebody leads, it is looked at later.
 local function come_along(chain, noted, flight, record, held_key, is_led)
   local coming, held, ended = read_coming(chain), {}, nil
-  local is_walker = coming.as == 'take' or coming.as == 'walk'
+  local is_walker = not coming.is_own
   if not is_led then
     held = read_hash(held_key)
   end
@@ -61,8 +63,9 @@ local function come_along(chain, noted, flight, record, held_key, is_led)
     note_next(flight, name_of(flight), held)
   end
   if is_walker and not link then
-    ended = 'broken'
-  elseif is_walker and tonumber(link.used) > coming.from then
+    -- The family knows the token as its newest: what nothing else is known of, nobody has presented.
+    ended = coming.as ~= 'claim' and 'broken' or nil
+  elseif is_walker and coming.as ~= 'claim' and tonumber(link.used) > coming.from then
     ended = 'used'
   end
   return coming, held, is_walker, lost_at(noted), ended

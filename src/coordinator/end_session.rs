@@ -105,6 +105,7 @@ impl RefreshCoordinator {
                     None
                 }
                 EndedFlight::Rotated(landed) => next_token(&landed),
+                EndedFlight::FurtherOn(newest) => Some(newest),
             };
             let Some(next) = next else { break };
             ended.newest = Some(next.clone());

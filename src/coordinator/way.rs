@@ -21,12 +21,14 @@ use crate::flight::before_told::BeforeTold;
 use crate::flight::ending::{Ending, Role};
 use crate::flight::guard::FlightGuard;
 use crate::flight::stage::FlightStage;
+use crate::identity::Hash;
 use crate::leader::{Attempt, Hook, LeadEnd, Leader};
 use crate::outcome::{Outcome, ProviderFailure};
-use crate::store::{Ask, Begun, Lease, StoreError, StoredOutcome};
+use crate::store::{Ask, AttemptId, Begun, Coming, Lease, StoreError, StoredOutcome};
 use crate::token_response::TokenResponse;
 
 mod along;
+mod claims;
 mod past;
 mod refused;
 mod waits;
@@ -64,6 +66,9 @@ where
         if let Some(withdrawal) = way.to_withdraw() {
             withdrawal::later(&inner, way.ask.id(), withdrawal);
         }
+        if let Some(turn) = way.turn_to_give_back() {
+            withdrawal::later(&inner, turn, Withdrawal::QueuePlace { since: Instant::now() });
+        }
         let leaves = way.take_leaving();
         if let Some((walk, what)) = leaves {
             // Boxed, because it is rare. The callers do not wait for it.
@@ -99,6 +104,13 @@ struct Way<'a, C> {
     /// Where its token was rotated: how far it has come along the chain, and what it leaves behind there.
     walk: Option<Box<Walk>>,
     leaves: Option<TipOrEnd>,
+    /// The question of its caller's own token, where it asks of a newer one that other claims came with; and how often it asked anew.
+    own_among_claims: Option<Ask>,
+    turns: u32,
+    /// A newest token that others had presented when this flight came to it.
+    presented_since: Option<Hash>,
+    /// Its turn among the claims of its login, or its place in their order.
+    turn: Option<AttemptId>,
     before_told: Option<&'a Arc<BeforeTold>>,
     /// The outcome that it found was told nobody, as far as is known.
     is_untold: bool,
@@ -131,6 +143,10 @@ where
             withdrawal: None,
             walk: None,
             leaves: None,
+            own_among_claims: None,
+            turns: 0,
+            presented_since: None,
+            turn: None,
             before_told,
             is_untold: false,
         }
@@ -144,6 +160,7 @@ where
                 Ok(Begun::Landed(landed)) => self.landed(landed),
                 Ok(Begun::Untold(landed)) => self.untold(landed),
                 Ok(Begun::Held(held)) => self.held(held),
+                Ok(Begun::Claims) => Box::pin(self.follow()).await,
                 Ok(Begun::Unused) => self.unused(),
                 Ok(Begun::ChainOver(end)) => self.chain_over(end),
                 Ok(Begun::Lead(lease)) => self.lead(lease).await,
@@ -233,9 +250,10 @@ where
             // The leader that overtook this flight is gone. What its own call brought is all there is.
             return Break(self.own_ending().expect("BUG: a flight without its call has led and was overtaken"));
         }
-        if self.walk.is_some() {
+        if self.walk.is_some() || matches!(self.ask.coming, Coming::Claiming { .. }) {
             counters.walks_led.add_one();
         }
+        self.turn = None; // who completes or abandons calls the next
         let (ask, flight, before_told) = (&*self.ask, self.flight, self.before_told);
         let mut leader = Leader {
             store,

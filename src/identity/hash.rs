@@ -47,6 +47,10 @@ impl Hash {
         self
     }
 
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     pub(crate) fn from_hex(hex: &str) -> Option<Self> {
         let digits = hex.as_bytes().as_chunks::<2>();
         let (pairs, []) = digits else { return None };

@@ -9,9 +9,13 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+mod claims;
+mod family;
 mod landing;
 mod server_id;
 
+pub(crate) use self::claims::{Family, Followed, Origin};
+pub(crate) use self::family::Given;
 pub(crate) use self::landing::{Completion, StoredOutcome, Telling};
 pub(crate) use self::server_id::ServerId;
 use crate::authentication::Authentication;
@@ -31,6 +35,8 @@ pub(crate) struct Ask {
     pub(crate) coming: Coming,
     /// The refresh tokens between the one that the callers came with and the one that is led for.
     pub(crate) passed: Vec<Secret>,
+    /// From where it comes, where it is its turn among the claims of its login.
+    pub(crate) origin: Option<Box<Origin>>,
     /// Nobody waits for it: it leads only with a permit that nobody wants, and is not charged.
     pub(crate) is_background: bool,
     /// The fence of the answer that its callers have already: of a token that may be used again, they want a newer one.
@@ -56,6 +62,10 @@ pub(crate) enum Coming {
     Walking { from: u64 },
     /// With the token itself, which is presented although its answer is held: the newer one was used, or is lost.
     Past,
+    /// With the token itself, which is the newest of its login, and it is this flight's turn among the claims of that.
+    InTurn,
+    /// With an older token of this generation, which other claims came with, too: it is its turn to present this one, the newest.
+    Claiming { from: u64 },
 }
 
 /// An answer that is held for a token, and where in its chain the token stands.
@@ -95,6 +105,7 @@ impl Ask {
             attempt,
             coming,
             passed: Vec::new(),
+            origin: None,
             is_background: false,
             newer_than: None,
             authentication: Authentication::default(),
@@ -177,6 +188,8 @@ pub(crate) enum Begun<N> {
     Queued(Queued<N>),
     /// The token was rotated, and the answer is held: the asker looks at the token that followed.
     Held(Held),
+    /// Other claims of its client come with the token, too: the asker follows them ([`Followed`]).
+    Claims,
     /// Nobody has used this token: what brought it may be handed out.
     Unused,
     /// The way along the chain ends here.
@@ -199,6 +212,7 @@ impl<N> Begun<N> {
             Self::Queued(Queued { since, news }) => Begun::Queued(Queued { since, news: wrap(news) }),
             Self::Recovering(Queued { since, news }) => Begun::Recovering(Queued { since, news: wrap(news) }),
             Self::Held(held) => Begun::Held(held),
+            Self::Claims => Begun::Claims,
             Self::Unused => Begun::Unused,
             Self::ChainOver(end) => Begun::ChainOver(end),
             Self::Ended => Begun::Ended,
@@ -316,6 +330,8 @@ pub(crate) enum EndedFlight {
     UnderWay,
     /// It was rotated for the same client, which brought this.
     Rotated(StoredOutcome),
+    /// Several claims come with tokens of this login, which has ended for all of them: this is the newest.
+    FurtherOn(Secret),
     Idle,
 }
 

@@ -73,7 +73,7 @@ impl LocalFallback {
         fleet.clean_up_regularly();
         Self {
             redis,
-            memory: MemoryStore::new().pod(Arc::clone(config)),
+            memory: MemoryStore::new().pod(Arc::clone(config)).following_nobody(),
             fleet,
             config: Arc::clone(config),
             counters: Arc::clone(counters),
@@ -99,6 +99,18 @@ impl LocalFallback {
         let flight = ask.identity.flight;
         self.fleet.begun(flight, &begun);
         Ok(begun.map_news(|ticket| LocalNews::Redis { ticket, flight, fleet: Arc::clone(&self.fleet) }))
+    }
+
+    /// Only the fleet knows where other claims went.
+    pub(crate) async fn follow(
+        &self,
+        ask: &Ask,
+        own: Option<&Ask>,
+        may_lead: bool,
+    ) -> Result<contract::Followed<LocalNews>, StoreError> {
+        let flight = ask.identity.flight;
+        let followed = self.redis.follow(ask, own, may_lead).await?;
+        Ok(followed.map_news(|ticket| LocalNews::Redis { ticket, flight, fleet: Arc::clone(&self.fleet) }))
     }
 
     /// Says once in an outage that this pod decides by itself, and when it does so no longer.
@@ -139,7 +151,7 @@ impl LocalFallback {
     /// outcome.
     fn begin_here(&self, ask: &Ask, joined: Option<u64>, terms: &AdmissionTerms) -> Option<Begun> {
         self.redis.if_out_of_reach_for(self.config.lease, |fences| {
-            if matches!(ask.coming, Coming::Taking { .. } | Coming::Walking { .. }) {
+            if matches!(ask.coming, Coming::Taking { .. } | Coming::Walking { .. } | Coming::Claiming { .. }) {
                 // What became of a newer token in the fleet is not known here.
                 return None;
             }

@@ -16,9 +16,15 @@ mod cleanup;
 mod chain;
 mod clients;
 mod ended;
+mod family;
+mod family_order;
+mod follow;
+mod follows;
 mod gates;
 mod held;
 mod land;
+mod land_family;
+mod logins;
 mod marks;
 mod news;
 mod next_lead;
@@ -26,6 +32,7 @@ mod record;
 mod untold;
 
 use self::chain::HeldAnswer;
+use self::family::SharedFamily;
 use self::gates::Gates;
 use self::marks::EndedSessions;
 pub(crate) use self::news::MemoryNews;
@@ -55,7 +62,7 @@ impl MemoryStore {
     pub(crate) fn pod(&self, config: Arc<Config>) -> MemoryPod {
         let namespace = Arc::clone(&self.namespaces.entry(config.namespace.clone()).or_default());
         let number = namespace.last_pod.fetch_add(1, Ordering::Relaxed) + 1;
-        MemoryPod { namespace, config, number, counters: Arc::default() }
+        MemoryPod { namespace, config, number, counters: Arc::default(), follows: Follows::OtherClaims }
     }
 }
 
@@ -66,11 +73,21 @@ pub(crate) struct MemoryPod {
     config: Arc<Config>,
     number: PodNumber,
     counters: Arc<Counters>,
+    follows: Follows,
+}
+
+/// Whether a claim goes on where other claims of its client went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follows {
+    OtherClaims,
+    Nobody,
 }
 
 #[derive(Debug, Default)]
 struct Namespace {
     flights: DashMap<Hash, FlightRecord, RandomState>,
+    /// Nothing else is locked while one is looked up here.
+    families: DashMap<Hash, Arc<SharedFamily>, RandomState>,
     /// Locked after a flight's record, never before it.
     held: DashMap<Hash, HeldAnswer, RandomState>,
     ended: EndedSessions,
@@ -101,6 +118,18 @@ impl MemoryPod {
     pub(crate) fn counted_by(mut self, counters: &Arc<Counters>) -> Self {
         self.counters = Arc::clone(counters);
         self
+    }
+
+    /// As one of several memories of a fleet, none of which knows where the others went.
+    pub(crate) fn following_nobody(mut self) -> Self {
+        self.follows = Follows::Nobody;
+        self
+    }
+
+    /// Takes back an attempt's place in the queue, and the one that it waits for among the claims of its login.
+    pub(crate) fn withdraw(&self, id: &AttemptId, queued_since: Option<Instant>) {
+        self.leave_queue(id, queued_since);
+        self.leave_order(&id.flight, id.attempt);
     }
 
     pub(crate) fn leave_queue(&self, id: &AttemptId, since: Option<Instant>) {

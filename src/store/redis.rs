@@ -61,6 +61,7 @@ mod looker;
 
 mod replicas;
 mod begin;
+mod follow;
 mod completer;
 mod half_open;
 mod large;

@@ -1,6 +1,6 @@
 //! What both stores promise: the same history gets the same answers.
 //!
-//! Fixed histories are told verb by verb: `flights`, what is over by a logout `ended`, by the rules of admission `sessions`, `budget`, `circuit`, and of callers
+//! Fixed histories are told verb by verb: `flights`, several claims of a login `claims`, what is over by a logout `ended`, by the rules of admission `sessions`, `budget`, `circuit`, and of callers
 //! that would harm others `strangers`.
 //! Random ones are made up in `generated`. What only Redis can do wrong is in `on_redis`,
 //! and what happens where another server takes over in `on_servers`. `on_topologies` tells the fixed histories once more behind
@@ -40,8 +40,11 @@ macro_rules! both {
 mod astray;
 mod background;
 mod budget;
-mod chains;
+pub(in crate::store) mod chains;
 mod circuit;
+mod claim_ends;
+mod claims_attacked;
+pub(in crate::store) mod claims;
 mod ended;
 mod ended_on_servers;
 mod flights;

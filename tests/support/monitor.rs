@@ -78,7 +78,7 @@ impl Monitor {
 
 impl Sent {
     /// `evalsha begin`, `subscribe`: the command, and for a script its name. A script is known by the numbers of its
-    /// keys and arguments, as its own first assertion demands them.
+    /// keys and arguments, as it looks at them first.
     pub fn name(&self) -> String {
         let command = String::from_utf8_lossy(&self.words[0]).to_lowercase();
         if command != "evalsha" {
@@ -108,11 +108,12 @@ fn script(keys: usize, arguments: usize, first_key: &str) -> String {
         let fits = if name == "look" {
             keys == arguments
         } else {
-            // Some may be called with and without what belongs to a chain.
+            // Some may be called with and without what belongs to a chain, or to a login of several claims.
             let counts = format!("#KEYS == {keys} and #ARGV == {arguments}");
-            text.lines().any(|line| {
-                line.starts_with("assert(") && [",", ")"].iter().any(|end| line.contains(&(counts.clone() + end)))
-            })
+            let has_counts = |line: &str| {
+                line.ends_with(&counts) || [",", ")"].iter().any(|end| line.contains(&(counts.clone() + end)))
+            };
+            text.lines().any(|line| !line.starts_with("--") && has_counts(line))
         };
         if fits {
             names.push(name);

@@ -57,6 +57,14 @@ impl<C> Way<'_, C> {
 
     /// Nobody goes on along this chain. Where it is only lost, what was given last is handed out while it lives.
     pub(super) fn chain_over(&mut self, end: ChainEnd) -> ControlFlow<Ending> {
+        if let Some(own) = self.own_among_claims.take() {
+            let flight = self.ask.identity.flight;
+            if self.presented_since.replace(flight) != Some(flight) {
+                return self.ask_own_again(own);
+            }
+            // The newest token is dead, or spent for nobody: there is nothing else to go on to.
+            *self.ask = own;
+        }
         if end == ChainEnd::Broken
             && let Some(ending) = self.walk.as_ref().and_then(|walk| walk.take_living(self.inner))
         {

@@ -34,6 +34,9 @@ impl MemoryPod {
     ) -> contract::Begun<N> {
         self.start_cleanup();
         let now = Instant::now();
+        if self.has_ended_for_claims(ask, now) {
+            return contract::Begun::Ended;
+        }
         let begun = match self.namespace.flights.entry(ask.identity.flight) {
             // Asked under the lock of the record: who ends the session looks at that when it has left its mark.
             _ if self.namespace.ended.has(ask.identity.flight, ask.identity.client, now) => contract::Begun::Ended,
@@ -49,7 +52,7 @@ impl MemoryPod {
                 }
                 Err(begun) => {
                     if matches!(*begun, Begun::Queued(_)) {
-                        gone.insert(FlightRecord::unled(ask, now)).wait(now + self.config.wait_timeout);
+                        gone.insert(FlightRecord::bare(ask.identity.claim, now)).wait(now + self.config.wait_timeout);
                     }
                     begun.map_news(wrap)
                 }
@@ -61,6 +64,7 @@ impl MemoryPod {
             | contract::Begun::Untold(_)
             | contract::Begun::Join(_)
             | contract::Begun::Held(_)
+            | contract::Begun::Claims
             | contract::Begun::Unused
             | contract::Begun::Ended
             | contract::Begun::ChainOver(_) => {
@@ -83,6 +87,9 @@ impl MemoryPod {
     ) -> Result<(FlightRecord, Lease), Box<Begun>> {
         let history = match self.find_held(ask, None, now) {
             Found::Told(begun) => return Err(Box::new(begun)),
+            _ if self.may_follow(ask) && self.goes_among_claims(ask, None, now) => {
+                return Err(Box::new(Begun::Claims));
+            }
             Found::Held { held, .. } => return Err(Box::new(Begun::Held(held))),
             Found::Rotated => TokenHistory::Rotated,
             Found::Nothing => TokenHistory::Unremarkable,
@@ -135,8 +142,9 @@ impl MemoryPod {
                 let last = record.last_success(now, self.config.wait_timeout);
                 let others = record.others_when_led_by(ask.identity.client, &self.config);
                 let ends = led.ends.max(now + record.given_left(now));
-                let link = record.link.take();
-                *record = FlightRecord { waiting, last, success_of: record.success_of, others, link, ends, ..led };
+                let (link, login) = (record.link.take(), record.login.take());
+                *record =
+                    FlightRecord { waiting, last, success_of: record.success_of, others, link, login, ends, ..led };
                 self.namespace.ended.keep(ask.identity.flight, record);
                 Begun::Lead(lease)
             }
@@ -161,8 +169,11 @@ impl MemoryPod {
     ) -> ControlFlow<Begun, (TokenHistory, u32)> {
         // A walker that waits for the outcome of this token came before anybody used it: that is for it.
         let waits = joined.is_some() || terms.waiting_since.is_some();
+        let may_follow = self.may_follow(ask);
+        // Where several claims come, what one of them used ends nothing for the others.
+        let is_followed = may_follow && record.is_of_login_of(ask);
         let found = match self.find_held(ask, Some(record), now) {
-            Found::Told(begun) if !waits => return Break(begun),
+            Found::Told(begun) if !waits && !is_followed => return Break(begun),
             Found::Held { held, next_has_ended: true }
                 if !waits && !record.is_led_at(now) && record.attempt != ask.attempt =>
             {
@@ -193,6 +204,9 @@ impl MemoryPod {
                 Some(_) | None => self.abandon_lead(record, record.fence, ask, now),
             }
         }
+        if may_follow && self.goes_among_claims(ask, Some(record), now) {
+            return Break(Begun::Claims);
+        }
         // Then the leader, with whatever claim: one presentation at a time.
         let waits_until = now + self.config.wait_timeout;
         if let Some(Lock { fence, until }) = record.lock
@@ -215,10 +229,17 @@ impl MemoryPod {
         match record.next_lead(ask.identity.client, is_known, now, &self.config) {
             NextLead::May { history, lost } => match (found, ask.coming) {
                 (Found::Held { held, .. }, _) => Break(Begun::Held(held)),
-                (Found::Rotated, Coming::Directly | Coming::Past) => Continue((TokenHistory::Rotated, 0)),
+                (Found::Rotated, Coming::Directly | Coming::Past | Coming::InTurn) => {
+                    Continue((TokenHistory::Rotated, 0))
+                }
                 (Found::Rotated | Found::Nothing, Coming::Taking { .. } | Coming::Walking { .. })
                     if !record.is_unused(ask.identity.client, now) =>
                 {
+                    Break(Begun::ChainOver(ChainEnd::Broken))
+                }
+                // It is owed what follows the newest token of its login, whenever that was given.
+                (Found::Rotated, Coming::Claiming { .. }) => Break(Begun::ChainOver(ChainEnd::Broken)),
+                (Found::Nothing, Coming::Claiming { .. }) if record.is_spent_for(ask.identity.client) => {
                     Break(Begun::ChainOver(ChainEnd::Broken))
                 }
                 _ => Continue((history, lost)),
@@ -285,21 +306,14 @@ impl MemoryPod {
         let record = FlightRecord {
             lock: Some(Lock { fence, until }),
             state: State::Leading,
-            claim: lease.claim,
             client: Some(ask.identity.client),
             attempt: lease.attempt,
             fence,
-            started: now,
             history,
             lost,
             ends: until + self.config.memory_of_lost(),
-            last: None,
-            success_of: None,
-            is_untold: false,
-            others: None,
             charged: Some(charged),
-            waiting: None,
-            link: None,
+            ..FlightRecord::bare(lease.claim, now)
         };
         Ok((record, lease))
     }

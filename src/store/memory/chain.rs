@@ -18,6 +18,8 @@ pub(super) struct Link {
     pub(super) given_until: Option<Instant>,
     /// The flight of the token before it.
     pub(super) before: Hash,
+    /// The claim that the token was given to, as it is called with it.
+    pub(super) to: Option<Hash>,
 }
 
 /// An answer that is held for a token.

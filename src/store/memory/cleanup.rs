@@ -29,7 +29,15 @@ impl Cleanup {
             let now = Instant::now();
             namespace.held.retain(|_, held| !held.is_over(now));
             namespace.ended.forget(now);
-            namespace.flights.retain(|_, record| !record.is_over(now));
+            namespace.flights.retain(|_, record| {
+                record.forget_answer(now, config.wait_timeout);
+                !record.is_over(now)
+            });
+            // One that is held here may be written into yet.
+            namespace.families.retain(|_, family| {
+                let is_held = Arc::strong_count(family) > 1;
+                is_held || !family.lock().is_done_with(now)
+            });
             namespace.gates.lock().expect("BUG: nothing panics with this lock held").clean_up(now, &config);
         }
     }
@@ -49,6 +57,8 @@ mod tests {
     use std::time::Duration;
 
     use crate::store::memory::MemoryStore;
+    use crate::store::suite::chains::held;
+    use crate::store::suite::claims::turn::two_claims;
     use crate::store::suite::stage::*;
 
     /// Requests in which nothing is twice the same, each answered in another way.
@@ -73,5 +83,23 @@ mod tests {
         assert_eq!((namespace.flights.len(), namespace.held.len()), (0, 0));
         let gates = format!("{:?}", namespace.gates.lock().expect("nobody panicked"));
         assert!(gates.len() < 1000, "{gates:.2000}");
+    }
+
+    #[tokio::test]
+    async fn login_of_several_claims_leaves_no_token_in_clear_and_is_gone_when_nobody_is_owed_anything() {
+        let stage = Stage::in_memory(held());
+        let Store::Memory(pod) = &stage.b else { panic!("in memory") };
+        let namespace = &pod.namespace;
+
+        two_claims(&stage).await;
+        tokio::time::sleep(stage.config.cleanup_interval + Duration::from_secs(5)).await;
+
+        assert!(namespace.flights.len() >= 2 && namespace.families.len() == 1, "the claims are owed what follows");
+        let in_clear = namespace.flights.iter().filter(|record| record.landed(Instant::now()).is_some()).count();
+        assert_eq!(in_clear, 0);
+        let known = stage.config.claim_is_known_for(Some(Duration::from_secs(3600)));
+        tokio::time::sleep(known + 2 * stage.config.cleanup_interval).await;
+        let left = [namespace.flights.len(), namespace.held.len(), namespace.families.len()];
+        assert_eq!(left, [0, 0, 0]);
     }
 }

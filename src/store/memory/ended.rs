@@ -4,8 +4,7 @@ use tokio::time::Instant;
 
 use super::MemoryPod;
 use super::record::State;
-use crate::outcome::{Outcome, TokenState};
-use crate::seal::Label;
+use crate::outcome::TokenState;
 use crate::store::contract::{Ask, EndedFlight, StoredOutcome};
 
 impl MemoryPod {
@@ -28,10 +27,15 @@ impl MemoryPod {
                 State::Landed { outcome, .. } if is_own && outcome.token_state() == TokenState::Rotated => {
                     record.landed(now).map_or(EndedFlight::Idle, EndedFlight::Rotated)
                 }
-                State::Landed { .. } | State::Leading | State::LeaderLost { .. } | State::Abandoned => {
-                    EndedFlight::Idle
-                }
+                State::Landed { .. }
+                | State::Leading
+                | State::LeaderLost { .. }
+                | State::Abandoned
+                | State::Rotated => EndedFlight::Idle,
             };
+        }
+        if let Some(newest) = self.end_claims(ask, now) {
+            return EndedFlight::FurtherOn(newest);
         }
         // First what is held: another claim may lead the token that was rotated for this one.
         self.held_for_holder(ask, now).map_or(found, EndedFlight::Rotated)
@@ -47,7 +51,7 @@ impl MemoryPod {
                         State::Landed { outcome, .. } => {
                             !matches!(outcome.token_state(), TokenState::Dead | TokenState::Untouched)
                         }
-                        State::Leading | State::LeaderLost { .. } => true,
+                        State::Leading | State::LeaderLost { .. } | State::Rotated => true,
                         State::Abandoned => false,
                     })
         });
@@ -61,9 +65,6 @@ impl MemoryPod {
         if held.is_over(now) || held.holder != holder {
             return None;
         }
-        let label = Label { flight: ask.identity.flight, claim: held.claim, attempt: held.attempt, fence: held.fence };
-        let (outcome, _): (Outcome, _) = self.held_seal(&ask.identity).open(&label, &held.sealed).ok()?;
-        let age = now.saturating_duration_since(held.at);
-        Some(StoredOutcome { outcome: outcome.into(), fence: held.fence, age })
+        self.open_held(&ask.identity, &held, now).map(|(landed, _)| landed)
     }
 }

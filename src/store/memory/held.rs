@@ -15,11 +15,12 @@ use crate::config::Config;
 use crate::identity::{FlightName, Hash, Identity};
 use crate::outcome::{Outcome, TokenState};
 use crate::seal::{Label, Seal};
+use crate::secret::Secret;
 use crate::store::contract::{Ask, Begun, ChainEnd, Coming, Completion, Held, LARGEST_HELD, Lease, StoredOutcome, Tip};
 
 impl FlightRecord {
     /// Whether nobody can present it with effect. That a stranger was told that it is dead says nothing.
-    fn is_spent_for(&self, client: Hash) -> bool {
+    pub(super) fn is_spent_for(&self, client: Hash) -> bool {
         match self.token_state() {
             Some(TokenState::Rotated) => true,
             Some(TokenState::Dead) => self.is_of(client),
@@ -27,9 +28,10 @@ impl FlightRecord {
         }
     }
 
-    fn token_state(&self) -> Option<TokenState> {
+    pub(super) fn token_state(&self) -> Option<TokenState> {
         match &self.state {
             State::Landed { outcome, .. } => Some(outcome.token_state()),
+            State::Rotated => Some(TokenState::Rotated),
             State::Leading | State::LeaderLost { .. } | State::Abandoned => None,
         }
     }
@@ -66,8 +68,8 @@ impl MemoryPod {
         let Some(member) = &ask.identity.chain else { return Found::Nothing };
         let (is_walker, from) = match ask.coming {
             Coming::Unchained => return Found::Nothing,
-            Coming::Directly | Coming::Past => (false, None),
-            Coming::Taking { from } | Coming::Walking { from } => (true, Some(from)),
+            Coming::Directly | Coming::Past | Coming::InTurn => (false, None),
+            Coming::Taking { from } | Coming::Walking { from } | Coming::Claiming { from } => (true, Some(from)),
         };
         let mut held = self.namespace.held.get_mut(&ask.identity.flight).filter(|held| !held.is_over(now));
         let mut link_used = None;
@@ -86,6 +88,8 @@ impl MemoryPod {
         if is_walker {
             match link_used {
                 None => return Found::Told(Begun::ChainOver(ChainEnd::Broken)),
+                // What other claims used ends nothing for this one.
+                Some(_) if matches!(ask.coming, Coming::Claiming { .. }) => {}
                 Some(used) if Some(used) > from => return Found::Told(Begun::ChainOver(ChainEnd::Used)),
                 Some(_) => {}
             }
@@ -94,16 +98,26 @@ impl MemoryPod {
         if held.claim != ask.identity.claim || ask.coming == Coming::Past {
             return Found::Rotated;
         }
-        let label = Label { flight: ask.identity.flight, claim: held.claim, attempt: held.attempt, fence: held.fence };
-        match self.held_seal(&ask.identity).open(&label, &held.sealed) {
-            Ok((outcome, passed)) => {
-                let age = now.saturating_duration_since(held.at);
-                let landed = StoredOutcome { outcome: outcome.into(), fence: held.fence, age };
+        match self.open_held(&ask.identity, &held, now) {
+            Some((landed, passed)) => {
                 let next_has_ended = self.namespace.ended.has_any(held.next, now);
                 Found::Held { held: Held { landed, passed, generation: held.generation }, next_has_ended }
             }
-            Err(_) => Found::Rotated,
+            None => Found::Rotated,
         }
+    }
+
+    /// What is held for the token of this request, and the refresh tokens beside it.
+    pub(super) fn open_held(
+        &self,
+        identity: &Identity,
+        held: &HeldAnswer,
+        now: Instant,
+    ) -> Option<(StoredOutcome, Vec<Secret>)> {
+        let label = Label { flight: identity.flight, claim: held.claim, attempt: held.attempt, fence: held.fence };
+        let (outcome, passed) = self.held_seal(identity).open(&label, &held.sealed).ok()?;
+        let age = now.saturating_duration_since(held.at);
+        Some((StoredOutcome { outcome: outcome.into(), fence: held.fence, age }, passed))
     }
 
     /// Makes the record of the token that an outcome gave, before that lands: nobody knows the token yet. Answers its
@@ -129,7 +143,14 @@ impl MemoryPod {
         };
         self.release_used(before, generation, used);
         let until = now + self.config.keep_until_used;
-        let link = Link { holder, generation: generation + 1, used, given_until: Some(until), before: lease.flight };
+        let link = Link {
+            holder,
+            generation: generation + 1,
+            used,
+            given_until: Some(until),
+            before: lease.flight,
+            to: Some(next.claim),
+        };
         let mut is_new = false;
         let mut entry = self.namespace.flights.entry(next.flight).or_insert_with(|| {
             is_new = true;
@@ -169,7 +190,7 @@ impl MemoryPod {
         let before = self.namespace.flights.get(&lease.flight).and_then(|record| link_of(&record));
         let sealed = self.seal_held(&ask.identity, lease.attempt, lease.fence, &completion.outcome, &[]);
         let Some((sealed, mut given)) = sealed.zip(self.namespace.flights.get_mut(&next.flight)) else {
-            self.take_back(next);
+            self.take_back(&next.flight);
             return false;
         };
         let Some(link) = &mut given.link else { return false };
@@ -202,14 +223,21 @@ impl MemoryPod {
         }
     }
 
-    /// The provider has judged a token: what is held for it is over, where that is the same claim's.
-    pub(super) fn end_held(&self, lease: &Lease) {
+    /// The provider has called a token dead: nobody presents it for an older one any more, where that was its holder's, and what is
+    /// held for it is over, where that is the same claim's.
+    pub(super) fn end_held(&self, lease: &Lease, holder: Option<Hash>) {
+        if let Some(mut record) = self.namespace.flights.get_mut(&lease.flight)
+            && let Some(link) = record.link.as_deref_mut()
+            && Some(link.holder) == holder
+        {
+            link.given_until = None;
+        }
         self.namespace.held.remove_if(&lease.flight, |_, held| held.claim == lease.claim);
     }
 
     /// The token that followed is behind a token that was used: an older way may have been made short, and lead there at once.
     pub(super) fn note_next(&self, ask: &Ask) {
-        if !matches!(ask.coming, Coming::Directly | Coming::Past) {
+        if !matches!(ask.coming, Coming::Directly | Coming::Past | Coming::InTurn) {
             return;
         }
         let holder = ask.identity.chain.as_ref().map(|member| member.holder);
@@ -225,8 +253,8 @@ impl MemoryPod {
     }
 
     /// The answer did not land: its token is nobody's.
-    pub(super) fn take_back(&self, next: &Identity) {
-        self.namespace.flights.remove_if(&next.flight, |_, record| {
+    pub(super) fn take_back(&self, next: &Hash) {
+        self.namespace.flights.remove_if(next, |_, record| {
             matches!(record.state, State::Abandoned) && record.waiting.is_none() && record.link.is_some()
         });
     }
@@ -257,7 +285,7 @@ impl MemoryPod {
 
     /// A token is given for as long as anything is held that leads to it. Answers false where its record says nothing of what gave
     /// it: somebody came with it before that landed, and nothing there would tell of it.
-    fn stays_given_until(&self, flight: &Hash, until: Instant, now: Instant) -> bool {
+    pub(super) fn stays_given_until(&self, flight: &Hash, until: Instant, now: Instant) -> bool {
         let Some(mut record) = self.namespace.flights.get_mut(flight).filter(|record| !record.is_over(now)) else {
             return false;
         };
@@ -294,14 +322,14 @@ impl MemoryPod {
         attempt: Uuid,
         fence: u64,
         outcome: &Outcome,
-        passed: &[crate::secret::Secret],
+        passed: &[Secret],
     ) -> Option<Vec<u8>> {
         let label = Label { flight: identity.flight, claim: identity.claim, attempt, fence };
         let sealed = self.held_seal(identity).seal_with(&label, outcome, passed);
         (sealed.len() <= LARGEST_HELD).then_some(sealed)
     }
 
-    pub(super) fn held_seal(&self, identity: &Identity) -> Seal {
+    fn held_seal(&self, identity: &Identity) -> Seal {
         let Config { pepper, namespace, .. } = &*self.config;
         Seal::new(&identity.entitlement, pepper.as_ref(), namespace, &identity.flight)
     }

@@ -9,16 +9,17 @@ use super::MemoryPod;
 use super::record::{FlightRecord, Lock, State};
 use crate::admission::attempts;
 use crate::admission::circuit::Flown;
+use crate::identity::Hash;
 use crate::outcome::{Class, Outcome, TokenState};
 use crate::retention::Retention;
 use crate::store::contract::{Ask, Completion, Lease, Renewed, Standing};
 
 /// A completion that is under way.
-struct Landing<'a> {
-    lease: &'a Lease,
-    ask: &'a Ask,
-    completion: &'a Completion,
-    now: Instant,
+pub(super) struct Landing<'a> {
+    pub(super) lease: &'a Lease,
+    pub(super) ask: &'a Ask,
+    pub(super) completion: &'a Completion,
+    pub(super) now: Instant,
 }
 
 impl MemoryPod {
@@ -38,7 +39,8 @@ impl MemoryPod {
         if record.is_led_at(now) && !holds {
             return Renewed::Superseded;
         }
-        if record.landed(now).is_some() && (record.attempt == lease.attempt || !holds) {
+        if matches!(record.state, State::Landed { .. } | State::Rotated) && (record.attempt == lease.attempt || !holds)
+        {
             // Over, for this leader or for all.
             return Renewed::Superseded;
         }
@@ -55,29 +57,52 @@ impl MemoryPod {
 
     pub(crate) fn complete(&self, lease: &Lease, ask: &Ask, completion: &Completion) -> Standing {
         let now = Instant::now();
+        if let Some(in_family) = self.landing_in_family(lease, ask, completion, now) {
+            return self.complete_in_family(in_family, lease, ask, completion, now);
+        }
         let next = self.give_next(lease, ask, completion, now);
-        let given_until = self.namespace.flights.get(&lease.flight).and_then(|record| record.given_until());
+        let followed = next.as_ref().map(|next| next.flight);
+        let (login, given_until) = self.before_landing(&lease.flight);
         match self.land(&Landing { lease, ask, completion, now }) {
             Ok(is_ended) => {
                 let is_held = match next {
                     Some(next) if is_ended => {
                         // Its mark is over before the answer would be.
-                        self.take_back(&next);
+                        self.take_back(&next.flight);
                         false
                     }
                     Some(next) => self.hold(lease, ask, completion, &next, now),
                     None => false,
                 };
+                let holder = ask.identity.chain.as_ref().map(|member| member.holder);
                 match (completion.outcome.token_state(), given_until) {
                     (TokenState::Rotated, Some(until)) if !is_held => self.stays_known(&lease.flight, until),
-                    (TokenState::Dead, _) => self.end_held(lease),
+                    (TokenState::Dead, _) => self.end_held(lease, holder),
                     _ => {}
+                }
+                let is_dead = completion.outcome.token_state() == TokenState::Dead;
+                if let Some((id, _)) = login.filter(|(_, member)| Some(*member) == holder)
+                    && let Some(next) = followed
+                {
+                    // Claims of the login wait, or were told of its newest token: who comes with the one that followed finds them.
+                    self.comes_to_login(&next, id, now);
+                }
+                match login {
+                    Some((id, member)) if is_dead && Some(member) == holder => self.end_family(id, &lease.flight),
+                    Some((id, _)) if !completion.is_untold || is_ended => {
+                        self.wake_family(id, None, now);
+                        // Those of a login that is named after the holder, where another credential's is noted.
+                        if let Some(own) = holder.filter(|own| *own != id) {
+                            self.wake_family(own, None, now);
+                        }
+                    }
+                    Some(_) | None => {}
                 }
                 if is_ended { Standing::Ended } else { Standing::Ours }
             }
             Err(stands) => {
                 if let Some(next) = next {
-                    self.take_back(&next);
+                    self.take_back(&next.flight);
                 }
                 self.gates().release(lease.fence, now, &self.config);
                 stands
@@ -85,12 +110,18 @@ impl MemoryPod {
         }
     }
 
+    /// To which login its token belongs, and to whom there; and until when callers with an older token may present it.
+    pub(super) fn before_landing(&self, flight: &Hash) -> (Option<(Hash, Hash)>, Option<Instant>) {
+        let Some(record) = self.namespace.flights.get(flight) else { return (None, None) };
+        (record.login.as_ref().map(|login| (login.id, login.holder)), record.given_until())
+    }
+
     /// Lands it, and releases its permit and its probe in the same step. Answers whether the session has ended meanwhile.
     ///
     /// # Errors
     ///
     /// What stands instead. Permit and probe are not released.
-    fn land(&self, landing: &Landing<'_>) -> Result<bool, Standing> {
+    pub(super) fn land(&self, landing: &Landing<'_>) -> Result<bool, Standing> {
         let Landing { lease, ask, completion, now, .. } = *landing;
         let outcome: &Outcome = &completion.outcome;
         // Asked under the lock of the record.
@@ -242,6 +273,11 @@ impl MemoryPod {
         }
         self.abandon_lead(&mut record, lease.fence, ask, now);
         record.tell_waiting(now);
+        let login = record.login.as_ref().map(|login| login.id);
+        drop(record);
+        if let Some(id) = login {
+            self.wake_family(id, None, now);
+        }
     }
 
     /// Abandons a lead that asked nobody, with its permit, its probe and its charge.

@@ -48,6 +48,7 @@ impl FlightRecord {
                     _ => Some(lost_leaders),
                 }
             }
+            State::Rotated => Some(NextLead::May { history: TokenHistory::Rotated, lost: 0 }),
             State::Landed { outcome, fresh_until, .. } => match outcome.token_state() {
                 TokenState::Rotated if *fresh_until > now => {
                     Some(NextLead::AnotherClaim { retry_after: *fresh_until - now })

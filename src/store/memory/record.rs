@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::chain::Link;
 use super::clients::{OtherClients, UncertainEnd};
+use super::family::Membership;
 use super::news::{LandedClaim, MemoryNews, Notice};
 use crate::admission::session::Charge;
 use crate::config::Config;
@@ -46,6 +47,8 @@ pub(super) struct FlightRecord {
     pub(super) charged: Option<Charge>,
     /// Where the token stands in a chain, where an answer that is held gave it. Boxed, because most have none.
     pub(super) link: Option<Box<Link>>,
+    /// The login that the token belongs to, where several claims come with tokens of that. Boxed, because most have none.
+    pub(super) login: Option<Box<Membership>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +72,9 @@ pub(super) enum State {
         at: Instant,
         fresh_until: Instant,
     },
+    /// The token was rotated, and nobody is handed the answer from here any more: no record keeps tokens for as long as it
+    /// stays for a login.
+    Rotated,
 }
 
 /// What a flight that asks has waited for so far.
@@ -86,6 +92,15 @@ pub(super) struct WaitedFor {
 impl FlightRecord {
     pub(super) fn is_led_at(&self, now: Instant) -> bool {
         self.lock.as_ref().is_some_and(|lock| lock.until > now)
+    }
+
+    pub(super) fn led_until(&self) -> Option<Instant> {
+        self.lock.map(|lock| lock.until)
+    }
+
+    /// Whether callers that come later are given what landed.
+    pub(super) fn is_fresh(&self, now: Instant) -> bool {
+        matches!(self.state, State::Landed { fresh_until, .. } if fresh_until > now)
     }
 
     /// While its leader keeps it back, an outcome is joined as if it had not landed yet.
@@ -179,7 +194,7 @@ impl FlightRecord {
                 TokenState::Untouched => self.lost > 0,
                 TokenState::Rotated | TokenState::Kept | TokenState::Dead => false,
             },
-            State::Leading | State::Abandoned => false,
+            State::Leading | State::Abandoned | State::Rotated => false,
         };
         if let Some(before) = self.client
             && before != client
@@ -201,6 +216,7 @@ impl FlightRecord {
         match &self.state {
             // A success replaces a failure whatever the fences; the first success stays.
             State::Landed { outcome: landed, .. } => !is_success || landed.class() == Class::Success,
+            State::Rotated => true,
             State::Leading | State::LeaderLost { .. } => !is_success && self.attempt != lease.attempt,
             State::Abandoned => !is_success && outcome.token_state() != TokenState::Unknown,
         }
@@ -208,7 +224,7 @@ impl FlightRecord {
 
     /// Whether what stands is what this attempt brought.
     pub(super) fn has_landed_of(&self, attempt: uuid::Uuid) -> bool {
-        matches!(self.state, State::Landed { .. }) && self.attempt == attempt
+        matches!(self.state, State::Landed { .. } | State::Rotated) && self.attempt == attempt
     }
 
     pub(super) fn is_success(&self) -> bool {
@@ -231,7 +247,9 @@ impl FlightRecord {
             State::Landed { at, .. } if self.is_success() && *at + waits > now => {
                 self.landed(now).map(|landed| Box::new((self.claim, landed, *at)))
             }
-            State::Landed { .. } | State::Leading | State::LeaderLost { .. } | State::Abandoned => self.last.clone(),
+            State::Landed { .. } | State::Leading | State::LeaderLost { .. } | State::Abandoned | State::Rotated => {
+                self.last.clone()
+            }
         }
     }
 
@@ -264,31 +282,8 @@ impl FlightRecord {
         self.waiting.get_or_insert_with(|| watch::Sender::new(None))
     }
 
-    /// A flight that nobody has led, as far as anybody remembers.
-    pub(super) fn unled(ask: &Ask, now: Instant) -> Self {
-        Self {
-            lock: None,
-            state: State::Abandoned,
-            claim: ask.identity.claim,
-            client: None,
-            attempt: uuid::Uuid::nil(),
-            fence: 0,
-            started: now,
-            history: TokenHistory::Unremarkable,
-            lost: 0,
-            ends: now,
-            waiting: None,
-            last: None,
-            success_of: None,
-            is_untold: false,
-            others: None,
-            charged: None,
-            link: None,
-        }
-    }
-
-    /// A token that an answer gave, and that nobody has presented.
-    pub(super) fn given(claim: Hash, link: Link, now: Instant, until: Instant) -> Self {
+    /// Of a token of which nothing is known.
+    pub(super) fn bare(claim: Hash, now: Instant) -> Self {
         Self {
             lock: None,
             state: State::Abandoned,
@@ -299,28 +294,6 @@ impl FlightRecord {
             started: now,
             history: TokenHistory::Unremarkable,
             lost: 0,
-            ends: until,
-            waiting: None,
-            last: None,
-            success_of: None,
-            is_untold: false,
-            others: None,
-            charged: None,
-            link: Some(Box::new(link)),
-        }
-    }
-
-    pub(super) fn forgotten(lease: &Lease, now: Instant) -> Self {
-        Self {
-            lock: None,
-            state: State::Abandoned,
-            claim: lease.claim,
-            client: None,
-            attempt: lease.attempt,
-            fence: lease.fence,
-            started: lease.started,
-            history: lease.history,
-            lost: 0,
             ends: now,
             waiting: None,
             last: None,
@@ -329,7 +302,18 @@ impl FlightRecord {
             others: None,
             charged: None,
             link: None,
+            login: None,
         }
+    }
+
+    /// A token that an answer gave, and that nobody has presented.
+    pub(super) fn given(claim: Hash, link: Link, now: Instant, until: Instant) -> Self {
+        Self { ends: until, link: Some(Box::new(link)), ..Self::bare(claim, now) }
+    }
+
+    pub(super) fn forgotten(lease: &Lease, now: Instant) -> Self {
+        let Lease { claim, attempt, fence, started, history, .. } = *lease;
+        Self { attempt, fence, started, history, ..Self::bare(claim, now) }
     }
 
     pub(super) fn landed(&self, now: Instant) -> Option<StoredOutcome> {
@@ -339,7 +323,7 @@ impl FlightRecord {
                 fence: self.fence,
                 age: now.saturating_duration_since(*at),
             }),
-            State::Leading | State::LeaderLost { .. } | State::Abandoned => None,
+            State::Leading | State::LeaderLost { .. } | State::Abandoned | State::Rotated => None,
         }
     }
 

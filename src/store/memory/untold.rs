@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::MemoryPod;
 use super::held::next_identity;
 use super::record::{FlightRecord, Lock};
+use crate::identity::{Hash, Identity};
 use crate::outcome::Outcome;
 use crate::store::contract::{Ask, Telling};
 
@@ -19,8 +20,9 @@ impl FlightRecord {
 impl MemoryPod {
     /// Answers whether this outcome stands here untold.
     pub(crate) fn tell(&self, ask: &Ask, fence: u64, outcome: &Outcome, telling: Telling) -> bool {
-        if telling == Telling::Done {
-            self.note_used(ask, outcome);
+        let next = next_identity(&ask.identity, outcome, &self.config);
+        if let Some(next) = next.as_ref().filter(|_| telling == Telling::Done) {
+            self.note_used(next);
         }
         let now = Instant::now();
         let Some(mut record) = self.namespace.flights.get_mut(&ask.identity.flight) else { return false };
@@ -48,12 +50,22 @@ impl MemoryPod {
                 }
             }
         }
+        let login = record.login.as_ref().map(|login| login.id).filter(|_| telling != Telling::Waits);
+        drop(record);
+        if let Some(id) = login {
+            // Also of its own claim: they wait for it, too.
+            self.wake_family(id, next.and_then(|next| self.given_to(&next.flight)), now);
+        }
         true
     }
 
+    /// The entry of the claim that this token of a login was given to.
+    fn given_to(&self, flight: &Hash) -> Option<Hash> {
+        self.namespace.flights.get(flight)?.login.as_ref()?.entry
+    }
+
     /// As if somebody had come with the token in it: what is held for the token before it is over for all that come with that.
-    fn note_used(&self, ask: &Ask, outcome: &Outcome) {
-        let Some(next) = next_identity(&ask.identity, outcome, &self.config) else { return };
+    fn note_used(&self, next: &Identity) {
         let Some(member) = &next.chain else { return };
         let Some(mut record) = self.namespace.flights.get_mut(&next.flight) else { return };
         if let Some(link) = record.link.as_deref_mut()

@@ -116,8 +116,8 @@ impl Agreement {
         }
     }
 
-    fn agreed(&self, asked: Instant, Agreed { longest_lease, anyone_never, others }: Agreed) {
-        self.register.learn(longest_lease, anyone_never);
+    fn agreed(&self, asked: Instant, Agreed { longest_lease, anyone_never, all_follow, others }: Agreed) {
+        self.register.learn(longest_lease, anyone_never, all_follow);
         let mut state = self.state();
         if matches!(state.standing, Standing::Broken { .. }) {
             info!("all living pods agree again: this pod begins flights");

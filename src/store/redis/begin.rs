@@ -45,6 +45,7 @@ impl RedisStore {
                 (None, None) => MayLead::Yes,
             },
             standing: &self.roll.standing(ask),
+            follows: self.config.follows_claims() && self.completer.register.all_follow(),
             waited: terms.waiting_since.map(|since| since.elapsed()),
             urgency: match (ask.is_background, terms.patience.is_zero()) {
                 (true, _) => Urgency::Background,
@@ -70,6 +71,7 @@ impl RedisStore {
             BeginReply::Queued { look } => self.queue(terms, asked.instant(), look, ticket),
             BeginReply::Recovering { look } => self.recovering(terms, asked.instant(), look, ticket),
             BeginReply::Held { sealed, generation } => self.held(ask, &sealed, generation),
+            BeginReply::Claims => Begun::Claims,
             BeginReply::Unused => Begun::Unused,
             BeginReply::ChainOver(end) => Begun::ChainOver(end),
             BeginReply::Ended => Begun::Ended,

@@ -21,6 +21,8 @@ pub(super) mod begin;
 mod renew;
 pub(super) mod complete;
 mod abandon;
+pub(super) mod follow;
+pub(super) mod land_family;
 pub(super) mod look;
 pub(super) mod reap;
 mod circuit;

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::warn;
 
 use super::calls::complete::{Complete, CompleteReply, HeldNext};
+use super::calls::land_family::LandInFamily;
 use super::half_open::HalfOpen;
 use super::keeper::Keeper;
 use super::large::LargeAnswers;
@@ -17,7 +18,7 @@ use super::sealed::{Opener, SealedOutcome, Sealing, next_identity, seal};
 use super::unlanded::Unlanded;
 use crate::admission::attempts;
 use crate::config::Config;
-use crate::identity::Hash;
+use crate::identity::{Hash, Identity};
 use crate::metrics::{Counters, Stopwatch};
 use crate::outcome::{Outcome, TokenState};
 use crate::retention::Retention;
@@ -75,7 +76,10 @@ impl Completer {
         let outcome: &Outcome = outcome;
         let retention = self.retention(outcome);
         let Sealing { shared: sealed, whole } = seal(&ask.identity, &self.config, lease, outcome);
-        let held = self.held(ask, outcome).filter(|_| whole.is_none() && sealed.len() <= LARGEST_HELD);
+        let next = next_identity(&ask.identity, outcome, &self.config);
+        let next = next.filter(|_| whole.is_none() && sealed.len() <= LARGEST_HELD);
+        let held = next.as_ref().and_then(|next| held(ask, next));
+        let family = next.as_ref().and_then(|next| LandInFamily::of(ask, lease, outcome, next, &self.config));
         if let Some(whole) = whole {
             self.large.keep(lease.flight, lease.attempt, lease.fence, whole, retention.kept);
         }
@@ -102,16 +106,11 @@ impl Completer {
             health: *health,
             sealed,
             held,
-            ends_held: ask.identity.chain.is_some() && outcome.token_state() == TokenState::Dead,
+            ends_held: (ask.identity.chain.as_ref())
+                .filter(|_| outcome.token_state() == TokenState::Dead)
+                .map(|member| member.holder),
+            family,
         }
-    }
-
-    /// Where the answer is held until somebody has used it: its holders.
-    fn held(&self, ask: &Ask, outcome: &Outcome) -> Option<HeldNext> {
-        let holder = ask.identity.chain.as_ref()?.holder;
-        let next = next_identity(&ask.identity, outcome, &self.config)?;
-        let next_holder = next.chain?.holder;
-        Some(HeldNext { coming: ask.coming, holder, next: next.flight, next_holder })
     }
 
     /// For how long it is fresh and remembered. Where any living pod never presents an uncertain token again, all remember
@@ -143,6 +142,13 @@ impl Completer {
             }
         }
     }
+}
+
+/// Where the answer is held until somebody has used it: its holders.
+fn held(ask: &Ask, next: &Identity) -> Option<HeldNext> {
+    let holder = ask.identity.chain.as_ref()?.holder;
+    let next_holder = next.chain.as_ref()?.holder;
+    Some(HeldNext { coming: ask.coming, holder, next: next.flight, next_holder, next_claim: next.claim })
 }
 
 /// A completion of a lead that this pod gave itself, until Redis has it (`on_store_outage = local`).

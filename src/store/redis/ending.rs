@@ -18,6 +18,10 @@ impl RedisStore {
         Ok(match self.completer.keeper.end(end).await? {
             EndReply::Leading => EndedFlight::UnderWay,
             EndReply::Idle => EndedFlight::Idle,
+            EndReply::Family { id, key, newest, token } => match self.open_newest(ask, id, &key, newest, &token) {
+                Some((_, token)) => EndedFlight::FurtherOn(token),
+                None => EndedFlight::Idle,
+            },
             EndReply::Rotated { sealed, claim } => match self.opener(ask).of_claim(claim).open(&sealed) {
                 Some(landed) => EndedFlight::Rotated(landed),
                 // Somebody wrote into Redis. The mark stands.

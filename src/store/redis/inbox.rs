@@ -203,6 +203,7 @@ impl Inbox {
                 self.waiters.tell_landed(&flight, &claim, sealed);
             }
             Some(Message::Look { flight }) => self.waiters.tell_look(&flight),
+            Some(Message::Turn { flight, attempt }) => self.waiters.tell_turn(&flight, attempt),
             Some(Message::Incarnation) => self.forgotten.is_told(),
             Some(Message::Echo(_)) => {}
             // This pod's own check at start, a newer release, or a stranger: looking finds what there is to know.
@@ -230,6 +231,11 @@ enum Message {
     Look {
         flight: Hash,
     },
+    /// A flight's turn has come among the claims of its login.
+    Turn {
+        flight: Hash,
+        attempt: Uuid,
+    },
     Echo(Uuid),
     /// A server has noticed that it decides now, where another one did before.
     Incarnation,
@@ -240,6 +246,10 @@ fn read_message(message: &[u8]) -> Option<Message> {
     let (line, rest) = message.split_at(line_end);
     let mut words = std::str::from_utf8(line).ok()?.split(' ');
     match words.next()? {
+        "turn" => {
+            let flight = Hash::from_hex(words.next()?)?;
+            Some(Message::Turn { flight, attempt: words.next()?.parse().ok()? })
+        }
         "look" => Some(Message::Look { flight: Hash::from_hex(words.next()?)? }),
         "incarnation" => Some(Message::Incarnation),
         "echo" => Some(Message::Echo(Uuid::parse_str(words.next()?).ok()?)),

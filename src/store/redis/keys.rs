@@ -79,6 +79,22 @@ impl Keys {
         NamedKey { tag: &self.tag, kind: Kind::Held, name: flight }
     }
 
+    /// Hash, a login that several claims come with. Ends when nobody is owed anything any more, as the two below do.
+    pub(super) fn family<'a>(&'a self, id: &'a Hash) -> NamedKey<'a> {
+        NamedKey { tag: &self.tag, kind: Kind::Family, name: id }
+    }
+
+    /// Hash, what each claim of a login was given last.
+    pub(super) fn answers<'a>(&'a self, id: &'a Hash) -> NamedKey<'a> {
+        NamedKey { tag: &self.tag, kind: Kind::Answers, name: id }
+    }
+
+    /// Sorted set, the flights that wait for their turn among the claims of a login. Scripts spell it by themselves, and mostly the two
+    /// above.
+    pub(super) fn order(&self, id: impl fmt::Display) -> String {
+        format!("{}order:{id}", self.tag)
+    }
+
     /// Sorted set, until when answers are held. Ends with the last.
     pub(super) fn held_until(&self) -> &str {
         &self.held_until
@@ -175,6 +191,9 @@ impl Keys {
             "circuit" => Holds::Fields(&CIRCUIT_NUMBERS),
             "permits" | "queue" | "held_until" => Holds::Set,
             "held" => Holds::Fields(&HELD_NUMBERS),
+            "family" => Holds::Fields(&FAMILY_NUMBERS),
+            "answers" => Holds::Fields(&[]),
+            "order" => Holds::Set,
             "known" => Holds::Fields(&KNOWN_NUMBERS),
             "meta" | "shares" => Holds::Fields(&[]),
             _ => Holds::Anything,
@@ -200,6 +219,8 @@ enum Kind {
     Lock,
     Flight,
     Held,
+    Family,
+    Answers,
     Attempts,
 }
 
@@ -210,6 +231,8 @@ impl fmt::Display for NamedKey<'_> {
             Kind::Lock => write!(f, "{}lock:{name}", tag),
             Kind::Flight => write!(f, "{}flight:{name}", tag),
             Kind::Held => write!(f, "{}held:{name}", tag),
+            Kind::Family => write!(f, "{}family:{name}", tag),
+            Kind::Answers => write!(f, "{}answers:{name}", tag),
             Kind::Attempts => write!(f, "{}attempts:{name}", tag),
         }
     }
@@ -267,6 +290,7 @@ const FLIGHT_NUMBERS: [&str; 15] = [
     "last_fence",
     "last_landed_at",
 ];
+const FAMILY_NUMBERS: [&str; 2] = ["used", "ended"];
 const HELD_NUMBERS: [&str; 4] = ["fence", "landed_at", "generation", "used"];
 const ATTEMPTS_NUMBERS: [&str; 6] =
     ["attempts", "window_start", "last_attempt", "cooldown_until", "cooldown_ms", "held_until"];

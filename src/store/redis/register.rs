@@ -13,17 +13,25 @@ pub(super) struct Register {
     own_never: bool,
     longest_lease_ms: AtomicU64,
     anyone_never: AtomicBool,
+    all_follow: AtomicBool,
 }
 
 impl Register {
     pub(super) fn new(config: &Config) -> Self {
         let own_lease_ms = u64::try_from(config.lease.as_millis()).unwrap_or(u64::MAX);
         let own_never = config.uncertain == Uncertain::Never;
-        Self { own_lease_ms, own_never, longest_lease_ms: own_lease_ms.into(), anyone_never: own_never.into() }
+        Self {
+            own_lease_ms,
+            own_never,
+            longest_lease_ms: own_lease_ms.into(),
+            anyone_never: own_never.into(),
+            all_follow: true.into(),
+        }
     }
 
     /// What a reply said of all living pods.
-    pub(super) fn learn(&self, longest_lease: Duration, anyone_never: bool) {
+    pub(super) fn learn(&self, longest_lease: Duration, anyone_never: bool, all_follow: bool) {
+        self.all_follow.store(all_follow, Ordering::Relaxed);
         let ms = u64::try_from(longest_lease.as_millis()).unwrap_or(u64::MAX);
         self.longest_lease_ms.store(ms.max(self.own_lease_ms), Ordering::Relaxed);
         self.anyone_never.store(anyone_never || self.own_never, Ordering::Relaxed);
@@ -32,6 +40,12 @@ impl Register {
     /// The longest lease that a living pod goes by; never shorter than this pod's own.
     pub(super) fn longest_lease(&self) -> Duration {
         Duration::from_millis(self.longest_lease_ms.load(Ordering::Relaxed))
+    }
+
+    /// Whether all living pods go on where other claims went: one that does not, as those of a release before, tells no login where the
+    /// newest token is.
+    pub(super) fn all_follow(&self) -> bool {
+        self.all_follow.load(Ordering::Relaxed)
     }
 
     /// Whether a living pod goes by `uncertain = never`: then every pod has to remember which tokens are uncertain.
@@ -51,7 +65,7 @@ mod tests {
         let register = Register::new(&Config { lease: 10 * S, uncertain: Uncertain::Never, ..Config::default() });
         assert_eq!((register.longest_lease(), register.remembers_strictly()), (10 * S, true));
 
-        register.learn(S, false);
+        register.learn(S, false, true);
 
         assert_eq!((register.longest_lease(), register.remembers_strictly()), (10 * S, true));
     }
@@ -61,9 +75,9 @@ mod tests {
         let register = Register::new(&Config { lease: 10 * S, ..Config::default() });
         assert_eq!((register.longest_lease(), register.remembers_strictly()), (10 * S, false));
 
-        register.learn(60 * S, true);
+        register.learn(60 * S, true, true);
         assert_eq!((register.longest_lease(), register.remembers_strictly()), (60 * S, true));
-        register.learn(10 * S, false);
+        register.learn(10 * S, false, true);
 
         assert_eq!((register.longest_lease(), register.remembers_strictly()), (10 * S, false));
     }

@@ -164,7 +164,9 @@ fn commands(keys: &Keys, pod: &str, pubsub: PubSub) -> Vec<Tried> {
         [keys.fence(), keys.incarnation(), keys.meta(), keys.permits(), keys.budget(), keys.queue(), keys.shares()];
     let mut all_keys = vec![lock, flight, queue, &attempts, keys.circuit(), keys.known(), known_tokens, others];
     all_keys.extend(of_namespace);
+    let of_login = [keys.family(&probe).to_string(), keys.answers(&probe).to_string(), keys.order(probe)];
     all_keys.extend([held.as_str(), keys.held_until()]);
+    all_keys.extend(of_login.iter().map(String::as_str));
     let count = all_keys.len().to_string();
     let no_script = "0".repeat(40);
     let with_all_keys = |head: &[&str]| words(&[head, &all_keys].concat());

@@ -34,14 +34,17 @@ pub(super) struct Scripts {
     pub(super) tip: Script,
     pub(super) tell: Script,
     pub(super) end: Script,
+    pub(super) follow: Script,
 }
 
 impl Scripts {
     /// As pods tell each other on this topology.
     pub(super) fn new(pubsub: PubSub) -> Self {
-        let [begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end] = texts()
-            .map(|text| Script::new(&with_local_call(&text.replace("'PUBLISH'", &format!("'{}'", pubsub.publish())))));
-        Self { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end }
+        let [begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end, follow] =
+            texts().map(|text| {
+                Script::new(&with_local_call(&text.replace("'PUBLISH'", &format!("'{}'", pubsub.publish()))))
+            });
+        Self { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end, follow }
     }
 }
 
@@ -53,7 +56,7 @@ fn with_local_call(text: &str) -> String {
 }
 
 /// As Redis is told them, in the order of the fields.
-fn texts() -> [String; 13] {
+fn texts() -> [String; 14] {
     // A pod that joins needs none of them.
     let begin = text!("#!lua", => begin);
     let complete = text!("#!lua flags=allow-oom", clock hash => complete);
@@ -67,7 +70,7 @@ fn texts() -> [String; 13] {
         settings::COMPLETE.unpacked_in(&parts::put_into(complete)),
         text!(
             "#!lua flags=allow-oom",
-            clock spans hash fields keep flight waiting accounts session in_use permits lines freed budget queue => abandon
+            clock spans hash fields keep flight waiting accounts session in_use permits lines freed budget queue wake => abandon
         )
         .to_owned(),
         text!("#!lua flags=no-writes,allow-oom", => look).to_owned(),
@@ -80,17 +83,32 @@ fn texts() -> [String; 13] {
         // Refused wherever begin.lua is: above maxmemory, by a replica, without enough replicas.
         text!("#!lua", clock server register incarnation => ready).to_owned(),
         text!("#!lua flags=allow-oom", clock keep => tip).to_owned(),
-        text!("#!lua flags=allow-oom", clock spans hash keep waiting => tell).to_owned(),
+        text!("#!lua flags=allow-oom", clock spans hash keep waiting wake => tell).to_owned(),
         // Above maxmemory, too: it makes who has logged out harmless.
-        text!("#!lua flags=allow-oom", clock spans hash fields keep known waiting => end).to_owned(),
+        text!("#!lua flags=allow-oom", clock spans hash fields keep known waiting end_family end_claims => end).to_owned(),
+        text!("#!lua", clock hash names keep wake family => follow).to_owned(),
     ]
 }
 
 impl Scripts {
-    pub(super) fn all(&self) -> [&Script; 13] {
-        let Self { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end } =
-            self;
-        [begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end]
+    pub(super) fn all(&self) -> [&Script; 14] {
+        let Self {
+            begin,
+            renew,
+            complete,
+            abandon,
+            look,
+            reap,
+            circuit,
+            meta,
+            preflight,
+            ready,
+            tip,
+            tell,
+            end,
+            follow,
+        } = self;
+        [begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end, follow]
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use dashmap::DashMap;
 use tokio::sync::{Notify, mpsc};
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::fences::Fences;
 use super::sealed::{Opener, SealedOutcome};
@@ -30,6 +31,8 @@ pub(super) struct Waiters {
 
 #[derive(Debug)]
 struct Waiter {
+    /// The attempt, where this flight waits for its turn among the claims of its login: what others of its token are told is not for it.
+    turn: Option<Uuid>,
     tell: mpsc::UnboundedSender<Push>,
     look: NextLook,
 }
@@ -87,23 +90,38 @@ impl Waiters {
     }
 
     pub(super) fn ticket(self: &Arc<Self>, flight: Hash) -> Ticket {
+        self.ticket_of(flight, None)
+    }
+
+    /// Of a flight that waits for its turn among the claims of its login.
+    pub(super) fn ticket_for_turn(self: &Arc<Self>, flight: Hash, attempt: Uuid) -> Ticket {
+        self.ticket_of(flight, Some(attempt))
+    }
+
+    fn ticket_of(self: &Arc<Self>, flight: Hash, turn: Option<Uuid>) -> Ticket {
         let id = self.last_id.fetch_add(1, Ordering::Relaxed);
         let (tell, told) = mpsc::unbounded_channel();
-        self.flights.entry(flight).or_default().insert(id, Waiter { tell, look: NextLook::Never });
+        self.flights.entry(flight).or_default().insert(id, Waiter { turn, tell, look: NextLook::Never });
         Ticket { waiters: Arc::clone(self), flight, id, told, awaited: None }
     }
 
     pub(super) fn tell_landed(&self, flight: &Hash, claim: &str, sealed: SealedOutcome) {
-        self.tell(flight, || Push::Landed { claim: claim.to_owned(), sealed: sealed.clone() });
+        let told = || Push::Landed { claim: claim.to_owned(), sealed: sealed.clone() };
+        self.tell(flight, |waiter| waiter.turn.is_none(), told);
     }
 
     pub(super) fn tell_look(&self, flight: &Hash) {
-        self.tell(flight, || Push::BeginAgain);
+        self.tell(flight, |_| true, || Push::BeginAgain);
     }
 
-    fn tell(&self, flight: &Hash, told: impl Fn() -> Push) {
+    /// The turn of this attempt has come.
+    pub(super) fn tell_turn(&self, flight: &Hash, attempt: Uuid) {
+        self.tell(flight, |waiter| waiter.turn == Some(attempt), || Push::BeginAgain);
+    }
+
+    fn tell(&self, flight: &Hash, is_meant: impl Fn(&Waiter) -> bool, told: impl Fn() -> Push) {
         if let Some(waiters) = self.flights.get(flight) {
-            for waiter in waiters.values() {
+            for waiter in waiters.values().filter(|waiter| is_meant(waiter)) {
                 // A flight that has just stopped waiting needs nothing.
                 _ = waiter.tell.send(told());
             }

@@ -5,7 +5,7 @@ use crate::identity::CheckedRequest;
 use crate::store::{ChainEnd, Coming, Held, Tip};
 
 /// Fresh for a moment only.
-pub(super) fn held() -> Config {
+pub(in crate::store) fn held() -> Config {
     Config { keep_outcome: S, wait_timeout: S, refresh_timeout: S, ..unhurried() }
 }
 

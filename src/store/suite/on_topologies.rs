@@ -6,7 +6,10 @@ use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
 use super::stage::*;
-use super::{astray, background, budget, chains, circuit, ended, flights, sessions, strangers, untold};
+use super::{
+    astray, background, budget, chains, circuit, claim_ends, claims, claims_attacked, ended, flights, sessions,
+    strangers, untold,
+};
 use crate::test_redis::topology::{Cluster, Group};
 
 /// More at once, and a busy machine is late for their leases.
@@ -24,6 +27,9 @@ where
         background::promises(),
         circuit::promises(),
         chains::promises(),
+        claims::promises(),
+        claim_ends::promises(),
+        claims_attacked::promises(),
         astray::promises(),
         strangers::promises(),
         untold::promises(),

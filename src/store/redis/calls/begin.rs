@@ -25,6 +25,8 @@ pub(crate) struct Begin<'a> {
     /// How long it has waited already, in the queue or for Redis to recover.
     pub(crate) waited: Option<Duration>,
     pub(crate) urgency: Urgency,
+    /// It goes on where other claims of its client went.
+    pub(crate) follows: bool,
 }
 
 /// How a flight wants a permit.
@@ -74,6 +76,8 @@ pub(crate) enum BeginReply {
         sealed: SealedOutcome,
         generation: u64,
     },
+    /// Other claims of its client come with the token, too.
+    Claims,
     /// Nobody has used the token.
     Unused,
     ChainOver(ChainEnd),
@@ -100,7 +104,7 @@ pub(crate) struct Join {
 impl Calls {
     pub(crate) async fn begin(&self, begin: &Begin<'_>) -> Result<BeginReply, StoreError> {
         let Ask { identity, attempt, .. } = begin.ask;
-        let chain = chain_of(begin.ask);
+        let chain = chain_of(begin.ask, begin.follows);
         let mut call = Call::new(&self.scripts.begin, if chain.is_some() { 14 } else { 13 });
         call.key(self.keys.lock(&identity.flight)).key(self.keys.flight(&identity.flight));
         call.key(self.keys.fence()).key(self.keys.incarnation());
@@ -141,8 +145,8 @@ impl Calls {
     }
 }
 
-/// As what the caller comes along its chain, and who it is there.
-fn chain_of(ask: &Ask) -> Option<String> {
+/// As what the caller comes along its chain, who it is there, and whether it goes on where other claims went.
+fn chain_of(ask: &Ask, may_follow: bool) -> Option<String> {
     let holder = ask.identity.chain.as_ref()?.holder;
     let (word, from) = match ask.coming {
         Coming::Unchained => return None,
@@ -150,8 +154,11 @@ fn chain_of(ask: &Ask) -> Option<String> {
         Coming::Taking { from } => ("take", from),
         Coming::Walking { from } => ("walk", from),
         Coming::Past => ("past", 0),
+        Coming::InTurn => ("turn", 0),
+        Coming::Claiming { from } => ("claim", from),
     };
-    Some(format!("{word} {holder} {from}"))
+    let follows = if may_follow { " follows" } else { "" };
+    Some(format!("{word} {holder} {from}{follows}"))
 }
 
 fn read(reply: &Reply) -> Result<BeginReply, StoreError> {
@@ -178,6 +185,7 @@ fn read(reply: &Reply) -> Result<BeginReply, StoreError> {
         "queued" => BeginReply::Queued { look: reply.span(1)? },
         "recovering" => BeginReply::Recovering { look: reply.span(1)? },
         "held" => BeginReply::Held { sealed: reply.sealed_outcome()?, generation: reply.field(5)? },
+        "claims" => BeginReply::Claims,
         "unused" => BeginReply::Unused,
         "used" => BeginReply::ChainOver(ChainEnd::Used),
         "broken" => BeginReply::ChainOver(ChainEnd::Broken),

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::land_family::LandInFamily;
 use super::reply::Reply;
 use super::words::{NONE, ShortName, ms, packed};
 use super::{Calls, rules};
@@ -47,8 +48,10 @@ pub(crate) struct Complete {
     pub(crate) sealed: Vec<u8>,
     /// Where the answer is held until somebody has used it.
     pub(crate) held: Option<HeldNext>,
-    /// The provider called the token dead: what is held for it may be over.
-    pub(crate) ends_held: bool,
+    /// The provider called the token dead: what is held for it may be over, of this holder.
+    pub(crate) ends_held: Option<Hash>,
+    /// Where several claims come with tokens of the login.
+    pub(crate) family: Option<LandInFamily>,
 }
 
 /// The holders of a token and of the one that followed it.
@@ -59,15 +62,18 @@ pub(crate) struct HeldNext {
     /// The flight of the token that followed.
     pub(crate) next: Hash,
     pub(crate) next_holder: Hash,
+    /// What the caller claims, as it is called with the token that followed.
+    pub(crate) next_claim: Hash,
 }
 
 impl HeldNext {
     fn text(&self) -> String {
-        let Self { coming, holder, next, next_holder } = self;
-        match coming {
-            Coming::Taking { from } | Coming::Walking { from } => format!("{from} {holder} {next} {next_holder}"),
-            Coming::Unchained | Coming::Directly | Coming::Past => format!("direct {holder} {next} {next_holder}"),
-        }
+        let Self { coming, holder, next, next_holder, next_claim } = self;
+        let as_what = match coming {
+            Coming::Taking { from } | Coming::Walking { from } | Coming::Claiming { from } => from.to_string(),
+            Coming::Unchained | Coming::Directly | Coming::Past | Coming::InTurn => "direct".to_owned(),
+        };
+        format!("{as_what} {holder} {next} {next_holder} {next_claim}")
     }
 }
 
@@ -95,8 +101,13 @@ pub(crate) enum CompleteReply {
 impl Calls {
     pub(crate) async fn complete(&self, complete: &Complete) -> Result<CompleteReply, StoreError> {
         let Complete { flight, session, retention, .. } = complete;
-        let is_chained = complete.held.is_some() || complete.ends_held;
-        let keys = if is_chained { 14 } else { 11 };
+        let is_chained = complete.held.is_some() || complete.ends_held.is_some();
+        let family = complete.family.as_ref().filter(|_| complete.held.is_some());
+        let keys = match (is_chained, family) {
+            (_, Some(_)) => 16,
+            (true, None) => 14,
+            (false, None) => 11,
+        };
         let mut call = Call::with_payload(&self.scripts.complete, keys, complete.sealed.len());
         call.key(self.keys.lock(flight)).key(self.keys.flight(flight)).key(self.keys.fence());
         rules::all_keys(&mut call, &self.keys, session);
@@ -104,6 +115,9 @@ impl Calls {
         if is_chained {
             let next = complete.held.as_ref().map_or(flight, |held| &held.next);
             call.key(self.keys.held(flight)).key(self.keys.flight(next)).key(self.keys.held_until());
+        }
+        if let Some(family) = family {
+            call.key(self.keys.family(&family.id)).key(self.keys.answers(&family.id));
         }
         call.arg(self.owner(complete.fence)).text(complete.attempt);
         call.text(complete.claim).text(complete.client);
@@ -129,7 +143,11 @@ impl Calls {
         call.joined(&[numbers.as_flattened(), &self.complete_settings]);
         call.arg(&complete.sealed);
         if is_chained {
-            call.arg(complete.held.as_ref().map(HeldNext::text).unwrap_or_default());
+            let dead = || complete.ends_held.map_or(String::new(), |holder| format!("dead {holder}"));
+            call.arg(complete.held.as_ref().map_or_else(dead, HeldNext::text));
+        }
+        for argument in family.iter().flat_map(|family| family.arguments()) {
+            call.arg(argument);
         }
         read(&self.run("complete", &call).await?)
     }

@@ -1,5 +1,6 @@
 //! `end.lua`: ends a session at the coordinator, for one client with one token.
 
+use super::follow::hash;
 use super::words::ms;
 use super::{Calls, rules};
 use crate::identity::Hash;
@@ -28,6 +29,13 @@ pub(crate) enum EndReply {
         sealed: SealedOutcome,
         claim: Hash,
     },
+    /// The login has ended for all claims that come with tokens of it; the newest one, sealed under the family's key.
+    Family {
+        id: Hash,
+        key: Vec<u8>,
+        newest: u64,
+        token: Vec<u8>,
+    },
     Idle,
 }
 
@@ -49,6 +57,12 @@ impl Calls {
                     claim: Hash::from_hex(&claim).ok_or_else(|| reply.unknown())?,
                 }
             }
+            "family" => EndReply::Family {
+                id: hash(&reply, 1)?,
+                key: reply.field(2)?,
+                newest: reply.field(3)?,
+                token: reply.field(4)?,
+            },
             "idle" => EndReply::Idle,
             _ => return Err(reply.unknown()),
         })

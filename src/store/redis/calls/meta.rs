@@ -27,6 +27,8 @@ pub(crate) enum MetaReply {
 pub(crate) struct Agreed {
     pub(crate) longest_lease: Duration,
     pub(crate) anyone_never: bool,
+    /// All living pods go on where other claims went.
+    pub(crate) all_follow: bool,
     /// What other pods go by, where it is not what this pod goes by: one pod for each way.
     pub(crate) others: Vec<Other>,
 }
@@ -80,16 +82,17 @@ fn read(reply: &Reply, ours: &Entry) -> Result<MetaReply, StoreError> {
         "differs" => return read_difference(reply, ours).map(MetaReply::Differs),
         _ => return Err(reply.unknown()),
     }
-    let mut others = Vec::new();
+    let (mut others, mut all_follow) = (Vec::new(), true);
     for at in (3..reply.len()).step_by(2) {
         let (pod, theirs) = (reply.field(at)?, reply.field::<String>(at + 1)?);
+        all_follow &= theirs.split(' ').any(|word| word == "other_claims=follow");
         // Other words need not be other settings: a later release may say more, and not all pods name their provider.
         if let Some(differences) = ours.differences(&theirs) {
             others.push(Other { pod, differences });
         }
     }
     let anyone_never = reply.field::<String>(2)? == "never";
-    Ok(MetaReply::Agreed(Agreed { longest_lease: reply.span(1)?, anyone_never, others }))
+    Ok(MetaReply::Agreed(Agreed { longest_lease: reply.span(1)?, anyone_never, all_follow, others }))
 }
 
 fn read_difference(reply: &Reply, ours: &Entry) -> Result<Differs, StoreError> {

@@ -10,6 +10,7 @@ use crate::config::Config;
 mod alone;
 mod register;
 mod scopes;
+mod claims;
 mod set_back;
 
 #[test]
@@ -116,6 +117,7 @@ async fn every_reply_that_a_head_names_is_given_and_no_other() {
     go_along_a_chain(&chains).await;
     land_untold(&chains).await;
     end_a_session(&chains).await;
+    claims::follow_other_claims(&chains).await;
 
     let mut said = alone.said.borrow_mut();
     for (script, words) in chains.said.take() {
@@ -217,7 +219,7 @@ async fn go_along_a_chain(alone: &Alone) {
     assert_eq!(lead[0], "lead", "{lead:?}");
     let number = alone.leads().to_string();
     let owner = format!("a/{number}");
-    let mut complete = of("c1", "c1", "direct a1 c2 a2");
+    let mut complete = of("c1", "c1", "direct a1 c2 a2 c1a2");
     complete.extend([("link", "c2"), ("own_fence", &number), ("owner", &owner), ("fresh_ms", "0")]);
     alone.call("complete", &complete).await;
     for (flight, chain, word) in [
@@ -384,6 +386,7 @@ async fn scripts_that_a_server_has_forgotten_are_sent_again() {
         "tell",
         "tip",
         "end",
+        "follow",
     ];
     for name in calls {
         alone.redis.cli(&["SCRIPT", "FLUSH"]).await;

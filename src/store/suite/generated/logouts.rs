@@ -33,6 +33,7 @@ impl Play {
             seen.words = match self.pods[who.pod].end_session(&ask).await.ok()? {
                 EndedFlight::UnderWay => "was under way".to_owned(),
                 EndedFlight::Rotated(landed) => format!("was rotated: {}", access_token(&landed)),
+                EndedFlight::FurtherOn(_) => unreachable!("BUG: these histories have no client with a credential"),
                 EndedFlight::Idle => "was idle".to_owned(),
             };
         }

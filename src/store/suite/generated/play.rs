@@ -206,7 +206,7 @@ impl Play {
                 seen.words = "queued".to_owned();
                 self.flights.insert(who, fly_on(ask, joined, Some(since), news));
             }
-            Begun::Held(_) | Begun::Unused | Begun::ChainOver(_) => {
+            Begun::Held(_) | Begun::Claims | Begun::Unused | Begun::ChainOver(_) => {
                 unreachable!("BUG: these histories have no client with a credential")
             }
             Begun::Ended => seen.words = "ended".to_owned(),

@@ -20,7 +20,8 @@ pub(super) struct Text {
     pub(super) lua: &'static str,
 }
 
-pub(super) const TEXTS: [Text; 13] = [
+pub(super) const TEXTS: [Text; 14] = [
+    Text { name: "follow", lua: include_str!("../../../../../lua/follow.lua") },
     Text { name: "tip", lua: include_str!("../../../../../lua/tip.lua") },
     Text { name: "tell", lua: include_str!("../../../../../lua/tell.lua") },
     Text { name: "end", lua: include_str!("../../../../../lua/end.lua") },
@@ -83,8 +84,22 @@ impl Text {
     }
 
     pub(super) fn script(&self, scripts: &'static Scripts) -> &'static Script {
-        let Scripts { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end } =
-            scripts;
+        let Scripts {
+            begin,
+            renew,
+            complete,
+            abandon,
+            look,
+            reap,
+            circuit,
+            meta,
+            preflight,
+            ready,
+            tip,
+            tell,
+            end,
+            follow,
+        } = scripts;
         match self.name {
             "begin" => begin,
             "renew" => renew,
@@ -99,6 +114,7 @@ impl Text {
             "tip" => tip,
             "tell" => tell,
             "end" => end,
+            "follow" => follow,
             other => panic!("no script {other}"),
         }
     }
@@ -131,7 +147,7 @@ pub(super) const THREE: &str = "00000000-0000-4000-8000-000000000003";
 pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// What the scripts are told where a test says nothing else, by the names in their heads.
-pub(super) const USUAL: [(&str, &str); 83] = [
+pub(super) const USUAL: [(&str, &str); 86] = [
     ("chain", ""),
     ("held", NAME),
     ("link", NAME),
@@ -191,6 +207,9 @@ pub(super) const USUAL: [(&str, &str); 83] = [
     ("flying_ms", "0"),
     ("known_before", "nothing"),
     ("act", "stay"),
+    ("entry_ms", "7200000"),
+    ("as", "direct"),
+    ("owed", ""),
     ("span_ms", "3600000"),
     ("short_ms", "35000"),
     ("entry", ENTRY),
@@ -283,6 +302,13 @@ impl Alone {
         if let Some(optional) = text.optional().filter(|_| value("chain").is_empty()) {
             keys.truncate(keys.len() - optional.keys);
             arguments.truncate(arguments.len() - optional.arguments);
+        }
+        // Of a login that several claims come with; sealed is whatever it is.
+        if let Some((_, words)) = with.iter().find(|(name, _)| text.name == "complete" && *name == "family") {
+            let id = words.split(' ').next().unwrap_or_default();
+            keys.extend([format!("rc:{{alone}}:family:{id}"), format!("rc:{{alone}}:answers:{id}")]);
+            let sealed = ["own key", "here key", "next key", "token", "answer", ""];
+            arguments.extend([*words].into_iter().chain(sealed).map(|argument| argument.as_bytes().to_vec()));
         }
         let reply = self.invoke(text, &keys, &arguments).await?;
         if reply[0] == "lead" && !self.leads.borrow().contains(&reply[1]) {

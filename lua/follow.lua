@@ -1,0 +1,258 @@
+-- Asks where a flight goes on whose token other claims of the same client come with, too: it is handed what its claim was given
+-- later, waits for its turn, or presents the newest token of the login. The keys are told in lib/family.lua.
+--
+-- KEYS[1] flight     hash, the record of the caller's token
+-- KEYS[2] held       hash, the answer that is held for it
+-- KEYS[3] incarnation string, the server that decided last, and until when it recovers
+-- ARGV[1] pod        the caller's pod
+-- ARGV[2] attempt    the caller's local flight
+-- ARGV[3] claim      what the caller asks for, as it is called with this token
+-- ARGV[4] client     the caller's client with its token
+-- ARGV[5] holder     who may say that the token was used
+-- ARGV[6] entry_ms   how long a claim is known that was given nothing yet
+-- ARGV[7] called_ms  how long the turn is kept for a flight that was called
+-- ARGV[8] channels   the channels of the pods, without the pod
+-- ARGV[9] as         'direct'; 'take' or 'walk' where the caller came with an older token than this one, which its claim was given: with an
+--                    access token that is good, or to present it; 'claim' where its turn has led it here from an older one; 'wait' where
+--                    it presents nothing
+-- ARGV[10] owed      what the caller's claim is called with the token that it came with
+--
+-- Replies
+--   {'wait', look_ms}                                  others lead, or came before; it is called; look again after look_ms
+--   {'given', id, key, claim, fence, attempt, age_ms, sealed}  its claim was given this later; claim names it there
+--   {'newest', id, key, place, newest, token}          its turn: the newest token, sealed under the family's key
+--   {'other', id, key, place, claim, fence, attempt, age_ms, sealed}  its turn: what another claim was given for this token
+--   {'own', id, key, place}                            its turn: its own token is the newest
+--   {'forgotten'}                                      Redis may have forgotten the login: begin.lua knows
+--   {'unused'}                                         its claim has not come with this token or a later one
+--   {'spent'}                                          its own token goes to the provider
+--   {'full'}                                           so many claims of this login are known
+--   {'ended'}                                          the session has ended
+assert(#KEYS == 3 and #ARGV == 10, 'follow: 3 keys, 10 arguments')
+local flight = KEYS[1]
+local pod, attempt, claim, client, holder, entry_ms, called_ms, channels, as, owed = unpack(ARGV)
+entry_ms, called_ms = tonumber(entry_ms), tonumber(called_ms)
+local most_waiting, longest_look_ms = 1024, 10000
+
+local now, time = read_clock()
+local now_us = time[1] * 1000000 + time[2]
+local name = name_of(flight)
+local root = string.sub(flight, 1, -#name - #'flight:' - 1)
+local until_ms = string.match(redis.call('GET', KEYS[3]) or '', '^%w+ (%d+) %d+$')
+if not until_ms then
+  return {'forgotten'}
+elseif tonumber(until_ms) > now then
+  -- What this server has lost, pods land again meanwhile.
+  return {'wait', math.max(1, tonumber(until_ms) - now)}
+end
+local record, held = read_hash(flight), read_hash(KEYS[2])
+if held.holder ~= holder then
+  held = {}
+end
+local place = tonumber(record.generation or held.generation or '1')
+local is_direct = as == 'direct' or as == 'wait'
+
+if record.ended and tonumber(record['ended:' .. client] or '0') > now then
+  return {'ended'}
+end
+local id, member = string.match(record.family or '', '^(%x+) (%x+)$')
+if id and member ~= holder then
+  -- Another credential's. Where none of its claims has presented what another was given, there is nothing in it.
+  if redis.call('HGET', root .. 'family:' .. id, 'newest') then
+    return {'spent'}
+  end
+  id = nil
+end
+local is_member = id
+-- Named after who holds this token, so that nobody else's is called so.
+id = id or holder
+local family_key, answers, order = root .. 'family:' .. id, root .. 'answers:' .. id, root .. 'order:' .. id
+local family = read_hash(family_key)
+if tonumber(family.ended or '0') > now then
+  return {'ended'}
+end
+local newest_place, newest = string.match(family.newest or '', '^(%d+) (%x+)$')
+local key = is_member and record.family_key or ''
+
+-- What another claim was given for this token, where the family does not tell the newest: it is new, or a flight outside of it
+-- presented that.
+local other
+local is_spent, is_end = record.token_state == 'rotated', not newest or newest == name or key == ''
+if is_end and is_spent and record.client == client and not record.untold and (tonumber(record.fresh_until) or 0) > now then
+  other = record
+elseif is_end and held.sealed and tonumber(held.used) <= place then
+  other = held
+end
+
+if other and held.next then
+  local followed = read_hash(root .. 'flight:' .. held.next)
+  local its_login = string.match(followed.family or '', '^%x+')
+  if (followed.token_state == 'dead' and not followed.given_until) or (followed.token_state == 'rotated' and its_login
+    and not redis.call('HGET', root .. 'family:' .. its_login, 'newest')) then
+    -- The token in it is dead, or a later one that was presented for the login.
+    other = nil
+  end
+end
+
+-- Who the caller is to the family: as what it came with last, or was given last. A stranger to it comes before anybody has used a
+-- later token.
+local entry = family['is:' .. (as == 'claim' and owed or claim)]
+if not entry and record.to == claim then
+  -- How the claim is called with this token was not known when the family was told that it was given to it.
+  for other_name, known in pairs(entries_of(family)) do
+    if known.given == place and known.given_claim == '-' then
+      entry, known.given_claim = other_name, claim
+      write_entry(family_key, family, entry, known, now)
+    end
+  end
+end
+if as == 'take' or as == 'walk' then
+  -- An older token than its claim came with last is left behind.
+  local known = entry and read_entry(family['e:' .. entry])
+  local is_owed = known and known.given == place and known.came < place
+  if not entry then
+    is_owed = record.to == claim and record.holder == holder and tonumber(record.used or '0') < place
+  end
+  if not is_owed then
+    return {'spent'}
+  elseif as == 'take' then
+    return {'unused'}
+  end
+end
+local entries, count = entries_of(family)
+if not entry and as ~= 'claim' then
+  if newest and tonumber(family.used or '0') > place then
+    return {'spent'}
+  end
+  -- One claim more may still present the newest token itself, and nothing is kept for it.
+  if count < most_claims then
+    entry = claim
+  elseif is_spent or (newest and newest ~= name) then
+    return {'full'}
+  end
+end
+if (is_spent or held.sealed) and is_end and not other then
+  return {'spent'}
+end
+-- Nobody waits for longer; who left without a word makes way.
+redis.call('ZREMRANGEBYSCORE', order, '-inf', whole(now_us - 600 * 1000000))
+if redis.call('ZCARD', order) >= most_waiting then
+  return {'full'}
+end
+
+-- From here on it is written.
+if not is_member then
+  redis.call('HSET', flight, 'family', id .. ' ' .. holder)
+  if place > 1 and not record.generation then
+    redis.call('HSET', flight, 'generation', whole(place), 'used', whole(place), 'holder', holder)
+  end
+end
+-- Others that are owed what follows this token: the claim that it was given to, and the one that presents it or has.
+if not newest and count + 2 < most_claims then
+  if record.to and record.to ~= claim and not family['is:' .. record.to] then
+    local given = new_entry(place - 1, '-', entry_ms)
+    given.given, given.given_claim = place, record.to
+    write_entry(family_key, family, record.to, given, now)
+  end
+  local presents = (record.state == 'leading' or is_spent) and record.client == client and record.claim
+  if presents and presents ~= claim and not family['is:' .. presents] then
+    write_entry(family_key, family, presents, new_entry(place, presents, entry_ms), now)
+  end
+end
+local known = entry and read_entry(family['e:' .. entry]) or new_entry(place, claim, entry_ms)
+if is_direct then
+  known.came, known.came_claim = place, claim
+elseif as == 'walk' and known.given < place then
+  known.came, known.came_claim, known.given, known.given_claim = place - 1, '-', place, claim
+end
+if entry then
+  write_entry(family_key, family, entry, known, now)
+  if as ~= 'claim' then
+    redis.call('HSET', family_key, 'at:' .. place, name)
+  end
+end
+if is_direct and tonumber(family.used or '0') < place then
+  redis.call('HSET', family_key, 'used', place)
+end
+keep_at_least(family_key, known.holds_ms)
+keep_at_least(flight, known.holds_ms)
+local lives_ms = redis.call('PTTL', family_key)
+if redis.call('EXISTS', answers) == 1 then
+  keep_at_least(answers, lives_ms)
+end
+local before
+if newest then
+  -- The newest token is given for as long as anybody is owed it.
+  local newest_key, given_until = root .. 'flight:' .. newest, nil
+  before, given_until = unpack(redis.call('HMGET', newest_key, 'before', 'given_until'))
+  if given_until and tonumber(given_until) < now + lives_ms then
+    redis.call('HSET', newest_key, 'given_until', whole(now + lives_ms))
+    keep_at_least(newest_key, lives_ms)
+  end
+end
+
+-- Who presents the newest token, or what followed the caller's; and who has, and tells nobody yet.
+local function lease_of(token)
+  return token and token ~= '' and redis.call('PTTL', root .. 'lock:' .. token) or 0
+end
+local tells_ms = lease_of(before)
+local leads_ms = math.max(tells_ms, lease_of(newest or name), lease_of(other and held.next))
+
+local place_in_order = pod .. ' ' .. attempt .. ' ' .. name .. ' ' .. (entry or claim)
+local called, called_until = string.match(family.called or '', '^(%S+) (%d+)$')
+local function done(reply)
+  redis.call('ZREM', order, place_in_order)
+  if called == attempt then
+    redis.call('HDEL', family_key, 'called')
+    call_next(family_key, order, channels, now, called_ms)
+  end
+  return reply
+end
+if known.given > place and known.good_until > now and key ~= '' and (tells_ms <= 0 or tostring(known.given) ~= newest_place) then
+  local sealed = redis.call('HGET', answers, entry)
+  if sealed then
+    return done({'given', id, key, known.sealed_claim, known.fence, known.attempt, math.max(0, now - tonumber(known.landed_at)), sealed})
+  end
+end
+
+-- Whose turn it is. The more wait, the later each looks: it is called before.
+local function wait(look_ms)
+  redis.call('ZADD', order, 'NX', whole(now_us), place_in_order)
+  keep_at_least(order, entry_ms)
+  return {'wait', math.max(1, math.min(longest_look_ms, look_ms + 100 * redis.call('ZCARD', order)))}
+end
+if leads_ms > 0 then
+  return wait(leads_ms)
+end
+local left_ms = math.min(called_ms, (tonumber(called_until) or 0) - now)
+if as == 'wait' then
+  return done({'spent'})
+elseif called and called ~= attempt and left_ms > 0 then
+  return wait(left_ms)
+end
+local first = redis.call('ZRANGE', order, 0, 0)[1]
+if called ~= attempt and first and first ~= place_in_order then
+  call_next(family_key, order, channels, now, called_ms)
+  return wait(called_ms)
+end
+if newest and newest ~= name and key == '' and not other then
+  return done({'spent'})
+end
+redis.call('ZREM', order, place_in_order)
+redis.call('HSET', family_key, 'called', attempt .. ' ' .. whole(now + called_ms))
+
+if other then
+  if held.next then
+    -- Who comes with the token that followed finds the family, too.
+    local next_key = root .. 'flight:' .. held.next
+    local next_holder, its_family = unpack(redis.call('HMGET', next_key, 'holder', 'family'))
+    if next_holder and not its_family then
+      redis.call('HSET', next_key, 'family', id .. ' ' .. next_holder)
+    end
+  end
+  return {'other', id, key, place, other.claim, other.fence, other.attempt, math.max(0, now - (tonumber(other.landed_at) or now)),
+    other.sealed}
+elseif newest and newest ~= name then
+  return {'newest', id, key, place, newest_place, family.newest_token}
+end
+return {'own', id, key, place}

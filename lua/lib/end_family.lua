@@ -1,0 +1,24 @@
+-- The end of a login that several claims come with; the keys are told in family.lua. Comes after keep.lua.
+
+-- All that wait for their turn are called, and find out.
+local function call_all(order, channels)
+  for _, member in ipairs(redis.call('ZRANGE', order, 0, -1)) do
+    local pod, attempt, its_name = string.match(member, '^(%S+) (%S+) (%x+) ')
+    redis.pcall('PUBLISH', channels .. pod, 'turn ' .. its_name .. ' ' .. attempt)
+  end
+  redis.call('DEL', order)
+end
+
+-- The newest token is dead: nobody is owed anything.
+local function end_family(flight, name, id, channels, now)
+  local root = string.sub(flight, 1, -#name - #'flight:' - 1)
+  -- That its session has ended is remembered.
+  local ended = redis.call('HGET', root .. 'family:' .. id, 'ended')
+  redis.call('DEL', root .. 'family:' .. id, root .. 'answers:' .. id)
+  if ended and ended - now > 0 then
+    redis.call('HSET', root .. 'family:' .. id, 'ended', ended)
+    redis.call('PEXPIRE', root .. 'family:' .. id, whole(ended - now))
+  end
+  redis.call('HDEL', flight, 'family', 'family_key')
+  call_all(root .. 'order:' .. id, channels)
+end

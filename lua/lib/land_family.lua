@@ -1,0 +1,131 @@
+-- What a completion tells the login whose token it rotated, for the claim that it was presented for; the keys are told in family.lua.
+-- Comes after family.lua and keep.lua.
+
+-- No entry names some places any more: the records of their tokens live no longer than those of tokens without a family.
+local function release_places(keys, family, next_place, short_ms)
+  local named = {[next_place] = true}
+  for _, entry in pairs(entries_of(family)) do
+    named[entry.came], named[entry.given] = true, true
+  end
+  for field, name in pairs(family) do
+    local place = tonumber(string.match(field, '^at:(%d+)$'))
+    if place and not named[place] then
+      redis.call('HDEL', keys.family, field)
+      if redis.call('PTTL', keys.root .. 'flight:' .. name) > short_ms then
+        redis.call('PEXPIRE', keys.root .. 'flight:' .. name, short_ms)
+      end
+    end
+  end
+  return named
+end
+
+local function forget_entry(keys, family, name, entry)
+  redis.call('HDEL', keys.family, 'e:' .. name)
+  redis.call('HDEL', keys.answers, name)
+  family['e:' .. name] = nil
+  for _, claim in ipairs({entry.came_claim, entry.given_claim}) do
+    if family['is:' .. claim] == name then
+      redis.call('HDEL', keys.family, 'is:' .. claim)
+      family['is:' .. claim] = nil
+    end
+  end
+end
+
+-- Claims that have not come for as long as they are known.
+local function forget_over(keys, family, now)
+  for name, entry in pairs(entries_of(family)) do
+    if entry.ends < now then
+      forget_entry(keys, family, name, entry)
+    end
+  end
+end
+
+-- A token of the login: its record leads to the family for as long as anybody is owed what follows. Where the record was lost, it is known
+-- again by its place; and it counts as used, which nobody knows any more.
+local function note_member(key, id, holder, sealed_key, place, lives_ms)
+  redis.call('HSET', key, 'family', id .. ' ' .. holder, 'family_key', sealed_key)
+  if place > 1 and not redis.call('HGET', key, 'generation') then
+    redis.call('HSET', key, 'generation', whole(place), 'used', whole(place), 'holder', holder)
+  end
+  keep_at_least(key, lives_ms)
+end
+
+-- What another claim was given for the caller's token, where the family is new: it is owed what follows.
+local function note_before(keys, family, text, to, own, here_place, holds_ms, now)
+  local claim, fence, attempt, age_ms, good_ms, sealed = string.match(text, '^(%x+) (%d+) (%S+) (%d+) (%d+)\n(.*)$')
+  if not claim then
+    return
+  end
+  local name = family['is:' .. claim] or claim
+  local entry = read_entry(family['e:' .. name]) or new_entry(own.place, claim, holds_ms)
+  if entry.given >= here_place then
+    return
+  end
+  -- How it is called with that token may be lost; follow.lua finds it by the place then.
+  entry.given, entry.given_claim, entry.sealed_claim, entry.fence, entry.attempt = here_place, to or '-', claim, fence, attempt
+  entry.landed_at, entry.good_until = whole(now - age_ms), now + good_ms
+  write_entry(keys.family, family, name, entry, now)
+  redis.call('HSET', keys.answers, name, sealed)
+end
+
+-- keys: family, answers, link (record of the token in the outcome), flight (that of the token that was presented), name. answer: claim and
+-- holder (of the presented token), next_flight, next_holder, next_claim, fence, attempt, landed_at. record: that of the presented
+-- token. The rest stands in the last arguments of complete.lua. Returns the entry of the claim.
+local function land_in_family(keys, answer, record, now, short_ms)
+  local id, own_flight, own_holder, own_claim, name, own_place, here_place, good_ms, holds_ms =
+    string.match(ARGV[15], '^(%x+) (%x+) (%x+) (%x+) (%x+) (%d+) (%d+) (%d+) (%d+)$')
+  own_place, here_place, good_ms, holds_ms = tonumber(own_place), tonumber(here_place), tonumber(good_ms), tonumber(holds_ms)
+  keys.root = string.sub(keys.flight, 1, -#keys.name - #'flight:' - 1)
+  local family, next_place = read_hash(keys.family), here_place + 1
+  local own = {place = own_place}
+  forget_over(keys, family, now)
+  if ARGV[21] ~= '' then
+    note_before(keys, family, ARGV[21], record.to, own, here_place, holds_ms, now)
+  end
+
+  -- Until a claim has presented a token, its entry is called as the claim is with the token that it came with.
+  local first_name = family['is:' .. own_claim] or name
+  local entry, first = read_entry(family['e:' .. name]), first_name ~= name and read_entry(family['e:' .. first_name])
+  if first then
+    forget_entry(keys, family, first_name, first)
+  end
+  local _, count = entries_of(family)
+  entry = entry or first or (count < most_claims and new_entry(own_place, own_claim, holds_ms))
+  -- Told again after a failover, others may have gone on since, and the claim itself.
+  if entry and entry.given < next_place then
+    if entry.came <= own_place then
+      entry.came, entry.came_claim = own_place, own_claim
+    end
+    entry.given, entry.given_claim, entry.sealed_claim, entry.holds_ms = next_place, answer.next_claim, answer.next_claim, holds_ms
+    entry.fence, entry.attempt, entry.landed_at = answer.fence, answer.attempt, whole(answer.landed_at)
+    entry.good_until = answer.landed_at + good_ms
+    write_entry(keys.family, family, name, entry, now)
+    redis.call('HSET', keys.answers, name, ARGV[20])
+  end
+
+  family['at:' .. own_place], family['at:' .. next_place] = own_flight, answer.next_flight
+  redis.call('HSET', keys.family, 'used', whole(math.max(tonumber(family.used or '0'), own_place)), 'at:' .. own_place, own_flight,
+    'at:' .. next_place, answer.next_flight)
+  if tonumber(string.match(family.newest or '', '^%d+') or '0') < next_place then
+    redis.call('HSET', keys.family, 'newest', whole(next_place) .. ' ' .. answer.next_flight, 'newest_token', ARGV[19])
+  end
+  keep_at_least(keys.family, holds_ms)
+  local lives_ms = redis.call('PTTL', keys.family)
+  if entry then
+    keep_at_least(keys.answers, lives_ms)
+  end
+
+  if not redis.call('HGET', keys.link, 'generation') then
+    redis.call('HSET', keys.link, 'generation', whole(next_place), 'used', '0', 'holder', answer.next_holder, 'given_at',
+      whole(answer.landed_at), 'given_until', whole(now + lives_ms), 'before', keys.name, 'to', answer.next_claim)
+  end
+  note_member(keys.link, id, answer.next_holder, ARGV[18], next_place, lives_ms)
+  redis.call('HSET', keys.link, 'entry', name)
+  note_member(keys.root .. 'flight:' .. own_flight, id, own_holder, ARGV[16], own_place, holds_ms)
+  family['at:' .. here_place] = keys.name
+  if release_places(keys, family, next_place, short_ms)[here_place] and own_flight ~= keys.name then
+    redis.call('HSET', keys.family, 'at:' .. here_place, keys.name)
+    note_member(keys.flight, id, answer.holder, ARGV[17], here_place, lives_ms)
+  end
+  return name, first_name
+end

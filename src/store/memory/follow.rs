@@ -1,0 +1,349 @@
+//! `follow` in memory: where a flight goes on whose token other claims of its client come with. Mirrored by `lua/follow.lua`.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::MemoryPod;
+use super::chain::Link;
+use super::family::{Entry, FamilyRecord, Membership};
+use super::held::next_identity;
+use super::news::MemoryNews;
+use super::record::State;
+use crate::identity::Hash;
+use crate::outcome::TokenState;
+use crate::store::contract::{self, Ask, Coming, Family, Origin, StoredOutcome};
+
+type Followed = contract::Followed<MemoryNews>;
+
+/// What is known of the token that a flight comes with.
+struct Seen {
+    id: Hash,
+    holder: Hash,
+    /// The family's key, sealed for the holder.
+    key: Option<Vec<u8>>,
+    place: u64,
+    is_rotated: bool,
+    /// The claim that it was given to.
+    to: Option<Hash>,
+    /// Whether it was given to the claim that asks, and nobody has come with it.
+    is_given_unused: bool,
+    /// The claim that presents it, or has.
+    presents: Option<Hash>,
+    /// What another claim was given for it, and what is held for it.
+    other: Option<(Hash, StoredOutcome)>,
+    is_held: bool,
+    /// The token that followed, and in which login that was presented.
+    next: Option<Hash>,
+    went_on_in: Option<Hash>,
+}
+
+/// A flight that asks: as what, and for whom.
+#[derive(Clone, Copy)]
+struct Asker<'a> {
+    ask: &'a Ask,
+    /// The question of its caller's own token, where its turn has led it on from there.
+    own: Option<&'a Ask>,
+    may_lead: bool,
+}
+
+impl<'a> Asker<'a> {
+    /// Of its caller's own token.
+    fn first(self) -> &'a Ask {
+        self.own.unwrap_or(self.ask)
+    }
+
+    fn is_led_on(self) -> bool {
+        matches!(self.ask.coming, Coming::Claiming { .. })
+    }
+
+    fn comes_directly(self) -> bool {
+        !self.is_led_on() && !matches!(self.ask.coming, Coming::Taking { .. } | Coming::Walking { .. })
+    }
+}
+
+impl MemoryPod {
+    pub(crate) fn follow(&self, ask: &Ask, own: Option<&Ask>, may_lead: bool) -> Followed {
+        let asker = Asker { ask, own, may_lead };
+        let Some(member) = &ask.identity.chain else { return Followed::Spent };
+        let now = Instant::now();
+        if self.namespace.ended.has(ask.identity.flight, ask.identity.client, now) {
+            return Followed::Ended;
+        }
+        if self.is_of_others(&ask.identity.flight, member.holder, now) {
+            return Followed::Spent;
+        }
+        loop {
+            let Seen { id, .. } = self.see(ask, member.holder, now);
+            let family = self.family(id);
+            let mut family = family.lock();
+            // Once more: what stands in several records is told in one step.
+            let seen = self.see(ask, member.holder, now);
+            if seen.id == id {
+                return self.follow_in(&mut family, asker, seen, now);
+            }
+        }
+    }
+
+    /// Whether the token is known as one of another credential's login. Where none of that one's claims has presented what another was
+    /// given, there is nothing in it.
+    fn is_of_others(&self, flight: &Hash, holder: Hash, now: Instant) -> bool {
+        let login = self
+            .namespace
+            .flights
+            .get(flight)
+            .filter(|record| !record.is_over(now))
+            .and_then(|record| record.login.as_ref().filter(|login| login.holder != holder).map(|login| login.id));
+        login.and_then(|id| self.known_family(id)).is_some_and(|family| family.lock().newest.is_some())
+    }
+
+    /// A login of another credential counts for nothing.
+    fn see(&self, ask: &Ask, holder: Hash, now: Instant) -> Seen {
+        let claim = ask.identity.claim;
+        let known = self.namespace.flights.get(&ask.identity.flight);
+        let record = known.as_deref().filter(|record| !record.is_over(now));
+        let login = record.and_then(|record| record.login.as_deref()).filter(|login| login.holder == holder);
+        let link = record.and_then(|record| record.link.as_deref());
+        let held = self.namespace.held.get(&ask.identity.flight).filter(|held| !held.is_over(now));
+        let held = held.filter(|held| held.holder == holder);
+        let (next, is_held) = (held.as_ref().map(|held| held.next), held.is_some());
+        let place = link.map(|link| link.generation).or(held.as_ref().map(|held| held.generation)).unwrap_or(1);
+        let is_rotated = record.is_some_and(|record| record.token_state() == Some(TokenState::Rotated));
+        let presents = record.filter(|record| {
+            record.client == Some(ask.identity.client) && (is_rotated || matches!(record.state, State::Leading))
+        });
+        let fresh = presents.filter(|record| is_rotated && !record.is_untold && record.is_fresh(now));
+        let fresh = fresh.and_then(|record| record.landed(now).map(|landed| (record.claim, landed)));
+        let other = fresh.or_else(|| {
+            let held = held.filter(|held| held.used <= place)?;
+            self.open_held(&ask.identity, &held, now).map(|(landed, _)| (held.claim, landed))
+        });
+        let mut seen = Seen {
+            // Named after who holds this token, so that nobody else's is called so.
+            id: login.map_or(holder, |login| login.id),
+            holder,
+            key: login.and_then(|login| login.key.clone()),
+            place,
+            is_rotated,
+            to: link.and_then(|link| link.to),
+            is_given_unused: link
+                .is_some_and(|link| link.to == Some(claim) && link.holder == holder && link.used < place),
+            presents: presents.map(|record| record.claim),
+            other,
+            is_held,
+            next,
+            went_on_in: None,
+        };
+        drop(known);
+        if let Some(next) = next.and_then(|next| self.namespace.flights.get(&next)) {
+            match next.token_state() {
+                // Dead.
+                Some(TokenState::Dead) if next.given_until().is_none() => seen.other = None,
+                Some(TokenState::Rotated) => seen.went_on_in = next.login.as_ref().map(|login| login.id),
+                Some(_) | None => {}
+            }
+        }
+        seen
+    }
+
+    fn follow_in(&self, family: &mut FamilyRecord, asker: Asker<'_>, mut seen: Seen, now: Instant) -> Followed {
+        let attempt = asker.first().attempt;
+        family.forget_if_over(now);
+        if family.has_ended(now) {
+            return Followed::Ended;
+        }
+        // A later token than that in the answer was presented for a login of which nothing is known any more.
+        seen.other.take_if(|_| seen.went_on_in.is_some_and(|login| login != seen.id || family.newest.is_none()));
+        let name = match may_go_on(family, asker, &seen) {
+            Ok(name) => name,
+            Err(followed) => {
+                family.order.leave(attempt, self.config.permit_reserved_for(), now);
+                return followed;
+            }
+        };
+        let holds = self.config.claim_is_known_for(None);
+        self.note_coming(family, asker, &seen, name, holds, now);
+        // Who presents the newest token, or what followed the caller's; and who has, and tells nobody yet.
+        let led_until = |flight: &Hash| self.namespace.flights.get(flight).and_then(|record| record.led_until());
+        let newest = family.newest.as_ref().map(|newest| newest.flight);
+        let before =
+            newest.and_then(|newest| self.namespace.flights.get(&newest)?.link.as_ref().map(|link| link.before));
+        let is_told = before.is_none_or(|before| led_until(&before).is_none_or(|until| until <= now));
+        let is_newest = |entry: &Entry| family.newest.as_ref().is_some_and(|newest| newest.place == entry.given);
+        let is_untold = !is_told && family.entries.iter().any(|entry| entry.name == name && is_newest(entry));
+        if !is_untold && let Some(given) = self.given_later(family, asker.ask, &seen, name, now) {
+            family.order.leave(attempt, self.config.permit_reserved_for(), now);
+            return given;
+        }
+        let next = seen.other.as_ref().and(seen.next);
+        let tokens = [before, Some(newest.unwrap_or(asker.ask.identity.flight)), next];
+        let leads_until = tokens.iter().flatten().filter_map(led_until).max();
+        if !asker.may_lead && leads_until.is_none_or(|until| until <= now) {
+            family.order.leave(attempt, self.config.permit_reserved_for(), now);
+            return Followed::Spent;
+        }
+        match family.order.take_turn(attempt, leads_until, self.config.permit_reserved_for(), now) {
+            Err(look_at) => Followed::Wait(MemoryNews::Queue(family.order.wait(attempt, name, look_at))),
+            Ok(()) => self.present_in_turn(family, asker, seen, now).unwrap_or(Followed::Spent),
+        }
+    }
+
+    /// Notes that this claim came, and those that are owed what follows the token as well.
+    fn note_coming(
+        &self,
+        family: &mut FamilyRecord,
+        asker: Asker<'_>,
+        seen: &Seen,
+        name: Hash,
+        holds: Duration,
+        now: Instant,
+    ) {
+        let ask = asker.ask;
+        let (flight, claim, place) = (ask.identity.flight, ask.identity.claim, seen.place);
+        if family.newest.is_none() {
+            if let Some(to) = seen.to.filter(|to| *to != claim && family.entry_of(*to).is_none()) {
+                family.entry_named(to, || Entry::new(to, place - 1, holds, now)).was_given(place, to);
+            }
+            if let Some(other) = seen.presents.filter(|other| *other != claim && family.entry_of(*other).is_none()) {
+                family.entry_named(other, || Entry::new(other, place, holds, now)).came_with(place, other);
+            }
+        }
+        let is_direct = asker.comes_directly();
+        if is_direct {
+            family.used = family.used.max(place);
+        }
+        // One claim more may still present the newest token itself, and nothing is kept for it.
+        if family.is_full() && !family.entries.iter().any(|entry| entry.name == name) {
+            return;
+        }
+        let entry = family.entry_named(name, || Entry::new(name, place, holds, now));
+        if is_direct {
+            entry.came_with(place, claim);
+        } else if !asker.is_led_on() && entry.given < place {
+            (entry.came, entry.came_claim) = (place - 1, None);
+            entry.was_given(place, claim);
+        }
+        let until = now + entry.holds;
+        entry.ends = until;
+        if !asker.is_led_on() {
+            family.flights.insert(place, flight);
+        }
+        let ends = family.keep_until(until);
+        let of_held = self.link_of_held(ask, seen);
+        self.with_record(flight, claim, now, |record| {
+            record.ends = record.ends.max(until);
+            record.link = record.link.take().or(of_held);
+            if record.login.as_ref().is_none_or(|login| login.holder != seen.holder) {
+                record.joins(Membership { id: seen.id, holder: seen.holder, key: None, entry: None }, until);
+            }
+        });
+        if let Some(newest) = &family.newest {
+            // The newest token is given for as long as anybody is owed it.
+            self.stays_given_until(&newest.flight, ends, now);
+        }
+    }
+
+    /// Where the record of the token is over, what is held for it tells where it stands.
+    fn link_of_held(&self, ask: &Ask, seen: &Seen) -> Option<Box<Link>> {
+        let held = self.namespace.held.get(&ask.identity.flight).filter(|held| held.holder == seen.holder)?;
+        let (holder, generation, used, before) = (held.holder, held.generation, held.used, held.before?);
+        Some(Box::new(Link { holder, generation, used, given_until: None, before, to: None }))
+    }
+
+    /// What its claim was given later, while the access token in that is good.
+    fn given_later(&self, family: &FamilyRecord, ask: &Ask, seen: &Seen, name: Hash, now: Instant) -> Option<Followed> {
+        let entry = family.entries.iter().find(|entry| entry.name == name && entry.given > seen.place)?;
+        let answer = entry.answer.as_ref().filter(|answer| answer.good_until > now)?;
+        let of_key = Family::open(seen.id, seen.key.as_ref()?, &ask.identity, &self.config);
+        let opened = of_key.and_then(|family| {
+            family.open_answer(&answer.given, &answer.sealed, &ask.identity.entitlement, &self.config)
+        });
+        // Nobody but its holder comes so far.
+        let Ok(outcome) = opened else { return Some(Followed::Spent) };
+        let age = now.saturating_duration_since(answer.at);
+        Some(Followed::Given(StoredOutcome { outcome: outcome.into(), fence: answer.given.fence, age }))
+    }
+
+    /// Who comes with the token that followed finds the login, too.
+    pub(super) fn comes_to_login(&self, next: &Hash, id: Hash, now: Instant) {
+        if let Some(mut record) = self.namespace.flights.get_mut(next)
+            && record.login.is_none()
+            && let Some(holder) = record.link.as_ref().map(|link| link.holder)
+        {
+            record.joins(Membership { id, holder, key: None, entry: None }, now);
+        }
+    }
+
+    /// What the flight presents whose turn it is. None where what is held does not open.
+    fn present_in_turn(&self, family: &FamilyRecord, asker: Asker<'_>, seen: Seen, now: Instant) -> Option<Followed> {
+        let Seen { id, key, place, other, next, .. } = seen;
+        let identity = &asker.ask.identity;
+        let led_on_from = asker.ask.origin.as_ref().filter(|_| asker.own.is_some()).map(|origin| origin.place);
+        let opened = match &key {
+            Some(key) => Some(Family::open(id, key, identity, &self.config).ok()?),
+            None => None,
+        };
+        let origin = |family: Family, newest, before| {
+            let own = &asker.first().identity;
+            let own_key = family.key_for(own, &self.config);
+            let holder = own.chain.as_ref().map_or(own.flight, |member| member.holder);
+            let (flight, claim, place) = (own.flight, own.claim, led_on_from.unwrap_or(place));
+            Box::new(Origin { family, flight, claim, holder, place, newest, own_key, before })
+        };
+        let is_end = family.newest.as_ref().is_none_or(|newest| newest.flight == identity.flight) || opened.is_none();
+        if let Some((claim, landed)) = other.filter(|_| is_end) {
+            if let Some(next) = next {
+                self.comes_to_login(&next, id, now);
+            }
+            let token = next_identity(identity, &landed.outcome, &self.config)?.entitlement.token;
+            let before = asker.own.is_none().then_some((claim, landed));
+            let origin = origin(opened.unwrap_or_else(|| Family::new(id)), place + 1, before);
+            return Some(Followed::Newest { token, origin });
+        }
+        if let Some(newest) = family.newest.as_ref().filter(|newest| newest.flight != identity.flight) {
+            let opened = opened?;
+            let token = opened.open_token(newest.place, &newest.sealed, &identity.entitlement, &self.config).ok()?;
+            return Some(Followed::Newest { token, origin: origin(opened, newest.place, None) });
+        }
+        let family = opened.unwrap_or_else(|| Family::new(id));
+        Some(Followed::Own(origin(family, place, None)))
+    }
+}
+
+/// Who the flight is to the login: the name of its entry, as what it came with last or was given last. A stranger to the login comes
+/// before anybody has used a later token.
+///
+/// # Errors
+///
+/// What the flight is told instead.
+fn may_go_on(family: &mut FamilyRecord, asker: Asker<'_>, seen: &Seen) -> Result<Hash, Followed> {
+    let (ask, claim) = (asker.ask, asker.ask.identity.claim);
+    let known = family.entry_of(if asker.is_led_on() { asker.first().identity.claim } else { claim });
+    if matches!(ask.coming, Coming::Taking { .. } | Coming::Walking { .. }) {
+        // An older token than its claim came with last is left behind.
+        let is_owed = known.map_or(seen.is_given_unused, |entry| entry.given == seen.place && entry.came < seen.place);
+        match ask.coming {
+            _ if !is_owed => return Err(Followed::Spent),
+            Coming::Taking { .. } => return Err(Followed::Unused),
+            _ => {}
+        }
+    }
+    if known.is_none() && !asker.is_led_on() {
+        if family.newest.is_some() && family.used > seen.place {
+            return Err(Followed::Spent);
+        }
+        let is_newest = family.newest.as_ref().is_none_or(|newest| newest.flight == ask.identity.flight);
+        if family.is_full() && (seen.is_rotated || !is_newest) {
+            return Err(Followed::Full);
+        }
+    }
+    let name = known.map_or(claim, |entry| entry.name);
+    let is_end = family.newest.as_ref().is_none_or(|newest| newest.flight == ask.identity.flight) || seen.key.is_none();
+    if is_end && (seen.is_rotated || seen.is_held) && seen.other.is_none() {
+        return Err(Followed::Spent);
+    }
+    if family.order.is_full() { Err(Followed::Full) } else { Ok(name) }
+}
+
+#[cfg(test)]
+mod tests;

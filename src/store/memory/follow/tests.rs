@@ -1,0 +1,66 @@
+//! Claims that come at once from many threads.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::Barrier;
+
+use crate::config::Config;
+use crate::coordinator::RefreshCoordinator;
+use crate::leader::Attempt;
+use crate::outcome::ProviderFailure;
+use crate::request::Refresh;
+use crate::token_response::TokenResponse;
+
+const CLAIMS: usize = 6;
+const ROUNDS: usize = 60;
+
+/// It takes each token once.
+async fn present(rotations: Arc<Mutex<u64>>, attempt: Attempt) -> Result<TokenResponse, ProviderFailure> {
+    tokio::task::yield_now().await;
+    let mut rotations = rotations.lock().expect("nobody panicked");
+    if attempt.token() != rotations.to_string() {
+        return Err(ProviderFailure::denied("invalid_grant"));
+    }
+    *rotations += 1;
+    let body = format!(r#"{{"access_token":"a","expires_in":0,"refresh_token":"{rotations}"}}"#);
+    Ok(TokenResponse::from_json(body).expect("tokens"))
+}
+
+/// Every second claim keeps the token of the login; the others come with what they were given last.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn claims_that_come_at_once_from_many_threads_present_no_token_twice_and_wait_for_nobody_in_vain() {
+    let config = Config { max_refresh_attempts: 100_000, store_timeout: Duration::from_secs(10), ..Config::default() };
+    let pod = RefreshCoordinator::in_memory(config).expect("possible settings");
+    let (rotations, all_known) = (Arc::new(Mutex::new(0)), Arc::new(Barrier::new(CLAIMS)));
+    let claims = (0..CLAIMS).map(|claim| {
+        let (pod, rotations, all_known) = (pod.clone(), Arc::clone(&rotations), Arc::clone(&all_known));
+        tokio::spawn(async move {
+            let mut token = "0".to_owned();
+            for round in 0..ROUNDS {
+                let refresh = Refresh::new(token.clone()).client("app", "pw").token_from_attempt();
+                let refresh = refresh.parameters([("scope", claim.to_string())]);
+                let rotations = Arc::clone(&rotations);
+                let refreshed = pod.refresh(refresh, move |attempt| present(rotations, attempt)).await;
+                let refreshed = refreshed.unwrap_or_else(|error| panic!("claim {claim}, round {round}: {error}"));
+                if round == 0 {
+                    all_known.wait().await;
+                }
+                if claim % 2 == 0 {
+                    token = refreshed.tokens().refresh_token().expect("rotated").to_owned();
+                }
+            }
+        })
+    });
+    let claims: Vec<_> = claims.collect();
+
+    let all = async {
+        for claim in claims {
+            claim.await.expect("served every time");
+        }
+    };
+
+    // Who waits in vain is not called before the ten seconds are over for which a turn is kept.
+    tokio::time::timeout(Duration::from_secs(9), all).await.expect("nobody waits in vain");
+    assert_eq!(*rotations.lock().expect("nobody panicked"), (CLAIMS * ROUNDS) as u64);
+}

@@ -1,0 +1,129 @@
+//! The login that a token belongs to in memory: how its record leads there, and when it is over for all claims.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::MemoryPod;
+use super::family::{Membership, SharedFamily};
+use super::record::{FlightRecord, State};
+use crate::identity::Hash;
+use crate::outcome::{Class, TokenState};
+use crate::secret::Secret;
+use crate::store::contract::{self, Ask};
+
+impl FlightRecord {
+    /// Whether it is known as a token of a login to who asks.
+    pub(super) fn is_of_login_of(&self, ask: &Ask) -> bool {
+        let holder = ask.identity.chain.as_ref().map(|member| member.holder);
+        self.login.as_ref().is_some_and(|login| Some(login.holder) == holder)
+    }
+
+    /// Its record leads to the login for as long as anybody is owed what follows.
+    pub(super) fn joins(&mut self, login: Membership, until: Instant) {
+        let entry = login.entry.or_else(|| self.login.as_ref().and_then(|before| before.entry));
+        self.login = Some(Box::new(Membership { entry, ..login }));
+        self.ends = self.ends.max(until);
+    }
+
+    /// The login keeps the answer of a token that was rotated, sealed: nobody is handed it from here, once nobody waits for it any more.
+    pub(super) fn forget_answer(&mut self, now: Instant, waits: Duration) {
+        if let State::Landed { outcome, fresh_until, .. } = &self.state
+            && self.login.is_some()
+            && outcome.class() == Class::Success
+            && outcome.token_state() == TokenState::Rotated
+            && *fresh_until + waits <= now
+        {
+            self.state = State::Rotated;
+            self.last = None;
+        }
+    }
+}
+
+impl MemoryPod {
+    /// The login of this name, which is made where there is none.
+    pub(super) fn family(&self, id: Hash) -> Arc<SharedFamily> {
+        Arc::clone(&self.namespace.families.entry(id).or_default())
+    }
+
+    pub(super) fn known_family(&self, id: Hash) -> Option<Arc<SharedFamily>> {
+        self.namespace.families.get(&id).map(|family| Arc::clone(&family))
+    }
+
+    /// The record of a token of a login, which is made where there is none. With it the claim is told, should it be.
+    pub(super) fn with_record<T>(
+        &self,
+        flight: Hash,
+        claim: Hash,
+        now: Instant,
+        change: impl FnOnce(&mut FlightRecord) -> T,
+    ) -> T {
+        let mut record = self.namespace.flights.entry(flight).or_insert_with(|| FlightRecord::bare(claim, now));
+        if record.is_over(now) {
+            *record = FlightRecord::bare(claim, now);
+        }
+        change(&mut record)
+    }
+
+    /// A logout ends the session of all claims of the login that this token belongs to. Answers the newest token, where that is another.
+    pub(super) fn end_claims(&self, ask: &Ask, now: Instant) -> Option<Secret> {
+        let (id, key) = {
+            let record = self.namespace.flights.get(&ask.identity.flight)?;
+            let login = record.login.as_ref().filter(|_| !record.is_over(now) && record.is_of_login_of(ask))?;
+            (login.id, login.key.clone())
+        };
+        let family = self.family(id);
+        let mut family = family.lock();
+        family.forget_if_over(now);
+        let until = now + self.config.session_stays_ended();
+        family.ended = Some(until);
+        family.keep_until(until);
+        family.order.call_all();
+        let newest = family.newest.as_ref().filter(|newest| newest.flight != ask.identity.flight)?;
+        let opened = contract::Family::open(id, &key?, &ask.identity, &self.config).ok()?;
+        opened.open_token(newest.place, &newest.sealed, &ask.identity.entitlement, &self.config).ok()
+    }
+
+    /// Whether a logout with another token of the login has ended its session.
+    pub(super) fn has_ended_for_claims(&self, ask: &Ask, now: Instant) -> bool {
+        if ask.identity.chain.is_none() {
+            return false;
+        }
+        let login = self.namespace.flights.get(&ask.identity.flight).and_then(|record| {
+            let login = record.login.as_ref().filter(|_| record.is_of_login_of(ask))?;
+            Some(login.id)
+        });
+        let family = login.and_then(|id| self.known_family(id));
+        family.is_some_and(|family| family.lock().has_ended(now))
+    }
+
+    /// The provider has called the newest token dead: nobody is owed anything.
+    pub(super) fn end_family(&self, id: Hash, flight: &Hash) {
+        let Some(family) = self.known_family(id) else { return };
+        let mut family = family.lock();
+        family.forget();
+        if let Some(mut record) = self.namespace.flights.get_mut(flight) {
+            record.login = None;
+        }
+        family.order.call_all();
+    }
+}
+
+impl MemoryPod {
+    /// Wakes the flights that wait in this login, where there is one.
+    pub(super) fn wake_family(&self, id: Hash, answered: Option<Hash>, now: Instant) {
+        if let Some(family) = self.known_family(id) {
+            family.lock().order.wake(answered, self.config.permit_reserved_for(), now);
+        }
+    }
+
+    /// An attempt of this token waits no longer.
+    pub(super) fn leave_order(&self, flight: &Hash, attempt: Uuid) {
+        let login = self.namespace.flights.get(flight).and_then(|record| record.login.as_ref().map(|login| login.id));
+        if let Some(family) = login.and_then(|id| self.known_family(id)) {
+            family.lock().order.leave(attempt, self.config.permit_reserved_for(), Instant::now());
+        }
+    }
+}

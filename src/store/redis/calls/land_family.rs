@@ -1,0 +1,59 @@
+//! What `complete.lua` is told of a login that several claims come with, for the claim whose answer lands.
+
+use super::words::ms;
+use crate::config::Config;
+use crate::identity::{Hash, Identity};
+use crate::outcome::Outcome;
+use crate::retention;
+use crate::store::contract::Given;
+use crate::store::contract::{Ask, Lease, Origin};
+
+/// The last arguments, sealed already.
+pub(crate) struct LandInFamily {
+    pub(crate) id: Hash,
+    words: String,
+    own_key: Vec<u8>,
+    here_key: Vec<u8>,
+    next_key: Vec<u8>,
+    newest_token: Vec<u8>,
+    answer: Vec<u8>,
+    before: Vec<u8>,
+}
+
+impl LandInFamily {
+    /// Of an outcome that gave the token of `next`. None where this flight does not come along with other claims, or its answer gave none.
+    pub(crate) fn of(ask: &Ask, lease: &Lease, outcome: &Outcome, next: &Identity, config: &Config) -> Option<Self> {
+        let (Some(origin), Outcome::Success(tokens)) = (&ask.origin, outcome) else { return None };
+        let Origin { family, flight, claim, holder, place, newest, own_key, before } = &**origin;
+        let credential = &ask.identity.entitlement;
+        let given = Given { claim: next.claim, attempt: lease.attempt, fence: lease.fence };
+        let known_for = config.claim_is_known_for(tokens.expires_in());
+        let good = ms(retention::good_for(tokens, config));
+        Some(Self {
+            id: family.id,
+            words: format!(
+                "{} {flight} {holder} {claim} {} {place} {newest} {good} {}",
+                family.id,
+                family.entry_of(&ask.identity)?,
+                ms(known_for)
+            ),
+            own_key: own_key.clone(),
+            here_key: family.key_for(&ask.identity, config),
+            next_key: family.key_for(next, config),
+            newest_token: family.seal_token(newest + 1, &next.entitlement.token, credential, config),
+            answer: family.seal_answer(&given, outcome, credential, config),
+            before: before.as_ref().map_or(Vec::new(), |(claim, landed)| {
+                let Outcome::Success(tokens) = &*landed.outcome else { return Vec::new() };
+                let given = Given { claim: *claim, attempt: lease.attempt, fence: landed.fence };
+                let good = retention::good_for(tokens, config).saturating_sub(landed.age);
+                let head = format!("{claim} {} {} {} {}\n", landed.fence, lease.attempt, ms(landed.age), ms(good));
+                [head.as_bytes(), &family.seal_answer(&given, &landed.outcome, credential, config)].concat()
+            }),
+        })
+    }
+
+    pub(crate) fn arguments(&self) -> [&[u8]; 7] {
+        let Self { words, own_key, here_key, next_key, newest_token, answer, before, .. } = self;
+        [words.as_bytes(), own_key, here_key, next_key, newest_token, answer, before]
+    }
+}

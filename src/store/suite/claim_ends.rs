@@ -1,0 +1,138 @@
+//! What becomes of the claims of a login that wait when the flight before them ends: it landed, was given back or lost, or went away;
+//! or the login itself is over.
+
+use super::chains::{held, to};
+use super::claims::turn::{Turn, claim, comes, follow, is_not_called, is_spent, two_claims, waits};
+use super::stage::*;
+use crate::store::{EndedFlight, Followed, Telling};
+
+both! {
+    async fn claim_that_goes_away_gives_its_place_to_the_next(stage, held()) {
+        let first = claim(&stage, "one", "a");
+        let lease = lead(&stage.a, &first).await;
+        let [mut b, mut c, mut d] = ["b", "c", "d"].map(|scope| claim(&stage, "one", scope));
+        waits(&stage, &mut b).await;
+        stage.pass(2 * MS).await;
+        let mut of_c = waits(&stage, &mut c).await;
+        stage.pass(2 * MS).await;
+        let of_d = waits(&stage, &mut d).await;
+
+        stage.b.withdraw(&b.id(), None).await.expect("an answer");
+        complete(&stage.a, &lease, &first, &to("two")).await;
+        assert!(matches!(of_c.news().await, News::BeginAgain));
+        // It was called, and goes away as well.
+        stage.b.withdraw(&c.id(), None).await.expect("an answer");
+
+        assert_eq!(Turn::called(&stage, d, of_d).await.token(), "two");
+    }
+
+    async fn dead_newest_token_ends_the_login_and_all_that_wait_are_called(stage, held()) {
+        two_claims(&stage).await;
+        let turn = Turn::at_once(&stage, "one", "c").await;
+        assert_eq!(turn.token(), "three");
+        let [mut a, mut b] = [claim(&stage, "two", "a"), claim(&stage, "three", "b")];
+        let mut of_a = waits(&stage, &mut a).await;
+        let mut of_b = waits(&stage, &mut b).await;
+
+        turn.lands(&stage, &denied("invalid_grant")).await;
+
+        assert!(matches!(of_a.news().await, News::BeginAgain));
+        assert!(matches!(of_b.news().await, News::BeginAgain));
+        let followed = follow(&stage.b, &a).await;
+        assert!(matches!(followed, Followed::Spent), "{followed:?}");
+        let followed = follow(&stage.b, &b).await;
+        assert_eq!(Turn::take(&stage, b, followed).await.token(), "three", "the provider is to judge its own");
+        // What was given before is good for nothing any more.
+        is_spent(&stage, "one", "b").await;
+    }
+
+    async fn token_that_is_dead_before_the_login_is_known_is_presented_once(
+        stage,
+        Config { store_timeout: S, ..held() }
+    ) {
+        let first = claim(&stage, "one", "a");
+        let lease = lead(&stage.a, &first).await;
+        let [mut b, mut c] = ["b", "c"].map(|scope| claim(&stage, "one", scope));
+        let of_b = waits(&stage, &mut b).await;
+        stage.pass(2 * MS).await;
+        waits(&stage, &mut c).await;
+        complete(&stage.a, &lease, &first, &to("two")).await;
+
+        Turn::called(&stage, b, of_b).await.lands(&stage, &denied("invalid_grant")).await;
+
+        stage.pass(2 * S).await;
+        let followed = follow(&stage.b, &c).await;
+        assert!(matches!(followed, Followed::Spent), "{followed:?}");
+    }
+
+    async fn logout_ends_the_session_of_all_claims(stage, held()) {
+        two_claims(&stage).await;
+        let turn = Turn::at_once(&stage, "one", "c").await;
+        let mut b = claim(&stage, "three", "b");
+        let mut of_b = waits(&stage, &mut b).await;
+
+        let ended = stage.a.end_session(&claim(&stage, "two", "a")).await.expect("an answer");
+
+        let EndedFlight::FurtherOn(newest) = ended else { panic!("{ended:?}") };
+        assert_eq!(newest.expose(), "three");
+        assert!(matches!(of_b.news().await, News::BeginAgain));
+        assert!(matches!(follow(&stage.b, &b).await, Followed::Ended));
+        assert!(matches!(comes(&stage, &mut claim(&stage, "one", "c")).await, Followed::Ended));
+        let ended = stage.a.end_session(&claim(&stage, "three", "a")).await.expect("an answer");
+        assert!(matches!(ended, EndedFlight::UnderWay), "{ended:?}");
+        let standing = complete(&stage.b, &turn.lease, &turn.ask, &to("four")).await;
+        assert!(matches!(standing, Standing::Ended), "{standing:?}");
+    }
+
+    async fn lead_that_is_given_back_calls_the_next(stage, held()) {
+        let first = claim(&stage, "one", "a");
+        let lease = lead(&stage.a, &first).await;
+        let [mut b, mut c] = ["b", "c"].map(|scope| claim(&stage, "one", scope));
+        let of_b = waits(&stage, &mut b).await;
+        stage.pass(2 * MS).await;
+        let mut of_c = waits(&stage, &mut c).await;
+
+        stage.a.abandon(&lease, &first).await.expect("an answer");
+
+        is_not_called(&mut of_c).await;
+        let turn = Turn::called(&stage, b, of_b).await;
+        assert_eq!(turn.token(), "one");
+        turn.lands(&stage, &to("two")).await;
+        let turn = Turn::called(&stage, c, of_c).await;
+        assert_eq!(turn.token(), "two");
+        stage.b.abandon(&turn.lease, &turn.ask).await.expect("an answer");
+        // It was given back, and is presented by the claim that it was given to.
+        assert_eq!(Turn::at_once(&stage, "one", "a").await.token(), "two");
+    }
+
+    async fn claims_are_called_when_all_may_be_told_and_not_before(stage, held()) {
+        two_claims(&stage).await;
+        let Turn { ask, lease } = Turn::at_once(&stage, "one", "c").await;
+        let mut a = claim(&stage, "two", "a");
+        let mut of_a = waits(&stage, &mut a).await;
+        let outcome = to("four");
+        let untold = Completion { is_untold: true, ..completion(&outcome) };
+        assert!(matches!(stage.b.complete(&lease, &ask, &untold).await.expect("an answer"), Standing::Ours));
+        is_not_called(&mut of_a).await;
+
+        stage.b.tell(&ask, lease.fence, &outcome, Telling::Done).await.expect("an answer");
+
+        assert_eq!(Turn::called(&stage, a, of_a).await.token(), "four");
+    }
+
+    async fn newest_token_whose_leader_is_lost_is_presented_by_the_next_that_looks(
+        stage,
+        Config { lease: S, store_timeout: S, retry_lost_after: Some(Duration::ZERO), ..held() }
+    ) {
+        let first = claim(&stage, "one", "a");
+        lead(&stage.a, &first).await;
+        let mut b = claim(&stage, "one", "b");
+        let mut joined = waits(&stage, &mut b).await;
+
+        // Nobody calls it: it looks when the lease is over.
+        assert!(matches!(joined.news().await, News::BeginAgain));
+
+        let followed = follow(&stage.b, &b).await;
+        assert_eq!(Turn::take(&stage, b, followed).await.token(), "one");
+    }
+}
