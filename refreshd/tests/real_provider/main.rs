@@ -24,6 +24,7 @@ mod glewlwyd;
 mod held;
 mod logout;
 mod one_presentation;
+mod other_claims;
 mod passed_on;
 mod python;
 mod strangers;
