@@ -367,6 +367,9 @@ mod user_that_may_not_touch {
             "known_tokens:*",
             "held:*",
             "held_until",
+            "family:*",
+            "answers:*",
+            "order:*",
         ];
         let url = redis.url().replace("redis://", "redis://pod:pw@");
         let connect = async || {

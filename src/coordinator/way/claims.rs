@@ -31,7 +31,7 @@ where
     C: FnOnce(Attempt) -> F + Send + 'static,
     F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
 {
-    /// Asks the store where the other claims went.
+    /// Asks the store where the other claims went, and again each time that it is called or has waited for long enough.
     pub(super) async fn follow(&mut self) -> ControlFlow<Ending> {
         let is_led_on = matches!(self.ask.coming, Coming::Claiming { .. });
         if is_led_on && self.ask.origin.as_ref().is_some_and(|origin| origin.before.is_none()) {
@@ -44,26 +44,34 @@ where
                 return self.ask_own_again(own);
             }
         }
-        let own = self.own_among_claims.as_ref().filter(|_| is_led_on);
-        let turn = AttemptId { attempt: own.unwrap_or(self.ask).attempt, ..self.ask.id() };
-        let followed = self.inner.store.follow(self.ask, own, self.may_lead).await;
-        self.turn = matches!(followed, Ok(Followed::Wait(_) | Followed::Newest { .. } | Followed::Own(_)) | Err(_))
-            .then_some(turn);
-        match followed {
-            Ok(Followed::Wait(news)) => self.wait_for_turn(news).await,
-            Ok(Followed::Given(landed)) => self.given(landed),
-            Ok(Followed::Newest { token, origin }) => self.present_newest(&token, origin),
-            Ok(Followed::Own(origin)) => self.present_own_in_turn(origin),
-            Ok(Followed::Forgotten) => self.ask_when_it_recovers().await,
-            Ok(Followed::Unused) => self.unused(),
-            Ok(Followed::Spent) if !self.may_lead => self.fail(|_| RefreshError::NotUnderWay),
-            Ok(Followed::Spent) => self.chain_over(ChainEnd::Used),
-            Ok(Followed::Full) => self.rejected(Refusal::AnotherClaim { retry_after: self.inner.config.keep_outcome }),
-            Ok(Followed::Ended) => self.session_over(),
-            Err(error) => self.unanswered(error).await,
+        loop {
+            let own = self.own_among_claims.as_ref().filter(|_| is_led_on);
+            let turn = AttemptId { attempt: own.unwrap_or(self.ask).attempt, ..self.ask.id() };
+            let followed = self.inner.store.follow(self.ask, own, self.may_lead).await;
+            self.turn = matches!(followed, Ok(Followed::Wait(_) | Followed::Newest { .. } | Followed::Own(_)) | Err(_))
+                .then_some(turn);
+            return match followed {
+                Ok(Followed::Wait(news)) => match self.wait_for_turn(news).await {
+                    Continue(()) => continue,
+                    over => over,
+                },
+                Ok(Followed::Given(landed)) => self.given(landed),
+                Ok(Followed::Newest { token, origin }) => self.present_newest(&token, origin),
+                Ok(Followed::Own(origin)) => self.present_own_in_turn(origin),
+                Ok(Followed::Forgotten) => self.ask_when_it_recovers().await,
+                Ok(Followed::Unused) => self.unused(),
+                Ok(Followed::Spent) if !self.may_lead => self.fail(|_| RefreshError::NotUnderWay),
+                Ok(Followed::Spent) => self.chain_over(ChainEnd::Used),
+                Ok(Followed::Full) => {
+                    self.rejected(Refusal::AnotherClaim { retry_after: self.inner.config.keep_outcome })
+                }
+                Ok(Followed::Ended) => self.session_over(),
+                Err(error) => self.unanswered(error).await,
+            };
         }
     }
 
+    /// Waits until it is called, or until it is to look.
     async fn wait_for_turn(&mut self, mut news: NewsSource) -> ControlFlow<Ending> {
         if self.ask.is_background {
             // Others come first, and nobody waits for this one.
@@ -82,7 +90,7 @@ where
             () = self.flight.deserted() => Waited::Over,
         };
         match waited {
-            Waited::Landed(_) | Waited::BeginAgain => Box::pin(self.follow()).await,
+            Waited::Landed(_) | Waited::BeginAgain => Continue(()),
             Waited::Over => self.fail(Inner::count_given_up),
         }
     }
