@@ -120,7 +120,8 @@ pub struct Config {
     /// credential. Only where answers are held is there anything to follow: `keep_until_used` above zero,
     /// [`RefreshTokens::SingleUse`], a client with a credential, and a refresh function that presents the token that it is handed
     /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)); elsewhere such a request is refused whatever this
-    /// says. Default: [`OtherClaims::Follow`]; a [`Preset`](crate::Preset) says [`OtherClaims::Refuse`] where its provider
+    /// says, and while a living pod of the namespace refuses, or is of a release that does not know this. Default:
+    /// [`OtherClaims::Follow`]; a [`Preset`](crate::Preset) says [`OtherClaims::Refuse`] where its provider
     /// [`narrows`](crate::Preset::narrows) or [`revokes_access`](crate::Preset::revokes_access).
     pub other_claims: OtherClaims,
     /// How the provider says what the standard leaves open.
