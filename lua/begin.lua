@@ -112,7 +112,7 @@ if not is_unheard_of then
   end
   local fence_there
   if owner then
-    -- PARTS HERE: fields flight
+    -- PARTS HERE: fields login flight
     fence_there = fence_of(owner)
     if not fence_there then
       return redis.error_reply('WRONGTYPE ' .. lock .. ' holds no owner')
@@ -180,6 +180,14 @@ if not is_unheard_of then
   if coming and coming.follows then
     -- PARTS HERE: follows
     if goes_among_claims() then
+      if not string.match(noted or '', '^%w+ %d+ %d+$') then
+        -- Who asks where the claims went is told that Redis may have forgotten; here it is noted.
+        -- PARTS HERE: register incarnation
+        local _, recovering_ms = recover({fence = fence, incarnation = incarnation, meta = meta,
+          fleet = fleet_of(budget.channels), lease_ms = lease_ms, now = now}, noted, fence_number(last), seen, false)
+        wait_for_flight()
+        return done({'recovering', math.max(1, recovering_ms)})
+      end
       return done({'claims'})
     end
   end
@@ -408,5 +416,10 @@ end
 redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'attempt', attempt, 'claim', claim, 'client', client,
   'fence', own_fence, 'started', started, 'lease_ms', lease_text, 'known_before', known_before,
   'lost_leaders', known_before == 'lost_leaders' and lost_leaders or '0', 'charged_window', charged_window)
-redis.call('PEXPIRE', flight, whole(math.max(lease_ms + memory_ms, given_ms, (record.ended or now) - now)))
+local lives_ms = math.max(lease_ms + memory_ms, given_ms, (record.ended or now) - now)
+if record.family then
+  -- PARTS HERE: login
+  lives_ms = math.max(lives_ms, login_ms(flight, record))
+end
+redis.call('PEXPIRE', flight, whole(lives_ms))
 return {'lead', own_fence, known_before, run_id}

@@ -160,7 +160,7 @@ if not is_plain then
   -- begin.lua would have cleared an old outcome. A flight that was led without Redis, or that Redis has forgotten since, has
   -- not gone through it. (Two more: both spans are rounded up to whole ms.)
   if state == 'landed' then
-    -- PARTS HERE: fields flight
+    -- PARTS HERE: fields login flight
     if was_over(record, now - held_ms - took_ms + 2)
       -- A machine that was suspended does not know how long ago it began; but what landed under a later fence landed after
       -- that. For a success that is no reason: pods that are cut off give fences that others gave before.
@@ -233,6 +233,10 @@ else
   -- Also where it is called dead: that may have been told to a stranger.
   keep_ms = math.max(keep_ms, given_ms)
 end
+if record.family then
+  -- PARTS HERE: login
+  keep_ms = math.max(keep_ms, login_ms(flight, record))
+end
 redis.call('PEXPIRE', flight, whole(math.max(1, keep_ms)))
 if untold == 1 and not is_over then
   -- PARTS HERE: keep untold
@@ -253,8 +257,9 @@ if its_holder then
   local id, member = string.match(record.family or '', '^(%x+) (%x+)$')
   if member == its_holder then
     -- PARTS HERE: end_family
-    end_family(flight, name_of(flight), id, channels_of(fence), now)
-    record.family = nil
+    if end_family(flight, name_of(flight), id, channels_of(fence), now) then
+      record.family = nil
+    end
   end
 end
 local evicted, is_kept, entry, first_entry = 0, false, nil, nil
@@ -359,7 +364,7 @@ if record.family or is_among_claims then
   -- PARTS HERE: names keep wake
   local own_id = is_among_claims and string.match(ARGV[15], '^%x+') or chain and string.match(chain, '^%w+ (%x+)')
   pcall(wake_families, flight, name_of(flight), record.family, own_id, channels_of(fence), now, called_ms,
-    {is_plain = not is_among_claims and token_state == 'rotated', is_untold = untold == 1 and not is_over, entry = entry,
+    {is_plain = not is_among_claims and token_state == 'rotated', fails_ms = class ~= 'success' and math.max(wait_ms, given_ms), is_untold = untold == 1 and not is_over, entry = entry,
     first_entry = first_entry, link = KEYS[13], next_holder = chain and string.match(chain, '^%w+ %x+ %x+ (%x+) ')})
 end
 local reply = {is_over and 'ended' or 'landed', evicted, counts and 'counted' or 'stranger', moved}

@@ -136,7 +136,9 @@ if (is_spent or held.sealed) and is_end and not other then
 end
 -- Nobody waits for longer; who left without a word makes way.
 redis.call('ZREMRANGEBYSCORE', order, '-inf', whole(now_us - 600 * 1000000))
-if redis.call('ZCARD', order) >= most_waiting then
+local place_in_order = pod .. ' ' .. attempt .. ' ' .. name .. ' ' .. (entry or claim)
+local called, called_until = string.match(family.called or '', '^(%S+) (%d+)$')
+if called ~= attempt and redis.call('ZCARD', order) >= most_waiting and not redis.call('ZSCORE', order, place_in_order) then
   return {'full'}
 end
 
@@ -198,8 +200,6 @@ end
 local tells_ms = lease_of(before)
 local leads_ms = math.max(tells_ms, lease_of(newest or name), lease_of(other and held.next))
 
-local place_in_order = pod .. ' ' .. attempt .. ' ' .. name .. ' ' .. (entry or claim)
-local called, called_until = string.match(family.called or '', '^(%S+) (%d+)$')
 local function done(reply)
   redis.call('ZREM', order, place_in_order)
   if called == attempt then

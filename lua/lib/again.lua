@@ -6,7 +6,7 @@ local function begin_again()
   if record.state == 'landed' then
     return done({'landed', record.fence, record.attempt, passed_ms(record.landed_at, now), record.sealed})
   end
-  -- PARTS HERE: fields keep flight accounts session stamps circuit in_use permits lines freed budget
+  -- PARTS HERE: fields keep login flight accounts session stamps circuit in_use permits lines freed budget
   if owner == record.owner then
     redis.call('SET', lock, owner, 'PX', lease_ms)
     keep_at_least(flight, lease_ms + memory_ms)

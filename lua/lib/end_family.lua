@@ -9,16 +9,21 @@ local function call_all(order, channels)
   redis.call('DEL', order)
 end
 
--- The newest token is dead: nobody is owed anything.
+-- A token is dead. Where it is the newest, nobody is owed anything any more; one that was left behind says nothing of the others. Answers
+-- whether the login is over.
 local function end_family(flight, name, id, channels, now)
   local root = string.sub(flight, 1, -#name - #'flight:' - 1)
-  -- That its session has ended is remembered.
-  local ended = redis.call('HGET', root .. 'family:' .. id, 'ended')
+  local newest, ended = unpack(redis.call('HMGET', root .. 'family:' .. id, 'newest', 'ended'))
+  if newest and string.match(newest, '%x+$') ~= name then
+    return false
+  end
   redis.call('DEL', root .. 'family:' .. id, root .. 'answers:' .. id)
   if ended and ended - now > 0 then
+    -- That its session has ended is remembered.
     redis.call('HSET', root .. 'family:' .. id, 'ended', ended)
     redis.call('PEXPIRE', root .. 'family:' .. id, whole(ended - now))
   end
   redis.call('HDEL', flight, 'family', 'family_key')
   call_all(root .. 'order:' .. id, channels)
+  return true
 end

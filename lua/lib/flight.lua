@@ -13,7 +13,7 @@ local function was_over(record, began)
   return tonumber(over or '0') <= began
 end
 
--- Takes a lead back that asked nobody. Leaders before it may have; a late renewal of this one has not.
+-- Takes a lead back that asked nobody. Comes after login.lua. Leaders before it may have; a late renewal of this one has not.
 local function undo_lead(flight, record, lease_ms)
   local lost = tonumber(record.lost_leaders) - (record.state == 'lost' and 1 or 0)
   if lost > 0 then
@@ -29,7 +29,7 @@ local function undo_lead(flight, record, lease_ms)
     if not next(fields_after(record, 'uncertain:')) then
       -- What is left are marks and waiting pods, and they last one lease.
       -- A token that an answer gave is given again, for as long as before.
-      redis.call('PEXPIRE', flight, math.max(lease_ms, math.max(record.given_until or 0, record.ended or 0) - read_clock()))
+      redis.call('PEXPIRE', flight, math.max(lease_ms, login_ms(flight, record), math.max(record.given_until or 0, record.ended or 0) - read_clock()))
     end
   end
 end

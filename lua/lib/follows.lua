@@ -3,6 +3,15 @@
 -- The login that the token belongs to, for who holds it.
 local is_member = record.family and string.match(record.family, ' (%x+)$') == coming.holder
 
+-- Whether its login knows of no newer one.
+local function is_newest()
+  -- PARTS HERE: names
+  local name = name_of(flight)
+  local login = string.sub(flight, 1, -#name - #'flight:' - 1) .. 'family:' .. string.match(record.family, '^%x+')
+  local newest = redis.call('HGET', login, 'newest')
+  return not newest or string.match(newest, '%x+$') == name
+end
+
 local function goes_among_claims()
   local is_held = held.sealed and held.holder == coming.holder
   local is_rotated = is_held or (state == 'landed' and record.token_state == 'rotated')
@@ -11,7 +20,8 @@ local function goes_among_claims()
   elseif owner then
     return record.claim ~= claim and (record.client == client or is_member)
   elseif coming.as == 'turn' or coming.as == 'claim' then
-    return is_rotated and (is_member or record.client == client or is_held)
+    -- What became of the token may be written over by a stranger that came with it since: the login knows whether it is the newest.
+    return (is_rotated and (is_member or record.client == client or is_held)) or (is_member and not is_newest())
   elseif is_member then
     return true
   elseif is_held then

@@ -54,6 +54,14 @@ local function wake_families(flight, name, family_field, own_id, channels, now, 
       redis.call('HSET', what.link, 'family', id .. ' ' .. what.next_holder)
     end
   end
+  if id and what.fails_ms then
+    -- Where no claim has presented what another was given, nobody is owed anything that a failure brought. Who waits notes itself again.
+    local login = keys_of_family(flight, name, id)
+    if not redis.call('HGET', login, 'newest') and redis.call('PTTL', login) > what.fails_ms then
+      redis.call('PEXPIRE', login, whole(what.fails_ms))
+      redis.call('PEXPIRE', flight, whole(math.max(1, math.min(redis.call('PTTL', flight), what.fails_ms))))
+    end
+  end
   if what.is_untold then
     return
   end

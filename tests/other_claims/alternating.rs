@@ -22,7 +22,8 @@ enum Keeps {
 /// An answer is fresh for nobody who comes later, and the record of a flight is soon gone.
 fn never_fresh() -> Config {
     let second = Duration::from_secs(1);
-    quick().with_keep_outcome(Duration::ZERO).with_refresh_timeout(second).with_wait_timeout(second)
+    let quick = quick().with_lease(second).with_store_timeout(second);
+    quick.with_keep_outcome(Duration::ZERO).with_refresh_timeout(second).with_wait_timeout(second)
 }
 
 /// Rotations by turns, each at another pod.

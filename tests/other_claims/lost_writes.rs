@@ -128,7 +128,7 @@ const ROTATIONS: usize = 6;
 /// Two claims go on by turns. The replica has so many of their rotations, and takes over.
 async fn failover(known: usize, last_leader: LastLeader) {
     let what = format!("a replica with {known} rotations, the last leader {last_leader:?}");
-    let (primary, config, provider) = (RedisServer::start_own(&[]).await, config(2 * S), Provider::prompt());
+    let (primary, config, provider) = (RedisServer::start_own(&[]).await, config(3 * S), Provider::prompt());
     primary.in_use(&config.namespace).await;
     let (mut ways, mut pods) = (Vec::new(), Vec::new());
     for _ in 0..3 {

@@ -63,7 +63,7 @@ impl<C> Way<'_, C> {
                 return self.ask_own_again(own);
             }
             // The newest token is dead, or spent for nobody: there is nothing else to go on to.
-            *self.ask = own;
+            self.asks_of(own);
         }
         if end == ChainEnd::Broken
             && let Some(ending) = self.walk.as_ref().and_then(|walk| walk.take_living(self.inner))
@@ -82,7 +82,7 @@ impl<C> Way<'_, C> {
         debug!(flight = %self.ask.identity.flight, "a newer token was used, or is lost: the old one goes to the provider");
         // Its first attempt may have been withdrawn.
         self.ask.start_anew();
-        self.ask.coming = Coming::Past;
+        (self.ask.coming, self.ask.origin) = (Coming::Past, None);
         // What it joined further on says nothing of this token.
         (self.awaited_fence, self.has_joined) = (None, false);
         Continue(())

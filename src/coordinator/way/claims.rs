@@ -44,12 +44,20 @@ where
                 return self.ask_own_again(own);
             }
         }
+        if self.may_lead && self.call.is_none() {
+            // It has made its call, and waits for no turn: what its own call brought is all there is.
+            return self.rejected(Refusal::AnotherClaim { retry_after: self.inner.config.keep_outcome });
+        }
         loop {
             let own = self.own_among_claims.as_ref().filter(|_| is_led_on);
             let turn = AttemptId { attempt: own.unwrap_or(self.ask).attempt, ..self.ask.id() };
             let followed = self.inner.store.follow(self.ask, own, self.may_lead).await;
-            self.turn = matches!(followed, Ok(Followed::Wait(_) | Followed::Newest { .. } | Followed::Own(_)) | Err(_))
-                .then_some(turn);
+            match followed {
+                Ok(Followed::Wait(_) | Followed::Newest { .. } | Followed::Own(_)) | Err(_) => self.turn = Some(turn),
+                // The store took it back itself.
+                Ok(Followed::Given(_)) => self.turn = None,
+                Ok(_) => {}
+            }
             return match followed {
                 Ok(Followed::Wait(news)) => match self.wait_for_turn(news).await {
                     Continue(()) => continue,
@@ -154,7 +162,7 @@ impl<C> Way<'_, C> {
 
     /// Begins once more with the caller's own token: the store knows where the others went since.
     pub(super) fn ask_own_again(&mut self, own: Ask) -> ControlFlow<Ending> {
-        *self.ask = own;
+        self.asks_of(own);
         self.turns += 1;
         if self.turns > MOST_TURNS {
             return self.rejected(Refusal::AnotherClaim { retry_after: self.inner.config.keep_outcome });
@@ -165,6 +173,17 @@ impl<C> Way<'_, C> {
         }
         self.asks_anew();
         Continue(())
+    }
+
+    /// The question of its caller's own token again. One that was not answered in time is to change nothing when it arrives.
+    pub(super) fn asks_of(&mut self, own: Ask) {
+        let asked = mem::replace(self.ask, own);
+        if asked.is_unanswered() {
+            withdrawal::later(self.inner, asked.id(), Withdrawal::UnansweredBegin);
+        }
+        if self.ask.coming == Coming::InTurn {
+            self.ask.coming = Coming::Directly;
+        }
     }
 
     /// What it waited for so far says nothing of what it asks now.

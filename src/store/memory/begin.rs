@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::MemoryPod;
 use super::chain::Found;
 use super::gates::Admission;
+use super::logins::LoginSeen;
 use super::news::MemoryNews;
 use super::next_lead::NextLead;
 use super::record::{FlightRecord, Lock, State, WaitedFor};
@@ -34,8 +35,10 @@ impl MemoryPod {
     ) -> contract::Begun<N> {
         self.start_cleanup();
         let now = Instant::now();
-        if self.has_ended_for_claims(ask, now) {
-            return contract::Begun::Ended;
+        match self.login_of_claims(ask, now) {
+            LoginSeen::Ended => return contract::Begun::Ended,
+            LoginSeen::WentOn if self.may_follow(ask) => return contract::Begun::Claims,
+            LoginSeen::WentOn | LoginSeen::Goes => {}
         }
         let begun = match self.namespace.flights.entry(ask.identity.flight) {
             // Asked under the lock of the record: who ends the session looks at that when it has left its mark.
@@ -141,7 +144,7 @@ impl MemoryPod {
                 let waiting = record.waiting.take();
                 let last = record.last_success(now, self.config.wait_timeout);
                 let others = record.others_when_led_by(ask.identity.client, &self.config);
-                let ends = led.ends.max(now + record.given_left(now));
+                let ends = led.ends.max(now + record.given_left(now)).max(record.ends_with_login().unwrap_or(now));
                 let (link, login) = (record.link.take(), record.login.take());
                 *record =
                     FlightRecord { waiting, last, success_of: record.success_of, others, link, login, ends, ..led };

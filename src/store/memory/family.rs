@@ -113,6 +113,11 @@ impl FamilyRecord {
         self.ended.is_some_and(|until| until > now)
     }
 
+    /// Nobody is owed anything for longer.
+    pub(super) fn ends_by(&mut self, until: Instant) {
+        self.ends = self.ends.map(|ends| ends.min(until));
+    }
+
     /// Answers until when it stays.
     pub(super) fn keep_until(&mut self, until: Instant) -> Instant {
         *self.ends.insert(self.ends.map_or(until, |ends| ends.max(until)))

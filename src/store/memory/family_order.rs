@@ -30,8 +30,13 @@ struct Waiting {
 }
 
 impl Order {
-    /// Whether no other flight may wait.
-    pub(super) fn is_full(&mut self) -> bool {
+    /// Whether no other flight than those that wait may wait.
+    pub(super) fn is_full_for(&mut self, attempt: Uuid) -> bool {
+        if self.called.is_some_and(|(called, _)| called == attempt)
+            || self.waiting.iter().any(|waiting| waiting.attempt == attempt)
+        {
+            return false;
+        }
         if self.waiting.len() >= MOST_WAITING {
             self.waiting.retain(|waiting| !waiting.ring.is_closed());
         }

@@ -342,7 +342,7 @@ fn may_go_on(family: &mut FamilyRecord, asker: Asker<'_>, seen: &Seen) -> Result
     if is_end && (seen.is_rotated || seen.is_held) && seen.other.is_none() {
         return Err(Followed::Spent);
     }
-    if family.order.is_full() { Err(Followed::Full) } else { Ok(name) }
+    if family.order.is_full_for(asker.first().attempt) { Err(Followed::Full) } else { Ok(name) }
 }
 
 #[cfg(test)]

@@ -87,8 +87,13 @@ impl MemoryPod {
                     // Claims of the login wait, or were told of its newest token: who comes with the one that followed finds them.
                     self.comes_to_login(&next, id, now);
                 }
+                // Once more: somebody may have found other claims under way, just before it landed.
+                let login = login.or_else(|| self.before_landing(&lease.flight).0);
+                if let Some((id, _)) = login.filter(|_| completion.outcome.class() != Class::Success) {
+                    self.owes_nobody(id, &lease.flight, now);
+                }
                 match login {
-                    Some((id, member)) if is_dead && Some(member) == holder => self.end_family(id, &lease.flight),
+                    Some((id, member)) if is_dead && Some(member) == holder => self.end_family(id, &lease.flight, now),
                     Some((id, _)) if !completion.is_untold || is_ended => {
                         self.wake_family(id, None, now);
                         // Those of a login that is named after the holder, where another credential's is noted.
@@ -202,7 +207,7 @@ impl MemoryPod {
         if outcome.class() == Class::Success {
             record.success_of = Some(lease.attempt);
         }
-        record.ends = now + kept;
+        record.ends = (now + kept).max(record.ends_with_login().unwrap_or(now));
         if record.waiting.is_some() {
             record.ends = record.ends.max(now + self.config.wait_timeout);
         }

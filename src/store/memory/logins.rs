@@ -12,9 +12,23 @@ use super::record::{FlightRecord, State};
 use crate::identity::Hash;
 use crate::outcome::{Class, TokenState};
 use crate::secret::Secret;
-use crate::store::contract::{self, Ask};
+use crate::store::contract::{self, Ask, Coming};
+
+/// How the login of a token stands for who comes with it.
+pub(super) enum LoginSeen {
+    Goes,
+    /// A logout with another of its tokens has ended its session.
+    Ended,
+    /// Another token is the newest.
+    WentOn,
+}
 
 impl FlightRecord {
+    /// Until when it is known, where its token belongs to a login: whoever presents the token ends it no earlier.
+    pub(super) fn ends_with_login(&self) -> Option<Instant> {
+        self.login.as_ref().map(|_| self.ends)
+    }
+
     /// Whether it is known as a token of a login to who asks.
     pub(super) fn is_of_login_of(&self, ask: &Ask) -> bool {
         let holder = ask.identity.chain.as_ref().map(|member| member.holder);
@@ -86,23 +100,53 @@ impl MemoryPod {
         opened.open_token(newest.place, &newest.sealed, &ask.identity.entitlement, &self.config).ok()
     }
 
-    /// Whether a logout with another token of the login has ended its session.
-    pub(super) fn has_ended_for_claims(&self, ask: &Ask, now: Instant) -> bool {
+    /// How the login of the token stands, for its holder.
+    pub(super) fn login_of_claims(&self, ask: &Ask, now: Instant) -> LoginSeen {
         if ask.identity.chain.is_none() {
-            return false;
+            return LoginSeen::Goes;
         }
-        let login = self.namespace.flights.get(&ask.identity.flight).and_then(|record| {
+        let flight = ask.identity.flight;
+        let login = self.namespace.flights.get(&flight).and_then(|record| {
             let login = record.login.as_ref().filter(|_| record.is_of_login_of(ask))?;
             Some(login.id)
         });
-        let family = login.and_then(|id| self.known_family(id));
-        family.is_some_and(|family| family.lock().has_ended(now))
+        let Some(family) = login.and_then(|id| self.known_family(id)) else { return LoginSeen::Goes };
+        let family = family.lock();
+        let is_newest = family.newest.as_ref().is_none_or(|newest| newest.flight == flight);
+        match ask.coming {
+            _ if family.has_ended(now) => LoginSeen::Ended,
+            // What became of the token may be written over by a stranger that came with it since.
+            Coming::InTurn | Coming::Claiming { .. } if !is_newest => LoginSeen::WentOn,
+            _ => LoginSeen::Goes,
+        }
     }
 
-    /// The provider has called the newest token dead: nobody is owed anything.
-    pub(super) fn end_family(&self, id: Hash, flight: &Hash) {
+    /// A presentation has failed. Where no claim of the login has presented what another was given, nobody is owed anything by that; who
+    /// waits notes itself again.
+    pub(super) fn owes_nobody(&self, id: Hash, flight: &Hash, now: Instant) {
         let Some(family) = self.known_family(id) else { return };
         let mut family = family.lock();
+        if family.newest.is_some() {
+            return;
+        }
+        let until = now + self.config.wait_timeout;
+        family.ends_by(until);
+        if let Some(mut record) = self.namespace.flights.get_mut(flight) {
+            let given_until = record.given_until().unwrap_or(until);
+            record.ends = record.ends.min(until.max(given_until));
+            self.namespace.ended.keep(*flight, &mut record);
+        }
+    }
+
+    /// The provider has called a token dead. Where it is the newest, nobody is owed anything any more; one that was left behind says
+    /// nothing of the others.
+    pub(super) fn end_family(&self, id: Hash, flight: &Hash, now: Instant) {
+        let Some(family) = self.known_family(id) else { return };
+        let mut family = family.lock();
+        if family.newest.as_ref().is_some_and(|newest| newest.flight != *flight) {
+            family.order.wake(None, self.config.permit_reserved_for(), now);
+            return;
+        }
         family.forget();
         if let Some(mut record) = self.namespace.flights.get_mut(flight) {
             record.login = None;

@@ -158,7 +158,7 @@ impl FlightRecord {
             if !self.has_uncertain() {
                 // Somebody may still come for the success before, and it is not to land again.
                 // A token that an answer gave is given again, for as long as before.
-                self.ends = ends.max(now + self.given_left(now));
+                self.ends = ends.max(now + self.given_left(now)).max(self.ends_with_login().unwrap_or(now));
             }
         }
     }

@@ -64,13 +64,13 @@ fn texts() -> [String; 14] {
         settings::BEGIN.unpacked_in(&parts::put_into(begin)),
         text!(
             "#!lua flags=allow-oom",
-            clock spans hash fields keep stamps flight server register incarnation in_use permits lines freed budget circuit => renew
+            clock spans hash fields keep stamps login flight server register incarnation in_use permits lines freed budget circuit => renew
         )
         .to_owned(),
         settings::COMPLETE.unpacked_in(&parts::put_into(complete)),
         text!(
             "#!lua flags=allow-oom",
-            clock spans hash fields keep flight waiting accounts session in_use permits lines freed budget queue wake => abandon
+            clock spans hash fields keep login flight waiting accounts session in_use permits lines freed budget queue wake => abandon
         )
         .to_owned(),
         text!("#!lua flags=no-writes,allow-oom", => look).to_owned(),
