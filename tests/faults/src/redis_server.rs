@@ -65,13 +65,24 @@ impl RedisServer {
         self.child = Some(command.spawn().expect("redis-server"));
     }
 
+    /// Its ports may be those of connections for a moment, as they were chosen from the same range: then it ends, and is started once more.
     pub(crate) async fn start_again(&mut self, arguments: &[&str]) {
+        let deadline = Instant::now() + Duration::from_secs(20);
         self.launch(arguments);
-        self.ready().await;
+        while !self.answers().await {
+            assert!(Instant::now() < deadline, "redis ends as soon as it is started: {}", self.last_words());
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            self.launch(arguments);
+        }
     }
 
     /// Waits until it answers.
     pub(crate) async fn ready(&mut self) {
+        assert!(self.answers().await, "redis has ended: {}", self.last_words());
+    }
+
+    /// Waits until it answers, or has ended.
+    async fn answers(&mut self) -> bool {
         let client = redis::Client::open(format!("redis://{}/", self.address)).expect("a redis URL");
         let config = redis::AsyncConnectionConfig::new().set_response_timeout(Some(Duration::from_secs(10)));
         let deadline = Instant::now() + Duration::from_secs(20);
@@ -80,11 +91,19 @@ impl RedisServer {
                 && redis::cmd("PING").query_async::<Value>(&mut connection).await.is_ok()
             {
                 self.connection = Some(connection);
-                return;
+                return true;
+            }
+            if self.child.as_mut().is_some_and(|child| !matches!(child.try_wait(), Ok(None))) {
+                return false;
             }
             assert!(Instant::now() < deadline, "redis does not answer");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(self.dir.join("log")).unwrap_or_default();
+        log.lines().rev().take(3).collect::<Vec<_>>().join(" / ")
     }
 
     pub(crate) async fn kill(&mut self) {
