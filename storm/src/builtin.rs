@@ -14,17 +14,17 @@ use crate::ledger::{Batch, Counts};
 use crate::stopped::Stopped;
 use crate::timeline::Presentation;
 
-/// A running provider; killed when dropped, where it is the storm's own.
+/// A running provider.
 pub(crate) struct BuiltIn {
     /// None where somebody else started it.
-    child: Option<Child>,
+    pid: Option<u32>,
     url: String,
     http: Client,
 }
 
 impl BuiltIn {
-    /// Starts the provider and waits until it listens.
-    pub(crate) async fn start(delay: Duration) -> Result<Self, Stopped> {
+    /// Starts the provider and waits until it listens. It is killed when its process is dropped.
+    pub(crate) async fn start(delay: Duration) -> Result<(Self, Child), Stopped> {
         let failed = |error| Stopped::broken(format!("the built-in provider cannot be started: {error}"));
         let mut command = fleet::myself().map_err(failed)?;
         let delay = humantime::format_duration(delay).to_string();
@@ -34,7 +34,7 @@ impl BuiltIn {
         };
         let url = BufReader::new(stdout).lines().next_line().await.map_err(failed)?;
         let url = url.ok_or_else(|| Stopped::broken("the built-in provider went away"))?;
-        Self::new(Some(child), url)
+        Ok((Self::new(child.id(), url)?, child))
     }
 
     /// One that runs elsewhere.
@@ -42,14 +42,14 @@ impl BuiltIn {
         Self::new(None, url.trim_end_matches('/').to_owned())
     }
 
-    fn new(child: Option<Child>, url: String) -> Result<Self, Stopped> {
+    fn new(pid: Option<u32>, url: String) -> Result<Self, Stopped> {
         let http =
             Client::new(std::slice::from_ref(&url), 1, Duration::from_secs(10)).map_err(|error| unanswered(&error))?;
-        Ok(Self { child, url, http })
+        Ok(Self { pid, url, http })
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
-        self.child.as_ref().and_then(Child::id)
+        self.pid
     }
 
     pub(crate) fn token_url(&self) -> String {

@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use tokio::process::Child;
+
 use crate::builtin::BuiltIn;
 use crate::checks;
 use crate::fleet::Fleet;
@@ -31,11 +33,16 @@ struct Login {
 }
 
 impl<'a> Driver<'a> {
-    pub(crate) async fn new(plan: &'a mut Plan) -> Result<Self, Stopped> {
+    /// The process of the provider that it starts, if any, is put into `started`.
+    pub(crate) async fn new(plan: &'a mut Plan, started: &mut Option<Child>) -> Result<Self, Stopped> {
         checks::check_redis(plan).await?;
         checks::check_endpoints(plan).await?;
         let provider = match &plan.provider {
-            ProviderKind::BuiltIn { delay } => Some(BuiltIn::start(*delay).await?),
+            ProviderKind::BuiltIn { delay } => {
+                let (provider, process) = BuiltIn::start(*delay).await?;
+                *started = Some(process);
+                Some(provider)
+            }
             ProviderKind::Elsewhere { url } => Some(BuiltIn::at(url)?),
             ProviderKind::Real(_) => None,
         };

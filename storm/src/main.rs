@@ -42,6 +42,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use refresh_coordinator_cli::{self as cli, BadSetting};
+use tokio::process::Child;
 
 use arguments::Arguments;
 use logs::LogSettings;
@@ -73,9 +74,9 @@ enum Part {
 }
 
 impl Cli {
-    async fn run(self) -> ExitCode {
+    async fn run(self, provider: &mut Option<Child>) -> ExitCode {
         match self.part {
-            None => storm::run(*self.storm).await,
+            None => storm::run(*self.storm, provider).await,
             Some(Part::Pod) => pod::run_pod().await,
             Some(Part::Provider(arguments)) => provider::run_provider(arguments).await,
         }
@@ -99,9 +100,11 @@ fn start(cli: Cli) -> Result<ExitCode, BadSetting> {
         BadSetting::new(format!("the runtime cannot be started: {error}; raise the limits of threads and files"))
     })?;
 
-    let ended = runtime.block_on(cli.run());
+    let mut provider = None;
+    let ended = runtime.block_on(cli.run(&mut provider));
     // A name resolution that hangs must not keep a process that is done.
     runtime.shutdown_timeout(Duration::from_millis(100));
+    drop(provider);
     Ok(ended)
 }
 

@@ -4,6 +4,7 @@
 use std::process::ExitCode;
 
 use refresh_coordinator_cli::BadSetting;
+use tokio::process::Child;
 
 use crate::arguments::Arguments;
 use crate::driver::Driver;
@@ -16,12 +17,15 @@ use crate::{limits, picture, report};
 /// Runs a storm. 0: coordination did what it promises, or was not asked for; 1: it did not, or the storm broke off;
 /// 2: a setting is wrong.
 ///
+/// The process of the built-in provider is put into `provider` and must live until the runtime has ended: a flight of a
+/// storm that broke off would find it gone, and the log would say so.
+///
 /// # Cancellation
 ///
-/// Pods and provider are children and are killed with the future.
-pub(crate) async fn run(arguments: Arguments) -> ExitCode {
+/// Pods that are processes are killed with the future.
+pub(crate) async fn run(arguments: Arguments, provider: &mut Option<Child>) -> ExitCode {
     let ended = match arguments.plan() {
-        Ok(plan) => storm(plan).await,
+        Ok(plan) => storm(plan, provider).await,
         Err(setting) => Err(Stopped::Setting(setting)),
     };
     match ended {
@@ -38,7 +42,7 @@ pub(crate) async fn run(arguments: Arguments) -> ExitCode {
     }
 }
 
-async fn storm(mut plan: Plan) -> Result<Verdict, Stopped> {
+async fn storm(mut plan: Plan, provider: &mut Option<Child>) -> Result<Verdict, Stopped> {
     limits::raise_open_files();
     plan.connections = limits::connections(plan.connections);
     let time_limit = plan.time_limit;
@@ -51,7 +55,7 @@ async fn storm(mut plan: Plan) -> Result<Verdict, Stopped> {
                 Err(error) => format!("signals cannot be heard: {error}"),
             }));
         }
-        results = tokio::time::timeout(time_limit, both(&mut plan)) => results.unwrap_or_else(|_| {
+        results = tokio::time::timeout(time_limit, both(&mut plan, provider)) => results.unwrap_or_else(|_| {
             Err(Stopped::broken(format!(
                 "it took longer than --time-limit {}",
                 humantime::format_duration(time_limit)
@@ -72,8 +76,8 @@ async fn storm(mut plan: Plan) -> Result<Verdict, Stopped> {
 }
 
 /// First without coordination, then with it: the damage is seen before the cure.
-async fn both(plan: &mut Plan) -> Result<Results, Stopped> {
-    let mut driver = Driver::new(plan).await?;
+async fn both(plan: &mut Plan, provider: &mut Option<Child>) -> Result<Results, Stopped> {
+    let mut driver = Driver::new(plan, provider).await?;
     let mut results = Results { without: None, with: None, timelines: Vec::new(), provider_pid: driver.provider_pid() };
     for mode in driver.modes() {
         let (figures, timeline) = driver.run(mode).await?;
