@@ -308,6 +308,23 @@ async fn staged(situation: &str) -> Stage {
             stage.key(&["HGET", &flight(), "generation"], "2").await;
             stage
         }
+        "a claim presents the newest token of a login after two others, and a fourth waits" => {
+            let stage = Stage::new(1, &default()).await;
+            let claim =
+                |scope| Refresh::new(TOKEN).client("app", "pw").parameters([("scope", scope)]).token_from_attempt();
+            for (scope, next) in [("mail", "the second"), ("files", "the third")] {
+                let body = format!(r#"{{"access_token":"a","expires_in":300,"refresh_token":"{next}"}}"#);
+                let call = async |_| Ok(TokenResponse::from_json(body).expect("tokens"));
+                stage.pods[0].refresh(claim(scope), call).await.expect("tokens");
+            }
+            stage.call(0, claim("calendar"), "the third");
+            stage.provider.asked(1).await;
+            stage.call(0, claim("contacts"), "not presented yet");
+            let login = stage.redis.cli(&["HGET", &format!("rc:{{default}}:{}", flight()), "family"]).await;
+            let id = login.split(' ').next().expect("an id");
+            stage.key(&["ZCARD", &format!("order:{id}")], "1").await;
+            stage
+        }
         "a session was ended while its token is refreshed" => {
             let stage = Stage::new(2, &default()).await;
             stage.call(0, Refresh::new(TOKEN), TOKEN);
