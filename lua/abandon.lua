@@ -49,7 +49,7 @@ if not leads then
   keep_at_least(flight, lease_ms)
   pcall(leave_queue, budget, table.concat({ARGV[6], attempt, name}, ' '), ARGV[9])
   if record.family then
-    pcall(leave_order, flight, name, record.family, table.concat({ARGV[6], attempt, name}, ' '), channels, now, tonumber(ARGV[8]))
+    pcall(leave_order, flight, string.match(record.family, '^%x+'), table.concat({ARGV[6], attempt, name}, ' '), channels, now, tonumber(ARGV[8]))
   end
   return {'marked'}
 end
@@ -67,7 +67,7 @@ redis.call('HSET', flight, 'abandoned:' .. attempt, now)
 keep_at_least(flight, lease_ms)
 tell_waiting(flight, waits_and_marks(record), channels, 'look ' .. name)
 if record.family then
-  pcall(wake_family, flight, name, record.family, channels, now, tonumber(ARGV[8]))
+  pcall(wake_family, flight, string.match(record.family, '^%x+'), channels, now, tonumber(ARGV[8]))
 end
 pcall(settle, budget)
 return {'abandoned'}

@@ -157,9 +157,8 @@ if not is_unheard_of then
     end
   end
   if is_fresh and is_followed then
-    -- PARTS HERE: names
-    local login = string.sub(flight, 1, -#name_of(flight) - #'flight:' - 1) .. 'family:' .. string.match(record.family, '^%x+')
-    if tonumber(redis.call('HGET', login, 'ended') or '0') > now then
+    -- PARTS HERE: login
+    if tonumber(redis.call('HGET', family_of(flight, record), 'ended') or '0') > now then
       return done({'ended'})
     end
   end

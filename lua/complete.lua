@@ -256,7 +256,7 @@ if its_holder then
   end
   local id, member = string.match(record.family or '', '^(%x+) (%x+)$')
   if member == its_holder then
-    -- PARTS HERE: end_family
+    -- PARTS HERE: login end_family
     if end_family(flight, name_of(flight), id, channels_of(fence), now) then
       record.family = nil
     end
@@ -275,7 +275,7 @@ if is_held_now then
     redis.call('HSET', flight, 'used', whole(record.used))
   end
   if is_among_claims then
-    -- PARTS HERE: family land_family
+    -- PARTS HERE: login family land_family
     local is_told
     is_told, entry, first_entry = pcall(land_in_family, {family = KEYS[15], answers = KEYS[16], link = KEYS[13], flight = flight, name = name_of(flight)},
       {claim = claim, holder = holder, next_flight = next_flight, next_holder = next_holder, next_claim = next_claim,
@@ -361,11 +361,13 @@ if waits then
   tell_waiting(flight, waits, channels_of(fence), message)
 end
 if record.family or is_among_claims then
-  -- PARTS HERE: names keep wake
-  local own_id = is_among_claims and string.match(ARGV[15], '^%x+') or chain and string.match(chain, '^%w+ (%x+)')
-  pcall(wake_families, flight, name_of(flight), record.family, own_id, channels_of(fence), now, called_ms,
-    {is_plain = not is_among_claims and token_state == 'rotated', fails_ms = class ~= 'success' and math.max(wait_ms, given_ms), is_untold = untold == 1 and not is_over, entry = entry,
-    first_entry = first_entry, link = KEYS[13], next_holder = chain and string.match(chain, '^%w+ %x+ %x+ (%x+) ')})
+  -- PARTS HERE: names keep login wake
+  pcall(tell_logins, flight, record, channels_of(fence), now, called_ms, {
+    own_id = is_among_claims and string.match(ARGV[15], '^%x+') or chain and string.match(chain, '^%w+ (%x+)'),
+    is_outside = not is_among_claims and token_state == 'rotated', link = KEYS[13],
+    next_holder = chain and string.match(chain, '^%w+ %x+ %x+ (%x+) '),
+    fails_ms = class ~= 'success' and math.max(wait_ms, given_ms),
+    is_untold = untold == 1 and not is_over, entry = entry, first_entry = first_entry})
 end
 local reply = {is_over and 'ended' or 'landed', evicted, counts and 'counted' or 'stranger', moved}
 if is_plain and unanswered == 0 then

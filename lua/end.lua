@@ -61,7 +61,7 @@ keep_at_least(flight, longest - now)
 tell_waiting(flight, waits_and_marks(record), channels, 'look ' .. name)
 local id, member = string.match(record.family or '', '^(%x+) (%x+)$')
 if id and member == holder then
-  local newest, token = end_claims(flight, name, id, channels, now, span_ms)
+  local newest, token = end_claims(flight, id, channels, now, span_ms)
   if token and record.family_key and string.match(newest, '%x+$') ~= name then
     return {'family', id, record.family_key, string.match(newest, '^%d+'), token}
   end

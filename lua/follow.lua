@@ -37,7 +37,7 @@ local most_waiting, longest_look_ms = 1024, 10000
 local now, time = read_clock()
 local now_us = time[1] * 1000000 + time[2]
 local name = name_of(flight)
-local root = string.sub(flight, 1, -#name - #'flight:' - 1)
+local root = root_of(flight)
 local until_ms = string.match(redis.call('GET', KEYS[3]) or '', '^%w+ (%d+) %d+$')
 if not until_ms then
   return {'forgotten'}

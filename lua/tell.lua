@@ -57,6 +57,6 @@ end
 tell_waiting(flight, waits_and_marks(record), channels, message)
 if record.family then
   -- Also of its own claim: they wait for it, too.
-  pcall(wake_family, flight, name, record.family, channels, now, tonumber(lease_ms), redis.call('HGET', KEYS[3], 'entry'))
+  pcall(wake_family, flight, string.match(record.family, '^%x+'), channels, now, tonumber(lease_ms), redis.call('HGET', KEYS[3], 'entry'))
 end
 return {'told'}

@@ -1,4 +1,4 @@
--- The end of a login that several claims come with; the keys are told in family.lua. Comes after keep.lua.
+-- The end of a login that several claims come with; the keys are told in family.lua. Comes after keep.lua and login.lua.
 
 -- All that wait for their turn are called, and find out.
 local function call_all(order, channels)
@@ -12,16 +12,17 @@ end
 -- A token is dead. Where it is the newest, nobody is owed anything any more; one that was left behind says nothing of the others. Answers
 -- whether the login is over.
 local function end_family(flight, name, id, channels, now)
-  local root = string.sub(flight, 1, -#name - #'flight:' - 1)
-  local newest, ended = unpack(redis.call('HMGET', root .. 'family:' .. id, 'newest', 'ended'))
+  local root = root_of(flight)
+  local family = root .. 'family:' .. id
+  local newest, ended = unpack(redis.call('HMGET', family, 'newest', 'ended'))
   if newest and string.match(newest, '%x+$') ~= name then
     return false
   end
-  redis.call('DEL', root .. 'family:' .. id, root .. 'answers:' .. id)
+  redis.call('DEL', family, root .. 'answers:' .. id)
   if ended and ended - now > 0 then
     -- That its session has ended is remembered.
-    redis.call('HSET', root .. 'family:' .. id, 'ended', ended)
-    redis.call('PEXPIRE', root .. 'family:' .. id, whole(ended - now))
+    redis.call('HSET', family, 'ended', ended)
+    redis.call('PEXPIRE', family, whole(ended - now))
   end
   redis.call('HDEL', flight, 'family', 'family_key')
   call_all(root .. 'order:' .. id, channels)

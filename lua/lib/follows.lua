@@ -5,11 +5,9 @@ local is_member = record.family and string.match(record.family, ' (%x+)$') == co
 
 -- Whether its login knows of no newer one.
 local function is_newest()
-  -- PARTS HERE: names
-  local name = name_of(flight)
-  local login = string.sub(flight, 1, -#name - #'flight:' - 1) .. 'family:' .. string.match(record.family, '^%x+')
-  local newest = redis.call('HGET', login, 'newest')
-  return not newest or string.match(newest, '%x+$') == name
+  -- PARTS HERE: names login
+  local newest = redis.call('HGET', family_of(flight, record), 'newest')
+  return not newest or string.match(newest, '%x+$') == name_of(flight)
 end
 
 local function goes_among_claims()

@@ -1,5 +1,5 @@
 -- What a completion tells the login whose token it rotated, for the claim that it was presented for; the keys are told in family.lua.
--- Comes after family.lua and keep.lua.
+-- Comes after family.lua, keep.lua and login.lua.
 
 -- No entry names some places any more: the records of their tokens live no longer than those of tokens without a family.
 local function release_places(keys, family, next_place, short_ms)
@@ -75,7 +75,7 @@ local function land_in_family(keys, answer, record, now, short_ms)
   local id, own_flight, own_holder, own_claim, name, own_place, here_place, good_ms, holds_ms =
     string.match(ARGV[15], '^(%x+) (%x+) (%x+) (%x+) (%x+) (%d+) (%d+) (%d+) (%d+)$')
   own_place, here_place, good_ms, holds_ms = tonumber(own_place), tonumber(here_place), tonumber(good_ms), tonumber(holds_ms)
-  keys.root = string.sub(keys.flight, 1, -#keys.name - #'flight:' - 1)
+  keys.root = root_of(keys.flight)
   local family, next_place = read_hash(keys.family), here_place + 1
   local own = {place = own_place}
   forget_over(keys, family, now)

@@ -1,5 +1,18 @@
--- How long the login is known that a token belongs to, 0 where it belongs to none: its record lives as long, whoever presents the token.
-local function login_ms(flight, record)
+-- The login that a token belongs to; its keys are told in family.lua.
+
+-- What all keys of the namespace begin with.
+local function root_of(flight)
+  return string.match(flight, '^(.*:)flight:%w+$')
+end
+
+-- The family that the record of a token names, nil where it names none.
+local function family_of(flight, record)
   local id = string.match(record.family or '', '^%x+')
-  return id and math.max(0, redis.call('PTTL', string.match(flight, '^(.*:)flight:%w+$') .. 'family:' .. id)) or 0
+  return id and root_of(flight) .. 'family:' .. id
+end
+
+-- How long the login is known, 0 where the token belongs to none: the record of the token lives as long, whoever presents the token.
+local function login_ms(flight, record)
+  local family = family_of(flight, record)
+  return family and math.max(0, redis.call('PTTL', family)) or 0
 end

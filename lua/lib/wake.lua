@@ -1,4 +1,4 @@
--- The flights of one login that wait for their turn to present its newest token; the keys are told in family.lua. Comes after keep.lua.
+-- The flights of one login that wait for their turn to present its newest token; the keys are told in family.lua. Comes after keep.lua and login.lua.
 
 -- Calls the flight that came first, and forgets those before it whose pods do not listen. It has called_ms to come.
 local function call_next(family, order, channels, now, called_ms)
@@ -17,16 +17,10 @@ local function call_next(family, order, channels, now, called_ms)
   end
 end
 
-local function keys_of_family(flight, name, family_field)
-  local id = string.match(family_field, '^%x+')
-  local root = string.sub(flight, 1, -#name - #'flight:' - 1)
-  return root .. 'family:' .. id, root .. 'order:' .. id
-end
-
--- A flight has ended that may have presented the login's newest token: whose turn is next is called. The others of the claim that was
--- answered, where one was, are called as well: they are handed that.
-local function wake_family(flight, name, family_field, channels, now, called_ms, entry, first_entry)
-  local family, order = keys_of_family(flight, name, family_field)
+-- A flight of the login has ended that may have presented its newest token: whose turn is next is called. The others of the claim that
+-- was answered, where one was, are called as well: they are handed that.
+local function wake_family(flight, id, channels, now, called_ms, entry, first_entry)
+  local family, order = root_of(flight) .. 'family:' .. id, root_of(flight) .. 'order:' .. id
   if entry then
     for _, member in ipairs(redis.call('ZRANGE', order, 0, -1)) do
       local pod, attempt, its_name, its_entry = string.match(member, '^(%S+) (%S+) (%x+) (%x+)$')
@@ -40,42 +34,52 @@ local function wake_family(flight, name, family_field, channels, now, called_ms,
   call_next(family, order, channels, now, called_ms)
 end
 
--- A completion tells the login of its token, and the one that only it knows of. is_plain: the token was presented outside of the family,
--- which is to find that out for as long as it knows the token.
-local function wake_families(flight, name, family_field, own_id, channels, now, called_ms, what)
-  local id = string.match(family_field or '', '^%x+')
-  if id and what.is_plain then
-    local lives_ms = redis.call('PTTL', (keys_of_family(flight, name, id)))
-    if lives_ms > 0 then
-      keep_at_least(flight, lives_ms)
-    end
-    -- Who comes with the token that followed finds the claims that wait, or were told of this one as the newest.
-    if what.next_holder and redis.call('HGET', what.link, 'generation') and not redis.call('HGET', what.link, 'family') then
-      redis.call('HSET', what.link, 'family', id .. ' ' .. what.next_holder)
-    end
+-- The token was rotated outside of its family, which is to find that out for as long as it knows the token. Who comes with the token that
+-- followed finds the claims that wait, or were told of this one as the newest.
+local function note_rotated_outside(flight, family, id, link, next_holder)
+  local lives_ms = redis.call('PTTL', family)
+  if lives_ms > 0 then
+    keep_at_least(flight, lives_ms)
+  end
+  if next_holder and redis.call('HGET', link, 'generation') and not redis.call('HGET', link, 'family') then
+    redis.call('HSET', link, 'family', id .. ' ' .. next_holder)
+  end
+end
+
+-- A flight of the login has failed. Where no claim has presented what another was given, nobody is owed anything, and the family is
+-- forgotten soon. Who waits notes itself again.
+local function forget_unowed(flight, family, within_ms)
+  if not redis.call('HGET', family, 'newest') and redis.call('PTTL', family) > within_ms then
+    redis.call('PEXPIRE', family, whole(within_ms))
+    redis.call('PEXPIRE', flight, whole(math.max(1, math.min(redis.call('PTTL', flight), within_ms))))
+  end
+end
+
+-- A completion tells the login of its token, and its caller's own, which only it knows of where the record of the token was lost.
+-- what: own_id; is_outside where it rotated the token outside of the family, with link, next_holder where there is a chain; fails_ms where
+-- it failed, within which nobody asks for it any more; is_untold where whoever waits is told later; entry, first_entry of the claim that was answered.
+local function tell_logins(flight, record, channels, now, called_ms, what)
+  local id = string.match(record.family or '', '^%x+')
+  if id and what.is_outside then
+    note_rotated_outside(flight, family_of(flight, record), id, what.link, what.next_holder)
   end
   if id and what.fails_ms then
-    -- Where no claim has presented what another was given, nobody is owed anything that a failure brought. Who waits notes itself again.
-    local login = keys_of_family(flight, name, id)
-    if not redis.call('HGET', login, 'newest') and redis.call('PTTL', login) > what.fails_ms then
-      redis.call('PEXPIRE', login, whole(what.fails_ms))
-      redis.call('PEXPIRE', flight, whole(math.max(1, math.min(redis.call('PTTL', flight), what.fails_ms))))
-    end
+    forget_unowed(flight, family_of(flight, record), what.fails_ms)
   end
   if what.is_untold then
     return
   end
   if id then
-    wake_family(flight, name, id, channels, now, called_ms, what.entry, what.first_entry)
+    wake_family(flight, id, channels, now, called_ms, what.entry, what.first_entry)
   end
-  if own_id and own_id ~= id then
-    wake_family(flight, name, own_id, channels, now, called_ms, what.entry, what.first_entry)
+  if what.own_id and what.own_id ~= id then
+    wake_family(flight, what.own_id, channels, now, called_ms, what.entry, what.first_entry)
   end
 end
 
 -- A flight waits no longer for its turn. Where that has come, the next is called.
-local function leave_order(flight, name, family_field, place, channels, now, called_ms)
-  local family, order = keys_of_family(flight, name, family_field)
+local function leave_order(flight, id, place, channels, now, called_ms)
+  local family, order = root_of(flight) .. 'family:' .. id, root_of(flight) .. 'order:' .. id
   for _, member in ipairs(redis.call('ZRANGE', order, 0, -1)) do
     if string.sub(member, 1, #place) == place then
       redis.call('ZREM', order, member)

@@ -83,10 +83,10 @@ fn texts() -> [String; 14] {
         // Refused wherever begin.lua is: above maxmemory, by a replica, without enough replicas.
         text!("#!lua", clock server register incarnation => ready).to_owned(),
         text!("#!lua flags=allow-oom", clock keep => tip).to_owned(),
-        text!("#!lua flags=allow-oom", clock spans hash keep waiting wake => tell).to_owned(),
+        text!("#!lua flags=allow-oom", clock spans hash keep waiting login wake => tell).to_owned(),
         // Above maxmemory, too: it makes who has logged out harmless.
-        text!("#!lua flags=allow-oom", clock spans hash fields keep known waiting end_family end_claims => end).to_owned(),
-        text!("#!lua", clock hash names keep wake family => follow).to_owned(),
+        text!("#!lua flags=allow-oom", clock spans hash fields keep known waiting login end_family end_claims => end).to_owned(),
+        text!("#!lua", clock hash names keep login wake family => follow).to_owned(),
     ]
 }
 
