@@ -128,6 +128,11 @@ mod test_redis;
 #[path = "../tests/support/pki.rs"]
 mod test_pki;
 
+/// What tests beside the code log.
+#[cfg(test)]
+#[path = "../tests/support/logged.rs"]
+mod test_log;
+
 /// The way to a Redis, for the tests beside the code.
 #[cfg(test)]
 #[path = "../tests/support/endpoint.rs"]

@@ -7,6 +7,7 @@ use std::fmt::Debug;
 use std::sync::{Arc, Mutex};
 
 use refresh_coordinator::{Config, Refresh, RefreshCoordinator};
+use support::logged::listen;
 use support::provider::{Provider, rotated};
 use support::wait::until;
 use tracing::field::{Field, Visit};
@@ -79,7 +80,7 @@ const NAME: &str = "dc8331bcb2283e89d275a1c2fe66f7bf5ac3163ec1967f149dd7e2790636
 #[tokio::test]
 async fn span_of_the_call_leads_back_to_the_callers_and_that_of_a_joiner_names_the_flight() {
     let collector = Collector::default();
-    let _of_this_thread = tracing::subscriber::set_default(tracing_subscriber::registry().with(collector.clone()));
+    let _of_this_thread = listen(tracing_subscriber::registry().with(collector.clone()));
     let config = Config::default().with_namespace("spanned");
     let pod = RefreshCoordinator::in_memory(config).expect("possible settings");
     let provider = Provider::held();
@@ -118,8 +119,7 @@ async fn span_of_the_call_leads_back_to_the_callers_and_that_of_a_joiner_names_t
 async fn whoever_asks_for_info_collects_no_span() {
     let collector = Collector::default();
     let info = tracing_subscriber::filter::LevelFilter::INFO;
-    let _of_this_thread =
-        tracing::subscriber::set_default(tracing_subscriber::registry().with(collector.clone().with_filter(info)));
+    let _of_this_thread = listen(tracing_subscriber::registry().with(collector.clone().with_filter(info)));
     let pod = RefreshCoordinator::in_memory(Config::default()).expect("possible settings");
 
     let call = |_| async { Ok(rotated("hush")) };

@@ -67,7 +67,6 @@ impl Watched {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::time::Duration;
 
     use http::{Request, Response};
@@ -75,32 +74,10 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::exchange::{ExchangeOptions, TokenExchange};
+    use crate::test_log::Log;
 
     const WIDE: &[u8] = br#"{"access_token":"a2","refresh_token":"r2","expires_in":60,"scope":"read write"}"#;
     const TOO_WIDE: &[u8] = br#"{"error":"invalid_scope"}"#;
-
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Log {
-        fn warnings(&self) -> Vec<String> {
-            let text = String::from_utf8(self.0.lock().expect("nobody panics").clone()).expect("UTF-8");
-            text.lines()
-                .filter(|line| line.contains("WARN") && line.contains("other_claims"))
-                .map(str::to_owned)
-                .collect()
-        }
-    }
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().expect("nobody panics").write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
 
     fn exchange(others: OtherClaims) -> TokenExchange {
         let config = Config { other_claims: others, keep_refusal: Duration::ZERO, ..Config::default() };
@@ -130,10 +107,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn client_whose_newer_token_lacks_its_scope_is_warned_of_once_where_others_follow() {
-        let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let _logged = tracing::subscriber::set_default(subscriber);
+        let (log, _listening) = Log::of_this_thread();
+        let told = || log.lines(&["WARN", "other_claims"]);
         let later = || tokio::time::sleep(Duration::from_secs(120));
         let following = exchange(OtherClaims::Follow);
         for client in ["one", "two"] {
@@ -147,7 +122,7 @@ mod tests {
         assert_eq!(ask(&following, "own", "&scope=admin", TOO_WIDE).await, "r1own");
         assert_eq!(ask(&following, "plain", "", TOO_WIDE).await, "r2plain");
         assert_eq!(ask(&refusing, "one", "&scope=read+write", TOO_WIDE).await, "r2one");
-        assert!(log.warnings().is_empty(), "its own token, no scope, or nobody follows: {:?}", log.warnings());
+        assert!(told().is_empty(), "its own token, no scope, or nobody follows: {:?}", told());
         for _ in 0..2 {
             for client in ["one", "two"] {
                 assert_eq!(ask(&following, client, "&scope=read+write", TOO_WIDE).await, format!("r2{client}"));
@@ -155,7 +130,7 @@ mod tests {
             }
         }
 
-        let told = log.warnings();
+        let told = told();
         assert_eq!(told.len(), 2, "{told:?}");
         for (line, client) in told.iter().zip(["one", "two"]) {
             assert!(line.contains(&format!("client=\"{client}\"")) && line.contains("--other-claims refuse"), "{line}");

@@ -5,6 +5,7 @@ pub mod endpoint;
 pub mod fleet;
 pub mod leaks;
 pub mod left_out;
+pub mod logged;
 pub mod monitor;
 pub mod mortal;
 #[cfg(feature = "postgres")]

@@ -192,10 +192,9 @@ impl std::fmt::Debug for Agreement {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
     use super::super::RedisStore;
     use crate::config::{Config, Uncertain};
+    use crate::test_log::Log;
     use crate::test_redis::RedisServer;
 
     use super::*;
@@ -211,56 +210,34 @@ mod tests {
         RedisStore::connect(client, pod, Arc::new(config), Arc::default()).await
     }
 
-    /// Lines of the log, of this thread.
-    #[derive(Clone, Default)]
-    struct Log(Arc<Mutex<Vec<u8>>>);
-
-    impl Log {
-        fn warnings(&self) -> Vec<String> {
-            let text = String::from_utf8(self.0.lock().expect("nobody panics").clone()).expect("UTF-8");
-            text.lines().filter(|line| line.contains("settings differ")).map(str::to_owned).collect()
-        }
-    }
-
-    impl Write for Log {
-        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().expect("nobody panics").write(bytes)
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
-    }
-
     #[tokio::test]
     async fn each_difference_to_living_pods_is_told_once_in_a_line_that_names_both_values() {
-        let (redis, log) = (RedisServer::start_own(&[]).await, Log::default());
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let _logged = tracing::subscriber::set_default(subscriber);
+        let redis = RedisServer::start_own(&[]).await;
+        let (log, _listening) = Log::of_this_thread();
+        let told = || log.lines(&["settings differ"]);
         let old = connect(&redis, "old", config()).await.expect("the first");
         let another = Config { lease: 20 * S, max_concurrent_refreshes: 7, ..config() };
 
         let _new = connect(&redis, "new", another.clone()).await.expect("it agrees on what must agree");
 
-        let told = log.warnings();
-        assert_eq!(told.len(), 1, "{told:?}");
+        let first = told();
+        assert_eq!(first.len(), 1, "{first:?}");
         for part in ["pod=\"old\"", "max_concurrent_refreshes (7 here, 10 there)", "lease (20000 here, 10000 there)"] {
-            assert!(told[0].contains(part), "no {part}: {told:?}");
+            assert!(first[0].contains(part), "no {part}: {first:?}");
         }
         for _ in 0..2 {
             old.agreement.agree().await.expect("it agrees");
         }
-        assert!(log.warnings().len() == 2 && log.warnings()[1].contains("lease (10000 here, 20000 there)"));
+        assert!(told().len() == 2 && told()[1].contains("lease (10000 here, 20000 there)"), "{:?}", told());
         let newer = connect(&redis, "newer", another).await.expect("it agrees");
         old.agreement.agree().await.expect("it agrees");
-        assert_eq!(log.warnings().len(), 3, "what is told already is told by the new pod only: {:?}", log.warnings());
+        assert_eq!(told().len(), 3, "what is told already is told by the new pod only: {:?}", told());
 
         newer.leave().await;
         let strict = Config { uncertain: Uncertain::Never, ..config() };
         let _strict = connect(&redis, "strict", strict).await.expect("it agrees");
         old.agreement.agree().await.expect("it agrees");
-        let last = log.warnings().pop().expect("a line");
+        let last = told().pop().expect("a line");
         assert!(last.contains("uncertain (retry here, never there)"), "{last}");
     }
 
