@@ -2,15 +2,88 @@
 //! waited, tokens were handed out after a logout.
 
 use super::chains::{by, held, rotate, to};
-use super::claims::turn::{Turn, claim, comes, follow, two_claims, waits};
+use super::claims::turn::{Turn, claim, comes, follow, two_claims, waits, walker};
 use super::stage::*;
+use crate::identity::CheckedRequest;
 use crate::store::{Coming, Followed};
 
 fn guessed(stage: &Stage, scope: &str) -> Ask {
     by(stage, Refresh::new("one").client("app", "guessed").parameters([("scope", scope)]), Coming::Directly)
 }
 
+/// What a flight leaves by itself is soon over.
+fn forgetful() -> Config {
+    Config { lease: 2 * S, uncertain_memory: Duration::ZERO, ..held() }
+}
+
+/// Come with the token of the login: one that guesses the client's secret, and one that names no client.
+fn strangers(stage: &Stage) -> [Ask; 2] {
+    [Refresh::new("one").client("app", "guessed"), Refresh::new("one")].map(|refresh| {
+        let request = CheckedRequest::of(refresh.token_from_attempt(), 1024).expect("valid");
+        Ask::new(stage.a.identity(request, &stage.config), Uuid::new_v4())
+    })
+}
+
+/// Long after the strangers, the login is known by its first token still.
+async fn is_owed_its_answer(stage: &Stage) {
+    stage.pass(6 * S).await;
+    let Followed::Given(given) = comes(stage, &mut claim(stage, "one", "b")).await else { panic!("it is owed that") };
+    assert_eq!(access_token(&given), "of three");
+    assert_eq!(Turn::at_once(stage, "one", "c").await.token(), "three");
+}
+
 both! {
+    async fn strangers_that_are_denied_with_an_old_token_make_nobody_forget_its_login(stage, forgetful()) {
+        two_claims(&stage).await;
+
+        for stranger in strangers(&stage) {
+            let lease = lead(&stage.b, &stranger).await;
+            complete(&stage.b, &lease, &stranger, &denied("invalid_client")).await;
+        }
+
+        is_owed_its_answer(&stage).await;
+    }
+
+    async fn strangers_that_give_back_the_lead_of_an_old_token_make_nobody_forget_its_login(stage, forgetful()) {
+        two_claims(&stage).await;
+
+        for stranger in strangers(&stage) {
+            let lease = lead(&stage.b, &stranger).await;
+            stage.b.abandon(&lease, &stranger).await.expect("an answer");
+        }
+
+        is_owed_its_answer(&stage).await;
+    }
+
+    async fn strangers_that_are_lost_with_an_old_token_make_nobody_forget_its_login(stage, forgetful()) {
+        two_claims(&stage).await;
+
+        for stranger in strangers(&stage) {
+            lead(&stage.b, &stranger).await;
+            stage.lease_over(&stranger).await;
+        }
+
+        is_owed_its_answer(&stage).await;
+    }
+
+    async fn dead_token_that_was_left_behind_ends_nothing_for_the_others(stage, held()) {
+        two_claims(&stage).await;
+        Turn::at_once(&stage, "two", "a").await.lands(&stage, &to("four")).await;
+        stage.pass(3 * S).await;
+        let left_behind = walker(&stage, "one", "a", Coming::Past);
+
+        assert!(matches!(fly(&stage.b, &left_behind, &denied("invalid_grant")).await, Standing::Ours));
+
+        let Followed::Given(given) = comes(&stage, &mut claim(&stage, "one", "b")).await else { panic!("it is owed that") };
+        assert_eq!(access_token(&given), "of three");
+        let turn = Turn::at_once(&stage, "three", "b").await;
+        assert_eq!(turn.token(), "four");
+        let mut own = claim(&stage, "four", "a");
+        let news = waits(&stage, &mut own).await;
+        turn.lands(&stage, &to("five")).await;
+        assert_eq!(Turn::called(&stage, own, news).await.token(), "five");
+    }
+
     async fn second_claim_finds_what_is_held_for_a_later_token_whose_record_is_over(stage, held()) {
         rotate(&stage, &claim(&stage, "one", "a"), "two").await;
         rotate(&stage, &claim(&stage, "two", "a"), "three").await;
