@@ -44,6 +44,7 @@ pub(in crate::store) mod chains;
 mod circuit;
 mod claim_ends;
 mod claims_attacked;
+mod claims_crowded;
 pub(in crate::store) mod claims;
 mod ended;
 mod ended_on_servers;

@@ -58,7 +58,7 @@ mod tests {
 
     use crate::store::memory::MemoryStore;
     use crate::store::suite::chains::held;
-    use crate::store::suite::claims::turn::two_claims;
+    use crate::store::suite::claims::turn::{claim, two_claims, waits};
     use crate::store::suite::stage::*;
 
     /// Requests in which nothing is twice the same, each answered in another way.
@@ -83,6 +83,28 @@ mod tests {
         assert_eq!((namespace.flights.len(), namespace.held.len()), (0, 0));
         let gates = format!("{:?}", namespace.gates.lock().expect("nobody panicked"));
         assert!(gates.len() < 1000, "{gates:.2000}");
+    }
+
+    #[tokio::test]
+    async fn made_up_scopes_that_are_denied_are_forgotten_at_the_next_cleanup() {
+        let stage = Stage::in_memory(held());
+        let Store::Memory(pod) = &stage.b else { panic!("in memory") };
+        let namespace = &pod.namespace;
+
+        for token in 0..20 {
+            let token = format!("token-{token}");
+            let first = claim(&stage, &token, "0");
+            let lease = lead(&stage.a, &first).await;
+            for scope in 1..64 {
+                waits(&stage, &mut claim(&stage, &token, &scope.to_string())).await;
+            }
+            complete(&stage.a, &lease, &first, &denied("invalid_scope")).await;
+        }
+        assert_eq!(namespace.families.len(), 20);
+        tokio::time::sleep(stage.config.wait_timeout + stage.config.cleanup_interval).await;
+
+        let left = [namespace.flights.len(), namespace.held.len(), namespace.families.len()];
+        assert_eq!(left, [0, 0, 0]);
     }
 
     #[tokio::test]
