@@ -58,6 +58,17 @@ impl Stage {
         asked
     }
 
+    /// The provider answers nobody yet.
+    async fn one_leads_and_two_wait(&self) -> JoinSet<Result<Refreshed, RefreshError>> {
+        let joined = || self.pods.iter().map(|pod| pod.metrics().joined_fleet).sum::<u64>();
+        let (before, joined_before) = (self.provider.presented().len(), joined());
+        self.provider.hold();
+        let asked = self.come();
+        self.provider.asked(before + 1).await;
+        until("two wait for their turn", async || joined() >= joined_before + 2).await;
+        asked
+    }
+
     /// Answers whether all were served. Nobody may hang, and no walker may present what was presented before.
     fn judged(&self, what: &str, told: &[Result<Refreshed, RefreshError>]) -> bool {
         let hangs = told.iter().filter_map(|told| told.as_ref().err()).find(|error| error.is_transient());
@@ -98,13 +109,7 @@ async fn evicted_at_rest(redis: Rc<RedisServer>, number: usize) -> Option<String
 
 async fn evicted_while_claims_wait(redis: Rc<RedisServer>, number: usize) -> Option<String> {
     let stage = Stage::on(&redis).await;
-    let before = stage.provider.presented().len();
-    let joined = async || stage.pods.iter().map(|pod| pod.metrics().joined_fleet).sum::<u64>();
-    let joined_before = joined().await;
-    stage.provider.hold();
-    let asked = stage.come();
-    stage.provider.asked(before + 1).await;
-    until("two wait for their turn", async || joined().await >= joined_before + 2).await;
+    let asked = stage.one_leads_and_two_wait().await;
     let keys = stage.keys(&redis).await;
     are_there(&keys, &["family", "order", "flight"]);
     let Some(key) = keys.get(number) else {
@@ -152,4 +157,40 @@ async fn key_of_a_login_that_is_evicted_between_two_refreshes_makes_no_walker_pr
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn key_of_a_login_that_is_evicted_while_claims_wait_makes_nobody_hang() {
     each_key(evicted_while_claims_wait).await;
+}
+
+/// The note of which server decides is taken away as well.
+async fn forget_server(stage: &Stage, redis: &RedisServer) {
+    let noted = format!("rc:{{{}}}:incarnation", stage.config.namespace);
+    assert_eq!(redis.cli(&["DEL", &noted]).await, "1");
+}
+
+/// All three are served, now and once more, and no token is presented twice.
+async fn all_go_on(stage: &Stage, asked: JoinSet<Result<Refreshed, RefreshError>>) {
+    let mut told = asked.join_all().await;
+    told.extend(stage.come().join_all().await);
+    assert!(stage.judged("without the note of the server", &told), "{told:?}");
+    assert_eq!((stage.provider.twice(), stage.provider.lost()), (vec![], vec![]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn note_of_the_server_that_is_evicted_between_two_refreshes_keeps_no_claim_from_going_on() {
+    let redis = RedisServer::start_own(&[]).await;
+    let stage = Stage::on(&redis).await;
+
+    forget_server(&stage, &redis).await;
+
+    all_go_on(&stage, stage.come()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn note_of_the_server_that_is_evicted_while_claims_wait_keeps_none_of_them_from_going_on() {
+    let redis = RedisServer::start_own(&[]).await;
+    let stage = Stage::on(&redis).await;
+    let asked = stage.one_leads_and_two_wait().await;
+
+    forget_server(&stage, &redis).await;
+    stage.provider.release();
+
+    all_go_on(&stage, asked).await;
 }
