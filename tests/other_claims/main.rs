@@ -9,6 +9,7 @@ mod away;
 mod caller;
 mod cost;
 mod evicted;
+mod gone;
 mod logout;
 mod lost_writes;
 mod provider;

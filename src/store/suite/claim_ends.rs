@@ -135,4 +135,54 @@ both! {
         let followed = follow(&stage.b, &b).await;
         assert_eq!(Turn::take(&stage, b, followed).await.token(), "one");
     }
+    async fn turn_that_was_given_to_a_pod_which_ends_is_the_next_flights_after_store_timeout(
+        stage,
+        Config { store_timeout: 2 * S, ..held() }
+    ) {
+        two_claims(&stage).await;
+        // Its pod ends before it begins.
+        assert!(matches!(comes(&stage, &mut claim(&stage, "three", "b")).await, Followed::Own(_)));
+        let mut next = claim(&stage, "two", "a");
+        let mut news = waits(&stage, &mut next).await;
+        let since = Instant::now();
+        is_not_called(&mut news).await;
+
+        let turn = Turn::called(&stage, next, news).await;
+
+        assert_eq!((turn.token(), turn.lease.history), ("three", TokenHistory::Unremarkable));
+        let (waited, lease) = (since.elapsed(), stage.config.lease);
+        assert!(waited < lease / 4, "{waited:?} of a lease of {lease:?}");
+        assert!(stage.redis.is_some() || waited <= stage.config.store_timeout + MS, "{waited:?}");
+    }
+    async fn flight_that_is_called_and_gone_holds_the_next_up_for_no_longer_than_a_lease(
+        stage,
+        Config { lease: 3 * S, store_timeout: S, ..held() }
+    ) {
+        let first = claim(&stage, "one", "a");
+        let lease = lead(&stage.a, &first).await;
+        let [mut b, mut c] = ["b", "c"].map(|scope| claim(&stage, "one", scope));
+        let mut of_b = waits(&stage, &mut b).await;
+        stage.pass(2 * MS).await;
+        let mut of_c = waits(&stage, &mut c).await;
+        complete(&stage.a, &lease, &first, &to("two")).await;
+        // It is called, and its pod ends.
+        assert!(matches!(of_b.news().await, News::BeginAgain));
+        let since = Instant::now();
+
+        is_not_called(&mut of_c).await;
+        let looks = async {
+            loop {
+                of_c.news().await;
+                match follow(&stage.b, &c).await {
+                    Followed::Wait(news) => of_c = news,
+                    followed => break followed,
+                }
+            }
+        };
+        let followed = tokio::time::timeout(30 * S, looks).await.expect("it goes on");
+
+        assert_eq!(Turn::take(&stage, c, followed).await.token(), "two");
+        let (waited, lease) = (since.elapsed(), stage.config.lease);
+        assert!(waited <= if stage.redis.is_some() { 3 * lease } else { lease }, "{waited:?} of a lease of {lease:?}");
+    }
 }
