@@ -118,6 +118,19 @@ impl Refresh {
         self
     }
 
+    /// The parameters that it was given ([`parameters`](Self::parameters)), in their order: for a function that sends them itself.
+    ///
+    /// ```
+    /// use refresh_coordinator::Refresh;
+    ///
+    /// let refresh = Refresh::new("token").parameters([("scope", "openid"), ("resource", "https://a.example")]);
+    /// let resource = refresh.parameter_list().find(|(name, _)| *name == "resource");
+    /// assert_eq!(resource.map(|(_, value)| value.expose()), Some("https://a.example"));
+    /// ```
+    pub fn parameter_list(&self) -> impl Iterator<Item = (&str, &Secret)> {
+        self.parameters.iter().map(|(name, value)| (name.as_str(), value))
+    }
+
     /// The thumbprint (RFC 7638) of the DPoP key the access token will be bound to (RFC 9449): an answer is only
     /// shared among holders of the same key.
     pub fn dpop_key(mut self, thumbprint: impl Into<String>) -> Self {
