@@ -41,15 +41,22 @@
 //! of which `swap` is the one that matters; in SQL:
 //!
 //! ```sql
-//! -- $2: the refresh tokens of the walk, $3..$5 what SessionTokens has: refresh_token, expires_at, to_text
-//! UPDATE session_tokens SET refresh_token = $3, expires_at_ms = $4, tokens = $5
-//! WHERE session = $1 AND refresh_token = ANY($2) AND (refresh_token <> $3 OR expires_at_ms < $4)
+//! -- $2: the refresh tokens of the walk, $3..$5 what SessionTokens has: refresh_token, to_text, writes
+//! UPDATE session_tokens SET refresh_token = $3, tokens = $4
+//! WHERE session = $1 AND refresh_token = ANY($2) AND coalesce((tokens::json->>'writes')::bigint, 0) + 1 = $5
 //! -- one row: Written. Else read the session: Newer with what it holds, or Gone.
 //! ```
+//!
+//! `writes` counts how often a session was written, and is compared so that two writers at once lose nothing of each other. It stands
+//! in the text: a column of its own would be left as it was by pods of a release that does not know of it.
 
 mod access;
 mod access_token;
+mod brought;
+mod claim;
 mod error;
+mod grant;
+mod held;
 mod keep_fresh;
 mod lead;
 mod refreshing;
@@ -58,13 +65,15 @@ mod settings;
 mod store;
 mod stores;
 mod used;
+mod written;
 
 pub use access::AccessTokens;
 pub use access_token::AccessToken;
 pub use error::TokenError;
-pub use session_tokens::{SessionTokens, UnreadableTokens};
+pub use session_tokens::SessionTokens;
 pub use store::{Swap, TokenStore};
 pub use stores::memory::MemoryTokens;
 #[cfg(feature = "postgres")]
 pub use stores::postgres::PostgresTokens;
 pub use stores::redis::{RedisTokens, RedisTokensError};
+pub use written::UnreadableTokens;

@@ -50,7 +50,7 @@ impl Begun for RedisTokens {
 
 async fn keeps_its_promises(store: impl Begun) {
     replaces_what_is_of_the_walk_and_nothing_else(&store).await;
-    token_that_is_used_again_takes_only_an_access_token_that_lives_longer(&store).await;
+    token_that_is_used_again_takes_what_was_made_from_what_is_held(&store).await;
     thousand_races_have_one_winner_each(&store).await;
     ended_session_stays_ended(&store).await;
 }
@@ -58,10 +58,11 @@ async fn keeps_its_promises(store: impl Begun) {
 async fn replaces_what_is_of_the_walk_and_nothing_else(store: &impl Begun) {
     store.begin("walk").await;
 
-    assert_eq!(told(store.swap("walk", &walked(&["r0"]), &tokens("r2")).await), "newer access r1");
-    assert_eq!(told(store.swap("walk", &walked(&["r0", "r1"]), &tokens("r2")).await), "written");
-    assert_eq!(told(store.swap("walk", &walked(&["r1"]), &tokens("r2b")).await), "newer access r2", "a late writer");
-    assert_eq!(told(store.swap("walk", &[], &tokens("r3")).await), "newer access r2");
+    let (first, late) = (tokens("r2").in_place_of(&tokens("r1")), tokens("r2b").in_place_of(&tokens("r1")));
+    assert_eq!(told(store.swap("walk", &walked(&["r0"]), &first).await), "newer access r1");
+    assert_eq!(told(store.swap("walk", &walked(&["r0", "r1"]), &first).await), "written");
+    assert_eq!(told(store.swap("walk", &walked(&["r1"]), &late).await), "newer access r2", "a late writer");
+    assert_eq!(told(store.swap("walk", &[], &tokens("r3").in_place_of(&first)).await), "newer access r2");
     assert_eq!(told(store.end("walk", &[]).await), "newer access r2");
 
     let held = store.load("walk").await.expect("the store answers").expect("a session");
@@ -69,11 +70,24 @@ async fn replaces_what_is_of_the_walk_and_nothing_else(store: &impl Begun) {
     assert_eq!(held.expires_at(), tokens("r2").expires_at());
 }
 
-async fn token_that_is_used_again_takes_only_an_access_token_that_lives_longer(store: &impl Begun) {
+async fn token_that_is_used_again_takes_what_was_made_from_what_is_held(store: &impl Begun) {
     store.begin("again").await;
+    let first = living("first", "r1", 400).in_place_of(&tokens("r1"));
+    let late = living("late", "r1", 600).in_place_of(&tokens("r1"));
+    let next = living("next", "r1", 60).in_place_of(&first);
 
-    assert_eq!(told(store.swap("again", &walked(&["r1"]), &living("later", "r1", 600)).await), "written");
-    assert_eq!(told(store.swap("again", &walked(&["r1"]), &living("late", "r1", 400)).await), "newer access later");
+    assert_eq!(told(store.swap("again", &walked(&["r1"]), &first).await), "written");
+    assert_eq!(
+        told(store.swap("again", &walked(&["r1"]), &late).await),
+        "newer access first",
+        "it knows nothing of that"
+    );
+    assert_eq!(told(store.swap("again", &walked(&["r1"]), &next).await), "written", "though it ends earlier");
+    assert_eq!(
+        told(store.swap("again", &walked(&["r1"]), &next).await),
+        "newer access next",
+        "once more changes nothing"
+    );
 }
 
 async fn thousand_races_have_one_winner_each(store: &impl Begun) {
@@ -82,9 +96,10 @@ async fn thousand_races_have_one_winner_each(store: &impl Begun) {
         store.begin(&session).await;
         let racers = (0..4).map(|racer| {
             let (store, session) = (store.clone(), session.clone());
-            tokio::spawn(
-                async move { told(store.swap(&session, &walked(&["r1"]), &tokens(&format!("{racer}"))).await) },
-            )
+            tokio::spawn(async move {
+                let new = tokens(&format!("{racer}")).in_place_of(&tokens("r1"));
+                told(store.swap(&session, &walked(&["r1"]), &new).await)
+            })
         });
 
         let mut ended = Vec::new();
@@ -105,7 +120,7 @@ async fn ended_session_stays_ended(store: &impl Begun) {
     assert_eq!(told(store.end("over", &walked(&["r0"])).await), "newer access r1");
     assert_eq!(told(store.end("over", &walked(&["r0", "r1"])).await), "written");
     assert_eq!(told(store.end("over", &walked(&["r1"])).await), "gone");
-    assert_eq!(told(store.swap("over", &walked(&["r1"]), &tokens("r2")).await), "gone");
+    assert_eq!(told(store.swap("over", &walked(&["r1"]), &tokens("r2").in_place_of(&tokens("r1"))).await), "gone");
     assert!(store.load("over").await.expect("the store answers").is_none());
     assert!(store.load("never").await.expect("the store answers").is_none());
 }

@@ -7,7 +7,10 @@ use std::time::{Duration, SystemTime};
 use tracing::warn;
 
 use super::access_token::AccessToken;
+use super::brought;
+use super::claim::Claim;
 use super::error::TokenError;
+use super::held::Held;
 use super::session_tokens::SessionTokens;
 use super::settings::{Boxed, Settings, Urgency};
 use super::store::{Swap, TokenStore};
@@ -27,6 +30,8 @@ pub struct AccessTokens<S> {
     pub(super) coordinator: RefreshCoordinator,
     pub(super) store: Arc<S>,
     pub(super) settings: Arc<Settings>,
+    /// Whose access token it hands out.
+    pub(super) claim: Claim,
     /// Where sessions are kept fresh: those to look after.
     pub(super) used: Option<Arc<UsedSessions>>,
 }
@@ -46,6 +51,7 @@ impl RefreshCoordinator {
             coordinator: self.clone(),
             store: Arc::new(store),
             settings: Arc::new(Settings::new(present)),
+            claim: Claim::Login,
             used: None,
         }
     }
@@ -69,6 +75,61 @@ impl<S: TokenStore> AccessTokens<S> {
         V: Into<Secret>,
     {
         self.with(|settings| settings.template = settings.template.clone().parameters(parameters))
+    }
+
+    /// A handle for access tokens of another audience, resource or narrower scope of the same sessions, over the same store: it hands out
+    /// what a refresh with these parameters brings, all from the one refresh token that a session holds.
+    ///
+    /// ```
+    /// # use refresh_coordinator::{tokens::MemoryTokens, *};
+    /// # #[tokio::main(flavor = "current_thread")] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # let coordinator = RefreshCoordinator::in_memory(Config::default())?;
+    /// let access_tokens = coordinator
+    ///     .access_tokens(MemoryTokens::new(), |attempt, refresh| async move {
+    ///         // `reqwest::present` sends the parameters of `refresh`, too.
+    /// #       drop((attempt, refresh));
+    /// #       Ok(TokenResponse::from_json(r#"{"access_token":"b1","expires_in":300,"refresh_token":"r2"}"#).expect("tokens"))
+    ///     })
+    ///     .client("my-app", "its-secret");
+    /// let billing = access_tokens.claim("billing", [("audience", "https://billing.example")]);
+    ///
+    /// let login = TokenResponse::from_json(r#"{"access_token":"a1","expires_in":300,"refresh_token":"r1"}"#)?;
+    /// access_tokens.store().put("session-4711", access_tokens.of_login(&login).expect("a refresh token"));
+    /// assert_eq!(billing.token("session-4711").await?.expose(), "b1");
+    /// assert_eq!(access_tokens.token("session-4711").await?.expose(), "a1");
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// * The name is what sessions hold the access token under: one name for one set of parameters, in all pods. Where they change, change
+    ///   the name, or what the old ones brought is handed out until it ends.
+    /// * The parameters are added to those of this handle: what is in both is sent twice. All else is as this handle has it.
+    /// * A session holds access tokens of 64 claims beside the login's own. One more displaces the one that ends first, which is
+    ///   brought again when somebody asks for it. Those that have ended are left out when a session is written.
+    /// * What [`keep_fresh`](Self::keep_fresh) does, it does for a handle: say it of each one that is to be kept fresh.
+    ///   [`end_session`](Self::end_session) ends all of a session, on whichever handle.
+    /// * A refusal that speaks of the refresh token (`invalid_grant`, or another of [`Dialect`](crate::Dialect)) ends the session, whichever
+    ///   claim met it. Entra says so, too, where a user has not consented to a resource: ask for that consent at login. Any other refusal
+    ///   (`invalid_target`, `invalid_scope`) is this claim's alone.
+    /// * While an older release of this crate writes to the same sessions, what it writes holds no claims: they are refreshed again.
+    ///
+    /// It is for providers whose next refresh token is good for all that the login was granted, whatever the refresh asks for, and that let
+    /// access tokens of other claims live: as the standards have it (RFC 6749 section 6, RFC 8707 section 2.2), Auth0
+    /// ([multi-resource refresh tokens](https://auth0.com/docs/secure/tokens/refresh-tokens/multi-resource-refresh-token)), or Entra
+    /// ([refresh tokens](https://learn.microsoft.com/en-us/entra/identity-platform/refresh-tokens)). Elsewhere one claim takes from the
+    /// others what they have: [django-oauth-toolkit](https://github.com/django-oauth/django-oauth-toolkit/blob/master/oauth2_provider/oauth2_validators.py)
+    /// narrows the next refresh token and ends the access token before, and so does
+    /// [GitHub](https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/refreshing-user-access-tokens) with the
+    /// latter. Where a [`Preset`](crate::Preset) says [`OtherClaims::Refuse`](crate::OtherClaims::Refuse), claims are not for that provider.
+    ///
+    /// # Panics
+    ///
+    /// Where the name is empty, has more than 64 bytes, or a control character.
+    pub fn claim<N, V>(&self, name: &str, parameters: impl IntoIterator<Item = (N, V)>) -> Self
+    where
+        N: Into<String>,
+        V: Into<Secret>,
+    {
+        Self { claim: Claim::named(name), used: None, ..self.clone() }.parameters(parameters)
     }
 
     /// How much of an access token's life is left when it is refreshed; never more than half of it. Default: a tenth of its
@@ -123,7 +184,7 @@ impl<S: TokenStore> AccessTokens<S> {
 
     /// What to keep for a session that begins with this answer of the token endpoint. None where it holds no refresh token.
     pub fn of_login(&self, tokens: &TokenResponse) -> Option<SessionTokens> {
-        SessionTokens::given(tokens, None, self.settings.now(), self.settings.assumed_lifetime)
+        brought::login(tokens, self.settings.now(), self.settings.assumed_lifetime)
     }
 
     /// A valid access token of the session: the one in the store, or, where that is about to end, what a refresh brings.
@@ -145,14 +206,15 @@ impl<S: TokenStore> AccessTokens<S> {
     ///
     /// A refresh that is under way goes on, and its tokens are written.
     pub async fn token(&self, session: &str) -> Result<AccessToken, TokenError<S::Error>> {
-        let token = match self.load(session).await? {
-            None => return Err(TokenError::SessionOver { refusal: None }),
-            Some(held) if !self.settings.is_due(&held) => AccessToken::of(held),
+        let Some(held) = self.load(session).await? else { return Err(TokenError::SessionOver { refusal: None }) };
+        let token = if self.settings.is_due(held.grant()) {
             // Boxed, because it is rare, and every request would be as large.
-            Some(held) => Box::pin(self.refreshed(session, held, Urgency::Waited)).await?,
+            Box::pin(self.refreshed(session, held, Urgency::Waited)).await?
+        } else {
+            held.into_access_token()
         };
         if let Some(used) = &self.used {
-            used.used(session, self.fresh_until(session, token.tokens()));
+            used.used(session, self.fresh_until(session, token.grant()));
         }
         Ok(token)
     }
@@ -173,7 +235,7 @@ impl<S: TokenStore> AccessTokens<S> {
         if let Some(used) = &self.used {
             used.forget(session);
         }
-        let mut held = self.load(session).await?;
+        let mut held = self.in_time(self.store.load(session)).await?;
         while let Some(tokens) = held {
             let refused = [tokens.refresh_token().clone()];
             held = match self.in_time(self.store.end(session, &refused)).await? {
@@ -207,8 +269,8 @@ impl<S: TokenStore> AccessTokens<S> {
         &self.store
     }
 
-    pub(super) async fn load(&self, session: &str) -> Result<Option<SessionTokens>, TokenError<S::Error>> {
-        self.in_time(self.store.load(session)).await
+    pub(super) async fn load(&self, session: &str) -> Result<Option<Held>, TokenError<S::Error>> {
+        Ok(self.in_time(self.store.load(session)).await?.map(|row| Held::new(row, &self.claim)))
     }
 
     /// A call to the store, for as long as one may take.
@@ -239,9 +301,9 @@ impl<S: TokenStore> AccessTokens<S> {
 
 impl<S> Clone for AccessTokens<S> {
     fn clone(&self) -> Self {
-        let Self { coordinator, store, settings, used } = self;
+        let Self { coordinator, store, settings, claim, used } = self;
         let (coordinator, store, settings) = (coordinator.clone(), Arc::clone(store), Arc::clone(settings));
-        Self { coordinator, store, settings, used: used.clone() }
+        Self { coordinator, store, settings, claim: claim.clone(), used: used.clone() }
     }
 }
 

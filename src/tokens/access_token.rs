@@ -3,40 +3,43 @@
 use std::fmt;
 use std::time::SystemTime;
 
-use super::session_tokens::SessionTokens;
+use super::grant::Grant;
 use crate::secret::Secret;
 
 /// An access token that can be used now.
 #[derive(Clone)]
-pub struct AccessToken(SessionTokens);
+pub struct AccessToken {
+    grant: Grant,
+    id_token: Option<Secret>,
+}
 
 impl AccessToken {
-    pub(super) fn of(tokens: SessionTokens) -> Self {
-        Self(tokens)
+    pub(super) fn new(grant: Grant, id_token: Option<Secret>) -> Self {
+        Self { grant, id_token }
     }
 
-    pub(super) fn tokens(&self) -> &SessionTokens {
-        &self.0
+    pub(super) fn grant(&self) -> &Grant {
+        &self.grant
     }
 
     /// The token itself, for a header.
     pub fn expose(&self) -> &str {
-        self.0.access_token().expose()
+        self.grant.access_token.expose()
     }
 
     /// When it ends.
     pub fn expires_at(&self) -> SystemTime {
-        self.0.expires_at()
+        self.grant.expires_at
     }
 
     /// Its scope, as the provider named it last.
     pub fn scope(&self) -> Option<&str> {
-        self.0.scope()
+        self.grant.scope.as_deref()
     }
 
     /// The session's id token, as the provider gave it last.
     pub fn id_token(&self) -> Option<&Secret> {
-        self.0.id_token()
+        self.id_token.as_ref()
     }
 }
 

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::access::AccessTokens;
 use super::error::TokenError;
-use super::session_tokens::SessionTokens;
+use super::grant::Grant;
 use super::settings::Urgency;
 use super::store::TokenStore;
 use super::used::UsedSessions;
@@ -72,13 +72,16 @@ impl<S: TokenStore> AccessTokens<S> {
             // A caller will see to it.
             Err(error) => return debug!(%error, "a session could not be read to keep it fresh"),
         };
-        if self.fresh_until(session, &held) > self.settings.now() {
+        let now = self.settings.now();
+        let fresh_until = held.grant().map_or(now, |grant| self.fresh_until(session, grant));
+        if fresh_until > now {
             // Another pod was earlier.
-            return used.looked_at(session, self.fresh_until(session, &held));
+            return used.looked_at(session, fresh_until);
         }
-        let (ends, due_for_callers) = (held.expires_at(), held.expires_at() - self.settings.before(&held));
+        let (ends, due_for_callers) =
+            held.grant().map_or((now, now), |grant| (grant.expires_at, grant.expires_at - self.settings.before(grant)));
         match self.refreshed(session, held, Urgency::Background).await {
-            Ok(token) => used.looked_at(session, self.fresh_until(session, token.tokens())),
+            Ok(token) => used.looked_at(session, self.fresh_until(session, token.grant())),
             // Callers leave it no permit: nothing was sent.
             Err(TokenError::Refresh(RefreshError::Refused(Refusal::Budget { .. })))
                 if self.settings.now() + AGAIN_AFTER < due_for_callers =>
@@ -93,14 +96,15 @@ impl<S: TokenStore> AccessTokens<S> {
         }
     }
 
-    /// Until when this pod leaves the session alone. Sessions differ, by their names.
-    pub(super) fn fresh_until(&self, session: &str, held: &SessionTokens) -> SystemTime {
-        let before = self.settings.before(held);
+    /// Until when this pod leaves the session alone. Sessions differ, by their names, and claims of one session by theirs.
+    pub(super) fn fresh_until(&self, session: &str, grant: &Grant) -> SystemTime {
+        let before = self.settings.before(grant);
         // FNV-1a: any hash that is the same in all pods.
         let spread = session
             .bytes()
+            .chain(self.claim.name().bytes())
             .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         let earlier = before * 2 / 3 + before.mul_f64((spread % 1000) as f64 / 3000.0);
-        held.expires_at() - (before + earlier).min(held.lifetime() / 2)
+        grant.expires_at - (before + earlier).min(grant.lifetime / 2)
     }
 }

@@ -8,7 +8,9 @@ use tracing::{debug, warn};
 
 use super::access::AccessTokens;
 use super::access_token::AccessToken;
+use super::brought::Brought;
 use super::error::TokenError;
+use super::held::Held;
 use super::session_tokens::SessionTokens;
 use super::settings::Urgency;
 use super::store::{Swap, TokenStore};
@@ -22,24 +24,22 @@ const MOST_ROUNDS: usize = 4;
 struct Leader<S> {
     tokens: AccessTokens<S>,
     session: String,
-    held: SessionTokens,
+    held: Held,
 }
 
 type Answered<E> = Result<AccessToken, TokenError<E>>;
 
 impl<S: TokenStore> AccessTokens<S> {
     /// Refreshes what the session holds.
-    pub(super) async fn refreshed(
-        &self,
-        session: &str,
-        mut held: SessionTokens,
-        urgency: Urgency,
-    ) -> Answered<S::Error> {
+    pub(super) async fn refreshed(&self, session: &str, mut held: Held, urgency: Urgency) -> Answered<S::Error> {
         for _ in 0..MOST_ROUNDS {
             match self.refresh_once(session, held, urgency).await {
                 Break(answered) => return answered,
                 Continue(newer) => held = newer,
             }
+        }
+        if urgency == Urgency::Waited && self.settings.lives(held.grant()) {
+            return self.old_one(held);
         }
         // The session is refreshed faster than this caller reads it.
         let retry_after = Duration::from_secs(1);
@@ -47,12 +47,7 @@ impl<S: TokenStore> AccessTokens<S> {
     }
 
     /// One round. Goes on with what the store holds by now, where that has to be refreshed, too.
-    async fn refresh_once(
-        &self,
-        session: &str,
-        held: SessionTokens,
-        urgency: Urgency,
-    ) -> ControlFlow<Answered<S::Error>, SessionTokens> {
+    async fn refresh_once(&self, session: &str, held: Held, urgency: Urgency) -> ControlFlow<Answered<S::Error>, Held> {
         let written = Arc::new(OnceLock::new());
         let request = self.settings.request(session, held.refresh_token().clone());
         let leader = Arc::new(Leader { tokens: self.clone(), session: session.to_owned(), held: held.clone() });
@@ -71,7 +66,7 @@ impl<S: TokenStore> AccessTokens<S> {
         request.newer_than = held.fence();
         request.is_background = urgency == Urgency::Background;
         let refresh = self.coordinator.refresh_with(request, call, before_told);
-        let left = self.settings.left(&held);
+        let left = self.settings.left(held.grant());
         let refreshed = if left.is_zero() || urgency == Urgency::Background {
             refresh.await
         } else {
@@ -91,23 +86,23 @@ impl<S: TokenStore> AccessTokens<S> {
     async fn brought(
         &self,
         session: &str,
-        held: SessionTokens,
+        held: Held,
         refreshed: &Refreshed,
         written: Option<&Swap>,
-    ) -> ControlFlow<Answered<S::Error>, SessionTokens> {
+    ) -> ControlFlow<Answered<S::Error>, Held> {
         let new = self.brought_by(refreshed, &held);
         let found = match written {
             Some(swap) => Ok(swap.clone()),
-            None => self.swap(session, &held, refreshed, &new).await,
+            None => self.merge(session, &held, &new).await,
         };
         match found {
-            Ok(Swap::Written) => Break(Ok(AccessToken::of(new))),
-            Ok(Swap::Newer(stored)) => self.go_on_with(stored),
+            Ok(Swap::Written) => Break(Ok(new.access_token())),
+            Ok(Swap::Newer(stored)) => self.go_on_with(&held, stored),
             Ok(Swap::Gone) => Break(Err(TokenError::SessionOver { refusal: None })),
             // They are held for the caller that comes with the old refresh token, and written then.
             Err(error) => {
                 warn!(%error, "new tokens could not be written to the session store yet");
-                Break(if self.settings.lives(&new) { Ok(AccessToken::of(new)) } else { Err(error) })
+                Break(self.unwritten(&new).ok_or(error))
             }
         }
     }
@@ -116,43 +111,56 @@ impl<S: TokenStore> AccessTokens<S> {
     async fn failed(
         &self,
         session: &str,
-        held: SessionTokens,
+        held: Held,
         error: RefreshError,
         urgency: Urgency,
-    ) -> ControlFlow<Answered<S::Error>, SessionTokens> {
+    ) -> ControlFlow<Answered<S::Error>, Held> {
         let refused = [held.refresh_token().clone()];
         let found = if error.is_session_over() {
             self.in_time(self.store.end(session, &refused)).await
         } else {
             self.load(session).await.map(|stored| match stored {
                 None => Swap::Gone,
-                Some(stored) if stored.refresh_token().expose() != refused[0].expose() => Swap::Newer(stored),
+                Some(stored) if stored.is_newer_than(&held) => Swap::Newer(stored.into_row()),
                 Some(_) => Swap::Written,
             })
         };
         match found {
-            Ok(Swap::Newer(stored)) => self.go_on_with(stored),
+            Ok(Swap::Newer(stored)) => self.go_on_with(&held, stored),
             Ok(Swap::Gone) => Break(Err(TokenError::SessionOver { refusal: None })),
             Ok(Swap::Written) if error.is_session_over() => {
                 Break(Err(TokenError::SessionOver { refusal: Some(error) }))
             }
             // Without a caller there is nobody to hand the old one to.
-            Ok(Swap::Written) if urgency == Urgency::Waited && self.settings.lives(&held) => Break(self.old_one(held)),
+            Ok(Swap::Written) if urgency == Urgency::Waited && self.settings.lives(held.grant()) => {
+                Break(self.old_one(held))
+            }
             Ok(Swap::Written) => Break(Err(TokenError::Refresh(error))),
             // It is known to be over, though the store still has it.
             Err(_) if error.is_session_over() => Break(Err(TokenError::SessionOver { refusal: Some(error) })),
-            Err(_) if self.settings.lives(&held) => Break(self.old_one(held)),
+            Err(_) if self.settings.lives(held.grant()) => Break(self.old_one(held)),
             Err(store) => Break(Err(store)),
         }
     }
 
-    /// The session holds other tokens than this caller came with.
-    fn go_on_with(&self, stored: SessionTokens) -> ControlFlow<Answered<S::Error>, SessionTokens> {
-        if self.settings.lives(&stored) { Break(Ok(AccessToken::of(stored))) } else { Continue(stored) }
+    /// The session holds other tokens than this caller came with. Those of its claim are what counts: where others have had the
+    /// refresh token rotated and nobody has refreshed this claim, it is as due as before.
+    fn go_on_with(&self, held: &Held, stored: SessionTokens) -> ControlFlow<Answered<S::Error>, Held> {
+        let stored = Held::new(stored, &self.claim);
+        let is_refreshed = !stored.is_unchanged_since(held) || !self.settings.is_due(stored.grant());
+        if is_refreshed && self.settings.lives(stored.grant()) {
+            return Break(Ok(stored.into_access_token()));
+        }
+        Continue(stored)
     }
 
-    fn old_one(&self, held: SessionTokens) -> Answered<S::Error> {
+    /// What could not be written, where it lives.
+    fn unwritten(&self, new: &Brought<'_>) -> Option<AccessToken> {
+        self.settings.lives(Some(new.grant())).then(|| new.access_token())
+    }
+
+    fn old_one(&self, held: Held) -> Answered<S::Error> {
         debug!("no new access token yet: the old one is handed out, which lives");
-        Ok(AccessToken::of(held))
+        Ok(held.into_access_token())
     }
 }

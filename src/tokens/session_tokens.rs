@@ -1,30 +1,32 @@
-//! What a session holds: an access token with its end, and the refresh token that brings the next one.
+//! What a session holds: its access tokens with their ends, and the refresh token that brings the next ones.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use serde::{Deserialize, Serialize};
-use zeroize::Zeroizing;
-
+use super::claim::Claim;
+use super::grant::Grant;
+use super::written::{UnreadableTokens, Written, WrittenGrant, secret, zeroizing};
+use crate::identity::Hash;
 use crate::secret::Secret;
-use crate::token_response::{LONGEST_LIFE, TokenResponse};
 
-/// The tokens of a session.
+/// So many claims a session holds access tokens for, beside the login's own.
+const MOST_CLAIMS: usize = 64;
+
+/// The tokens of a session: one refresh token, the login's own access token, and those of its other claims
+/// ([`AccessTokens::claim`](super::AccessTokens::claim)).
 #[derive(Clone, Debug)]
 pub struct SessionTokens {
-    access_token: Secret,
     refresh_token: Secret,
-    expires_at: SystemTime,
-    lifetime: Duration,
-    scope: Option<String>,
+    own: Grant,
     id_token: Option<Secret>,
-    /// Of the refresh that brought them.
-    fence: Option<u64>,
+    /// Shared by copies: mostly only one of them is looked at.
+    claims: Arc<BTreeMap<Arc<str>, Grant>>,
+    /// How often they were replaced.
+    writes: u32,
+    /// The refresh token that they began with. None where it is the one they hold.
+    login: Option<Hash>,
 }
-
-/// A store holds something that is none of [`SessionTokens::to_text`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("what is stored of the session's tokens cannot be read")]
-pub struct UnreadableTokens;
 
 impl SessionTokens {
     /// Tokens that were given at `at`, the access token for `lifetime`: 100 years at most.
@@ -34,48 +36,79 @@ impl SessionTokens {
         at: SystemTime,
         lifetime: Duration,
     ) -> Self {
-        let lifetime = lifetime.min(LONGEST_LIFE);
-        Self {
-            access_token: access_token.into(),
-            refresh_token: refresh_token.into(),
-            expires_at: at + lifetime,
-            lifetime,
-            scope: None,
-            id_token: None,
-            fence: None,
+        Self::of(refresh_token.into(), Grant::new(access_token.into(), at, lifetime), None)
+    }
+
+    /// What a login begins with.
+    pub(super) fn of(refresh_token: Secret, own: Grant, id_token: Option<Secret>) -> Self {
+        Self { refresh_token, own, id_token, claims: Arc::default(), writes: 0, login: None }
+    }
+
+    /// These in the place of those that a session holds: one write later, and with the access tokens of its other claims.
+    ///
+    /// For stores' own tests, and for whoever writes to a store without [`AccessTokens`](super::AccessTokens).
+    pub fn in_place_of(self, held: &Self) -> Self {
+        let row = held.rewritten(self.refresh_token, self.id_token);
+        Self { own: self.own, ..row }
+    }
+
+    /// The same row one write later, with this refresh token. The fences in it are those of the refresh token that it holds.
+    pub(super) fn rewritten(&self, refresh_token: Secret, id_token: Option<Secret>) -> Self {
+        let login = Some(self.login());
+        let is_rotated = refresh_token.expose() != self.refresh_token.expose();
+        let (id_token, writes) = (id_token.or_else(|| self.id_token.clone()), self.writes.wrapping_add(1));
+        let mut row = Self { refresh_token, id_token, writes, login, ..self.clone() };
+        if is_rotated {
+            row.own.fence = None;
+            Arc::make_mut(&mut row.claims).values_mut().for_each(|grant| grant.fence = None);
         }
+        row
     }
 
-    /// What the provider gave at `at`, for a refresh token that is used again where the answer names no other. An access
-    /// token of which the provider does not say how long it lives counts as good for `assumed`.
-    pub(super) fn given(
-        tokens: &TokenResponse,
-        presented: Option<&Secret>,
-        at: SystemTime,
-        assumed: Duration,
-    ) -> Option<Self> {
-        let refresh_token = tokens.refresh_token().map(Secret::from).or_else(|| presented.cloned())?;
-        let lifetime = tokens.expires_in().unwrap_or(assumed);
-        let id_token = tokens.field("id_token").and_then(|token| token.as_str().map(Secret::from));
-        let given = Self::new(tokens.access_token(), refresh_token, at, lifetime);
-        Some(Self { scope: tokens.scope().map(str::to_owned), id_token, ..given })
-    }
-
-    /// The same, brought by the refresh of this fence.
-    pub(super) fn of_fence(self, fence: u64) -> Self {
-        Self { fence: Some(fence), ..self }
-    }
-
-    /// The same, where an answer that leaves a field out means the one from before (RFC 6749 section 6).
-    pub(super) fn following(mut self, before: &Self) -> Self {
-        self.scope = self.scope.or_else(|| before.scope.clone());
-        self.id_token = self.id_token.or_else(|| before.id_token.clone());
+    /// The same row with this access token of a claim. Those of other claims that have ended are left out, and where there are too
+    /// many, the one that ends first.
+    pub(super) fn with_grant(mut self, claim: &Claim, grant: Grant, now: SystemTime) -> Self {
+        let claims = Arc::make_mut(&mut self.claims);
+        claims.retain(|_, grant| grant.expires_at > now);
+        let Claim::Named(name) = claim else { return Self { own: grant, ..self } };
+        claims.remove(name);
+        while claims.len() >= MOST_CLAIMS {
+            let ends_first = claims.iter().min_by_key(|(_, grant)| grant.expires_at);
+            let Some(name) = ends_first.map(|(name, _)| Arc::clone(name)) else { break };
+            claims.remove(&name);
+        }
+        claims.insert(Arc::clone(name), grant);
         self
     }
 
-    /// The access token.
+    pub(super) fn grant(&self, claim: &Claim) -> Option<&Grant> {
+        match claim {
+            Claim::Login => Some(&self.own),
+            Claim::Named(name) => self.claims.get(name),
+        }
+    }
+
+    /// The claim's access token, and the session's id token.
+    pub(super) fn into_grant(self, claim: &Claim) -> (Option<Grant>, Option<Secret>) {
+        let grant = match claim {
+            Claim::Login => Some(self.own),
+            Claim::Named(name) => self.claims.get(name).cloned(),
+        };
+        (grant, self.id_token)
+    }
+
+    /// Whether both are of one login, and not of two users one after the other.
+    pub(super) fn is_of_login_of(&self, other: &Self) -> bool {
+        self.login() == other.login()
+    }
+
+    fn login(&self) -> Hash {
+        self.login.unwrap_or_else(|| Hash::unkeyed(self.refresh_token.expose()))
+    }
+
+    /// The login's own access token.
     pub fn access_token(&self) -> &Secret {
-        &self.access_token
+        &self.own.access_token
     }
 
     /// The refresh token that brings the next ones. A [`TokenStore`](super::TokenStore) compares it.
@@ -83,19 +116,19 @@ impl SessionTokens {
         &self.refresh_token
     }
 
-    /// When the access token ends.
+    /// When the login's own access token ends.
     pub fn expires_at(&self) -> SystemTime {
-        self.expires_at
+        self.own.expires_at
     }
 
-    /// For how long the access token was given.
+    /// For how long the login's own access token was given.
     pub fn lifetime(&self) -> Duration {
-        self.lifetime
+        self.own.lifetime
     }
 
-    /// The scope of the access token, as the provider named it last.
+    /// The scope of the login's own access token, as the provider named it last.
     pub fn scope(&self) -> Option<&str> {
-        self.scope.as_deref()
+        self.own.scope.as_deref()
     }
 
     /// The id token, as the provider gave it last.
@@ -103,13 +136,25 @@ impl SessionTokens {
         self.id_token.as_ref()
     }
 
-    /// The fence of the refresh that brought them ([`Refreshed::fence`](crate::Refreshed::fence)). None where they came with the login.
+    /// The fence of the refresh that brought the login's own access token ([`Refreshed::fence`](crate::Refreshed::fence)). None where
+    /// it came with the login, or the refresh token was rotated for another claim since.
     pub fn fence(&self) -> Option<u64> {
-        self.fence
+        self.own.fence
     }
 
-    /// Whether these may stand in the place of tokens with one of these refresh tokens. A token that is used again is replaced
-    /// by itself only with an access token that lives longer. For stores that compare in Rust.
+    /// The claims that it holds access tokens of, beside the login's own: names that were given to
+    /// [`AccessTokens::claim`](super::AccessTokens::claim).
+    pub fn claims(&self) -> impl Iterator<Item = &str> {
+        self.claims.keys().map(|name| &**name)
+    }
+
+    /// How often the session's tokens were replaced since it began. A [`TokenStore`](super::TokenStore) compares it.
+    pub fn writes(&self) -> u32 {
+        self.writes
+    }
+
+    /// Whether these may stand in the place of tokens with one of these refresh tokens: where they were made from what is held now,
+    /// and nobody has written meanwhile. For stores that compare in Rust.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};
@@ -117,35 +162,37 @@ impl SessionTokens {
     ///
     /// let (now, minute) = (SystemTime::now(), Duration::from_secs(60));
     /// let held = SessionTokens::new("a1", "r1", now, minute);
-    /// let new = SessionTokens::new("a2", "r2", now, minute);
+    /// let new = SessionTokens::new("a2", "r2", now, minute).in_place_of(&held);
     /// assert!(new.may_replace(&held, &["r1".into()]));
-    /// assert!(!held.may_replace(&new, &["r0".into()]));
+    /// assert!(!new.may_replace(&held, &["r0".into()]), "not of the walk");
+    /// assert!(!held.may_replace(&new, &["r2".into()]), "a late writer");
     /// ```
     pub fn may_replace(&self, held: &Self, walked: &[Secret]) -> bool {
         let is_walked = walked.iter().any(|token| token.expose() == held.refresh_token.expose());
-        is_walked
-            && (held.refresh_token.expose() != self.refresh_token.expose()
-                || held.expires_at_ms() < self.expires_at_ms())
+        is_walked && self.writes == held.writes.wrapping_add(1)
     }
 
-    /// When the access token ends, in milliseconds since 1970: for stores that compare it themselves.
+    /// When the login's own access token ends, in milliseconds since 1970: for stores that show it in a column.
     pub fn expires_at_ms(&self) -> i64 {
-        let since = self.expires_at.duration_since(UNIX_EPOCH).unwrap_or_default();
-        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+        self.own.expires_at_ms()
     }
 
     /// Everything in one text, for a store to keep. It holds the tokens.
     pub fn to_text(&self) -> Secret {
+        let WrittenGrant { access_token, expires_at_ms, lifetime_ms, scope, fence } = WrittenGrant::of(&self.own);
         let written = Written {
-            access_token: Zeroizing::new(self.access_token.expose().to_owned()),
-            refresh_token: Zeroizing::new(self.refresh_token.expose().to_owned()),
-            expires_at_ms: self.expires_at_ms(),
-            lifetime_ms: i64::try_from(self.lifetime.as_millis()).unwrap_or(i64::MAX),
-            scope: self.scope.clone(),
-            id_token: self.id_token.as_ref().map(|token| Zeroizing::new(token.expose().to_owned())),
-            fence: self.fence,
+            access_token,
+            refresh_token: zeroizing(&self.refresh_token),
+            expires_at_ms,
+            lifetime_ms,
+            scope,
+            id_token: self.id_token.as_ref().map(zeroizing),
+            fence,
+            claims: self.claims.iter().map(|(name, grant)| (name.to_string(), WrittenGrant::of(grant))).collect(),
+            writes: self.writes,
+            login: self.login.map(|login| login.to_string()),
         };
-        Secret::from(serde_json::to_string(&written).expect("BUG: texts and numbers are written as JSON"))
+        written.text()
     }
 
     /// Reads what [`to_text`](Self::to_text) wrote.
@@ -154,95 +201,21 @@ impl SessionTokens {
     ///
     /// [`UnreadableTokens`] where it is none. The error quotes nothing.
     pub fn from_text(text: &str) -> Result<Self, UnreadableTokens> {
-        let written: Written = serde_json::from_str(text).map_err(|_| UnreadableTokens)?;
-        let ms = |number: i64| u64::try_from(number).map(Duration::from_millis).map_err(|_| UnreadableTokens);
-        let secret = |text: Zeroizing<String>| Secret::from(text.as_str());
+        let written = Written::from_text(text)?;
+        let Written { access_token, expires_at_ms, lifetime_ms, scope, fence, .. } = written;
+        let own = WrittenGrant { access_token, expires_at_ms, lifetime_ms, scope, fence };
+        let claims = written.claims.into_iter().map(|(name, grant)| Ok((name.into(), grant.read()?)));
+        let login = written.login.map(|login| Hash::from_hex(&login).ok_or(UnreadableTokens));
         Ok(Self {
-            access_token: secret(written.access_token),
-            refresh_token: secret(written.refresh_token),
-            expires_at: UNIX_EPOCH.checked_add(ms(written.expires_at_ms)?).ok_or(UnreadableTokens)?,
-            lifetime: ms(written.lifetime_ms)?,
-            scope: written.scope,
-            id_token: written.id_token.map(secret),
-            fence: written.fence,
+            refresh_token: secret(&written.refresh_token),
+            own: own.read()?,
+            id_token: written.id_token.as_ref().map(secret),
+            claims: Arc::new(claims.collect::<Result<_, UnreadableTokens>>()?),
+            writes: written.writes,
+            login: login.transpose()?,
         })
     }
 }
 
-/// A store may be read by another release: fields may be added, and are never given another meaning.
-#[derive(Serialize, Deserialize)]
-struct Written {
-    access_token: Zeroizing<String>,
-    refresh_token: Zeroizing<String>,
-    expires_at_ms: i64,
-    lifetime_ms: i64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    scope: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    id_token: Option<Zeroizing<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    fence: Option<u64>,
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const S: Duration = Duration::from_secs(1);
-
-    fn given(body: &str) -> SessionTokens {
-        let tokens = TokenResponse::from_json(body).expect("tokens");
-        SessionTokens::given(&tokens, Some(&"r1".into()), UNIX_EPOCH + 1000 * S, 60 * S).expect("a refresh token")
-    }
-
-    #[test]
-    fn text_holds_everything() {
-        let tokens =
-            given(r#"{"access_token":"a","refresh_token":"r2","expires_in":300,"scope":"openid","id_token":"i"}"#)
-                .of_fence(7);
-
-        let read = SessionTokens::from_text(tokens.to_text().expose()).expect("its own text");
-
-        assert_eq!((read.access_token().expose(), read.refresh_token().expose()), ("a", "r2"));
-        assert_eq!((read.expires_at(), read.lifetime()), (UNIX_EPOCH + 1300 * S, 300 * S));
-        assert_eq!((read.scope(), read.id_token().map(Secret::expose)), (Some("openid"), Some("i")));
-        assert_eq!(read.fence(), Some(7));
-        for text in ["", "{}", "null", r#"{"access_token":"a","refresh_token":"r","expires_at_ms":-1,"lifetime_ms":1}"#]
-        {
-            assert_eq!(SessionTokens::from_text(text).err(), Some(UnreadableTokens), "{text}");
-        }
-    }
-
-    #[test]
-    fn access_token_that_is_given_for_ever_is_held_and_written_as_any_other() {
-        let forever = given(r#"{"access_token":"a","refresh_token":"r2","expires_in":9223372036854775807}"#);
-        let own = SessionTokens::new("a", "r", SystemTime::now(), Duration::MAX);
-
-        for tokens in [forever, own] {
-            let read = SessionTokens::from_text(tokens.to_text().expose()).expect("its own text");
-            assert_eq!(read.lifetime(), LONGEST_LIFE);
-            assert_eq!(read.expires_at_ms(), tokens.expires_at_ms());
-        }
-    }
-
-    #[test]
-    fn what_an_answer_leaves_out_stays_as_it_was() {
-        let before = given(r#"{"access_token":"a","refresh_token":"r2","scope":"openid","id_token":"i"}"#);
-
-        let after = given(r#"{"access_token":"b"}"#).following(&before);
-
-        assert_eq!((after.scope(), after.id_token().map(Secret::expose)), (Some("openid"), Some("i")));
-        assert_eq!((after.refresh_token().expose(), after.lifetime()), ("r1", 60 * S), "kept, and assumed");
-    }
-
-    #[test]
-    fn token_that_is_used_again_is_replaced_only_by_one_that_lives_longer() {
-        let (short, long) =
-            (given(r#"{"access_token":"a","expires_in":60}"#), given(r#"{"access_token":"b","expires_in":61}"#));
-        let walked = ["r1".into()];
-
-        assert!(long.may_replace(&short, &walked));
-        assert!(!short.may_replace(&long, &walked) && !long.may_replace(&long, &walked));
-        assert!(!long.may_replace(&short, &["r0".into()]), "not of the walk");
-    }
-}
+mod tests;

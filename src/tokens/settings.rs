@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use tracing::warn;
 
-use super::session_tokens::SessionTokens;
+use super::grant::Grant;
 use crate::leader::Attempt;
 use crate::outcome::ProviderFailure;
 use crate::request::Refresh;
@@ -79,25 +79,25 @@ impl Settings {
         })
     }
 
-    /// Whether the access token can still be used.
-    pub(super) fn lives(&self, tokens: &SessionTokens) -> bool {
-        self.left(tokens) > Duration::ZERO
+    /// Whether there is an access token that can still be used.
+    pub(super) fn lives(&self, grant: Option<&Grant>) -> bool {
+        self.left(grant) > Duration::ZERO
     }
 
-    /// Whether it is time for the next one.
-    pub(super) fn is_due(&self, tokens: &SessionTokens) -> bool {
-        self.left(tokens) <= self.before(tokens)
+    /// Whether it is time for the next one, or for the first.
+    pub(super) fn is_due(&self, grant: Option<&Grant>) -> bool {
+        self.left(grant) <= grant.map_or(Duration::ZERO, |grant| self.before(grant))
     }
 
     /// How much of the access token's life is left then.
-    pub(super) fn before(&self, tokens: &SessionTokens) -> Duration {
-        let lifetime = tokens.lifetime();
-        let before = self.refresh_before.unwrap_or_else(|| (lifetime / 10).max(LEAST_LEFT));
+    pub(super) fn before(&self, grant: &Grant) -> Duration {
+        let before = self.refresh_before.unwrap_or_else(|| (grant.lifetime / 10).max(LEAST_LEFT));
         // However short it lives, it is used for half of its life.
-        before.min(lifetime / 2)
+        before.min(grant.lifetime / 2)
     }
 
-    pub(super) fn left(&self, tokens: &SessionTokens) -> Duration {
-        tokens.expires_at().duration_since(self.now()).unwrap_or_default()
+    pub(super) fn left(&self, grant: Option<&Grant>) -> Duration {
+        let left = grant.and_then(|grant| grant.expires_at.duration_since(self.now()).ok());
+        left.unwrap_or_default()
     }
 }

@@ -7,19 +7,19 @@ use refresh_coordinator::Secret;
 use refresh_coordinator::tokens::{MemoryTokens, SessionTokens, Swap, TokenStore};
 
 /// A store that one caller has read too early.
-pub struct StaleOnce {
+pub struct StaleOnce<T = MemoryTokens> {
     stale: Mutex<Option<SessionTokens>>,
-    store: MemoryTokens,
+    store: T,
 }
 
-impl StaleOnce {
-    pub fn new(stale: SessionTokens, store: MemoryTokens) -> Self {
+impl<T> StaleOnce<T> {
+    pub fn new(stale: SessionTokens, store: T) -> Self {
         Self { stale: Mutex::new(Some(stale)), store }
     }
 }
 
-impl TokenStore for StaleOnce {
-    type Error = std::convert::Infallible;
+impl<T: TokenStore> TokenStore for StaleOnce<T> {
+    type Error = T::Error;
 
     async fn load(&self, session: &str) -> Result<Option<SessionTokens>, Self::Error> {
         let stale = self.stale.lock().expect("no panics").take();

@@ -86,13 +86,14 @@ impl TokenStore for PostgresTokens {
 
     async fn swap(&self, session: &str, walked: &[Secret], new: &SessionTokens) -> Result<Swap, sqlx::Error> {
         let statement = "UPDATE session_tokens SET refresh_token = $3, expires_at_ms = $4, tokens = $5 \
-            WHERE session = $1 AND refresh_token = ANY($2) AND (refresh_token <> $3 OR expires_at_ms < $4)";
+            WHERE session = $1 AND refresh_token = ANY($2) AND coalesce((tokens::json->>'writes')::bigint, 0) + 1 = $6";
         let written = sqlx::query(statement)
             .bind(name(session))
             .bind(texts(walked))
             .bind(new.refresh_token().expose())
             .bind(new.expires_at_ms())
             .bind(new.to_text().expose().to_owned())
+            .bind(i64::from(new.writes()))
             .execute(&self.0)
             .await?;
         if written.rows_affected() == 1 { Ok(Swap::Written) } else { self.found(session).await }

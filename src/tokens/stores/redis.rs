@@ -186,7 +186,7 @@ impl TokenStore for RedisTokens {
     async fn swap(&self, session: &str, walked: &[Secret], new: &SessionTokens) -> Result<Swap, RedisTokensError> {
         let mut script = SWAP.key(self.key(session));
         script.arg(new.refresh_token().expose()).arg(new.expires_at_ms()).arg(new.to_text().expose());
-        script.arg(self.0.life_ms);
+        script.arg(self.0.life_ms).arg(new.writes());
         walked.iter().for_each(|token| _ = script.arg(token.expose()));
         self.run(&script).await
     }
