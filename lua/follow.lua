@@ -21,7 +21,8 @@
 --   {'wait', look_ms}                                  others lead, or came before; it is called; look again after look_ms
 --   {'given', id, key, claim, fence, attempt, age_ms, sealed}  its claim was given this later; claim names it there
 --   {'newest', id, key, place, newest, token}          its turn: the newest token, sealed under the family's key
---   {'other', id, key, place, claim, fence, attempt, age_ms, sealed}  its turn: what another claim was given for this token
+--   {'other', id, key, place, claim, fence, attempt, age_ms, sealed, next}  its turn: what another claim was given for this token, and
+--                                                      where the token in that stands
 --   {'own', id, key, place}                            its turn: its own token is the newest
 --   {'forgotten'}                                      Redis may have forgotten the login: begin.lua knows
 --   {'unused'}                                         its claim has not come with this token or a later one
@@ -76,7 +77,7 @@ local key = is_member and record.family_key or ''
 
 -- What another claim was given for this token, where the family does not tell the newest: it is new, or a flight outside of it
 -- presented that.
-local other
+local other, next_place
 local is_spent, is_end = record.token_state == 'rotated', not newest or newest == name or key == ''
 if is_end and is_spent and record.client == client and not record.untold and (tonumber(record.fresh_until) or 0) > now then
   other = record
@@ -88,9 +89,13 @@ if other and held.next then
   local followed = read_hash(root .. 'flight:' .. held.next)
   local its_login = string.match(followed.family or '', '^%x+')
   if (followed.token_state == 'dead' and not followed.given_until) or (followed.token_state == 'rotated' and its_login
-    and not redis.call('HGET', root .. 'family:' .. its_login, 'newest')) then
-    -- The token in it is dead, or a later one that was presented for the login.
+    and not redis.call('HGET', root .. 'family:' .. its_login, 'newest'))
+    or (not next(followed) and redis.call('EXISTS', root .. 'held:' .. held.next) == 0) then
+    -- The token in it is dead, or a later one that was presented for the login; or nothing is known of it any more.
     other = nil
+  elseif other == held then
+    -- The way to it may have been made short.
+    next_place = tonumber(followed.generation)
   end
 end
 
@@ -156,7 +161,8 @@ if not newest and count + 2 < most_claims then
     given.given, given.given_claim = place, record.to
     write_entry(family_key, family, record.to, given, now)
   end
-  local presents = (record.state == 'leading' or is_spent) and record.client == client and record.claim
+  -- Who presents a token of the family has an entry, with the token that it came with.
+  local presents = not is_member and (record.state == 'leading' or is_spent) and record.client == client and record.claim
   if presents and presents ~= claim and not family['is:' .. presents] then
     write_entry(family_key, family, presents, new_entry(place, presents, entry_ms), now)
   end
@@ -251,7 +257,7 @@ if other then
     end
   end
   return {'other', id, key, place, other.claim, other.fence, other.attempt, math.max(0, now - (tonumber(other.landed_at) or now)),
-    other.sealed}
+    other.sealed, whole(next_place or place + 1)}
 elseif newest and newest ~= name then
   return {'newest', id, key, place, newest_place, family.newest_token}
 end

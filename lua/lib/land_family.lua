@@ -6,6 +6,11 @@ local function release_places(keys, family, next_place, short_ms)
   local named = {[next_place] = true}
   for _, entry in pairs(entries_of(family)) do
     named[entry.came], named[entry.given] = true, true
+    local came = family['at:' .. entry.came]
+    if came and not redis.call('HGET', keys.root .. 'flight:' .. came, 'family_key') then
+      -- The way from there leads by the token that followed: that has the key.
+      named[entry.came + 1] = true
+    end
   end
   for field, name in pairs(family) do
     local place = tonumber(string.match(field, '^at:(%d+)$'))
@@ -68,6 +73,16 @@ local function note_before(keys, family, text, to, own, here_place, holds_ms, no
   redis.call('HSET', keys.answers, name, sealed)
 end
 
+-- Of claims that were known before the family was made it is not known how long their access tokens live: as long as this one.
+local function keep_first(keys, family, holds_ms, now)
+  for name, entry in pairs(entries_of(family)) do
+    if entry.holds_ms < holds_ms then
+      entry.holds_ms = holds_ms
+      write_entry(keys.family, family, name, entry, now)
+    end
+  end
+end
+
 -- keys: family, answers, link (record of the token in the outcome), flight (that of the token that was presented), name. answer: claim and
 -- holder (of the presented token), next_flight, next_holder, next_claim, fence, attempt, landed_at. record: that of the presented
 -- token. The rest stands in the last arguments of complete.lua. Returns the entry of the claim.
@@ -81,6 +96,9 @@ local function land_in_family(keys, answer, record, now, short_ms)
   forget_over(keys, family, now)
   if ARGV[21] ~= '' then
     note_before(keys, family, ARGV[21], record.to, own, here_place, holds_ms, now)
+  end
+  if not family.newest then
+    keep_first(keys, family, holds_ms, now)
   end
 
   -- Until a claim has presented a token, its entry is called as the claim is with the token that it came with.

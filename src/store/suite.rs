@@ -45,6 +45,7 @@ mod circuit;
 mod claim_ends;
 mod claims_attacked;
 mod claims_crowded;
+mod claims_joining;
 pub(in crate::store) mod claims;
 mod ended;
 mod ended_on_servers;

@@ -164,9 +164,21 @@ impl FamilyRecord {
         }
     }
 
-    /// No entry names some places any more, but for the newest. Answers the flights of the tokens there.
-    pub(super) fn release(&mut self, newest: u64) -> Vec<Hash> {
-        let is_named = |place: &u64| *place == newest || self.names_place(*place);
+    /// Of claims that were known before the family was made it is not known how long their access tokens live: as long as this.
+    pub(super) fn keep_first(&mut self, holds: Duration, now: Instant) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.holds < holds) {
+            (entry.holds, entry.ends) = (holds, now + holds);
+        }
+    }
+
+    /// The tokens that claims came with last, by place.
+    pub(super) fn came(&self) -> Vec<(u64, Hash)> {
+        self.entries.iter().filter_map(|entry| Some((entry.came, *self.flights.get(&entry.came)?))).collect()
+    }
+
+    /// No entry names some places any more, but for these. Answers the flights of the tokens there.
+    pub(super) fn release(&mut self, but: &[u64]) -> Vec<Hash> {
+        let is_named = |place: &u64| but.contains(place) || self.names_place(*place);
         let unnamed: Vec<u64> = self.flights.keys().copied().filter(|place| !is_named(place)).collect();
         unnamed.iter().filter_map(|place| self.flights.remove(place)).collect()
     }

@@ -23,6 +23,8 @@ struct Seen {
     /// The family's key, sealed for the holder.
     key: Option<Vec<u8>>,
     place: u64,
+    /// It belonged to a login when the flight came.
+    is_member: bool,
     is_rotated: bool,
     /// The claim that it was given to.
     to: Option<Hash>,
@@ -33,8 +35,9 @@ struct Seen {
     /// What another claim was given for it, and what is held for it.
     other: Option<(Hash, StoredOutcome)>,
     is_held: bool,
-    /// The token that followed, and in which login that was presented.
+    /// The token that followed, where it stands, and in which login that was presented.
     next: Option<Hash>,
+    next_place: Option<u64>,
     went_on_in: Option<Hash>,
 }
 
@@ -85,18 +88,6 @@ impl MemoryPod {
         }
     }
 
-    /// Whether the token is known as one of another credential's login. Where none of that one's claims has presented what another was
-    /// given, there is nothing in it.
-    fn is_of_others(&self, flight: &Hash, holder: Hash, now: Instant) -> bool {
-        let login = self
-            .namespace
-            .flights
-            .get(flight)
-            .filter(|record| !record.is_over(now))
-            .and_then(|record| record.login.as_ref().filter(|login| login.holder != holder).map(|login| login.id));
-        login.and_then(|id| self.known_family(id)).is_some_and(|family| family.lock().newest.is_some())
-    }
-
     /// A login of another credential counts for nothing.
     fn see(&self, ask: &Ask, holder: Hash, now: Instant) -> Seen {
         let claim = ask.identity.claim;
@@ -114,6 +105,7 @@ impl MemoryPod {
         });
         let fresh = presents.filter(|record| is_rotated && !record.is_untold && record.is_fresh(now));
         let fresh = fresh.and_then(|record| record.landed(now).map(|landed| (record.claim, landed)));
+        let is_of_held = fresh.is_none();
         let other = fresh.or_else(|| {
             let held = held.filter(|held| held.used <= place)?;
             self.open_held(&ask.identity, &held, now).map(|(landed, _)| (held.claim, landed))
@@ -124,6 +116,7 @@ impl MemoryPod {
             holder,
             key: login.and_then(|login| login.key.clone()),
             place,
+            is_member: login.is_some(),
             is_rotated,
             to: link.and_then(|link| link.to),
             is_given_unused: link
@@ -132,16 +125,22 @@ impl MemoryPod {
             other,
             is_held,
             next,
+            next_place: None,
             went_on_in: None,
         };
         drop(known);
-        if let Some(next) = next.and_then(|next| self.namespace.flights.get(&next)) {
-            match next.token_state() {
+        let Some(next) = next else { return seen };
+        if let Some(followed) = self.namespace.flights.get(&next).filter(|record| !record.is_over(now)) {
+            seen.next_place = followed.link.as_ref().filter(|_| is_of_held).map(|link| link.generation);
+            match followed.token_state() {
                 // Dead.
-                Some(TokenState::Dead) if next.given_until().is_none() => seen.other = None,
-                Some(TokenState::Rotated) => seen.went_on_in = next.login.as_ref().map(|login| login.id),
+                Some(TokenState::Dead) if followed.given_until().is_none() => seen.other = None,
+                Some(TokenState::Rotated) => seen.went_on_in = followed.login.as_ref().map(|login| login.id),
                 Some(_) | None => {}
             }
+        } else if self.namespace.held.get(&next).is_none_or(|held| held.is_over(now)) {
+            // Nothing is known of it any more.
+            seen.other = None;
         }
         seen
     }
@@ -204,7 +203,9 @@ impl MemoryPod {
             if let Some(to) = seen.to.filter(|to| *to != claim && family.entry_of(*to).is_none()) {
                 family.entry_named(to, || Entry::new(to, place - 1, holds, now)).was_given(place, to);
             }
-            if let Some(other) = seen.presents.filter(|other| *other != claim && family.entry_of(*other).is_none()) {
+            // Who presents a token of the login has an entry, with the token that it came with.
+            let presents = seen.presents.filter(|_| !seen.is_member);
+            if let Some(other) = presents.filter(|other| *other != claim && family.entry_of(*other).is_none()) {
                 family.entry_named(other, || Entry::new(other, place, holds, now)).came_with(place, other);
             }
         }
@@ -264,19 +265,9 @@ impl MemoryPod {
         Some(Followed::Given(StoredOutcome { outcome: outcome.into(), fence: answer.given.fence, age }))
     }
 
-    /// Who comes with the token that followed finds the login, too.
-    pub(super) fn comes_to_login(&self, next: &Hash, id: Hash, now: Instant) {
-        if let Some(mut record) = self.namespace.flights.get_mut(next)
-            && record.login.is_none()
-            && let Some(holder) = record.link.as_ref().map(|link| link.holder)
-        {
-            record.joins(Membership { id, holder, key: None, entry: None }, now);
-        }
-    }
-
     /// What the flight presents whose turn it is. None where what is held does not open.
     fn present_in_turn(&self, family: &FamilyRecord, asker: Asker<'_>, seen: Seen, now: Instant) -> Option<Followed> {
-        let Seen { id, key, place, other, next, .. } = seen;
+        let Seen { id, key, place, other, next, next_place, .. } = seen;
         let identity = &asker.ask.identity;
         let led_on_from = asker.ask.origin.as_ref().filter(|_| asker.own.is_some()).map(|origin| origin.place);
         let opened = match &key {
@@ -297,7 +288,7 @@ impl MemoryPod {
             }
             let token = next_identity(identity, &landed.outcome, &self.config)?.entitlement.token;
             let before = asker.own.is_none().then_some((claim, landed));
-            let origin = origin(opened.unwrap_or_else(|| Family::new(id)), place + 1, before);
+            let origin = origin(opened.unwrap_or_else(|| Family::new(id)), next_place.unwrap_or(place + 1), before);
             return Some(Followed::Newest { token, origin });
         }
         if let Some(newest) = family.newest.as_ref().filter(|newest| newest.flight != identity.flight) {

@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::record::FlightRecord;
 use super::{Follows, MemoryPod};
+use crate::identity::Hash;
 use crate::outcome::TokenState;
 use crate::store::contract::{Ask, Coming};
 
@@ -43,5 +44,17 @@ impl MemoryPod {
         let link = record.and_then(|record| record.link.as_deref());
         ask.coming == Coming::Directly
             && link.is_some_and(|link| link.to.is_some_and(|to| to != claim) && link.holder == member.holder)
+    }
+
+    /// Whether the token is known as one of another credential's login. Where none of that one's claims has presented what another was
+    /// given, there is nothing in it.
+    pub(super) fn is_of_others(&self, flight: &Hash, holder: Hash, now: Instant) -> bool {
+        let login = self
+            .namespace
+            .flights
+            .get(flight)
+            .filter(|record| !record.is_over(now))
+            .and_then(|record| record.login.as_ref().filter(|login| login.holder != holder).map(|login| login.id));
+        login.and_then(|id| self.known_family(id)).is_some_and(|family| family.lock().newest.is_some())
     }
 }

@@ -164,6 +164,9 @@ impl MemoryPod {
             let new = |name| Entry::new(name, place, holds, now);
             note_before(family, other, answer, (here_place, to), new);
         }
+        if family.newest.is_none() {
+            family.keep_first(holds, now);
+        }
         let until = now + holds;
         // One claim more has presented the newest token itself, and nothing is kept for it.
         if !family.is_full() || family.entries.iter().any(|entry| entry.name == name) {
@@ -191,7 +194,8 @@ impl MemoryPod {
             let key = Some(origin.own_key.clone());
             record.joins(Membership { id, holder: origin.holder, key, entry: None }, until);
         });
-        if origin.flight != lease.flight && family.names_place(here_place) {
+        let stay = self.places_that_stay(family, next_place);
+        if origin.flight != lease.flight && (family.names_place(here_place) || stay.contains(&here_place)) {
             family.flights.insert(here_place, lease.flight);
             self.with_record(lease.flight, lease.claim, now, |record| {
                 let key = Some(landing.here_key);
@@ -199,13 +203,36 @@ impl MemoryPod {
             });
         }
         let short = now + self.config.keep_outcome + self.config.wait_timeout;
-        for flight in family.release(next_place) {
+        for flight in family.release(&stay) {
             if let Some(mut record) = self.namespace.flights.get_mut(&flight) {
                 record.ends = record.ends.min(short);
                 self.namespace.ended.keep(flight, &mut record);
             }
         }
         name
+    }
+}
+
+impl MemoryPod {
+    /// Who comes with the token that followed finds the login, too.
+    pub(super) fn comes_to_login(&self, next: &Hash, id: Hash, now: Instant) {
+        if let Some(mut record) = self.namespace.flights.get_mut(next)
+            && record.login.is_none()
+            && let Some(holder) = record.link.as_ref().map(|link| link.holder)
+        {
+            record.joins(Membership { id, holder, key: None, entry: None }, now);
+        }
+    }
+
+    /// The newest place; and where the token that a claim came with has not got the family's key, the one after that: the way from there
+    /// leads by the token that followed, which has.
+    fn places_that_stay(&self, family: &FamilyRecord, newest: u64) -> Vec<u64> {
+        let has_key = |flight: &Hash| {
+            let record = self.namespace.flights.get(flight);
+            record.is_some_and(|record| record.login.as_ref().is_some_and(|login| login.key.is_some()))
+        };
+        let keyless = family.came().into_iter().filter(|(_, flight)| !has_key(flight)).map(|(place, _)| place + 1);
+        keyless.chain([newest]).collect()
     }
 }
 

@@ -40,11 +40,12 @@ impl RedisStore {
             FollowReply::Ended => return Ok(Followed::Ended),
             FollowReply::Own { id, key, place } => (self.family(ask, id, &key))
                 .map(|family| Followed::Own(self.origin(asking, family, place, place, None))),
-            FollowReply::Other { id, key, place, claim, sealed } => {
+            FollowReply::Other { id, key, place, claim, sealed, next } => {
                 self.fences.see(sealed.fence);
                 let landed = self.opener(ask).of_claim(claim).open(&sealed);
                 let family = self.family(ask, id, &key);
-                family.zip(landed).and_then(|(family, landed)| self.other(asking, family, place, claim, landed))
+                (family.zip(landed))
+                    .and_then(|(family, landed)| self.other(asking, family, [place, next], (claim, landed)))
             }
             FollowReply::Newest { id, key, place, newest, token } => {
                 self.open_newest(ask, id, &key, newest, &token).map(|(family, token)| {
@@ -88,15 +89,14 @@ impl RedisStore {
         &self,
         asking: Asking<'_>,
         family: Family,
-        place: u64,
-        claim: Hash,
-        landed: StoredOutcome,
+        [place, newest]: [u64; 2],
+        (claim, landed): (Hash, StoredOutcome),
     ) -> Option<Followed> {
         let next = next_identity(&asking.ask.identity, &landed.outcome, &self.config)?;
         let token = next.entitlement.token;
         // Only of the caller's own token it is known what the claim came with.
         let before = asking.own.is_none().then_some((claim, landed));
-        let origin = self.origin(asking, family, place, place + 1, before);
+        let origin = self.origin(asking, family, place, newest, before);
         Some(Followed::Newest { token, origin })
     }
 

@@ -7,8 +7,8 @@ use tokio::task::{JoinSet, LocalSet};
 
 use super::stage::*;
 use super::{
-    astray, background, budget, chains, circuit, claim_ends, claims, claims_attacked, claims_crowded, ended, flights,
-    sessions, strangers, untold,
+    astray, background, budget, chains, circuit, claim_ends, claims, claims_attacked, claims_crowded, claims_joining,
+    ended, flights, sessions, strangers, untold,
 };
 use crate::test_redis::topology::{Cluster, Group};
 
@@ -31,6 +31,7 @@ where
         claim_ends::promises(),
         claims_attacked::promises(),
         claims_crowded::promises(),
+        claims_joining::promises(),
         astray::promises(),
         strangers::promises(),
         untold::promises(),

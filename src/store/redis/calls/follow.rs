@@ -39,6 +39,8 @@ pub(crate) enum FollowReply {
         place: u64,
         claim: Hash,
         sealed: SealedOutcome,
+        /// Where the token in it stands.
+        next: u64,
     },
     /// The key is empty where the login has none yet.
     Own {
@@ -104,7 +106,14 @@ fn read(reply: &Reply) -> Result<FollowReply, StoreError> {
                 bytes: reply.field::<Vec<u8>>(8)?.into(),
             };
             let (key, place) = (reply.field(2)?, reply.field(3)?);
-            FollowReply::Other { id: hash(reply, 1)?, key, place, claim: hash(reply, 4)?, sealed }
+            FollowReply::Other {
+                id: hash(reply, 1)?,
+                key,
+                place,
+                claim: hash(reply, 4)?,
+                sealed,
+                next: reply.field(9)?,
+            }
         }
         "own" => FollowReply::Own { id: hash(reply, 1)?, key: reply.field(2)?, place: reply.field(3)? },
         "forgotten" => FollowReply::Forgotten,
