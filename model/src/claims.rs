@@ -21,6 +21,7 @@
 // In the order in which a reader needs them.
 pub mod rules;
 pub mod redis;
+pub mod lazy;
 pub mod scripts;
 pub mod scenario;
 pub mod promises;

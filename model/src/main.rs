@@ -26,15 +26,17 @@ struct Options {
     deep: bool,
     only: Option<String>,
     story: bool,
+    without: Option<String>,
 }
 
 fn options() -> Result<Options, String> {
-    let mut options = Options { deep: false, only: None, story: false };
+    let mut options = Options { deep: false, only: None, story: false, without: None };
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--deep" => options.deep = true,
             "--story" => options.story = true,
+            "--without" => options.without = Some(arguments.next().ok_or("--without wants the name of a rule")?),
             "--only" => options.only = Some(arguments.next().ok_or("--only wants the name of a scenario")?),
             other => return Err(format!("{other}: known are --deep, --only NAME and --story")),
         }
@@ -110,16 +112,30 @@ fn chains(options: &Options) {
 
 /// The same of other claims.
 fn other_claims(options: &Options) {
-    let rules = claims::rules::Rules::all();
+    use claims::rules::Rules as ClaimRules;
+    let (rules, mut stores, mut lazy) = (ClaimRules::all(), ClaimRules::stores(), ClaimRules::lazy());
+    for rule in claims::rules::ALL {
+        if options.without.as_ref().is_some_and(|names| names.split(',').any(|it| it == format!("{rule:?}"))) {
+            (stores, lazy) = (stores.without(*rule), lazy.without(*rule));
+        }
+    }
     println!("\n| rules | scenario | {HEAD}");
-    let scenarios = claims::catalogue::ALL.iter().chain([&claims::catalogue::INVENTED]);
-    for scenario in scenarios.filter(|it| options.wants(it.name)) {
+    let catalogue = claims::catalogue::ALL.iter().chain([&claims::catalogue::INVENTED]);
+    let all = catalogue.clone().map(|scenario| ("family at the login", rules, scenario));
+    let both = [("lazy family", lazy), ("stores", stores)];
+    let lazily = both.into_iter().flat_map(|(label, rules)| {
+        let scenarios = catalogue.clone().chain(claims::catalogue::LAZY);
+        scenarios.map(move |scenario| (label, rules, scenario))
+    });
+    for (label, rules, scenario) in all.chain(lazily).filter(|(.., it)| options.wants(it.name)) {
         if options.deep || options.only.is_some() || !scenario.is_deep {
-            options.print("proposed", &Claims::check(scenario, rules, options.limit()));
+            options.print(label, &Claims::check(scenario, rules, options.limit()));
         }
     }
     println!("\n| without | scenario | {HEAD}");
-    for cut in claims::cuts::ALL.iter().filter(|cut| options.wants(cut.scenario)) {
+    let cuts = claims::cuts::ALL.iter().map(|cut| (rules, cut));
+    let cuts = cuts.chain(claims::cuts::LAZY.iter().map(|cut| (lazy, cut)));
+    for (rules, cut) in cuts.filter(|(_, cut)| options.wants(cut.scenario)) {
         let scenario = claims::catalogue::named(cut.scenario);
         options.print(&format!("{:?}", cut.rule), &Claims::check(scenario, rules.without(cut.rule), options.limit()));
     }

@@ -23,8 +23,16 @@ pub enum Action {
     Crash(usize),
     /// A record of a token is lost, or that of the family.
     Evict(Option<u8>),
+    /// Redis loses what is held for a token.
+    EvictHeld(u8),
     /// A replica is promoted without so many writes.
     Promote(usize),
+    /// The same, and what lands again comes too late to be held.
+    PromoteLater(usize),
+    /// Redis loses all it has.
+    Flush,
+    /// A moment passes: what has just landed is over.
+    Lull,
     /// The access tokens are over.
     Age,
 }
@@ -50,6 +58,12 @@ impl Display for Action {
             Self::Evict(Some(token)) => write!(f, "Redis loses the record of T{token}"),
             Self::Evict(None) => write!(f, "Redis loses the family"),
             Self::Promote(lost) => write!(f, "a replica is promoted without the last {lost} writes"),
+            Self::PromoteLater(lost) => {
+                write!(f, "a replica is promoted without the last {lost} writes, and hears late of what it lacks")
+            }
+            Self::EvictHeld(token) => write!(f, "Redis loses what is held for T{token}"),
+            Self::Flush => write!(f, "Redis loses all it has"),
+            Self::Lull => write!(f, "what has just landed is over"),
             Self::Age => write!(f, "the access tokens are over"),
         }
     }

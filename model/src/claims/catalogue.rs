@@ -8,6 +8,7 @@ const TWO: Scenario = Scenario {
     callers: [Some(Settings::own(0, 4)), Some(Settings::own(1, 4)), None],
     faults: Faults { ages: 2, ..NO_FAULTS },
     places: 3,
+    is_long: false,
     is_deep: false,
 };
 
@@ -156,6 +157,54 @@ pub const ALL: &[Scenario] = &[
     },
 ];
 
+/// What is about families that are made lazily alone.
+pub const LAZY: &[Scenario] = &[
+    Scenario {
+        name: "lazy-lulls",
+        about: "two claims, what has just landed is over, and what they are handed is lost on its way",
+        callers: [Some(Settings::own(0, 4)), Some(Settings::own(1, 3)), None],
+        faults: Faults { ages: 1, lulls: 2, misses: 1, ..NO_FAULTS },
+        ..TWO
+    },
+    Scenario {
+        name: "lazy-gives-up",
+        about: "one claim goes on, and the pod of the other dies while that waits, or presents",
+        callers: [Some(Settings::own(0, 5)), Some(Settings::own(1, 3)), None],
+        faults: Faults { ages: 1, lulls: 1, crashes: 1, ..NO_FAULTS },
+        ..TWO
+    },
+    Scenario {
+        name: "lazy-three-tabs",
+        about: "a claim with two tabs walks, and two others come",
+        callers: [Some(Settings::own(0, 3)), Some(Settings::own(1, 2)), Some(Settings::own(2, 2))],
+        faults: Faults { ages: 1, lulls: 1, misses: 1, ..NO_FAULTS },
+        is_deep: true,
+        ..TWO
+    },
+    Scenario {
+        name: "lazy-two-families",
+        about: "two claims make the family at two tokens, and a third has come",
+        callers: [Some(Settings::shared(0, 3)), Some(Settings::own(1, 2)), Some(Settings::shared(2, 2))],
+        faults: Faults { ages: 1, lulls: 1, ..NO_FAULTS },
+        ..TWO
+    },
+    Scenario {
+        name: "lazy-long",
+        about: "access tokens live for longer than an hour, and than an answer is held; three claims",
+        callers: [Some(Settings::own(0, 3)), Some(Settings::own(1, 3)), Some(Settings::own(2, 2))],
+        faults: Faults { ages: 1, ..NO_FAULTS },
+        is_long: true,
+        ..TWO
+    },
+    Scenario {
+        name: "lazy-flushed",
+        about: "two claims, and Redis loses all it has",
+        callers: [Some(Settings::own(0, 3)), Some(Settings::own(1, 3)), None],
+        faults: Faults { ages: 1, flushes: 1, ..NO_FAULTS },
+        ..TWO
+    },
+];
+
 /// What no set of rules can keep: a thief invents a claim while there is a place for it, and nobody has used what followed.
 pub const INVENTED: Scenario = Scenario {
     name: "claims-thief-invents",
@@ -171,7 +220,7 @@ pub const INVENTED: Scenario = Scenario {
 ///
 /// Where there is none.
 pub fn named(name: &str) -> &'static Scenario {
-    let mut all = ALL.iter().chain([&INVENTED, &HONEST]);
+    let mut all = ALL.iter().chain(LAZY).chain([&INVENTED, &HONEST]);
     all.find(|scenario| scenario.name == name).unwrap_or_else(|| panic!("there is no scenario {name}"))
 }
 

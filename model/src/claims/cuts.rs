@@ -42,5 +42,26 @@ pub const ALL: &[Cut] = &[
     cut(CompletionTellsClaim, "claims-failover", Promise::StrayIsFound),
 ];
 
+/// The same where the family is made lazily, of the rules that are about that.
+pub const LAZY: &[Cut] = &[
+    cut(AsksAtOnce, "claims-failover", Promise::Owed),
+    cut(LandsInTime, "claims-failover", Promise::Owed),
+    cut(ToIsTold, "claims-thief-shared", Promise::Owed),
+    cut(OthersNoted, "claims-busy", Promise::Owed),
+    cut(AnswerIsTaken, "lazy-lulls", Promise::Owed),
+    cut(NextIsMember, "claims-two", Promise::Owed),
+    cut(NextIsToldOf, "lazy-lulls", Promise::Owed),
+    cut(ComingIsUse, "lazy-long", Promise::StrayIsFound),
+    cut(MissingIsSpent, "claims-mixed", Promise::OnlyGiven),
+    cut(KeptForKeyless, "claims-crash", Promise::Owed),
+    cut(OneEntryEach, "claims-tabs", Promise::LeftBehind),
+    cut(PresenterHasEntry, "lazy-lulls", Promise::Owed),
+    cut(LandingNotesTo, "claims-failover-shared", Promise::Owed),
+    cut(AllNamesAreOne, "claims-thief-shared", Promise::LeftBehind),
+    cut(LandingTellsNext, "claims-two", Promise::Owed),
+    cut(PlaceOfNext, "claims-missed", Promise::Owed),
+    cut(LifeOfAnswer, "lazy-long", Promise::Owed),
+];
+
 /// Rules whose absence breaks nothing here; README.md says why.
-pub const UNSEEN: &[Rule] = &[RotatedStays];
+pub const UNSEEN: &[Rule] = &[RotatedStays, LazyFamily, AnswerOnTheWay, UnknownIsSpent, LostIsUsed];

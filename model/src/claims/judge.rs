@@ -1,21 +1,25 @@
 //! Judges what happens by the promises, where it happens.
 
+use super::lazy::redis::Stage;
 use super::promises::Promise;
-use super::redis::{CLAIMS, State, bit};
+use super::redis::{CLAIMS, State, TOKENS, bit};
 use super::scenario::{Scenario, Settings, Store};
-use super::scripts::Ask;
+use super::scripts::{Ask, Terms};
 use super::world::{Flight, World};
 
 /// Its own token, the turn, the newest token; and once more its own where that is all there is.
 const LOOKS: u8 = 4;
 
 /// What is known of a caller's token when its flight asks about it.
-pub fn look(world: &World, ask: &Ask, rested: u8) -> (bool, bool, bool) {
+pub fn look(world: &World, ask: &Ask, rested: u8, is_lazy: bool) -> (bool, bool, bool) {
     let claim = usize::from(ask.claim);
     let is_given = world.known.given[claim] == ask.own;
     let is_left_behind = world.db.rightful[claim] > ask.own;
-    let is_rightful = is_given || world.db.rightful[claim] == ask.own;
+    // Until it has presented the token of another claim, the stores know it by its own.
+    let is_known = is_lazy && world.db.known_by[claim] == ask.own;
+    let is_rightful = is_given || is_known || world.db.rightful[claim] == ask.own;
     let is_owed = is_rightful && !is_left_behind && rested < 2;
+    let is_left_behind = if is_lazy { world.db.known_by[claim] > ask.own } else { is_left_behind };
     let used = world.db.came.iter().max().is_some_and(|&used| used > ask.own);
     let is_stray = used && !is_rightful && world.known.ever_given[claim] & bit(ask.own) == 0;
     (is_owed, is_left_behind, is_stray)
@@ -29,7 +33,7 @@ pub fn looks(world: &mut World, flight: &Flight) {
 }
 
 /// A token is about to be sent.
-pub fn presentation(world: &mut World, flight: &Flight, places: usize) {
+pub fn presentation(world: &mut World, flight: &Flight, terms: Terms) {
     let (token, own) = (flight.ask.token, flight.ask.own);
     if flight.has_called {
         world.breaks(Promise::OncePerWalk);
@@ -40,13 +44,18 @@ pub fn presentation(world: &mut World, flight: &Flight, places: usize) {
     if token != own {
         // What Redis has lost, and no living pod has told it again, nobody knows.
         let is_forgotten = world.server > 0 && world.known.unsure & bit(token) != 0;
-        if !is_forgotten {
+        // What a family names is presented where nothing else is known of it.
+        let is_evicted = terms.is_lazy() && world.known.has_evicted;
+        if !is_forgotten && !is_evicted {
             world.breaks(Promise::OnlyGiven);
         }
         return;
     }
     let is_excused = world.known.excused >> own != 0;
-    if flight.is_owed && !is_excused && usize::from(flight.ask.claim) < places {
+    // What one claim does alone, the model of chains judges.
+    let rotated_for = |it: u8| world.known.rotated_for[usize::from(it)] == flight.ask.claim + 1;
+    let is_alone = terms.is_lazy() && (own..world.current).all(rotated_for);
+    if flight.is_owed && !is_excused && !is_alone && usize::from(flight.ask.claim) < terms.places {
         world.breaks(Promise::Owed);
     }
 }
@@ -90,10 +99,27 @@ pub fn handed(world: &mut World, scenario: &Scenario, flight: &Flight, token: u8
 
 /// How much there is.
 pub fn memory(world: &mut World) {
+    if world.db.lazy.families().next().is_some() {
+        return lazy_memory(world);
+    }
     let Some(family) = world.db.family else { return };
     let rotated = world.db.records.iter().flatten().filter(|it| it.state == State::Rotated).count();
     let claims = (0..CLAIMS).filter(|&claim| family.claims[claim].is_some()).count();
     // For each claim the token that it came with and the one that it was given, and what nobody has come past.
+    let missed = usize::from(world.known.losses);
+    if rotated > 2 * claims + 1 + missed {
+        world.breaks(Promise::LittleMemory);
+    }
+}
+
+/// The same where the family is made lazily: what stays of tokens that were rotated, for the claims of all logins.
+fn lazy_memory(world: &mut World) {
+    let keys = &world.db.lazy;
+    let tokens = || 1..=TOKENS as u8;
+    let stays = |token: &u8| keys.record(*token).is_some_and(|it| it.stage == Stage::Rotated && it.life > 0);
+    let rotated = tokens().filter(stays).count();
+    let is_known = |claim: u8| keys.families().any(|it| it.entries.iter().flatten().any(|it| it.name.claim() == claim));
+    let claims = (0..CLAIMS as u8).filter(|&claim| is_known(claim)).count();
     let missed = usize::from(world.known.losses);
     if rotated > 2 * claims + 1 + missed {
         world.breaks(Promise::LittleMemory);

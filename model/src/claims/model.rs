@@ -6,8 +6,8 @@ use stateright::{Model, Property};
 
 use super::action::Action;
 use super::promises::Promise;
-use super::redis::{Record, State, TOKENS};
-use super::rules::Rules;
+use super::redis::{CLAIMS, Record, State, TOKENS};
+use super::rules::{Rule, Rules};
 use super::scenario::{Scenario, Store};
 use super::story;
 use super::way::Scene;
@@ -52,7 +52,10 @@ impl Claims {
                 let claim = self.scenario.callers[other].map_or(0, |settings| usize::from(settings.claim));
                 world.known.given[claim] > 0
             });
-            if self.store(index) == Some(Store::Stolen) && faults.steals > 0 && all_there {
+            // Where all places are to be taken, the family is there.
+            let is_full = || world.db.lazy.families().any(|family| family.count() >= self.scenario.places);
+            let is_there = !self.rules.has(Rule::LazyFamily) || self.scenario.places >= CLAIMS || is_full();
+            if self.store(index) == Some(Store::Stolen) && faults.steals > 0 && all_there && is_there {
                 actions.push(Action::Steal(index));
             }
             return;
@@ -83,6 +86,28 @@ impl Claims {
     }
 }
 
+impl Claims {
+    fn lazy_actions(&self, world: &World, actions: &mut Vec<Action>) {
+        let (faults, keys) = (&world.faults, &world.db.lazy);
+        if faults.promotions > 0 && !self.rules.has(Rule::LandsInTime) {
+            actions.extend((0..=world.log.len()).map(Action::PromoteLater));
+        }
+        if faults.flushes > 0 {
+            actions.push(Action::Flush);
+        }
+        if faults.lulls > 0 {
+            actions.push(Action::Lull);
+        }
+        if faults.evictions > 0 {
+            let tokens = || 1..=TOKENS as u8;
+            let is_free = |&token: &u8| keys.record(token).is_some() && !keys.is_led(token);
+            actions.extend(tokens().filter(is_free).map(|token| Action::Evict(Some(token))));
+            actions.extend(tokens().filter(|&token| keys.held(token).is_some()).map(Action::EvictHeld));
+            actions.extend(keys.families().next().map(|_| Action::Evict(None)));
+        }
+    }
+}
+
 impl Model for Claims {
     type State = World;
     type Action = Action;
@@ -93,6 +118,10 @@ impl Model for Claims {
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         if world.broken.is_some() || world.is_revoked {
+            return;
+        }
+        if let Some(told) = world.told_lazily() {
+            actions.push(Action::Ask(told));
             return;
         }
         for index in 0..world.callers.len() {
@@ -111,11 +140,14 @@ impl Model for Claims {
         if faults.promotions > 0 {
             actions.extend((0..=world.log.len()).map(Action::Promote));
         }
+        if self.rules.has(Rule::LazyFamily) {
+            self.lazy_actions(world, actions);
+        }
     }
 
     fn next_state(&self, before: &World, action: Action) -> Option<World> {
         let mut world = before.clone();
-        let (rules, places) = (self.rules, self.scenario.places);
+        let terms = self.scenario.terms(self.rules);
         match action {
             Action::Come(caller) => {
                 let claim = self.scenario.callers[caller]?.claim;
@@ -128,12 +160,32 @@ impl Model for Claims {
             Action::Complete(caller) => self.scene(&mut world, caller).complete(),
             Action::CompleteMissed(caller) => self.scene(&mut world, caller).miss(),
             Action::Crash(caller) => world.crash(caller),
-            Action::Evict(token) => world.evict(token),
-            Action::Promote(lost) => world.promote(lost, rules, places),
-            Action::Age => world.age(rules, places),
+            Action::Evict(token) => world.evict(token, terms),
+            Action::Promote(lost) => {
+                world.faults.promotions -= 1;
+                world.promote(lost, terms, false);
+            }
+            Action::PromoteLater(lost) => {
+                world.faults.promotions -= 1;
+                world.promote(lost, terms, true);
+            }
+            Action::Flush => {
+                world.faults.flushes -= 1;
+                world.promote(usize::MAX, terms, false);
+                // What no pod tells again, nobody knows.
+                world.known.excused = u16::MAX;
+            }
+            Action::EvictHeld(token) => world.evict_held(token),
+            Action::Lull => world.lull(),
+            Action::Age => world.age(terms),
+        }
+        if terms.is_lazy() {
+            world.forget_the_dead_lazily();
         }
         if world.faults.promotions == 0 {
             world.log.clear();
+        }
+        if world.faults.promotions + world.faults.flushes == 0 {
             world.callers.iter_mut().for_each(|caller| caller.kept.clear());
         }
         (world != *before).then_some(world)

@@ -1,5 +1,6 @@
 //! What Redis holds of a family: a record for each token, and one for the family. The token after one has the number after it.
 
+use super::lazy::redis::Keys;
 use super::scenario::CALLERS;
 
 /// So many tokens there are.
@@ -106,10 +107,14 @@ pub struct Db {
     pub records: [Option<Record>; TOKENS],
     /// The family.
     pub family: Option<Family>,
+    /// What there is instead where the family is made lazily.
+    pub lazy: Keys,
     /// The judge's: the newest token that each claim came with, as far as Redis can know.
     pub came: [u8; CLAIMS],
     /// The judge's: the newest with which each came before anybody had used what followed.
     pub rightful: [u8; CLAIMS],
+    /// The judge's: the newest of these that the stores know it by, where the family is made lazily: it was given that, or has presented.
+    pub known_by: [u8; CLAIMS],
 }
 
 impl Db {

@@ -46,6 +46,48 @@ pub enum Rule {
     LandAgain,
     /// A completion tells with which token its claim came, and what it was given.
     CompletionTellsClaim,
+    /// The family is made when a second claim comes with a token of the login. The rules after this one are about that alone.
+    LazyFamily,
+    /// Nothing happens between the answer that other claims come with a token and the question where they went.
+    AsksAtOnce,
+    /// What lands again at another server comes in time to be held there.
+    LandsInTime,
+    /// A token tells to which claim it was given: another that comes with it makes the family.
+    ToIsTold,
+    /// Who makes the family notes the claim that its token was given to, and the one that presents it.
+    OthersNoted,
+    /// What another claim was given for the token comes into the family with the first landing.
+    AnswerIsTaken,
+    /// The token in an answer that another claim goes on by leads to the family.
+    NextIsMember,
+    /// The same already while that claim waits for who presents the token.
+    NextIsToldOf,
+    /// A claim that comes first with a token is a stranger where somebody came with the one that followed, also where that was not rotated.
+    ComingIsUse,
+    /// What is held leads nowhere where nothing is known of the token in it.
+    MissingIsSpent,
+    /// What followed a token without the family's key is known for as long as a claim is owed that.
+    KeptForKeyless,
+    /// A claim that comes with the token in its answer, which the family was made without, is the one that came before.
+    OneEntryEach,
+    /// The first landing notes the claim that its token was given to, where that was lost with the server.
+    LandingNotesTo,
+    /// Who presents a token of the family is noted there as what it came with, and not by that token, too.
+    PresenterHasEntry,
+    /// When a claim has presented a token, all its entries are one, whatever it was called with the tokens of the others.
+    AllNamesAreOne,
+    /// The same of an answer on the way, where somebody outside of the family had the token before rotated.
+    AnswerOnTheWay,
+    /// A token that is given outside of the family leads to it.
+    LandingTellsNext,
+    /// What is held leads nowhere where the token in it was presented for a family of which nothing is known.
+    UnknownIsSpent,
+    /// Where the record of a token of the family was lost, the token counts as used.
+    LostIsUsed,
+    /// Where the token in an answer stands is told by its own record: the way to it may have been made short.
+    PlaceOfNext,
+    /// Claims that were known before the first landing are remembered from then on for as long as that one's.
+    LifeOfAnswer,
 }
 
 use Rule::*;
@@ -73,25 +115,60 @@ pub const ALL: &[Rule] = &[
     OwedCrossesLoss,
     LandAgain,
     CompletionTellsClaim,
+    LazyFamily,
+    AsksAtOnce,
+    LandsInTime,
+    ToIsTold,
+    OthersNoted,
+    AnswerIsTaken,
+    NextIsMember,
+    NextIsToldOf,
+    ComingIsUse,
+    MissingIsSpent,
+    KeptForKeyless,
+    OneEntryEach,
+    PresenterHasEntry,
+    LandingNotesTo,
+    AllNamesAreOne,
+    AnswerOnTheWay,
+    LandingTellsNext,
+    UnknownIsSpent,
+    LostIsUsed,
+    PlaceOfNext,
+    LifeOfAnswer,
 ];
+
+/// Rules that the stores do not have.
+pub const PROPOSED: &[Rule] =
+    &[NextIsToldOf, AnswerOnTheWay, ComingIsUse, OneEntryEach, LandingNotesTo, AllNamesAreOne];
 
 /// A set of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rules(u32);
+pub struct Rules(u64);
 
 impl Rules {
     /// All of them.
+    pub fn lazy() -> Self {
+        ALL.iter().fold(Self(0), |rules, &rule| Self(rules.0 | 1 << rule as u64))
+    }
+
+    /// As the stores have them: without what is only proposed.
+    pub fn stores() -> Self {
+        PROPOSED.iter().fold(Self::lazy(), |rules, &rule| rules.without(rule))
+    }
+
+    /// Those with a family from the login on.
     pub fn all() -> Self {
-        ALL.iter().fold(Self(0), |rules, &rule| Self(rules.0 | 1 << rule as u8))
+        Self::lazy().without(LazyFamily)
     }
 
     /// These but one.
     pub fn without(self, rule: Rule) -> Self {
-        Self(self.0 & !(1 << rule as u8))
+        Self(self.0 & !(1 << rule as u64))
     }
 
     /// Whether the rule stands.
     pub fn has(self, rule: Rule) -> bool {
-        self.0 & 1 << rule as u8 != 0
+        self.0 & 1 << rule as u64 != 0
     }
 }

@@ -1,5 +1,8 @@
 //! A configuration: who comes for which claim, with whose token, and how often what may go wrong.
 
+use super::rules::Rules;
+use super::scripts::Terms;
+
 /// So many callers there are at most.
 pub const CALLERS: usize = 3;
 
@@ -51,19 +54,23 @@ pub struct Faults {
     pub misses: u8,
     /// The provider leaves a token as it was.
     pub busies: u8,
+    /// A moment passes: what has just landed is over.
+    pub lulls: u8,
     /// A pod dies.
     pub crashes: u8,
     /// Redis loses a record, or the family.
     pub evictions: u8,
     /// A replica is promoted without the last writes.
     pub promotions: u8,
+    /// Redis loses all it has.
+    pub flushes: u8,
     /// A thief takes the token of the first caller.
     pub steals: u8,
 }
 
 /// Nothing goes wrong.
 pub const NO_FAULTS: Faults =
-    Faults { ages: 0, misses: 0, busies: 0, crashes: 0, evictions: 0, promotions: 0, steals: 0 };
+    Faults { ages: 0, misses: 0, busies: 0, lulls: 0, crashes: 0, evictions: 0, promotions: 0, flushes: 0, steals: 0 };
 
 /// A configuration.
 #[derive(Clone, Copy, Debug)]
@@ -78,6 +85,15 @@ pub struct Scenario {
     pub faults: Faults,
     /// So many claims have a place in the record of a family.
     pub places: usize,
+    /// Access tokens live for longer than an hour, and than an answer is held.
+    pub is_long: bool,
     /// Too large for the tests.
     pub is_deep: bool,
+}
+
+impl Scenario {
+    /// By what its servers go under these rules.
+    pub fn terms(&self, rules: Rules) -> Terms {
+        Terms { rules, places: self.places, is_long: self.is_long }
+    }
 }

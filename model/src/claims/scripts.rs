@@ -1,5 +1,6 @@
 //! The scripts, as far as claims go: a function for each, at a server under rules.
 
+use super::lazy::land::Landing;
 use super::redis::{CLAIMS, Db, Entry, Family, Record, State, TOKENS};
 use super::rules::{Rule, Rules};
 
@@ -40,6 +41,26 @@ pub enum Reply {
 pub struct Complete {
     /// What was asked when the lead was given.
     pub ask: Ask,
+    /// The same where the family is made lazily.
+    pub landing: Option<Landing>,
+}
+
+/// By what all servers go.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms {
+    /// The rules in force.
+    pub rules: Rules,
+    /// So many claims have a place.
+    pub places: usize,
+    /// Access tokens live for longer than an hour, and than an answer is held.
+    pub is_long: bool,
+}
+
+impl Terms {
+    /// Whether a family is made only when a second claim comes.
+    pub fn is_lazy(&self) -> bool {
+        self.rules.has(Rule::LazyFamily)
+    }
 }
 
 /// A server while a script runs.
@@ -52,10 +73,19 @@ pub struct Host<'a> {
     pub server: u8,
     /// So many claims have a place.
     pub places: usize,
+    /// Access tokens live for longer than an hour, and than an answer is held.
+    pub is_long: bool,
+}
+
+impl<'a> Host<'a> {
+    /// The server of this number.
+    pub fn new(db: &'a mut Db, server: u8, Terms { rules, places, is_long }: Terms) -> Self {
+        Self { db, rules, server, places, is_long }
+    }
 }
 
 impl Host<'_> {
-    fn has(&self, rule: Rule) -> bool {
+    pub(super) fn has(&self, rule: Rule) -> bool {
         self.rules.has(rule)
     }
 
@@ -264,6 +294,7 @@ impl Host<'_> {
 
     /// A step of time: as long as an access token lives.
     pub fn age(&mut self) {
+        self.db.lazy.age();
         let keeps = self.has(Rule::KeptForHolders);
         if let Some(family) = &mut self.db.family {
             for claim in &mut family.claims {

@@ -1,6 +1,7 @@
 //! A world in words, for counterexamples.
 
 use super::action::name;
+use super::lazy::story as lazily;
 use super::redis::{CLAIMS, Family, TOKENS};
 use super::world::{Caller, Flight, Step, World};
 
@@ -9,6 +10,8 @@ pub fn parts(world: &World) -> Vec<String> {
     let callers = world.callers.iter().enumerate().map(|(index, caller)| tell_caller(index, caller));
     let mut parts: Vec<String> = callers.collect();
     parts.push(format!("the shared store has T{}", world.shared));
+    parts.extend((1..=TOKENS as u8).map(|token| lazily::tell_token(&world.db.lazy, token)));
+    parts.push(lazily::tell_families(&world.db.lazy));
     parts.extend((0..TOKENS).map(|index| match &world.db.records[index] {
         None => format!("T{}: no record", index + 1),
         Some(record) => format!("T{}: {:?}", index + 1, record.state),
@@ -35,7 +38,8 @@ fn tell_flight(flight: &Flight) -> String {
         Step::Led => "LEADS",
         Step::Calling => "HAS HAD ROTATED",
     };
-    format!("; its flight for claim {} came with T{} and {step} T{}{past}", ask.claim, ask.own, ask.token)
+    let course = lazily::tell_course(&flight.course);
+    format!("; its flight for claim {} came with T{} and {step} T{}{past}{course}", ask.claim, ask.own, ask.token)
 }
 
 fn tell_family(family: &Family) -> String {

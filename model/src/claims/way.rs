@@ -1,10 +1,12 @@
 //! What a flight does: the way of `src/coordinator/way.rs`, with other claims.
 
 use super::judge;
+use super::lazy::way::{Course, own_in_turn, question};
+use super::lazy::{self, follow::Followed};
 use super::redis::{TOKENS, bit};
 use super::rules::{Rule, Rules};
 use super::scenario::{Scenario, Store};
-use super::scripts::{Ask, Complete, Host, Reply};
+use super::scripts::{Ask, Complete, Host, Reply, Terms};
 use super::world::{Flight, Step, World};
 
 /// A caller's flight in a world under rules.
@@ -20,8 +22,12 @@ pub struct Scene<'a> {
 }
 
 impl Scene<'_> {
-    fn flight(&mut self) -> &mut Flight {
+    pub(super) fn flight(&mut self) -> &mut Flight {
         self.world.callers[self.caller].flight.as_mut().expect("BUG: there is no flight")
+    }
+
+    pub(super) fn terms(&self) -> Terms {
+        self.scenario.terms(self.rules)
     }
 
     fn store(&self) -> Store {
@@ -38,6 +44,7 @@ impl Scene<'_> {
         caller.flight = Some(Flight {
             ask: Ask { flight: self.caller as u8, claim, own, token: own, is_past: false },
             step: Step::Asking,
+            course: Course::default(),
             has_called: false,
             has_begun_again: false,
             looks: 0,
@@ -49,9 +56,12 @@ impl Scene<'_> {
 
     /// The flight asks the store.
     pub fn ask(&mut self) {
+        if self.terms().is_lazy() {
+            return self.ask_lazily();
+        }
         let Flight { ask, looks, .. } = *self.flight();
         let rested = self.world.callers[self.caller].rested;
-        let (is_owed, is_left_behind, is_stray) = judge::look(self.world, &ask, rested);
+        let (is_owed, is_left_behind, is_stray) = judge::look(self.world, &ask, rested, false);
         if ask.token == ask.own && !ask.is_past {
             let flight = self.flight();
             flight.is_owed = is_owed;
@@ -62,7 +72,7 @@ impl Scene<'_> {
         self.flight().looks += 1;
         let flight = *self.flight();
         judge::looks(self.world, &flight);
-        let reply = self.world.run(self.rules, self.scenario.places, |host| host.begin(&ask));
+        let reply = self.world.run(self.terms(), |host| host.begin(&ask));
         if ask.token == ask.own && !ask.is_past && !is_left_behind && !is_stray {
             let rightful = &mut self.world.db.rightful[usize::from(ask.claim)];
             *rightful = (*rightful).max(ask.own);
@@ -97,11 +107,15 @@ impl Scene<'_> {
     pub fn present(&mut self, is_busy: bool) {
         let flight = *self.flight();
         let token = flight.ask.token;
-        judge::presentation(self.world, &flight, self.scenario.places);
+        let terms = self.terms();
+        judge::presentation(self.world, &flight, terms);
         self.flight().has_called = true;
         if is_busy {
             self.world.faults.busies -= 1;
-            self.world.run(self.rules, self.scenario.places, |host| host.abandon(&flight.ask));
+            if self.terms().is_lazy() {
+                return self.abandon_lazily();
+            }
+            self.world.run(self.terms(), |host| host.abandon(&flight.ask));
             if self.rules.has(Rule::OncePerWalk) || token == flight.ask.own {
                 self.end(None);
             } else {
@@ -114,6 +128,7 @@ impl Scene<'_> {
             return;
         }
         self.world.current += 1;
+        self.world.known.rotated_for[usize::from(token)] = self.flight().ask.claim + 1;
         self.flight().step = Step::Calling;
         let claim = usize::from(flight.ask.claim);
         self.world.known.given[claim] = self.world.known.given[claim].max(token + 1);
@@ -123,17 +138,24 @@ impl Scene<'_> {
     /// The outcome lands, and the caller is handed it.
     pub fn complete(&mut self) {
         let ask = self.flight().ask;
-        let complete = Complete { ask };
-        self.world.run(self.rules, self.scenario.places, |host| host.complete(&complete, false));
-        if self.world.faults.promotions > 0 {
+        let landing = self.terms().is_lazy().then(|| self.land());
+        let known_by = &mut self.world.db.known_by[usize::from(ask.claim)];
+        *known_by = (*known_by).max(ask.own);
+        let came = &mut self.world.db.came[usize::from(ask.claim)];
+        *came = (*came).max(ask.own);
+        let complete = Complete { ask, landing };
+        if landing.is_none() {
+            self.world.run(self.terms(), |host| host.complete(&complete, false));
+        }
+        if self.world.faults.promotions + self.world.faults.flushes > 0 {
             self.world.callers[self.caller].kept.push(complete);
         }
         judge::memory(self.world);
-        self.end(Some(ask.token + 1));
+        if landing.is_some() { self.landed(ask.token + 1) } else { self.end(Some(ask.token + 1)) }
     }
 
     /// The caller is handed an answer, or refused.
-    fn end(&mut self, token: Option<u8>) {
+    pub(super) fn end(&mut self, token: Option<u8>) {
         let store = self.store();
         let flight = *self.flight();
         self.world.callers[self.caller].flight = None;
@@ -166,7 +188,15 @@ impl Scene<'_> {
     /// Whether the flight would be handed an answer, or go on, if it asked now.
     pub fn is_woken(world: &World, flight: &Flight, scenario: &Scenario, rules: Rules) -> bool {
         let mut copy = world.db;
-        let mut host = Host { db: &mut copy, rules, server: world.server, places: scenario.places };
+        let mut host = Host::new(&mut copy, world.server, scenario.terms(rules));
+        if rules.has(Rule::LazyFamily) {
+            let ask = question(flight);
+            return if flight.course.is_following {
+                host.follow_lazily(&ask, own_in_turn(flight)) != Followed::Wait
+            } else {
+                host.begin_lazily(&ask) != lazy::begin::Reply::Join
+            };
+        }
         host.begin(&flight.ask) != Reply::Wait
     }
 

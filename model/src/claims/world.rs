@@ -1,10 +1,13 @@
 //! Everything at a moment: callers, the server, the provider, and what the judge knows.
 
+use super::lazy::begin::Coming;
+use super::lazy::redis::Stage;
+use super::lazy::way::{Course, question};
 use super::promises::Promise;
 use super::redis::{CLAIMS, Db, Record, State, TOKENS, bit};
-use super::rules::{Rule, Rules};
+use super::rules::Rule;
 use super::scenario::{CALLERS, Faults, Scenario, Store};
-use super::scripts::{Ask, Complete, Host};
+use super::scripts::{Ask, Complete, Host, Terms};
 
 /// So many of the last writes may a replica lack.
 const LAG: usize = 3;
@@ -29,6 +32,8 @@ pub struct Flight {
     pub ask: Ask,
     /// What it does next.
     pub step: Step,
+    /// Where the family is made lazily: what it knows.
+    pub course: Course,
     /// It has presented a token.
     pub has_called: bool,
     /// The token that it was told of was gone, and it has begun again.
@@ -72,10 +77,16 @@ pub struct Known {
     pub given: [u8; CLAIMS],
     /// All that it gave for each.
     pub ever_given: [u16; CLAIMS],
+    /// For which claim each token was rotated, and 1; 0 for none.
+    pub rotated_for: [u8; TOKENS + 1],
+    /// With which tokens each has come before anybody had used what followed, whatever Redis has lost since.
+    pub ever_rightful: [u16; CLAIMS],
     /// Tokens of which it is not promised that the way goes on past them.
     pub excused: u16,
     /// Tokens of which nobody knows any more that they were presented.
     pub unsure: u16,
+    /// Redis has lost a key by itself.
+    pub has_evicted: bool,
     /// So many things were lost by a fault: each may cost a look and a record.
     pub losses: u8,
     /// The owner has come with so many new tokens since the thief was served.
@@ -137,9 +148,9 @@ impl World {
     }
 
     /// Runs a script. What it changes may be lost with the server.
-    pub fn run<R>(&mut self, rules: Rules, places: usize, run: impl FnOnce(&mut Host<'_>) -> R) -> R {
+    pub fn run<R>(&mut self, terms: Terms, run: impl FnOnce(&mut Host<'_>) -> R) -> R {
         let before = self.db;
-        let result = run(&mut Host { db: &mut self.db, rules, server: self.server, places });
+        let result = run(&mut Host::new(&mut self.db, self.server, terms));
         if self.faults.promotions > 0 && before != self.db {
             self.log.push(before);
             let excess = self.log.len().saturating_sub(LAG);
@@ -165,10 +176,33 @@ impl World {
                 self.known.excused |= bit(token);
             }
         }
+        self.forget_the_dead_lazily();
         for index in 0..CALLERS {
             let waits = self.callers[index].flight.is_some_and(|flight| !flight.is_leading());
             if let (false, Some(family)) = (waits, &mut self.db.family) {
                 family.leave_queue(index as u8);
+            }
+        }
+    }
+
+    /// The same where the family is made lazily. A turn that nobody takes is over in a moment.
+    pub fn forget_the_dead_lazily(&mut self) {
+        for token in 1..=TOKENS as u8 {
+            let is_led = self.flights().any(|flight| flight.is_leading() && flight.ask.token == token);
+            if self.db.lazy.is_led(token) && !is_led {
+                self.db.lazy.lose_leader(token);
+                self.known.excused |= bit(token);
+            }
+        }
+        for index in 0..CALLERS {
+            let flight = self.callers[index].flight;
+            let waits = flight.is_some_and(|flight| flight.course.is_following && flight.step == Step::Waiting);
+            let has_turn = waits || flight.is_some_and(|flight| flight.course.coming != Coming::Past);
+            for family in self.db.lazy.families_mut() {
+                family.called = family.called.filter(|&called| has_turn || usize::from(called) != index);
+                if !waits {
+                    family.leave(index as u8);
+                }
             }
         }
     }
@@ -192,24 +226,30 @@ impl World {
     }
 
     /// A replica is promoted without the last writes; who lives puts back what it knows before anybody leads.
-    pub fn promote(&mut self, lost: usize, rules: Rules, places: usize) {
-        self.faults.promotions -= 1;
+    pub fn promote(&mut self, lost: usize, terms: Terms, is_late: bool) {
         self.known.losses += 1;
         let all = self.log.len();
-        if lost > 0 {
+        if lost > all {
+            self.db = Db::default();
+        } else if lost > 0 {
             self.db = self.log[all - lost];
         }
         self.log.clear();
         self.server += 1;
         let mut kept: Vec<Complete> = self.callers.iter_mut().flat_map(|it| std::mem::take(&mut it.kept)).collect();
         kept.sort_by_key(|complete| complete.ask.token);
-        let mut host = Host { db: &mut self.db, rules, server: self.server, places };
-        if rules.has(Rule::LandAgain) {
-            kept.iter().for_each(|complete| host.complete(complete, true));
+        let mut host = Host::new(&mut self.db, self.server, terms);
+        if terms.rules.has(Rule::LandAgain) {
+            kept.iter().for_each(|complete| match &complete.landing {
+                Some(landing) => host.complete_lazily(landing, true, is_late),
+                None => host.complete(complete, true),
+            });
         }
-        let leads: Vec<Ask> = self.flights().filter(|it| it.is_leading()).map(|flight| flight.ask).collect();
-        let mut host = Host { db: &mut self.db, rules, server: self.server, places };
-        leads.iter().for_each(|ask| host.put_back(ask));
+        let leads: Vec<Flight> = self.flights().filter(|it| it.is_leading()).copied().collect();
+        let mut host = Host::new(&mut self.db, self.server, terms);
+        leads.iter().for_each(|flight| {
+            if terms.is_lazy() { host.put_back_lazily(&question(flight)) } else { host.put_back(&flight.ask) }
+        });
         let (rightful, given) = (self.db.rightful, self.known.given);
         for flight in self.callers.iter_mut().filter_map(|caller| caller.flight.as_mut()) {
             let claim = usize::from(flight.ask.claim);
@@ -223,7 +263,8 @@ impl World {
     /// What a dead pod had landed may be lost with the server.
     fn excuse_what_nobody_knows(&mut self) {
         for token in 1..=TOKENS as u8 {
-            let is_known = self.db.state(token) == Some(State::Rotated);
+            let is_known = self.db.state(token) == Some(State::Rotated)
+                || self.db.lazy.record(token).is_some_and(|it| it.stage == Stage::Rotated);
             if self.known.unsure & bit(token) != 0 && !is_known {
                 // Neither that it was presented is known, nor to which claim the next was given.
                 self.known.excused |= bit(token) | bit(token + 1);
@@ -232,10 +273,10 @@ impl World {
     }
 
     /// The access tokens are over.
-    pub fn age(&mut self, rules: Rules, places: usize) {
+    pub fn age(&mut self, terms: Terms) {
         self.faults.ages -= 1;
         self.log.clear();
-        Host { db: &mut self.db, rules, server: self.server, places }.age();
+        Host::new(&mut self.db, self.server, terms).age();
         for caller in &mut self.callers {
             caller.rested += 1;
             caller.kept.clear();
@@ -243,18 +284,49 @@ impl World {
     }
 
     /// Redis loses one record.
-    pub fn evict(&mut self, token: Option<u8>) {
+    pub fn evict(&mut self, token: Option<u8>, terms: Terms) {
         self.faults.evictions -= 1;
+        self.known.has_evicted = true;
         self.known.losses += 1;
         match token {
             None => {
                 self.db.family = None;
+                let ids: Vec<u8> = self.db.lazy.families().map(|family| family.id).collect();
+                ids.into_iter().for_each(|id| self.db.lazy.lose_family(id));
                 self.known.excused = u16::MAX;
             }
             Some(token) => {
                 *self.db.record(token) = None;
+                self.db.lazy.lose_record(token);
+                self.known.excused |= if terms.is_lazy() { u16::MAX } else { 0 };
                 self.known.excused |= bit(token);
             }
         }
+    }
+
+    /// Redis loses what is held for a token.
+    pub fn evict_held(&mut self, token: u8) {
+        self.faults.evictions -= 1;
+        self.known.has_evicted = true;
+        self.known.losses += 1;
+        *self.db.lazy.hold(token) = None;
+        self.known.excused |= bit(token);
+    }
+
+    /// A moment passes: what has just landed is over.
+    pub fn lull(&mut self) {
+        self.faults.lulls -= 1;
+        self.db.lazy.settle();
+    }
+
+    /// Who has joined a leader whose outcome has landed is told at once.
+    pub fn told_lazily(&self) -> Option<usize> {
+        self.callers.iter().position(|caller| {
+            caller.flight.as_ref().is_some_and(|flight| {
+                let ask = question(flight);
+                let record = self.db.lazy.record(ask.token).unwrap_or_default();
+                ask.has_joined && record.stage == Stage::Rotated && record.claim == ask.name()
+            })
+        })
     }
 }
