@@ -34,8 +34,8 @@ local function wake_family(flight, id, channels, now, called_ms, entry, first_en
   call_next(family, order, channels, now, called_ms)
 end
 
--- The token was rotated outside of its family, which is to find that out for as long as it knows the token. Who comes with the token that
--- followed finds the claims that wait, or were told of this one as the newest.
+-- Its holder had the token rotated outside of its family, which is to find that out for as long as it knows the token. Who comes with the
+-- token that followed finds the claims that wait, or were told of this one as the newest.
 local function note_rotated_outside(flight, family, id, link, next_holder)
   local lives_ms = redis.call('PTTL', family)
   if lives_ms > 0 then
@@ -59,8 +59,9 @@ end
 -- what: own_id; is_outside where it rotated the token outside of the family, with link, next_holder where there is a chain; fails_ms where
 -- it failed, within which nobody asks for it any more; is_untold where whoever waits is told later; entry, first_entry of the claim that was answered.
 local function tell_logins(flight, record, channels, now, called_ms, what)
-  local id = string.match(record.family or '', '^%x+')
-  if id and what.is_outside then
+  local id, member = string.match(record.family or '', '^(%x+) (%x+)$')
+  -- The family of another credential learns nothing of the token that followed: it may be one of strangers with a wrong secret.
+  if id and what.is_outside and member == what.own_id then
     note_rotated_outside(flight, family_of(flight, record), id, what.link, what.next_holder)
   end
   if id and what.fails_ms then

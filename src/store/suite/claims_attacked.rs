@@ -113,6 +113,19 @@ both! {
         assert_eq!(Turn::at_once(&stage, "one", "b").await.token(), "two");
     }
 
+    async fn strangers_that_meet_at_a_token_before_its_owner_learn_nothing_of_the_next_and_end_no_session(stage, held()) {
+        let first = guessed(&stage, "x");
+        let lease = lead(&stage.b, &first).await;
+        waits(&stage, &mut guessed(&stage, "y")).await;
+        complete(&stage.b, &lease, &first, &failure(ProviderFailure::denied("invalid_client"))).await;
+        fly(&stage.a, &claim(&stage, "one", "a"), &to("two")).await;
+
+        stage.b.end_session(&guessed(&stage, "z")).await.expect("an answer");
+
+        let lease = lead(&stage.a, &claim(&stage, "two", "a")).await;
+        assert_eq!(lease.history, TokenHistory::Unremarkable);
+    }
+
     async fn claim_that_waited_for_the_first_and_gave_up_is_served_when_the_first_has_gone_on(stage, held()) {
         let first = claim(&stage, "one", "a");
         let lease = lead(&stage.a, &first).await;
