@@ -233,10 +233,6 @@ else
   -- Also where it is called dead: that may have been told to a stranger.
   keep_ms = math.max(keep_ms, given_ms)
 end
-if record.family then
-  -- PARTS HERE: login
-  keep_ms = math.max(keep_ms, login_ms(flight, record))
-end
 redis.call('PEXPIRE', flight, whole(math.max(1, keep_ms)))
 if untold == 1 and not is_over then
   -- PARTS HERE: keep untold
@@ -261,6 +257,10 @@ if its_holder then
       record.family = nil
     end
   end
+end
+if record.family then
+  -- PARTS HERE: keep login
+  keep_at_least(flight, login_ms(flight, record))
 end
 local evicted, is_kept, entry, first_entry = 0, false, nil, nil
 -- An answer that comes late is not held: what its token was used for may be forgotten by then. Nor is that of a session which has
@@ -366,7 +366,7 @@ if record.family or is_among_claims then
     own_id = is_among_claims and string.match(ARGV[15], '^%x+') or chain and string.match(chain, '^%w+ (%x+)'),
     is_outside = not is_among_claims and token_state == 'rotated', link = KEYS[13],
     next_holder = chain and string.match(chain, '^%w+ %x+ %x+ (%x+) '),
-    fails_ms = class ~= 'success' and math.max(wait_ms, given_ms),
+    fails_ms = class ~= 'success' and math.max(wait_ms, given_ms), keep_ms = keep_ms,
     is_untold = untold == 1 and not is_over, entry = entry, first_entry = first_entry})
 end
 local reply = {is_over and 'ended' or 'landed', evicted, counts and 'counted' or 'stranger', moved}

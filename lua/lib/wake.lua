@@ -47,17 +47,20 @@ local function note_rotated_outside(flight, family, id, link, next_holder)
 end
 
 -- A flight of the login has failed. Where no claim has presented what another was given, nobody is owed anything, and the family is
--- forgotten soon. Who waits notes itself again.
-local function forget_unowed(flight, family, within_ms)
-  if not redis.call('HGET', family, 'newest') and redis.call('PTTL', family) > within_ms then
+-- forgotten within a while, unless its session has ended. What the record of the token remembers of itself, it does for keep_ms. Who waits
+-- notes itself again.
+local function forget_unowed(flight, family, within_ms, keep_ms, now)
+  local newest, ended = unpack(redis.call('HMGET', family, 'newest', 'ended'))
+  if not newest and tonumber(ended or '0') <= now and redis.call('PTTL', family) > within_ms then
     redis.call('PEXPIRE', family, whole(within_ms))
-    redis.call('PEXPIRE', flight, whole(math.max(1, math.min(redis.call('PTTL', flight), within_ms))))
+    redis.call('PEXPIRE', flight, whole(math.max(1, math.min(redis.call('PTTL', flight), math.max(within_ms, keep_ms)))))
   end
 end
 
 -- A completion tells the login of its token, and its caller's own, which only it knows of where the record of the token was lost.
 -- what: own_id; is_outside where it rotated the token outside of the family, with link, next_holder where there is a chain; fails_ms where
--- it failed, within which nobody asks for it any more; is_untold where whoever waits is told later; entry, first_entry of the claim that was answered.
+-- it failed, within which nobody asks for it any more, and keep_ms, for how long its record is kept without a login; is_untold where whoever
+-- waits is told later; entry, first_entry of the claim that was answered.
 local function tell_logins(flight, record, channels, now, called_ms, what)
   local id, member = string.match(record.family or '', '^(%x+) (%x+)$')
   -- The family of another credential learns nothing of the token that followed: it may be one of strangers with a wrong secret.
@@ -65,7 +68,7 @@ local function tell_logins(flight, record, channels, now, called_ms, what)
     note_rotated_outside(flight, family_of(flight, record), id, what.link, what.next_holder)
   end
   if id and what.fails_ms then
-    forget_unowed(flight, family_of(flight, record), what.fails_ms)
+    forget_unowed(flight, family_of(flight, record), what.fails_ms, what.keep_ms, now)
   end
   if what.is_untold then
     return

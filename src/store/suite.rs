@@ -46,6 +46,7 @@ mod claim_ends;
 mod claims_attacked;
 mod claims_crowded;
 mod claims_joining;
+mod claims_remembered;
 pub(in crate::store) mod claims;
 mod ended;
 mod ended_on_servers;

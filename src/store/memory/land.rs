@@ -22,6 +22,14 @@ pub(super) struct Landing<'a> {
     pub(super) now: Instant,
 }
 
+/// An outcome has landed.
+pub(super) struct Landed {
+    /// The session has ended meanwhile.
+    pub(super) is_ended: bool,
+    /// Until when the record is kept, whatever is owed to the claims of its login.
+    pub(super) keeps: Instant,
+}
+
 impl MemoryPod {
     pub(crate) fn renew(&self, lease: &Lease) -> Renewed {
         let now = Instant::now();
@@ -64,7 +72,7 @@ impl MemoryPod {
         let followed = next.as_ref().map(|next| next.flight);
         let (login, given_until) = self.before_landing(&lease.flight);
         match self.land(&Landing { lease, ask, completion, now }) {
-            Ok(is_ended) => {
+            Ok(Landed { is_ended, keeps }) => {
                 let is_held = match next {
                     Some(next) if is_ended => {
                         // Its mark is over before the answer would be.
@@ -90,10 +98,10 @@ impl MemoryPod {
                 // Once more: somebody may have found other claims under way, just before it landed.
                 let login = login.or_else(|| self.before_landing(&lease.flight).0);
                 if let Some((id, _)) = login.filter(|_| completion.outcome.class() != Class::Success) {
-                    self.owes_nobody(id, &lease.flight, now);
+                    self.owes_nobody(id, lease, keeps, now);
                 }
                 match login {
-                    Some((id, member)) if is_dead && Some(member) == holder => self.end_family(id, &lease.flight, now),
+                    Some((id, member)) if is_dead && Some(member) == holder => self.end_family(id, lease, keeps, now),
                     Some((id, _)) if !completion.is_untold || is_ended => {
                         self.wake_family(id, None, now);
                         // Those of a login that is named after the holder, where another credential's is noted.
@@ -121,12 +129,12 @@ impl MemoryPod {
         (record.login.as_ref().map(|login| (login.id, login.holder)), record.given_until())
     }
 
-    /// Lands it, and releases its permit and its probe in the same step. Answers whether the session has ended meanwhile.
+    /// Lands it, and releases its permit and its probe in the same step.
     ///
     /// # Errors
     ///
     /// What stands instead. Permit and probe are not released.
-    pub(super) fn land(&self, landing: &Landing<'_>) -> Result<bool, Standing> {
+    pub(super) fn land(&self, landing: &Landing<'_>) -> Result<Landed, Standing> {
         let Landing { lease, ask, completion, now, .. } = *landing;
         let outcome: &Outcome = &completion.outcome;
         // Asked under the lock of the record.
@@ -162,7 +170,7 @@ impl MemoryPod {
         }
         // Of a flight that is not known any more nobody can say whether it was counted: this may be a repeat.
         let is_known = !matches!(record.state, State::Abandoned);
-        self.write(&mut record, landing);
+        let keeps = self.write(&mut record, landing);
         self.count(&mut record, landing, is_known);
         if is_ended {
             // They begin again, and hear of that.
@@ -172,7 +180,7 @@ impl MemoryPod {
         } else if !completion.is_untold {
             record.tell_waiting(now);
         }
-        Ok(is_ended)
+        Ok(Landed { is_ended, keeps })
     }
 
     /// A success that comes again may say that it is older than it was taken for.
@@ -190,8 +198,8 @@ impl MemoryPod {
         }
     }
 
-    /// The outcome is the record's from now on.
-    fn write(&self, record: &mut FlightRecord, landing: &Landing<'_>) {
+    /// The outcome is the record's from now on. Answers until when that is kept, whatever is owed to the claims of its login.
+    fn write(&self, record: &mut FlightRecord, landing: &Landing<'_>) -> Instant {
         let Landing { lease, completion, now, .. } = *landing;
         let outcome = &completion.outcome;
         let at = now - completion.age;
@@ -207,7 +215,8 @@ impl MemoryPod {
         if outcome.class() == Class::Success {
             record.success_of = Some(lease.attempt);
         }
-        record.ends = (now + kept).max(record.ends_with_login().unwrap_or(now));
+        let with_login = record.ends_with_login();
+        record.ends = now + kept;
         if record.waiting.is_some() {
             record.ends = record.ends.max(now + self.config.wait_timeout);
         }
@@ -222,11 +231,14 @@ impl MemoryPod {
         }
         record.stays_given();
         self.namespace.ended.keep(lease.flight, record);
+        let keeps = record.ends;
+        record.ends = with_login.map_or(keeps, |until| keeps.max(until));
         record.free(lease);
         record.is_untold = completion.is_untold;
         if completion.is_untold && !record.is_led_at(now) {
             record.keep_back(lease.fence, now + self.config.lease);
         }
+        keeps
     }
 
     /// The rules of admission hear of a flight that landed; its permit and its probe are free.

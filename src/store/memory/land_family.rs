@@ -9,7 +9,7 @@ use super::MemoryPod;
 use super::chain::Link;
 use super::family::{Answer, Entry, FamilyRecord, Membership, Newest};
 use super::held::next_identity;
-use super::land::Landing;
+use super::land::{Landed, Landing};
 use crate::identity::{Hash, Identity};
 use crate::outcome::Outcome;
 use crate::retention;
@@ -97,15 +97,15 @@ impl MemoryPod {
         let (login, given_until) = self.before_landing(&lease.flight);
         let landed = self.land(&Landing { lease, ask, completion, now });
         let answered = match landed {
-            Ok(false) => Some(self.land_in_family(in_family, &mut family, lease, now)),
-            Ok(true) | Err(_) => None,
+            Ok(Landed { is_ended: false, .. }) => Some(self.land_in_family(in_family, &mut family, lease, now)),
+            Ok(_) | Err(_) => None,
         };
         drop(family);
         if answered.is_none() && is_new {
             self.take_back(&next_flight);
         }
         match landed {
-            Ok(is_ended) => {
+            Ok(Landed { is_ended, .. }) => {
                 if let Some(until) = given_until.filter(|_| is_ended) {
                     self.stays_known(&lease.flight, until);
                 }

@@ -12,7 +12,7 @@ use super::record::{FlightRecord, State};
 use crate::identity::Hash;
 use crate::outcome::{Class, TokenState};
 use crate::secret::Secret;
-use crate::store::contract::{self, Ask, Coming};
+use crate::store::contract::{self, Ask, Coming, Lease};
 
 /// How the login of a token stands for who comes with it.
 pub(super) enum LoginSeen {
@@ -40,6 +40,14 @@ impl FlightRecord {
         let entry = login.entry.or_else(|| self.login.as_ref().and_then(|before| before.entry));
         self.login = Some(Box::new(Membership { entry, ..login }));
         self.ends = self.ends.max(until);
+    }
+
+    /// No claim is owed what follows the token that this attempt has presented: it is known no longer than until then, unless somebody
+    /// leads it anew.
+    fn is_owed_nothing(&mut self, attempt: Uuid, until: Instant) {
+        if self.has_landed_of(attempt) {
+            self.ends = self.ends.min(until);
+        }
     }
 
     /// The login keeps the answer of a token that was rotated, sealed: nobody is handed it from here, once nobody waits for it any more.
@@ -121,35 +129,36 @@ impl MemoryPod {
         }
     }
 
-    /// A presentation has failed. Where no claim of the login has presented what another was given, nobody is owed anything by that; who
-    /// waits notes itself again.
-    pub(super) fn owes_nobody(&self, id: Hash, flight: &Hash, now: Instant) {
+    /// A presentation has failed. Where no claim of the login has presented what another was given, nobody is owed anything by that, unless
+    /// its session has ended; who waits notes itself again. What the record of the token remembers of itself, it does until `keeps`.
+    pub(super) fn owes_nobody(&self, id: Hash, lease: &Lease, keeps: Instant, now: Instant) {
         let Some(family) = self.known_family(id) else { return };
         let mut family = family.lock();
-        if family.newest.is_some() {
+        if family.newest.is_some() || family.has_ended(now) {
             return;
         }
         let until = now + self.config.wait_timeout;
         family.ends_by(until);
-        if let Some(mut record) = self.namespace.flights.get_mut(flight) {
-            let given_until = record.given_until().unwrap_or(until);
-            record.ends = record.ends.min(until.max(given_until));
-            self.namespace.ended.keep(*flight, &mut record);
+        if let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) {
+            record.is_owed_nothing(lease.attempt, until.max(keeps));
+            self.namespace.ended.keep(lease.flight, &mut record);
         }
     }
 
     /// The provider has called a token dead. Where it is the newest, nobody is owed anything any more; one that was left behind says
     /// nothing of the others.
-    pub(super) fn end_family(&self, id: Hash, flight: &Hash, now: Instant) {
+    pub(super) fn end_family(&self, id: Hash, lease: &Lease, keeps: Instant, now: Instant) {
         let Some(family) = self.known_family(id) else { return };
         let mut family = family.lock();
-        if family.newest.as_ref().is_some_and(|newest| newest.flight != *flight) {
+        if family.newest.as_ref().is_some_and(|newest| newest.flight != lease.flight) {
             family.order.wake(None, self.config.permit_reserved_for(), now);
             return;
         }
         family.forget();
-        if let Some(mut record) = self.namespace.flights.get_mut(flight) {
+        if let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) {
             record.login = None;
+            record.is_owed_nothing(lease.attempt, keeps);
+            self.namespace.ended.keep(lease.flight, &mut record);
         }
         family.order.call_all();
     }

@@ -4,6 +4,7 @@
 use super::chains::{by, held, to};
 use super::claims::turn::{Turn, claim, comes, follow, two_claims, waits};
 use super::stage::*;
+use crate::retention::Retention;
 use crate::store::{Coming, Followed, NewsSource};
 
 /// So many claims of a login are known.
@@ -62,10 +63,10 @@ async fn all_are_denied(stage: &Stage, (first, lease, waiting): (Ask, Lease, Vec
     }
 }
 
-/// On Redis: nothing is left of the login, nor of its token.
-async fn is_forgotten(stage: &Stage) {
+/// On Redis: nothing is left of these.
+async fn are_forgotten(stage: &Stage, names: &[&str]) {
     let Some(redis) = &stage.redis else { return };
-    for name in ["family", "order", "answers", "flight"] {
+    for name in names {
         let left = redis.keys(&format!("rc:{{{}}}:{name}:*", stage.config.namespace)).await;
         assert_eq!(left, [""; 0], "{name}");
     }
@@ -87,11 +88,15 @@ async fn are_gone_without_a_word(stage: &Stage, waiting: Vec<Waiting>) {
 both! {
     async fn login_of_which_nobody_is_owed_anything_is_forgotten_after_wait_timeout(stage, crowded()) {
         let flood = wait_behind_the_first(&stage, MOST_CLAIMS - 1).await;
+        let kept = Retention::of(&refused_scope(), &stage.config).kept;
 
         all_are_denied(&stage, flood).await;
 
         stage.pass(stage.config.wait_timeout).await;
-        is_forgotten(&stage).await;
+        are_forgotten(&stage, &["family", "order", "answers"]).await;
+        // The record of the token tells what became of its presentation, as that of any does, until nobody asks for it any more.
+        stage.pass(kept).await;
+        are_forgotten(&stage, &["flight"]).await;
         // There is room for claims that are none of those.
         two_claims(&stage).await;
         assert_eq!(Turn::at_once(&stage, "two", "a").await.token(), "three");

@@ -8,7 +8,7 @@ use tokio::task::{JoinSet, LocalSet};
 use super::stage::*;
 use super::{
     astray, background, budget, chains, circuit, claim_ends, claims, claims_attacked, claims_crowded, claims_joining,
-    ended, flights, sessions, strangers, untold,
+    claims_remembered, ended, flights, sessions, strangers, untold,
 };
 use crate::test_redis::topology::{Cluster, Group};
 
@@ -32,6 +32,7 @@ where
         claims_attacked::promises(),
         claims_crowded::promises(),
         claims_joining::promises(),
+        claims_remembered::promises(),
         astray::promises(),
         strangers::promises(),
         untold::promises(),
