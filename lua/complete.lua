@@ -44,8 +44,8 @@
 -- NUMBER[10] unanswered  1 when a begin or a renewal of the attempt was not answered: it may arrive yet, and is to change nothing
 -- NUMBER[11] untold    1 when nobody is to be told yet: the leader does something before (before_told), and then calls tell.lua
 -- ARGV[13] sealed   the outcome
--- ARGV[14] chain    '<as> <holder> <flight> <holder> <claim>': 'direct', or the place that a walker came from; whose the token and
---                   the one in the outcome are, and its claim. 'dead <holder>' where what is held for the token may be over. Else
+-- ARGV[14] chain    '<as> <holder> <flight> <holder> <claim> <holds_ms>': 'direct', or the place that a walker came from; whose the token
+--                   and the one in the outcome are, its claim, and how long that is known from now on. 'dead <holder>' where what is held for the token may be over. Else
 --                   neither it nor the last keys
 -- Where several claims come with tokens of the login (lib/family.lua), two keys and seven arguments more:
 --   family, answers, the hashes of the login; and in this order
@@ -268,7 +268,7 @@ local evicted, is_kept, entry, first_entry = 0, false, nil, nil
 local is_held_now = chain and not its_holder and not is_over and (is_among_claims or held_ms <= math.max(outcome_ms, math.min(late_ms, wait_ms)))
 if is_held_now then
   -- PARTS HERE: names keep
-  local as, holder, next_flight, next_holder, next_claim = string.match(chain, '^(%w+) (%x+) (%x+) (%x+) (%x+)$')
+  local as, holder, next_flight, next_holder, next_claim, holds_ms = string.match(chain, '^(%w+) (%x+) (%x+) (%x+) (%x+) (%d+)$')
   if record.holder == holder then
     -- Begin has noted it; the mark may be lost with the server.
     record.used = math.max(record.used, as == 'direct' and record.generation or as)
@@ -285,14 +285,15 @@ if is_held_now then
     -- PARTS HERE: hold
     evicted, is_kept = hold({held = KEYS[12], link = KEYS[13], index = KEYS[14], name = name_of(flight)}, record,
       {claim = claim, holder = holder, attempt = attempt, fence = whole(own_fence), landed_at = landed_at, sealed = sealed,
-      next = next_flight, next_holder = next_holder, next_claim = next_claim}, now,
+      next = next_flight, next_holder = next_holder, next_claim = next_claim, holds_ms = holds_ms}, now,
       {until_used_ms = until_used_ms, at_most = keep_at_most})
   end
 end
 if chain and not its_holder and not is_held_now and not is_over then
   -- Late, or told again after a failover: to which claim the token was given is all that may be owed to anybody.
   -- PARTS HERE: keep
-  redis.call('HSET', KEYS[13], 'to', string.match(chain, '%x+$'))
+  local next_claim, holds_ms = string.match(chain, ' (%x+) (%d+)$')
+  redis.call('HSET', KEYS[13], 'to', next_claim, 'holds_ms', holds_ms)
   keep_at_least(KEYS[13], until_used_ms)
 end
 if token_state == 'rotated' and not is_kept and given_ms > 0 then

@@ -85,8 +85,9 @@ elseif is_end and held.sealed and tonumber(held.used) <= place then
   other = held
 end
 
+local followed = {}
 if other and held.next then
-  local followed = read_hash(root .. 'flight:' .. held.next)
+  followed = read_hash(root .. 'flight:' .. held.next)
   local its_login = string.match(followed.family or '', '^%x+')
   if (followed.token_state == 'dead' and not followed.given_until) or (followed.token_state == 'rotated' and its_login
     and not redis.call('HGET', root .. 'family:' .. its_login, 'newest'))
@@ -154,17 +155,22 @@ if not is_member then
     redis.call('HSET', flight, 'generation', whole(place), 'used', whole(place), 'holder', holder)
   end
 end
--- Others that are owed what follows this token: the claim that it was given to, and the one that presents it or has.
+-- Others that are owed what follows this token: the claim that it was given to, and the one that presents it or has. Each is known for as
+-- long as what it was given lives.
+local owed_ms = 0
 if not newest and count + 2 < most_claims then
   if record.to and record.to ~= claim and not family['is:' .. record.to] then
-    local given = new_entry(place - 1, '-', entry_ms)
+    local given = new_entry(place - 1, '-', tonumber(record.holds_ms) or entry_ms)
     given.given, given.given_claim = place, record.to
     write_entry(family_key, family, record.to, given, now)
+    owed_ms = given.holds_ms
   end
   -- Who presents a token of the family has an entry, with the token that it came with.
   local presents = not is_member and (record.state == 'leading' or is_spent) and record.client == client and record.claim
   if presents and presents ~= claim and not family['is:' .. presents] then
-    write_entry(family_key, family, presents, new_entry(place, presents, entry_ms), now)
+    local came = new_entry(place, presents, tonumber(followed.holds_ms) or entry_ms)
+    write_entry(family_key, family, presents, came, now)
+    owed_ms = math.max(owed_ms, came.holds_ms)
   end
 end
 local known = entry and read_entry(family['e:' .. entry]) or new_entry(place, claim, entry_ms)
@@ -182,8 +188,8 @@ end
 if is_direct and tonumber(family.used or '0') < place then
   redis.call('HSET', family_key, 'used', place)
 end
-keep_at_least(family_key, known.holds_ms)
-keep_at_least(flight, known.holds_ms)
+keep_at_least(family_key, math.max(owed_ms, known.holds_ms))
+keep_at_least(flight, math.max(owed_ms, known.holds_ms))
 local lives_ms = redis.call('PTTL', family_key)
 if redis.call('EXISTS', answers) == 1 then
   keep_at_least(answers, lives_ms)

@@ -26,16 +26,16 @@ local function release_used(place, before, generation, used)
   end
 end
 
--- answer: claim, holder, attempt, fence, landed_at, sealed, next (the flight of the token it gave), next_holder, next_claim. record: that
--- of the flight. place: held, link, index (keys), name. rules: until_used_ms, at_most. Returns how many made way, and whether
--- it is held.
+-- answer: claim, holder, attempt, fence, landed_at, sealed, next (the flight of the token it gave), next_holder, next_claim, holds_ms (how
+-- long that is known). record: that of the flight. place: held, link, index (keys), name. rules: until_used_ms, at_most. Returns how many
+-- made way, and whether it is held.
 local function hold(place, record, answer, now, rules)
   local generation, used = tonumber(record.generation or '1'), tonumber(record.used or '0')
   release_used(place, record.before, generation, used)
   if redis.call('EXISTS', place.link) == 1 then
     -- Somebody has the new token already. Where this is told again after a failover, that claim may be owed what followed.
     if not redis.call('HGET', place.link, 'to') then
-      redis.call('HSET', place.link, 'to', answer.next_claim)
+      redis.call('HSET', place.link, 'to', answer.next_claim, 'holds_ms', answer.holds_ms)
     end
     return 0, false
   end
@@ -46,7 +46,7 @@ local function hold(place, record, answer, now, rules)
     record.before or '', 'sealed', answer.sealed)
   redis.call('PEXPIREAT', place.held, ends)
   redis.call('HSET', place.link, 'generation', generation + 1, 'used', used, 'holder', answer.next_holder, 'given_at',
-    whole(answer.landed_at), 'given_until', ends, 'before', place.name, 'to', answer.next_claim)
+    whole(answer.landed_at), 'given_until', ends, 'before', place.name, 'to', answer.next_claim, 'holds_ms', answer.holds_ms)
   redis.call('PEXPIREAT', place.link, ends)
   redis.call('ZADD', place.index, ends, place.name)
   redis.call('ZREMRANGEBYSCORE', place.index, '-inf', whole(now))

@@ -55,22 +55,25 @@ local function note_member(key, id, holder, sealed_key, place, lives_ms)
   keep_at_least(key, lives_ms)
 end
 
--- What another claim was given for the caller's token, where the family is new: it is owed what follows.
-local function note_before(keys, family, text, to, own, here_place, holds_ms, now)
-  local claim, fence, attempt, age_ms, good_ms, sealed = string.match(text, '^(%x+) (%d+) (%S+) (%d+) (%d+)\n(.*)$')
+-- What another claim was given for the caller's token, where the family is new: it is owed what follows. Returns for how long that is known.
+local function note_before(keys, family, text, to, own, here_place, now)
+  local claim, fence, attempt, age_ms, good_ms, holds_ms, sealed = string.match(text, '^(%x+) (%d+) (%S+) (%d+) (%d+) (%d+)\n(.*)$')
   if not claim then
-    return
+    return 0
   end
   local name = family['is:' .. claim] or claim
-  local entry = read_entry(family['e:' .. name]) or new_entry(own.place, claim, holds_ms)
+  local entry = read_entry(family['e:' .. name]) or new_entry(own.place, claim, 0)
   if entry.given >= here_place then
-    return
+    return 0
   end
+  -- Who found it under way could not know how long what it brought lives.
+  entry.holds_ms = math.max(entry.holds_ms, tonumber(holds_ms))
   -- How it is called with that token may be lost; follow.lua finds it by the place then.
   entry.given, entry.given_claim, entry.sealed_claim, entry.fence, entry.attempt = here_place, to or '-', claim, fence, attempt
   entry.landed_at, entry.good_until = whole(now - age_ms), now + good_ms
   write_entry(keys.family, family, name, entry, now)
   redis.call('HSET', keys.answers, name, sealed)
+  return entry.holds_ms
 end
 
 -- Of claims that were known before the family was made it is not known how long their access tokens live: as long as this one.
@@ -94,9 +97,7 @@ local function land_in_family(keys, answer, record, now, short_ms)
   local family, next_place = read_hash(keys.family), here_place + 1
   local own = {place = own_place}
   forget_over(keys, family, now)
-  if ARGV[21] ~= '' then
-    note_before(keys, family, ARGV[21], record.to, own, here_place, holds_ms, now)
-  end
+  local before_ms = ARGV[21] ~= '' and note_before(keys, family, ARGV[21], record.to, own, here_place, now) or 0
   if not family.newest then
     keep_first(keys, family, holds_ms, now)
   end
@@ -127,7 +128,8 @@ local function land_in_family(keys, answer, record, now, short_ms)
   if tonumber(string.match(family.newest or '', '^%d+') or '0') < next_place then
     redis.call('HSET', keys.family, 'newest', whole(next_place) .. ' ' .. answer.next_flight, 'newest_token', ARGV[19])
   end
-  keep_at_least(keys.family, holds_ms)
+  local longest_ms = math.max(holds_ms, before_ms)
+  keep_at_least(keys.family, longest_ms)
   local lives_ms = redis.call('PTTL', keys.family)
   if entry then
     keep_at_least(keys.answers, lives_ms)
@@ -135,11 +137,12 @@ local function land_in_family(keys, answer, record, now, short_ms)
 
   if not redis.call('HGET', keys.link, 'generation') then
     redis.call('HSET', keys.link, 'generation', whole(next_place), 'used', '0', 'holder', answer.next_holder, 'given_at',
-      whole(answer.landed_at), 'given_until', whole(now + lives_ms), 'before', keys.name, 'to', answer.next_claim)
+      whole(answer.landed_at), 'given_until', whole(now + lives_ms), 'before', keys.name, 'to', answer.next_claim, 'holds_ms',
+      whole(holds_ms))
   end
   note_member(keys.link, id, answer.next_holder, ARGV[18], next_place, lives_ms)
   redis.call('HSET', keys.link, 'entry', name)
-  note_member(keys.root .. 'flight:' .. own_flight, id, own_holder, ARGV[16], own_place, holds_ms)
+  note_member(keys.root .. 'flight:' .. own_flight, id, own_holder, ARGV[16], own_place, longest_ms)
   family['at:' .. here_place] = keys.name
   if release_places(keys, family, next_place, short_ms)[here_place] and own_flight ~= keys.name then
     redis.call('HSET', keys.family, 'at:' .. here_place, keys.name)

@@ -1,5 +1,7 @@
 //! What is known of a chain of tokens in memory: the link of a record, the answer that is held, and what a flight finds.
 
+use std::time::Duration;
+
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -18,8 +20,8 @@ pub(super) struct Link {
     pub(super) given_until: Option<Instant>,
     /// The flight of the token before it.
     pub(super) before: Hash,
-    /// The claim that the token was given to, as it is called with it.
-    pub(super) to: Option<Hash>,
+    /// The claim that the token was given to, as it is called with it, and for how long that is known.
+    pub(super) to: Option<(Hash, Duration)>,
 }
 
 /// An answer that is held for a token.

@@ -26,8 +26,8 @@ struct Seen {
     /// It belonged to a login when the flight came.
     is_member: bool,
     is_rotated: bool,
-    /// The claim that it was given to.
-    to: Option<Hash>,
+    /// The claim that it was given to, and for how long that is known.
+    to: Option<(Hash, Duration)>,
     /// Whether it was given to the claim that asks, and nobody has come with it.
     is_given_unused: bool,
     /// The claim that presents it, or has.
@@ -35,9 +35,10 @@ struct Seen {
     /// What another claim was given for it, and what is held for it.
     other: Option<(Hash, StoredOutcome)>,
     is_held: bool,
-    /// The token that followed, where it stands, and in which login that was presented.
+    /// The token that followed, where it stands, for how long the claim is known that was given it, and in which login it was presented.
     next: Option<Hash>,
     next_place: Option<u64>,
+    next_holds: Option<Duration>,
     went_on_in: Option<Hash>,
 }
 
@@ -119,19 +120,22 @@ impl MemoryPod {
             is_member: login.is_some(),
             is_rotated,
             to: link.and_then(|link| link.to),
-            is_given_unused: link
-                .is_some_and(|link| link.to == Some(claim) && link.holder == holder && link.used < place),
+            is_given_unused: link.is_some_and(|link| {
+                link.to.is_some_and(|(to, _)| to == claim) && link.holder == holder && link.used < place
+            }),
             presents: presents.map(|record| record.claim),
             other,
             is_held,
             next,
             next_place: None,
+            next_holds: None,
             went_on_in: None,
         };
         drop(known);
         let Some(next) = next else { return seen };
         if let Some(followed) = self.namespace.flights.get(&next).filter(|record| !record.is_over(now)) {
             seen.next_place = followed.link.as_ref().filter(|_| is_of_held).map(|link| link.generation);
+            seen.next_holds = followed.link.as_ref().and_then(|link| Some(link.to?.1));
             match followed.token_state() {
                 // Dead.
                 Some(TokenState::Dead) if followed.given_until().is_none() => seen.other = None,
@@ -199,14 +203,19 @@ impl MemoryPod {
     ) {
         let ask = asker.ask;
         let (flight, claim, place) = (ask.identity.flight, ask.identity.claim, seen.place);
+        // Each is known for as long as what it was given lives.
+        let mut owed_until = now;
         if family.newest.is_none() {
-            if let Some(to) = seen.to.filter(|to| *to != claim && family.entry_of(*to).is_none()) {
+            if let Some((to, holds)) = seen.to.filter(|(to, _)| *to != claim && family.entry_of(*to).is_none()) {
                 family.entry_named(to, || Entry::new(to, place - 1, holds, now)).was_given(place, to);
+                owed_until = now + holds;
             }
             // Who presents a token of the login has an entry, with the token that it came with.
             let presents = seen.presents.filter(|_| !seen.is_member);
             if let Some(other) = presents.filter(|other| *other != claim && family.entry_of(*other).is_none()) {
+                let holds = seen.next_holds.unwrap_or(holds);
                 family.entry_named(other, || Entry::new(other, place, holds, now)).came_with(place, other);
+                owed_until = owed_until.max(now + holds);
             }
         }
         let is_direct = asker.comes_directly();
@@ -224,8 +233,8 @@ impl MemoryPod {
             (entry.came, entry.came_claim) = (place - 1, None);
             entry.was_given(place, claim);
         }
-        let until = now + entry.holds;
-        entry.ends = until;
+        entry.ends = now + entry.holds;
+        let until = entry.ends.max(owed_until);
         if !asker.is_led_on() {
             family.flights.insert(place, flight);
         }

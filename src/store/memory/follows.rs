@@ -43,7 +43,7 @@ impl MemoryPod {
         // It was given to another claim, which may come with it yet.
         let link = record.and_then(|record| record.link.as_deref());
         ask.coming == Coming::Directly
-            && link.is_some_and(|link| link.to.is_some_and(|to| to != claim) && link.holder == member.holder)
+            && link.is_some_and(|link| link.to.is_some_and(|(to, _)| to != claim) && link.holder == member.holder)
     }
 
     /// Whether the token is known as one of another credential's login. Where none of that one's claims has presented what another was

@@ -135,6 +135,7 @@ impl MemoryPod {
             return None;
         }
         let next = next_identity(&ask.identity, &completion.outcome, &self.config)?;
+        let Outcome::Success(tokens) = &*completion.outcome else { return None };
         let holder = next.chain.as_ref()?.holder;
         let (generation, used, before) = {
             let record = self.namespace.flights.get(&lease.flight);
@@ -149,7 +150,7 @@ impl MemoryPod {
             used,
             given_until: Some(until),
             before: lease.flight,
-            to: Some(next.claim),
+            to: Some((next.claim, self.config.claim_is_known_for(tokens.expires_in()))),
         };
         let mut is_new = false;
         let mut entry = self.namespace.flights.entry(next.flight).or_insert_with(|| {

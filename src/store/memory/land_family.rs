@@ -29,8 +29,8 @@ pub(super) struct FamilyLanding<'a> {
     answer: Answer,
     /// What the claim is called in the login, with whatever token it comes.
     entry: Hash,
-    /// What another claim was given for the caller's token, where the family is new.
-    before: Option<(Hash, Answer)>,
+    /// What another claim was given for the caller's token, where the family is new, and for how long that is known.
+    before: Option<(Hash, Answer, Duration)>,
     /// For how long the claim is known from now on.
     holds: Duration,
 }
@@ -58,7 +58,9 @@ impl MemoryPod {
             (sealed.len() <= LARGEST_HELD).then(|| Answer { given, at, good_until: at + good, sealed })
         };
         let before = origin.before.as_ref().and_then(|(claim, StoredOutcome { outcome, fence, age })| {
-            seal(*claim, *fence, outcome, *age).map(|answer| (*claim, answer))
+            let Outcome::Success(tokens) = &**outcome else { return None };
+            let holds = config.claim_is_known_for(tokens.expires_in());
+            seal(*claim, *fence, outcome, *age).map(|answer| (*claim, answer, holds))
         });
         Some(FamilyLanding {
             origin,
@@ -127,7 +129,7 @@ impl MemoryPod {
     /// The record of the token that was given says where that stands. Answers whether it was made for that.
     fn give_in_family(&self, landing: &FamilyLanding<'_>, lease: &Lease, now: Instant) -> bool {
         let FamilyLanding { origin, next, next_holder, holds, .. } = landing;
-        let to = Some(next.claim);
+        let to = Some((next.claim, *holds));
         self.with_record(next.flight, next.claim, now, |record| {
             let is_new = record.is_over(now);
             record.ends = record.ends.max(now + *holds);
@@ -159,15 +161,16 @@ impl MemoryPod {
         }
         family.forget_over(now);
         family.rename(first_name, name);
-        let to = self.namespace.flights.get(&lease.flight).and_then(|record| record.link.as_ref()?.to);
-        if let Some(((other, answer), to)) = before.zip(to) {
-            let new = |name| Entry::new(name, place, holds, now);
-            note_before(family, other, answer, (here_place, to), new);
+        let to = self.namespace.flights.get(&lease.flight).and_then(|record| Some(record.link.as_ref()?.to?.0));
+        let until = now + holds;
+        let mut longest = until;
+        if let Some(((other, answer, its_holds), to)) = before.zip(to) {
+            note_before(family, other, answer, (here_place, to), its_holds, now);
+            longest = longest.max(now + its_holds);
         }
         if family.newest.is_none() {
             family.keep_first(holds, now);
         }
-        let until = now + holds;
         // One claim more has presented the newest token itself, and nothing is kept for it.
         if !family.is_full() || family.entries.iter().any(|entry| entry.name == name) {
             let entry = family.entry_named(name, || Entry::new(name, place, holds, now));
@@ -181,7 +184,7 @@ impl MemoryPod {
         family.newest = Some(Newest { place: next_place, flight: next.flight, sealed: landing.newest_token });
         family.used = family.used.max(place);
         family.flights.extend([(place, origin.flight), (next_place, next.flight)]);
-        let ends = family.keep_until(until);
+        let ends = family.keep_until(longest);
         let id = origin.family.id;
         self.with_record(next.flight, next.claim, now, |record| {
             record.joins(
@@ -192,7 +195,7 @@ impl MemoryPod {
         self.stays_given_until(&next.flight, ends, now);
         self.with_record(origin.flight, claim, now, |record| {
             let key = Some(origin.own_key.clone());
-            record.joins(Membership { id, holder: origin.holder, key, entry: None }, until);
+            record.joins(Membership { id, holder: origin.holder, key, entry: None }, longest);
         });
         let stay = self.places_that_stay(family, next_place);
         if origin.flight != lease.flight && (family.names_place(here_place) || stay.contains(&here_place)) {
@@ -214,16 +217,6 @@ impl MemoryPod {
 }
 
 impl MemoryPod {
-    /// Who comes with the token that followed finds the login, too.
-    pub(super) fn comes_to_login(&self, next: &Hash, id: Hash, now: Instant) {
-        if let Some(mut record) = self.namespace.flights.get_mut(next)
-            && record.login.is_none()
-            && let Some(holder) = record.link.as_ref().map(|link| link.holder)
-        {
-            record.joins(Membership { id, holder, key: None, entry: None }, now);
-        }
-    }
-
     /// The newest place; and where the token that a claim came with has not got the family's key, the one after that: the way from there
     /// leads by the token that followed, which has.
     fn places_that_stay(&self, family: &FamilyRecord, newest: u64) -> Vec<u64> {
@@ -237,22 +230,26 @@ impl MemoryPod {
 }
 
 /// What another claim was given for the caller's token, where the family is new: it is owed what follows the token in that, which has
-/// this place and is given to this claim.
+/// this place and is given to this claim, for as long as `holds`.
 fn note_before(
     family: &mut FamilyRecord,
     other: Hash,
     answer: Answer,
     (place, to): (u64, Hash),
-    new: impl FnOnce(Hash) -> Entry,
+    holds: Duration,
+    now: Instant,
 ) {
     let name = family.entry_of(other).map_or(other, |entry| entry.name);
     let entry = family.entry_named(name, || {
-        let mut entry = new(name);
+        let mut entry = Entry::new(name, place - 1, holds, now);
         entry.came_with(place - 1, other);
         entry
     });
     if entry.given < place {
         entry.was_given(place, to);
         entry.answer = Some(answer);
+        // Who found it under way could not know how long what it brought lives.
+        entry.holds = entry.holds.max(holds);
+        entry.ends = now + entry.holds;
     }
 }

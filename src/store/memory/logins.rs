@@ -89,6 +89,16 @@ impl MemoryPod {
         change(&mut record)
     }
 
+    /// Who comes with the token that followed finds the login, too.
+    pub(super) fn comes_to_login(&self, next: &Hash, id: Hash, now: Instant) {
+        if let Some(mut record) = self.namespace.flights.get_mut(next)
+            && record.login.is_none()
+            && let Some(holder) = record.link.as_ref().map(|link| link.holder)
+        {
+            record.joins(Membership { id, holder, key: None, entry: None }, now);
+        }
+    }
+
     /// A logout ends the session of all claims of the login that this token belongs to. Answers the newest token, where that is another.
     pub(super) fn end_claims(&self, ask: &Ask, now: Instant) -> Option<Secret> {
         let (id, key) = {

@@ -78,7 +78,7 @@ impl Completer {
         let Sealing { shared: sealed, whole } = seal(&ask.identity, &self.config, lease, outcome);
         let next = next_identity(&ask.identity, outcome, &self.config);
         let next = next.filter(|_| whole.is_none() && sealed.len() <= LARGEST_HELD);
-        let held = next.as_ref().and_then(|next| held(ask, next));
+        let held = next.as_ref().and_then(|next| held(ask, next, outcome, &self.config));
         let family = next.as_ref().and_then(|next| LandInFamily::of(ask, lease, outcome, next, &self.config));
         if let Some(whole) = whole {
             self.large.keep(lease.flight, lease.attempt, lease.fence, whole, retention.kept);
@@ -145,10 +145,12 @@ impl Completer {
 }
 
 /// Where the answer is held until somebody has used it: its holders.
-fn held(ask: &Ask, next: &Identity) -> Option<HeldNext> {
+fn held(ask: &Ask, next: &Identity, outcome: &Outcome, config: &Config) -> Option<HeldNext> {
+    let Outcome::Success(tokens) = outcome else { return None };
+    let known_for = config.claim_is_known_for(tokens.expires_in());
     let holder = ask.identity.chain.as_ref()?.holder;
     let next_holder = next.chain.as_ref()?.holder;
-    Some(HeldNext { coming: ask.coming, holder, next: next.flight, next_holder, next_claim: next.claim })
+    Some(HeldNext { coming: ask.coming, holder, next: next.flight, next_holder, next_claim: next.claim, known_for })
 }
 
 /// A completion of a lead that this pod gave itself, until Redis has it (`on_store_outage = local`).

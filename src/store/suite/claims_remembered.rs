@@ -6,9 +6,33 @@ use super::claims::turn::{Turn, claim, comes, waits};
 use super::stage::*;
 use crate::store::{Coming, Followed};
 
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
 /// Uncertain tokens are remembered for longer than anybody waits.
 fn never() -> Config {
     Config { uncertain: Uncertain::Never, uncertain_memory: 60 * S, call_limit: Some(S), keep_until_used: S, ..held() }
+}
+
+/// As [`to`], with an access token that lives for a working day.
+fn for_a_day_to(next: &str) -> Arc<Outcome> {
+    success_with(&format!(r#"{{"access_token":"of {next}","expires_in":28800,"refresh_token":"{next}"}}"#))
+}
+
+/// Eight hours pass in which nobody comes. Redis cannot be told so: it is looked whether so many claims are known for longer.
+async fn rest_for_a_day(stage: &Stage, claims: usize) {
+    let Some(redis) = &stage.redis else { return stage.pass(8 * HOUR).await };
+    let day = (8 * HOUR).as_millis();
+    let mut known = 0;
+    for family in redis.keys(&format!("rc:{{{}}}:family:*", stage.config.namespace)).await {
+        let lives: u128 = redis.cli(&["PTTL", &family]).await.parse().expect("it ends");
+        assert!(lives > day, "{family} lives for {lives} ms");
+        for field in redis.cli(&["HKEYS", &family]).await.lines().filter(|field| field.starts_with("e:")) {
+            let entry = redis.cli(&["HGET", &family, field]).await;
+            let holds: u128 = entry.split(' ').nth(2).expect("holds_ms").parse().expect("a number");
+            known += usize::from(holds > day);
+        }
+    }
+    assert_eq!(known, claims);
 }
 
 /// A flight of this token's holder finds that the token is lost.
@@ -48,6 +72,25 @@ both! {
         let followed = comes(&stage, &mut claim(&stage, "two", "a")).await;
 
         assert!(matches!(followed, Followed::Ended), "{followed:?}");
+    }
+
+    async fn claim_that_another_found_before_it_is_known_for_as_long_as_its_access_token_lives(stage, held()) {
+        fly(&stage.a, &claim(&stage, "one", "a"), &for_a_day_to("two")).await;
+        Turn::at_once(&stage, "one", "b").await.lands(&stage, &for_a_day_to("three")).await;
+
+        rest_for_a_day(&stage, 2).await;
+
+        Turn::at_once(&stage, "three", "b").await.lands(&stage, &to("four")).await;
+        assert_eq!(Turn::at_once(&stage, "two", "a").await.token(), "four");
+    }
+
+    async fn claim_whose_token_another_shares_is_known_for_as_long_as_its_own_access_token_lives(stage, held()) {
+        fly(&stage.a, &claim(&stage, "one", "a"), &for_a_day_to("two")).await;
+        Turn::at_once(&stage, "two", "c").await.lands(&stage, &to("three")).await;
+
+        rest_for_a_day(&stage, 1).await;
+
+        assert_eq!(Turn::at_once(&stage, "two", "a").await.token(), "three");
     }
 }
 

@@ -64,16 +64,18 @@ pub(crate) struct HeldNext {
     pub(crate) next_holder: Hash,
     /// What the caller claims, as it is called with the token that followed.
     pub(crate) next_claim: Hash,
+    /// For how long that is known from now on.
+    pub(crate) known_for: Duration,
 }
 
 impl HeldNext {
     fn text(&self) -> String {
-        let Self { coming, holder, next, next_holder, next_claim } = self;
+        let Self { coming, holder, next, next_holder, next_claim, known_for } = self;
         let as_what = match coming {
             Coming::Taking { from } | Coming::Walking { from } | Coming::Claiming { from } => from.to_string(),
             Coming::Unchained | Coming::Directly | Coming::Past | Coming::InTurn => "direct".to_owned(),
         };
-        format!("{as_what} {holder} {next} {next_holder} {next_claim}")
+        format!("{as_what} {holder} {next} {next_holder} {next_claim} {}", ms(*known_for))
     }
 }
 

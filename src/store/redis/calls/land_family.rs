@@ -46,7 +46,9 @@ impl LandInFamily {
                 let Outcome::Success(tokens) = &*landed.outcome else { return Vec::new() };
                 let given = Given { claim: *claim, attempt: lease.attempt, fence: landed.fence };
                 let good = retention::good_for(tokens, config).saturating_sub(landed.age);
-                let head = format!("{claim} {} {} {} {}\n", landed.fence, lease.attempt, ms(landed.age), ms(good));
+                let known_for = config.claim_is_known_for(tokens.expires_in());
+                let [age, good, known_for] = [landed.age, good, known_for].map(ms);
+                let head = format!("{claim} {} {} {age} {good} {known_for}\n", landed.fence, lease.attempt);
                 [head.as_bytes(), &family.seal_answer(&given, &landed.outcome, credential, config)].concat()
             }),
         })

@@ -219,7 +219,7 @@ async fn go_along_a_chain(alone: &Alone) {
     assert_eq!(lead[0], "lead", "{lead:?}");
     let number = alone.leads().to_string();
     let owner = format!("a/{number}");
-    let mut complete = of("c1", "c1", "direct a1 c2 a2 c1a2");
+    let mut complete = of("c1", "c1", "direct a1 c2 a2 c1a2 7200000");
     complete.extend([("link", "c2"), ("own_fence", &number), ("owner", &owner), ("fresh_ms", "0")]);
     alone.call("complete", &complete).await;
     for (flight, chain, word) in [

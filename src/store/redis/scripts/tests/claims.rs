@@ -24,7 +24,7 @@ pub(super) async fn follow_other_claims(alone: &Alone) {
     let led = (alone.leads().to_string(), format!("a/{}", alone.leads()));
     assert_eq!(alone.call("begin", &and(&second, &[chain])).await[0], "claims");
     assert_eq!(alone.call("follow", &second).await[0], "wait");
-    let lands = [("chain", "direct a1 d2 a2 c1b1"), ("link", "d2")];
+    let lands = [("chain", "direct a1 d2 a2 c1b1 7200000"), ("link", "d2")];
     let ours = [("own_fence", led.0.as_str()), ("owner", led.1.as_str())];
     alone.call("complete", &[&lands[..], &ours, &first].concat()).await;
 
@@ -36,7 +36,8 @@ pub(super) async fn follow_other_claims(alone: &Alone) {
     assert_eq!(alone.call("begin", &and(&newest, &[("chain", "claim a2 1 follows")])).await[0], "lead");
     let led = (alone.leads().to_string(), format!("a/{}", alone.leads()));
     let ours = [("own_fence", led.0.as_str()), ("owner", led.1.as_str())];
-    let lands = [("chain", "1 a2 d3 a3 c1c2"), ("link", "d3"), ("family", "a1 d1 a1 c1a2 c2 1 2 60000 7200000")];
+    let lands =
+        [("chain", "1 a2 d3 a3 c1c2 7200000"), ("link", "d3"), ("family", "a1 d1 a1 c1a2 c2 1 2 60000 7200000")];
     alone.call("complete", &[&lands[..], &ours, &newest].concat()).await;
     assert_eq!(alone.call("follow", &second).await[0], "given", "its answer was lost");
     let newest = alone.call("follow", &third).await;
