@@ -39,10 +39,15 @@ local now, time = read_clock()
 local now_us = time[1] * 1000000 + time[2]
 local name = name_of(flight)
 local root = root_of(flight)
-local until_ms = string.match(redis.call('GET', KEYS[3]) or '', '^%w+ (%d+) %d+$')
+local run_id, until_ms, span_ms = string.match(redis.call('GET', KEYS[3]) or '', '^(%w+) (%d+) (%d+)$')
 if not until_ms then
   return {'forgotten'}
-elseif tonumber(until_ms) > now then
+elseif tonumber(until_ms) > now + tonumber(span_ms) then
+  -- The clock was set back.
+  until_ms = now + span_ms
+  redis.call('SET', KEYS[3], run_id .. ' ' .. whole(until_ms) .. ' ' .. span_ms)
+end
+if tonumber(until_ms) > now then
   -- What this server has lost, pods land again meanwhile.
   return {'wait', math.max(1, tonumber(until_ms) - now)}
 end
@@ -207,7 +212,18 @@ end
 
 -- Who presents the newest token, or what followed the caller's; and who has, and tells nobody yet.
 local function lease_of(token)
-  return token and token ~= '' and redis.call('PTTL', root .. 'lock:' .. token) or 0
+  local lock = root .. 'lock:' .. (token or '')
+  local owner = token and token ~= '' and redis.call('MGET', lock)[1]
+  if not owner then
+    return 0
+  end
+  local left_ms, lease_ms = redis.call('PTTL', lock), tonumber(string.match(owner, '/(%d+)$'))
+  if lease_ms and left_ms > lease_ms then
+    -- The clock was set back: the lock would outlive a dead leader by as much.
+    redis.call('PEXPIRE', lock, lease_ms)
+    left_ms = lease_ms
+  end
+  return left_ms
 end
 local tells_ms = lease_of(before)
 local leads_ms = math.max(tells_ms, lease_of(newest or name), lease_of(other and held.next))
@@ -236,7 +252,12 @@ end
 if leads_ms > 0 then
   return wait(leads_ms)
 end
-local left_ms = math.min(called_ms, (tonumber(called_until) or 0) - now)
+local left_ms = (tonumber(called_until) or 0) - now
+if left_ms > called_ms then
+  -- The clock was set back.
+  left_ms = called_ms
+  redis.call('HSET', family_key, 'called', called .. ' ' .. whole(now + called_ms))
+end
 if as == 'wait' then
   return done({'spent'})
 elseif called and called ~= attempt and left_ms > 0 then

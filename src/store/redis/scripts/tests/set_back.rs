@@ -18,6 +18,7 @@ async fn clock_that_was_set_back_makes_nothing_longer_than_its_setting() {
     set_back.lost_leader_is_over("leading", "started", "lost").await;
     set_back.lost_leader_is_over("lost", "again_at", "started").await;
     set_back.hold_of_a_session_is_shortened().await;
+    set_back.claims_of_a_login_wait_no_longer().await;
 }
 
 /// A server with its clock set back by an hour, and a caller with short settings.
@@ -116,5 +117,33 @@ impl SetBack {
         assert!(ms_in(&rest[0]) <= 300_000, "{rest:?}");
         let held_until = self.alone.redis.cli(&["HGET", "rc:{alone}:attempts:session", "held_until:acc"]).await;
         assert!(ms_in(&held_until) <= self.alone.now_ms().await + 300_000);
+    }
+
+    /// Neither for a dead leader, nor for a turn that nobody takes, nor for a server that has recovered.
+    async fn claims_of_a_login_wait_no_longer(&self) {
+        self.alone.redis.cli(&["FLUSHALL"]).await;
+        self.alone.redis.in_use("alone").await;
+        let of = |claim| [&of_other(Self::SHORT)[..], &[("held", OTHER), ("holder", "a1"), ("claim", claim)]].concat();
+        let leads = [&[("attempt", ONE), ("chain", "direct a1 0 follows")][..], &of("c1")].concat();
+        assert_eq!(self.alone.call("begin", &leads).await[0], "lead");
+        self.keep(&format!("lock:{OTHER}")).await;
+        self.is_its_turn_soon(&of("c2")).await;
+
+        self.alone.set("family:a1", "called", &format!("{ONE} {}", self.far)).await;
+        self.is_its_turn_soon(&of("c2")).await;
+
+        let noted = self.alone.redis.cli(&["GET", "rc:{alone}:incarnation"]).await;
+        let (run_id, _) = noted.split_once(' ').expect("what stands there");
+        self.alone.redis.cli(&["SET", "rc:{alone}:incarnation", &format!("{run_id} {} 400", self.far)]).await;
+        self.is_its_turn_soon(&of("c2")).await;
+    }
+
+    async fn is_its_turn_soon(&self, claim: With<'_>) {
+        let with = [&[("called_ms", "400")][..], claim].concat();
+        let reply = self.alone.call("follow", &with).await;
+        assert_eq!(reply[0], "wait", "{reply:?}");
+        assert!(ms_in(&reply[1]) <= 600, "{reply:?}");
+        self.alone.redis.wait(Duration::from_millis(400)).await;
+        assert_eq!(self.alone.call("follow", &with).await[0], "own");
     }
 }
