@@ -95,6 +95,7 @@ end
 -- What is known of the token, and of its caller. Mostly nothing, and then nothing of it is asked.
 local is_unheard_of = not owner and not waited_us and not chain and not next(record)
 local known_before, lost_leaders, is_own, is_walker, is_claiming, lost_ms = 'nothing', nil, true, false, false, 0
+local is_of_other_holder = false
 local given_ms = record.given_until and math.max(0, record.given_until - now) or 0
 if not is_unheard_of then
   -- PARTS HERE: spans begun
@@ -132,7 +133,7 @@ if not is_unheard_of then
   if chain then
     -- PARTS HERE: held
     coming, held, is_walker, lost_ms, ended = come_along(chain, noted, flight, record, KEYS[14], owner)
-    is_claiming = coming.as == 'claim'
+    is_claiming, is_of_other_holder = coming.as == 'claim', record.holder and record.holder ~= coming.holder
     -- A walker that waits for the outcome of this token came before anybody used it: that is for it. Where several claims come, what one
     -- of them used ends nothing for the others.
     is_followed = coming.follows and record.family and string.match(record.family, ' (%x+)$') == coming.holder
@@ -416,6 +417,9 @@ redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'attempt', attempt,
   'fence', own_fence, 'started', started, 'lease_ms', lease_text, 'known_before', known_before,
   'lost_leaders', known_before == 'lost_leaders' and lost_leaders or '0', 'charged_window', charged_window)
 local lives_ms = math.max(lease_ms + memory_ms, given_ms, (record.ended or now) - now)
+if is_of_other_holder then
+  redis.call('HSET', flight, 'stranger', own_fence)
+end
 if record.family then
   -- PARTS HERE: login
   lives_ms = math.max(lives_ms, login_ms(flight, record))

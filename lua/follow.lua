@@ -225,8 +225,22 @@ local function lease_of(token)
   end
   return left_ms
 end
-local tells_ms = lease_of(before)
-local leads_ms = math.max(tells_ms, lease_of(newest or name), lease_of(other and held.next))
+-- A stranger's lead is waited for where the token is asked for: in the order of known clients, and not behind all strangers that come.
+local function own_lease_of(token)
+  local left_ms = lease_of(token)
+  if left_ms <= 0 or token == name then
+    return record.state == 'leading' and record.client ~= client and 0 or left_ms
+  end
+  local fence, of_stranger = unpack(redis.call('HMGET', root .. 'flight:' .. token, 'fence', 'stranger'))
+  return of_stranger and of_stranger == fence and 0 or left_ms
+end
+local function untold_lease_of(token)
+  local left_ms = lease_of(token)
+  local fence, untold = unpack(left_ms > 0 and redis.call('HMGET', root .. 'flight:' .. token, 'fence', 'untold') or {})
+  return untold and untold == fence and left_ms or 0
+end
+local tells_ms = untold_lease_of(before)
+local leads_ms = math.max(tells_ms, own_lease_of(newest or name), own_lease_of(other and held.next))
 
 local function done(reply)
   redis.call('ZREM', order, place_in_order)

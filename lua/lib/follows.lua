@@ -16,8 +16,9 @@ local function goes_among_claims()
   if coming.as == 'past' then
     return false
   elseif owner then
-    return record.claim ~= claim and (record.client == client or is_member)
-  elseif coming.as == 'turn' or coming.as == 'claim' then
+    -- A stranger's lead of the newest token is waited for here: known clients lead next, and no other stranger before them.
+    return record.claim ~= claim and (record.client == client or (is_member and (not coming.is_in_turn or not is_newest())))
+  elseif coming.is_in_turn then
     -- What became of the token may be written over by a stranger that came with it since: the login knows whether it is the newest.
     return (is_rotated and (is_member or record.client == client or is_held)) or (is_member and not is_newest())
   elseif is_member then

@@ -13,7 +13,7 @@
 local function read_coming(text)
   local as, holder, from, follows = string.match(text, '^(%a+) (%x+) (%d+)(.*)$')
   return as and {as = as, holder = holder, from = tonumber(from), follows = follows ~= '',
-    is_own = as == 'direct' or as == 'past' or as == 'turn'}
+    is_own = as == 'direct' or as == 'past' or as == 'turn', is_in_turn = as == 'turn' or as == 'claim'}
 end
 
 -- Notes with which token somebody came, where it is the holder's: what gave that token is over. Answers the link.

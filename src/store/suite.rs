@@ -47,6 +47,7 @@ mod claims_attacked;
 mod claims_crowded;
 mod claims_joining;
 mod claims_remembered;
+mod claims_besieged;
 pub(in crate::store) mod claims;
 mod ended;
 mod ended_on_servers;

@@ -148,6 +148,12 @@ impl MemoryPod {
                 let (link, login) = (record.link.take(), record.login.take());
                 *record =
                     FlightRecord { waiting, last, success_of: record.success_of, others, link, login, ends, ..led };
+                let holder = ask.identity.chain.as_ref().map(|member| member.holder);
+                let is_of_holder =
+                    record.link.as_ref().is_none_or(|link| holder.is_none_or(|holder| holder == link.holder));
+                if !is_of_holder {
+                    record.others().stranger = Some(record.fence);
+                }
                 self.namespace.ended.keep(ask.identity.flight, record);
                 Begun::Lead(lease)
             }

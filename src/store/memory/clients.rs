@@ -27,6 +27,8 @@ pub(super) struct OtherClients {
     turns: Vec<Hash>,
     /// Since when a client leaves the lead to those before it.
     turns_from: Option<Instant>,
+    /// The fence of a lead by another credential than that of the token's holder.
+    pub(super) stranger: Option<u64>,
 }
 
 impl OtherClients {

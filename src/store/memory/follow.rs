@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use self::who::may_go_on;
 use super::MemoryPod;
 use super::chain::Link;
 use super::family::{Entry, FamilyRecord, Membership};
@@ -13,6 +14,8 @@ use super::record::State;
 use crate::identity::Hash;
 use crate::outcome::TokenState;
 use crate::store::contract::{self, Ask, Coming, Family, Origin, StoredOutcome};
+
+mod who;
 
 type Followed = contract::Followed<MemoryNews>;
 
@@ -167,11 +170,14 @@ impl MemoryPod {
         let holds = self.config.claim_is_known_for(None);
         self.note_coming(family, asker, &seen, name, holds, now);
         // Who presents the newest token, or what followed the caller's; and who has, and tells nobody yet.
-        let led_until = |flight: &Hash| self.namespace.flights.get(flight).and_then(|record| record.led_until());
+        let led_until = |flight: &Hash| self.led_until(asker.ask, flight);
+        let untold_until =
+            |flight: &Hash| self.namespace.flights.get(flight).filter(|record| record.is_untold)?.led_until();
         let newest = family.newest.as_ref().map(|newest| newest.flight);
         let before =
             newest.and_then(|newest| self.namespace.flights.get(&newest)?.link.as_ref().map(|link| link.before));
-        let is_told = before.is_none_or(|before| led_until(&before).is_none_or(|until| until <= now));
+        let tells_until = before.and_then(|before| untold_until(&before));
+        let is_told = tells_until.is_none_or(|until| until <= now);
         let is_newest = |entry: &Entry| family.newest.as_ref().is_some_and(|newest| newest.place == entry.given);
         let is_untold = !is_told && family.entries.iter().any(|entry| entry.name == name && is_newest(entry));
         if !is_untold && let Some(given) = self.given_later(family, asker.ask, &seen, name, now) {
@@ -179,8 +185,8 @@ impl MemoryPod {
             return given;
         }
         let next = seen.other.as_ref().and(seen.next);
-        let tokens = [before, Some(newest.unwrap_or(asker.ask.identity.flight)), next];
-        let leads_until = tokens.iter().flatten().filter_map(led_until).max();
+        let tokens = [Some(newest.unwrap_or(asker.ask.identity.flight)), next];
+        let leads_until = tokens.iter().flatten().filter_map(led_until).chain(tells_until).max();
         if !asker.may_lead && leads_until.is_none_or(|until| until <= now) {
             family.order.leave(attempt, self.config.permit_reserved_for(), now);
             return Followed::Spent;
@@ -189,6 +195,18 @@ impl MemoryPod {
             Err(look_at) => Followed::Wait(MemoryNews::Queue(family.order.wait(attempt, name, look_at))),
             Ok(()) => self.present_in_turn(family, asker, seen, now).unwrap_or(Followed::Spent),
         }
+    }
+
+    /// Until when the token is led. A stranger's lead is waited for where the token is asked for: in the order of known clients, and not
+    /// behind all strangers that come.
+    fn led_until(&self, ask: &Ask, flight: &Hash) -> Option<Instant> {
+        let record = self.namespace.flights.get(flight)?;
+        let is_strangers = if *flight == ask.identity.flight {
+            matches!(record.state, State::Leading) && record.client != Some(ask.identity.client)
+        } else {
+            record.is_led_by_stranger()
+        };
+        record.led_until().filter(|_| !is_strangers)
     }
 
     /// Notes that this claim came, and those that are owed what follows the token as well.
@@ -308,41 +326,6 @@ impl MemoryPod {
         let family = opened.unwrap_or_else(|| Family::new(id));
         Some(Followed::Own(origin(family, place, None)))
     }
-}
-
-/// Who the flight is to the login: the name of its entry, as what it came with last or was given last. A stranger to the login comes
-/// before anybody has used a later token.
-///
-/// # Errors
-///
-/// What the flight is told instead.
-fn may_go_on(family: &mut FamilyRecord, asker: Asker<'_>, seen: &Seen) -> Result<Hash, Followed> {
-    let (ask, claim) = (asker.ask, asker.ask.identity.claim);
-    let known = family.entry_of(if asker.is_led_on() { asker.first().identity.claim } else { claim });
-    if matches!(ask.coming, Coming::Taking { .. } | Coming::Walking { .. }) {
-        // An older token than its claim came with last is left behind.
-        let is_owed = known.map_or(seen.is_given_unused, |entry| entry.given == seen.place && entry.came < seen.place);
-        match ask.coming {
-            _ if !is_owed => return Err(Followed::Spent),
-            Coming::Taking { .. } => return Err(Followed::Unused),
-            _ => {}
-        }
-    }
-    if known.is_none() && !asker.is_led_on() {
-        if family.newest.is_some() && family.used > seen.place {
-            return Err(Followed::Spent);
-        }
-        let is_newest = family.newest.as_ref().is_none_or(|newest| newest.flight == ask.identity.flight);
-        if family.is_full() && (seen.is_rotated || !is_newest) {
-            return Err(Followed::Full);
-        }
-    }
-    let name = known.map_or(claim, |entry| entry.name);
-    let is_end = family.newest.as_ref().is_none_or(|newest| newest.flight == ask.identity.flight) || seen.key.is_none();
-    if is_end && (seen.is_rotated || seen.is_held) && seen.other.is_none() {
-        return Err(Followed::Spent);
-    }
-    if family.order.is_full_for(asker.first().attempt) { Err(Followed::Full) } else { Ok(name) }
 }
 
 #[cfg(test)]

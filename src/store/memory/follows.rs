@@ -18,16 +18,18 @@ impl MemoryPod {
         let Some(member) = &ask.identity.chain else { return false };
         let (claim, client) = (ask.identity.claim, ask.identity.client);
         let is_member = record.is_some_and(|record| record.is_of_login_of(ask));
+        let is_in_turn = matches!(ask.coming, Coming::InTurn | Coming::Claiming { .. });
         if matches!(ask.coming, Coming::Unchained | Coming::Past) {
             return false;
         }
         if let Some(record) = record.filter(|record| record.is_led_at(now)) {
-            return record.claim != claim && (record.client == Some(client) || is_member);
+            // A stranger's lead of the newest token is waited for here: known clients lead next, and no other stranger before them.
+            return record.claim != claim && (record.client == Some(client) || (is_member && !is_in_turn));
         }
         let held = self.namespace.held.get(&ask.identity.flight).filter(|held| !held.is_over(now));
         let held = held.filter(|held| held.holder == member.holder);
         let rotated = record.filter(|record| record.token_state() == Some(TokenState::Rotated));
-        if matches!(ask.coming, Coming::InTurn | Coming::Claiming { .. }) {
+        if is_in_turn {
             let is_own = is_member || held.is_some() || record.is_some_and(|record| record.client == Some(client));
             return is_own && (held.is_some() || rotated.is_some());
         }

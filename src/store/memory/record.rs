@@ -98,6 +98,11 @@ impl FlightRecord {
         self.lock.map(|lock| lock.until)
     }
 
+    /// Whether another credential than that of the token's holder leads.
+    pub(super) fn is_led_by_stranger(&self) -> bool {
+        self.others.as_ref().is_some_and(|others| others.stranger == Some(self.fence))
+    }
+
     /// Whether callers that come later are given what landed.
     pub(super) fn is_fresh(&self, now: Instant) -> bool {
         matches!(self.state, State::Landed { fresh_until, .. } if fresh_until > now)
