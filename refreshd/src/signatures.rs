@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use refresh_coordinator::exchange::ClientKeys;
+use refresh_coordinator::exchange::{ClientKeys, UnusableKeys};
 use refresh_coordinator_cli::BadSetting;
 use url::Url;
 
@@ -121,13 +121,13 @@ impl SignatureSettings {
         let wrong = |reason: String| BadSetting::new(format!("--client-jwks{reason}"));
         for unread in read(&mut places).await {
             match unread {
-                Unread::Url(reason) if may_be_away => {
+                Unread::Away(reason) if may_be_away => {
                     tracing::warn!(
                         reason,
                         "keys of clients cannot be read now: what they sign is not believed until they can"
                     );
                 }
-                Unread::Url(reason) | Unread::File(reason) => return Err(wrong(format!(" {reason}"))),
+                Unread::Away(reason) | Unread::Wrong(reason) => return Err(wrong(format!(" {reason}"))),
             }
         }
         let keys = match sets(&places) {
@@ -160,7 +160,7 @@ impl KeySource {
     async fn read_again(&mut self) {
         const STAY: &str = "keys of clients cannot be read again: those before stay (--client-jwks)";
         for unread in read(&mut self.places).await {
-            let (Unread::Url(reason) | Unread::File(reason)) = unread;
+            let (Unread::Away(reason) | Unread::Wrong(reason)) = unread;
             tracing::warn!(reason, "{STAY}");
         }
         let sets = sets(&self.places);
@@ -175,29 +175,42 @@ impl KeySource {
 /// Which set cannot be read, and why.
 #[derive(Debug)]
 enum Unread {
-    Url(String),
-    File(String),
+    /// Its server does not answer.
+    Away(String),
+    /// There is no such file, or it holds no set: a page that says the server is under repair is none.
+    Wrong(String),
 }
 
-/// Reads each set, and answers what could not be read.
+/// Reads each set, and answers what could not be read: that place keeps its set of before.
 async fn read(places: &mut [Place]) -> Vec<Unread> {
     let mut unread = Vec::new();
     for Place { source, set } in places {
         let read = match source {
-            Source::Url(document) => document.read().await.map_err(Unread::Url),
+            Source::Url(document) => document.read().await.map_err(Unread::Away),
             Source::File(file) => {
                 let path = file.clone();
                 let read = tokio::task::spawn_blocking(move || std::fs::read(path)).await;
                 let read = read.unwrap_or_else(|error| Err(error.into()));
-                read.map_err(|error| Unread::File(format!("{} cannot be read: {error}", file.display())))
+                read.map_err(|error| Unread::Wrong(format!("{} cannot be read: {error}", file.display())))
             }
         };
-        match read {
+        match read.and_then(|read| usable(read, source)) {
             Ok(read) => *set = Some(read),
             Err(error) => unread.push(error),
         }
     }
     unread
+}
+
+/// A set, if it is one. It may have no key: whoever takes the last away means it.
+fn usable(set: Vec<u8>, source: &Source) -> Result<Vec<u8>, Unread> {
+    match ClientKeys::from_jwks([&set]) {
+        Ok(_) | Err(UnusableKeys::NoKey) => Ok(set),
+        Err(error) => Err(Unread::Wrong(match source {
+            Source::File(file) => format!("{}: {error}", file.display()),
+            Source::Url(document) => format!("{}: {error}", document.url()),
+        })),
+    }
 }
 
 fn sets(places: &[Place]) -> Vec<&[u8]> {
@@ -217,7 +230,7 @@ mod tests {
         write(KEY);
         let place = |name: &std::path::Path| Place { source: Source::File(name.to_owned()), set: None };
         let mut places = vec![place(file.path()), place(&file.path().with_extension("away"))];
-        assert!(matches!(&read(&mut places).await[..], [Unread::File(_)]), "one of them");
+        assert!(matches!(&read(&mut places).await[..], [Unread::Wrong(_)]), "one of them");
         let keys = ClientKeys::from_jwks(sets(&places)).expect("a key");
         let mut source = KeySource { places, keys };
         let keys = source.keys();
@@ -229,5 +242,29 @@ mod tests {
         write("nothing");
         source.read_again().await;
         assert_eq!(keys.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn place_that_holds_no_set_keeps_no_other_from_being_read_again() {
+        let files = [(); 2].map(|()| tempfile::NamedTempFile::new().expect("a file"));
+        let write = |file: usize, text: &str| std::fs::write(files[file].path(), text).expect("written");
+        let set = |keys: &[&str]| format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+        let place = |file: &tempfile::NamedTempFile| Place { source: Source::File(file.path().to_owned()), set: None };
+        write(0, &set(&[KEY]));
+        write(1, &set(&[KEY]));
+        let mut places: Vec<_> = files.iter().map(place).collect();
+        assert!(read(&mut places).await.is_empty());
+        let keys = ClientKeys::from_jwks(sets(&places)).expect("keys");
+        let mut source = KeySource { places, keys };
+        let keys = source.keys();
+
+        write(0, "<html>under repair</html>");
+        write(1, &set(&[KEY, KEY]));
+        source.read_again().await;
+
+        assert_eq!(keys.len(), 3, "one of before, and two that are new");
+        write(0, &set(&[]));
+        source.read_again().await;
+        assert_eq!(keys.len(), 2, "a client that takes its key away is believed no more");
     }
 }

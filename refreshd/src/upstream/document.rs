@@ -27,6 +27,10 @@ impl Document {
         Self { url: target.url.clone(), connections: Connections::new(target, bounds) }
     }
 
+    pub(crate) fn url(&self) -> &Uri {
+        &self.url
+    }
+
     /// Its text; else its URL and why it cannot be read.
     pub(crate) async fn read(&self) -> Result<Vec<u8>, String> {
         let mut request = Request::new(Full::default());
