@@ -12,14 +12,15 @@
 -- ARGV[5] name      the flight's, for the message
 -- ARGV[6] channels  the channels of the pods, without the pod
 -- ARGV[7] holder    who may say that the token in the outcome was used, '' where it is in no chain
+-- ARGV[8] called_ms how long the turn is kept for a flight of its login that is called
 --
 -- Replies
 --   {'waits'}   nobody is told for a lease more
 --   {'told'}    all pods that wait are told, and callers that come
 --   {'stale'}   this outcome does not stand, or was told already
-assert(#KEYS == 3 and #ARGV == 7, 'tell: 3 keys, 7 arguments')
+assert(#KEYS == 3 and #ARGV == 8, 'tell: 3 keys, 8 arguments')
 local lock, flight, link = unpack(KEYS)
-local act, owner, own_fence, lease_ms, name, channels, holder = unpack(ARGV)
+local act, owner, own_fence, lease_ms, name, channels, holder, called_ms = unpack(ARGV)
 
 local now = read_clock()
 local record = read_hash(flight)
@@ -57,6 +58,7 @@ end
 tell_waiting(flight, waits_and_marks(record), channels, message)
 if record.family then
   -- Also of its own claim: they wait for it, too.
-  pcall(wake_family, flight, string.match(record.family, '^%x+'), channels, now, tonumber(lease_ms), redis.call('HGET', KEYS[3], 'entry'))
+  pcall(wake_family, flight, string.match(record.family, '^%x+'), channels, now, tonumber(called_ms),
+    redis.call('HGET', KEYS[3], 'entry'))
 end
 return {'told'}

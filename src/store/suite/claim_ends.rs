@@ -120,6 +120,28 @@ both! {
         assert_eq!(Turn::called(&stage, a, of_a).await.token(), "four");
     }
 
+    async fn turn_of_a_claim_that_is_called_when_all_may_be_told_is_kept_no_longer_than_any(
+        stage,
+        Config { store_timeout: S, ..held() }
+    ) {
+        two_claims(&stage).await;
+        let Turn { ask, lease } = Turn::at_once(&stage, "one", "c").await;
+        let mut never_comes = claim(&stage, "one", "d");
+        let _news = waits(&stage, &mut never_comes).await;
+        stage.pass(2 * MS).await;
+        let mut a = claim(&stage, "two", "a");
+        drop(waits(&stage, &mut a).await);
+        let outcome = to("four");
+        let untold = Completion { is_untold: true, ..completion(&outcome) };
+        stage.b.complete(&lease, &ask, &untold).await.expect("an answer");
+        stage.b.tell(&ask, lease.fence, &outcome, Telling::Done).await.expect("an answer");
+
+        stage.pass(1500 * MS).await;
+
+        let followed = follow(&stage.b, &a).await;
+        assert_eq!(Turn::take(&stage, a, followed).await.token(), "four");
+    }
+
     async fn newest_token_whose_leader_is_lost_is_presented_by_the_next_that_looks(
         stage,
         Config { lease: S, store_timeout: S, retry_lost_after: Some(Duration::ZERO), ..held() }

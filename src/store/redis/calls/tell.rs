@@ -32,6 +32,7 @@ impl Calls {
         call.arg(self.owner(tell.fence)).arg(tell.fence).arg(ms(self.config.lease));
         call.arg(tell.flight.to_string()).arg(self.keys.channels());
         call.arg(tell.link.map_or(String::new(), |(_, holder)| holder.to_string()));
+        call.arg(ms(self.config.permit_reserved_for()));
         let reply = self.run("tell", &call).await?;
         match reply.word()? {
             "waits" | "told" | "stale" => Ok(()),
