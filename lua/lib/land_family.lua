@@ -1,8 +1,14 @@
 -- What a completion tells the login whose token it rotated, for the claim that it was presented for; the keys are told in family.lua.
 -- Comes after family.lua, keep.lua and login.lua.
 
+-- Whether the record of a token is to be remembered for what it says of itself: somebody leads, or it is uncertain for somebody.
+local function says_more(state, token_state, others, lost_leaders)
+  return token_state ~= 'rotated' and (state == 'leading' or state == 'lost' or token_state == 'unknown' or others
+    or tonumber(lost_leaders or '0') > 0)
+end
+
 -- No entry names some places any more: the records of their tokens live no longer than those of tokens without a family.
-local function release_places(keys, family, next_place, short_ms)
+local function release_places(keys, family, next_place, short_ms, now)
   local named = {[next_place] = true}
   for _, entry in pairs(entries_of(family)) do
     named[entry.came], named[entry.given] = true, true
@@ -16,8 +22,12 @@ local function release_places(keys, family, next_place, short_ms)
     local place = tonumber(string.match(field, '^at:(%d+)$'))
     if place and not named[place] then
       redis.call('HDEL', keys.family, field)
-      if redis.call('PTTL', keys.root .. 'flight:' .. name) > short_ms then
-        redis.call('PEXPIRE', keys.root .. 'flight:' .. name, short_ms)
+      local flight = keys.root .. 'flight:' .. name
+      local state, token_state, others, lost_leaders, ended = unpack(redis.call('HMGET', flight, 'state', 'token_state', 'others',
+        'lost_leaders', 'ended'))
+      local span_ms = math.max(short_ms, (tonumber(ended) or now) - now)
+      if not says_more(state, token_state, others, lost_leaders) and redis.call('PTTL', flight) > span_ms then
+        redis.call('PEXPIRE', flight, whole(span_ms))
       end
     end
   end
@@ -144,7 +154,7 @@ local function land_in_family(keys, answer, record, now, short_ms)
   redis.call('HSET', keys.link, 'entry', name)
   note_member(keys.root .. 'flight:' .. own_flight, id, own_holder, ARGV[16], own_place, longest_ms)
   family['at:' .. here_place] = keys.name
-  if release_places(keys, family, next_place, short_ms)[here_place] and own_flight ~= keys.name then
+  if release_places(keys, family, next_place, short_ms, now)[here_place] and own_flight ~= keys.name then
     redis.call('HSET', keys.family, 'at:' .. here_place, keys.name)
     note_member(keys.flight, id, answer.holder, ARGV[17], here_place, lives_ms)
   end

@@ -207,7 +207,7 @@ impl MemoryPod {
         }
         let short = now + self.config.keep_outcome + self.config.wait_timeout;
         for flight in family.release(&stay) {
-            if let Some(mut record) = self.namespace.flights.get_mut(&flight) {
+            if let Some(mut record) = self.namespace.flights.get_mut(&flight).filter(|record| !record.says_more()) {
                 record.ends = record.ends.min(short);
                 self.namespace.ended.keep(flight, &mut record);
             }

@@ -50,6 +50,21 @@ impl FlightRecord {
         }
     }
 
+    /// Whether it is to be remembered for what it says of itself: somebody leads, or the token is uncertain for somebody.
+    pub(super) fn says_more(&self) -> bool {
+        let is_uncertain = || self.lost > 0 || self.has_uncertain();
+        match &self.state {
+            State::Leading | State::LeaderLost { .. } => true,
+            State::Rotated => false,
+            State::Abandoned => is_uncertain(),
+            State::Landed { outcome, .. } => match outcome.token_state() {
+                TokenState::Rotated => false,
+                TokenState::Unknown => true,
+                TokenState::Kept | TokenState::Dead | TokenState::Untouched => is_uncertain(),
+            },
+        }
+    }
+
     /// The login keeps the answer of a token that was rotated, sealed: nobody is handed it from here, once nobody waits for it any more.
     pub(super) fn forget_answer(&mut self, now: Instant, waits: Duration) {
         if let State::Landed { outcome, fresh_until, .. } = &self.state

@@ -2,7 +2,7 @@
 //! another came, and what nobody has to know any more ends soon.
 
 use super::chains::{held, to};
-use super::claims::turn::{Turn, claim, comes, waits};
+use super::claims::turn::{Turn, claim, comes, two_claims, waits, walker};
 use super::stage::*;
 use crate::store::{Coming, Followed};
 
@@ -91,6 +91,18 @@ both! {
         rest_for_a_day(&stage, 1).await;
 
         assert_eq!(Turn::at_once(&stage, "two", "a").await.token(), "three");
+    }
+
+    async fn token_that_is_uncertain_is_not_presented_again_when_its_login_leaves_it_behind(stage, never()) {
+        two_claims(&stage).await;
+        Turn::at_once(&stage, "two", "a").await.lands(&stage, &to("four")).await;
+        let past = walker(&stage, "one", "a", Coming::Past);
+        fly(&stage.a, &past, &unknown()).await;
+
+        Turn::at_once(&stage, "three", "b").await.lands(&stage, &to("five")).await;
+        stage.pass(3 * S).await;
+
+        is_lost(&stage, &walker(&stage, "one", "a", Coming::Past)).await;
     }
 }
 
