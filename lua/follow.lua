@@ -287,6 +287,10 @@ if newest and newest ~= name and key == '' and not other then
 end
 redis.call('ZREM', order, place_in_order)
 redis.call('HSET', family_key, 'called', attempt .. ' ' .. whole(now + called_ms))
+if not entry then
+  -- Nothing else may be known of the login.
+  keep_at_least(family_key, called_ms)
+end
 
 if other then
   if held.next then

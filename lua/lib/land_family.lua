@@ -141,9 +141,7 @@ local function land_in_family(keys, answer, record, now, short_ms)
   local longest_ms = math.max(holds_ms, before_ms)
   keep_at_least(keys.family, longest_ms)
   local lives_ms = redis.call('PTTL', keys.family)
-  if entry then
-    keep_at_least(keys.answers, lives_ms)
-  end
+  keep_at_least(keys.answers, lives_ms)
 
   if not redis.call('HGET', keys.link, 'generation') then
     redis.call('HSET', keys.link, 'generation', whole(next_place), 'used', '0', 'holder', answer.next_holder, 'given_at',

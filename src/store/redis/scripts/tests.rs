@@ -117,6 +117,7 @@ async fn every_reply_that_a_head_names_is_given_and_no_other() {
     go_along_a_chain(&chains).await;
     land_untold(&chains).await;
     end_a_session(&chains).await;
+    claims::come_to_unknown_logins(&chains).await;
     claims::follow_other_claims(&chains).await;
 
     let mut said = alone.said.borrow_mut();

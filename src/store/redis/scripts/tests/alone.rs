@@ -307,7 +307,8 @@ impl Alone {
         if let Some((_, words)) = with.iter().find(|(name, _)| text.name == "complete" && *name == "family") {
             let id = words.split(' ').next().unwrap_or_default();
             keys.extend([format!("rc:{{alone}}:family:{id}"), format!("rc:{{alone}}:answers:{id}")]);
-            let sealed = ["own key", "here key", "next key", "token", "answer", ""];
+            let before = with.iter().find(|(name, _)| *name == "before").map_or("", |(_, text)| *text);
+            let sealed = ["own key", "here key", "next key", "token", "answer", before];
             arguments.extend([*words].into_iter().chain(sealed).map(|argument| argument.as_bytes().to_vec()));
         }
         let reply = self.invoke(text, &keys, &arguments).await?;

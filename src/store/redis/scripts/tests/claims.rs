@@ -14,6 +14,27 @@ fn and(told: &Told, more: &[(&'static str, &'static str)]) -> Told {
     [more, told].concat()
 }
 
+/// Where nothing else is known of a login, whatever is written of it ends: [`Alone::call`] looks.
+pub(super) async fn come_to_unknown_logins(alone: &Alone) {
+    let led_on = and(&of("d6", "c1d6", "a6", "e6"), &[("as", "claim"), ("owed", "f6")]);
+    assert_eq!(alone.call("follow", &led_on).await[0], "own");
+
+    let first = of("d5", "c1d5", "a5", "e5");
+    assert_eq!(alone.call("begin", &and(&first, &[("chain", "direct a5 0 follows")])).await[0], "lead");
+    for number in 0..63 {
+        let claim = format!("b{number:03}");
+        let told = and(&of("d5", "", "a5", TWO), &[]);
+        alone.call("follow", &[&[("claim", claim.as_str())][..], &told].concat()).await;
+    }
+    let led = (alone.leads().to_string(), format!("a/{}", alone.leads()));
+    let ours = [("own_fence", led.0.as_str()), ("owner", led.1.as_str())];
+    let family = ("family", "a5 d5 a5 ffff eeee 1 1 60000 7200000");
+    let lands = [("chain", "direct a5 d7 a7 c1d7 7200000"), ("link", "d7"), family];
+    let before = [("before", "abcd 1 x 0 60000 7200000\nsealed")];
+    alone.call("complete", &[&lands[..], &before, &ours, &first].concat()).await;
+    assert_eq!(alone.redis.cli(&["HKEYS", "rc:{alone}:answers:a5"]).await, "abcd");
+}
+
 /// Two claims come with one token, one after the other presents the newest, and many others come.
 pub(super) async fn follow_other_claims(alone: &Alone) {
     let first = of("d1", "c1a1", "a1", "d1");
