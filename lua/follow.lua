@@ -132,7 +132,7 @@ if as == 'take' or as == 'walk' then
 end
 local entries, count = entries_of(family)
 if not entry and as ~= 'claim' then
-  if newest and tonumber(family.used or '0') > place then
+  if newest and newest ~= name and tonumber(family.used or '0') > place then
     return {'spent'}
   end
   -- One claim more may still present the newest token itself, and nothing is kept for it.

@@ -48,6 +48,7 @@ mod claims_crowded;
 mod claims_joining;
 mod claims_remembered;
 mod claims_besieged;
+mod claims_places;
 pub(in crate::store) mod claims;
 mod ended;
 mod ended_on_servers;

@@ -1,0 +1,32 @@
+//! Several claims of one login: where the tokens of the login stand, and which one is the newest, however a claim came to it.
+
+use super::chains::{held, rotate, to};
+use super::claims::turn::{Turn, claim, comes, is_spent, walker};
+use super::stage::*;
+use crate::store::{Coming, Followed, Tip};
+
+both! {
+    async fn token_that_a_shortened_way_leads_to_keeps_its_place(stage, held()) {
+        rotate(&stage, &claim(&stage, "one", "a"), "two").await;
+        for (token, next) in [("two", "three"), ("three", "four"), ("four", "five")] {
+            rotate(&stage, &walker(&stage, token, "a", Coming::Walking { from: 1 }), next).await;
+        }
+        let Begun::Held(further) = begin(&stage.b, &walker(&stage, "four", "a", Coming::Walking { from: 1 })).await else {
+            panic!("nothing is held")
+        };
+        let tip = Tip { landed: further.landed, passed: vec!["two".into(), "three".into(), "four".into()] };
+        stage.b.tip(&claim(&stage, "one", "a"), Some(&tip)).await.expect("an answer");
+
+        let mut own = claim(&stage, "one", "b");
+        let followed = comes(&stage, &mut own).await;
+        let turn = Turn::take(&stage, own, followed).await;
+
+        let places = turn.ask.origin.as_ref().map(|origin| (origin.place, origin.newest));
+        assert_eq!((turn.token(), places), ("five", Some((1, 5))));
+        turn.lands(&stage, &to("six")).await;
+        let turn = Turn::at_once(&stage, "five", "a").await;
+        assert_eq!(turn.token(), "six");
+        turn.lands(&stage, &to("seven")).await;
+        assert_eq!(Turn::at_once(&stage, "six", "b").await.token(), "seven");
+    }
+}
