@@ -131,8 +131,15 @@ if as == 'take' or as == 'walk' then
   end
 end
 local entries, count = entries_of(family)
+-- Before another login took its token over, its claim may have come to the one that is named after the holder.
+local own_family_key, came_there = root .. 'family:' .. holder, nil
+if id ~= holder and not entry and is_direct then
+  came_there = redis.call('HGET', own_family_key, 'is:' .. claim)
+  local there = came_there and read_entry(redis.call('HGET', own_family_key, 'e:' .. came_there))
+  came_there = there and there.came_claim == claim and there.given == 0 and came_there
+end
 if not entry and as ~= 'claim' then
-  if newest and newest ~= name and tonumber(family.used or '0') > place then
+  if not came_there and newest and newest ~= name and tonumber(family.used or '0') > place then
     return {'spent'}
   end
   -- One claim more may still present the newest token itself, and nothing is kept for it.
@@ -183,6 +190,10 @@ if is_direct then
   known.came, known.came_claim = place, claim
 elseif as == 'walk' and known.given < place then
   known.came, known.came_claim, known.given, known.given_claim = place - 1, '-', place, claim
+end
+if came_there then
+  -- Once: it leaves its token behind in this login from now on.
+  redis.call('HDEL', own_family_key, 'is:' .. claim, 'e:' .. came_there)
 end
 if entry then
   write_entry(family_key, family, entry, known, now)

@@ -132,6 +132,12 @@ impl FamilyRecord {
         self.entries.iter().find(|entry| entry.came_claim == Some(claim) || entry.given_claim == Some(claim))
     }
 
+    /// Whether this claim has come, as it is called with that token, and was given nothing since.
+    pub(super) fn has_only_come(&self, claim: Hash, now: Instant) -> bool {
+        !self.is_over(now)
+            && self.entry_of(claim).is_some_and(|entry| entry.came_claim == Some(claim) && entry.given == 0)
+    }
+
     /// The entry of this name, which is made where there is none.
     pub(super) fn entry_named(&mut self, name: Hash, new: impl FnOnce() -> Entry) -> &mut Entry {
         let at = self.entries.iter().position(|entry| entry.name == name).unwrap_or_else(|| {

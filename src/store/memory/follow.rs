@@ -37,6 +37,8 @@ struct Seen {
     presents: Option<Hash>,
     /// What another claim was given for it, and what is held for it.
     other: Option<(Hash, StoredOutcome)>,
+    /// Whether its claim came to the login that is named after the holder, where the token belongs to another.
+    came_there: bool,
     is_held: bool,
     /// The token that followed, where it stands, for how long the claim is known that was given it, and in which login it was presented.
     next: Option<Hash>,
@@ -82,12 +84,23 @@ impl MemoryPod {
         }
         loop {
             let Seen { id, .. } = self.see(ask, member.holder, now);
+            // Before another login took its token over, its claim may have come to the one that is named after the holder.
+            let own_family = asker.comes_directly().then_some(member.holder).filter(|own| *own != id);
+            let own_family = own_family.and_then(|own| self.known_family(own));
+            let came_there = own_family.filter(|own| own.lock().has_only_come(ask.identity.claim, now));
             let family = self.family(id);
             let mut family = family.lock();
             // Once more: what stands in several records is told in one step.
-            let seen = self.see(ask, member.holder, now);
+            let seen = Seen { came_there: came_there.is_some(), ..self.see(ask, member.holder, now) };
             if seen.id == id {
-                return self.follow_in(&mut family, asker, seen, now);
+                let followed = self.follow_in(&mut family, asker, seen, now);
+                let is_known_here = family.entry_of(ask.identity.claim).is_some();
+                drop(family);
+                if let Some(own) = came_there.filter(|_| is_known_here) {
+                    // Once: it leaves its token behind in this login from now on.
+                    own.lock().entries.retain(|entry| entry.came_claim != Some(ask.identity.claim));
+                }
+                return followed;
             }
         }
     }
@@ -128,6 +141,7 @@ impl MemoryPod {
             }),
             presents: presents.map(|record| record.claim),
             other,
+            came_there: false,
             is_held,
             next,
             next_place: None,

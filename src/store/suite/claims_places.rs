@@ -1,7 +1,7 @@
 //! Several claims of one login: where the tokens of the login stand, and which one is the newest, however a claim came to it.
 
 use super::chains::{held, rotate, to};
-use super::claims::turn::{Turn, claim, comes, is_spent, walker};
+use super::claims::turn::{Turn, claim, comes, follow, is_spent, walker};
 use super::stage::*;
 use crate::store::{Coming, Followed, Tip};
 
@@ -28,5 +28,24 @@ both! {
         assert_eq!(turn.token(), "six");
         turn.lands(&stage, &to("seven")).await;
         assert_eq!(Turn::at_once(&stage, "six", "b").await.token(), "seven");
+    }
+
+    async fn claim_that_waits_when_another_login_takes_its_token_over_is_no_stranger_there(stage, held()) {
+        rotate(&stage, &claim(&stage, "one", "a"), "two").await;
+        let mut own = claim(&stage, "two", "c");
+        assert!(matches!(comes(&stage, &mut own).await, Followed::Own(_)));
+        let turn = Turn::at_once(&stage, "one", "b").await;
+        assert_eq!(turn.token(), "two");
+        turn.lands(&stage, &to("three")).await;
+        Turn::at_once(&stage, "three", "e").await.lands(&stage, &to("four")).await;
+
+        let followed = follow(&stage.b, &own).await;
+        let turn = Turn::take(&stage, own, followed).await;
+
+        assert_eq!(turn.token(), "four");
+        turn.lands(&stage, &to("five")).await;
+        Turn::at_once(&stage, "five", "c").await.lands(&stage, &to("six")).await;
+        // It has left it behind, as any claim does.
+        is_spent(&stage, "two", "c").await;
     }
 }

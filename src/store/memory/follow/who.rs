@@ -25,7 +25,7 @@ pub(super) fn may_go_on(family: &mut FamilyRecord, asker: Asker<'_>, seen: &Seen
     }
     if known.is_none() && !asker.is_led_on() {
         let is_newest = family.newest.as_ref().is_none_or(|newest| newest.flight == ask.identity.flight);
-        if !is_newest && family.used > seen.place {
+        if !is_newest && !seen.came_there && family.used > seen.place {
             return Err(Followed::Spent);
         }
         if family.is_full() && (seen.is_rotated || !is_newest) {
