@@ -47,7 +47,8 @@
 -- ARGV[14] chain    '<as> <holder> <flight> <holder> <claim> <holds_ms>': 'direct', or the place that a walker came from; whose the token
 --                   and the one in the outcome are, its claim, and how long that is known from now on. 'dead <holder>' where what is held for the token may be over. Else
 --                   neither it nor the last keys
--- Where several claims come with tokens of the login (lib/family.lua), two keys and seven arguments more:
+-- Where several claims come with tokens of the login (lib/family.lua), two keys and seven arguments more, also of an outcome that gave no
+-- token to a claim which came with an older one: the one that was presented is what it was given.
 --   family, answers, the hashes of the login; and in this order
 --   '<id> <flight> <holder> <claim> <entry> <place> <here> <good_ms> <holds_ms>': the token that the caller came with, what its claim is
 --     called with that and in the family, the places of that token and of the one that it presented, how long the access token is good, and how long the claim is known from now on

@@ -104,7 +104,9 @@ local function land_in_family(keys, answer, record, now, short_ms)
     string.match(ARGV[15], '^(%x+) (%x+) (%x+) (%x+) (%x+) (%d+) (%d+) (%d+) (%d+)$')
   own_place, here_place, good_ms, holds_ms = tonumber(own_place), tonumber(here_place), tonumber(good_ms), tonumber(holds_ms)
   keys.root = root_of(keys.flight)
-  local family, next_place = read_hash(keys.family), here_place + 1
+  -- A token that may be used again is what its claim was given: it stands where it stood.
+  local is_kept = answer.next_flight == keys.name
+  local family, next_place = read_hash(keys.family), is_kept and here_place or here_place + 1
   local own = {place = own_place}
   forget_over(keys, family, now)
   local before_ms = ARGV[21] ~= '' and note_before(keys, family, ARGV[21], record.to, own, here_place, now) or 0
@@ -121,7 +123,8 @@ local function land_in_family(keys, answer, record, now, short_ms)
   local _, count = entries_of(family)
   entry = entry or first or (count < most_claims and new_entry(own_place, own_claim, holds_ms))
   -- Told again after a failover, others may have gone on since, and the claim itself.
-  if entry and entry.given < next_place then
+  local is_later = is_kept and entry and entry.given == next_place and tonumber(entry.fence) < tonumber(answer.fence)
+  if entry and (entry.given < next_place or is_later) then
     if entry.came <= own_place then
       entry.came, entry.came_claim = own_place, own_claim
     end
@@ -143,13 +146,15 @@ local function land_in_family(keys, answer, record, now, short_ms)
   local lives_ms = redis.call('PTTL', keys.family)
   keep_at_least(keys.answers, lives_ms)
 
-  if not redis.call('HGET', keys.link, 'generation') then
+  if not is_kept and not redis.call('HGET', keys.link, 'generation') then
     redis.call('HSET', keys.link, 'generation', whole(next_place), 'used', '0', 'holder', answer.next_holder, 'given_at',
       whole(answer.landed_at), 'given_until', whole(now + lives_ms), 'before', keys.name, 'to', answer.next_claim, 'holds_ms',
       whole(holds_ms))
   end
   note_member(keys.link, id, answer.next_holder, ARGV[18], next_place, lives_ms)
-  redis.call('HSET', keys.link, 'entry', name)
+  if not is_kept then
+    redis.call('HSET', keys.link, 'entry', name)
+  end
   note_member(keys.root .. 'flight:' .. own_flight, id, own_holder, ARGV[16], own_place, longest_ms)
   family['at:' .. here_place] = keys.name
   if release_places(keys, family, next_place, short_ms, now)[here_place] and own_flight ~= keys.name then

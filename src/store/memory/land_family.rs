@@ -10,7 +10,7 @@ use super::chain::Link;
 use super::family::{Answer, Entry, FamilyRecord, Membership, Newest};
 use super::held::next_identity;
 use super::land::{Landed, Landing};
-use crate::identity::{Hash, Identity};
+use crate::identity::{FlightName, Hash, Identity};
 use crate::outcome::Outcome;
 use crate::retention;
 use crate::store::contract::Given;
@@ -21,6 +21,7 @@ pub(super) struct FamilyLanding<'a> {
     origin: &'a Origin,
     /// The request with the token that was given.
     next: Identity,
+    next_place: u64,
     next_holder: Hash,
     here_holder: Hash,
     next_key: Vec<u8>,
@@ -46,7 +47,11 @@ impl MemoryPod {
     ) -> Option<FamilyLanding<'a>> {
         let (origin, config) = (ask.origin.as_deref()?, &*self.config);
         let Outcome::Success(tokens) = &*completion.outcome else { return None };
-        let next = next_identity(&ask.identity, &completion.outcome, config)?;
+        let kept = || ask.request_with_kept(&completion.outcome, config.max_token);
+        let kept = || Some(kept()?.in_process(config.pepper.as_ref(), FlightName::Token));
+        let next = next_identity(&ask.identity, &completion.outcome, config).or_else(kept)?;
+        // What may be used again stands where it stood.
+        let next_place = if next.flight == ask.identity.flight { origin.newest } else { origin.newest + 1 };
         let seal = |claim: Hash, fence, outcome: &Outcome, age: Duration| {
             let given = Given { claim, attempt: lease.attempt, fence };
             let sealed = origin.family.seal_answer(&given, outcome, &ask.identity.entitlement, config);
@@ -69,7 +74,7 @@ impl MemoryPod {
             next_key: origin.family.key_for(&next, config),
             here_key: origin.family.key_for(&ask.identity, config),
             newest_token: origin.family.seal_token(
-                origin.newest + 1,
+                next_place,
                 &next.entitlement.token,
                 &ask.identity.entitlement,
                 config,
@@ -79,6 +84,7 @@ impl MemoryPod {
             before,
             holds: config.claim_is_known_for(tokens.expires_in()),
             next,
+            next_place,
         })
     }
 
@@ -95,7 +101,8 @@ impl MemoryPod {
         let family = self.family(id);
         let mut family = family.lock();
         // First the record of the token that was given: nobody knows the token yet.
-        let is_new = self.give_in_family(&in_family, lease, now);
+        let is_kept = next_flight == lease.flight;
+        let is_new = !is_kept && self.give_in_family(&in_family, lease, now);
         let (login, given_until) = self.before_landing(&lease.flight);
         let landed = self.land(&Landing { lease, ask, completion, now });
         let answered = match landed {
@@ -149,10 +156,9 @@ impl MemoryPod {
         lease: &Lease,
         now: Instant,
     ) -> Hash {
-        let FamilyLanding { origin, next, answer, before, holds, entry: name, .. } = landing;
+        let FamilyLanding { origin, next, next_place, answer, before, holds, entry: name, .. } = landing;
         let Origin { claim, place, newest: here_place, .. } = *origin;
         family.forget_if_over(now);
-        let next_place = here_place + 1;
         // Until a claim has presented a token, its entry is called as the claim is with the token that it came with.
         let first_name = family.entry_of(claim).map_or(name, |entry| entry.name);
         if family.newest.as_ref().is_some_and(|newest| newest.place > next_place) {
@@ -188,7 +194,12 @@ impl MemoryPod {
         let id = origin.family.id;
         self.with_record(next.flight, next.claim, now, |record| {
             record.joins(
-                Membership { id, holder: landing.next_holder, key: Some(landing.next_key), entry: Some(name) },
+                Membership {
+                    id,
+                    holder: landing.next_holder,
+                    key: Some(landing.next_key),
+                    entry: (next.flight != lease.flight).then_some(name),
+                },
                 ends,
             );
         });

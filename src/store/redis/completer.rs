@@ -14,7 +14,7 @@ use super::outage::Outage;
 use super::register::Register;
 use super::replicas::Replicas;
 use super::roll::Roll;
-use super::sealed::{Opener, SealedOutcome, Sealing, next_identity, seal};
+use super::sealed::{Opener, SealedOutcome, Sealing, kept_identity, next_identity, seal};
 use super::unlanded::Unlanded;
 use crate::admission::attempts;
 use crate::config::Config;
@@ -77,6 +77,7 @@ impl Completer {
         let retention = self.retention(outcome);
         let Sealing { shared: sealed, whole } = seal(&ask.identity, &self.config, lease, outcome);
         let next = next_identity(&ask.identity, outcome, &self.config);
+        let next = next.or_else(|| kept_identity(ask, outcome, &self.config));
         let next = next.filter(|_| whole.is_none() && sealed.len() <= LARGEST_HELD);
         let held = next.as_ref().and_then(|next| held(ask, next, outcome, &self.config));
         let family = next.as_ref().and_then(|next| LandInFamily::of(ask, lease, outcome, next, &self.config));

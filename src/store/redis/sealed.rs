@@ -13,7 +13,7 @@ use crate::metrics::Counters;
 use crate::outcome::{Outcome, ProviderFailure};
 use crate::seal::{Label, Seal};
 use crate::secret::Secret;
-use crate::store::contract::{Held, Lease, StoredOutcome, Tip};
+use crate::store::contract::{Ask, Held, Lease, StoredOutcome, Tip};
 
 /// A landed outcome, still sealed.
 #[derive(Clone, Debug)]
@@ -29,6 +29,13 @@ pub(super) fn next_identity(identity: &Identity, outcome: &Outcome, config: &Con
     let Outcome::Success(tokens) = outcome else { return None };
     let next = tokens.refresh_token().filter(|_| !tokens.is_kept())?;
     let request = identity.chain.as_ref()?.with_token(next, config.max_token)?;
+    Some(request.in_fleet(config.pepper.as_ref(), FlightName::Token))
+}
+
+/// The same with the token that was presented, where that may be used again and its claim came with an older one: that is what the claim
+/// was given.
+pub(super) fn kept_identity(ask: &Ask, outcome: &Outcome, config: &Config) -> Option<Identity> {
+    let request = ask.request_with_kept(outcome, config.max_token)?;
     Some(request.in_fleet(config.pepper.as_ref(), FlightName::Token))
 }
 

@@ -48,4 +48,37 @@ both! {
         // It has left it behind, as any claim does.
         is_spent(&stage, "two", "c").await;
     }
+
+    async fn token_that_the_provider_keeps_stays_the_newest_for_a_claim_with_an_older_one(
+        stage,
+        Config { keep_until_used: 5 * S, ..held() }
+    ) {
+        rotate_soon(&stage, &claim(&stage, "one", "a"), "two").await;
+        let turn = Turn::at_once(&stage, "one", "b").await;
+        assert_eq!(turn.token(), "two");
+        turn.lands(&stage, &kept()).await;
+        // What was held for its own token is over.
+        stage.pass(6 * S).await;
+
+        let turn = Turn::at_once(&stage, "one", "b").await;
+
+        assert_eq!(turn.token(), "two");
+        turn.lands(&stage, &kept()).await;
+        stage.pass(2 * S).await;
+        Turn::at_once(&stage, "two", "a").await.lands(&stage, &to("three")).await;
+        Turn::at_once(&stage, "three", "a").await.lands(&stage, &to("four")).await;
+        assert_eq!(Turn::at_once(&stage, "two", "b").await.token(), "four", "it was given that one");
+    }
+}
+
+/// Fresh no longer, and held still.
+async fn rotate_soon(stage: &Stage, ask: &Ask, next: &str) {
+    fly(&stage.a, ask, &to(next)).await;
+    stage.pass(1100 * MS).await;
+}
+
+/// The token that was presented may be used again.
+fn kept() -> Arc<Outcome> {
+    let tokens = TokenResponse::from_json(r#"{"access_token":"kept","expires_in":2}"#).expect("tokens");
+    Arc::new(Outcome::Success(tokens.keeping(true)))
 }

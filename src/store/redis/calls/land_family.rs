@@ -29,6 +29,8 @@ impl LandInFamily {
         let given = Given { claim: next.claim, attempt: lease.attempt, fence: lease.fence };
         let known_for = config.claim_is_known_for(tokens.expires_in());
         let good = ms(retention::good_for(tokens, config));
+        // What may be used again stands where it stood.
+        let given_place = if next.flight == ask.identity.flight { *newest } else { newest + 1 };
         Some(Self {
             id: family.id,
             words: format!(
@@ -40,7 +42,7 @@ impl LandInFamily {
             own_key: own_key.clone(),
             here_key: family.key_for(&ask.identity, config),
             next_key: family.key_for(next, config),
-            newest_token: family.seal_token(newest + 1, &next.entitlement.token, credential, config),
+            newest_token: family.seal_token(given_place, &next.entitlement.token, credential, config),
             answer: family.seal_answer(&given, outcome, credential, config),
             before: before.as_ref().map_or(Vec::new(), |(claim, landed)| {
                 let Outcome::Success(tokens) = &*landed.outcome else { return Vec::new() };
