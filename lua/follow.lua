@@ -74,8 +74,13 @@ local is_member = id
 id = id or holder
 local family_key, answers, order = root .. 'family:' .. id, root .. 'answers:' .. id, root .. 'order:' .. id
 local family = read_hash(family_key)
+-- What a flight is told that waits no longer: its place goes, and its turn to the next.
+local function over(reply)
+  leave_order(flight, id, pod .. ' ' .. attempt .. ' ' .. name, channels, now, called_ms)
+  return reply
+end
 if tonumber(family.ended or '0') > now then
-  return {'ended'}
+  return over({'ended'})
 end
 local newest_place, newest = string.match(family.newest or '', '^(%d+) (%x+)$')
 local key = is_member and record.family_key or ''
@@ -125,7 +130,7 @@ if as == 'take' or as == 'walk' then
     is_owed = record.to == claim and record.holder == holder and tonumber(record.used or '0') < place
   end
   if not is_owed then
-    return {'spent'}
+    return over({'spent'})
   elseif as == 'take' then
     return {'unused'}
   end
@@ -140,17 +145,17 @@ if id ~= holder and not entry and is_direct then
 end
 if not entry and as ~= 'claim' then
   if not came_there and newest and newest ~= name and tonumber(family.used or '0') > place then
-    return {'spent'}
+    return over({'spent'})
   end
   -- One claim more may still present the newest token itself, and nothing is kept for it.
   if count < most_claims then
     entry = claim
   elseif is_spent or (newest and newest ~= name) then
-    return {'full'}
+    return over({'full'})
   end
 end
 if (is_spent or held.sealed) and is_end and not other then
-  return {'spent'}
+  return over({'spent'})
 end
 -- Nobody waits for longer; who left without a word makes way.
 redis.call('ZREMRANGEBYSCORE', order, '-inf', whole(now_us - 600 * 1000000))

@@ -76,7 +76,13 @@ pub(super) async fn follow_other_claims(alone: &Alone) {
     alone.set("family:a1", "called", "").await;
     alone.redis.cli(&["DEL", "rc:{alone}:order:a1"]).await;
     assert_eq!(alone.call("follow", &of("d3", "c1c2", "a3", TWO)).await[0], "own");
+    let order = "rc:{alone}:order:a1";
+    for waiting in ["a e2 d1 c1a9", "a e3 d1 c1a2"] {
+        alone.redis.cli(&["ZADD", order, "1", waiting]).await;
+    }
+    alone.redis.cli(&["PEXPIRE", order, "60000"]).await;
     assert_eq!(alone.call("follow", &of("d1", "c1a9", "a1", "e2")).await[0], "spent", "nobody knows this claim");
+    assert_eq!(alone.redis.cli(&["ZRANGE", order, "0", "-1"]).await, "a e3 d1 c1a2", "it waits no longer");
 
     let noted = alone.redis.cli(&["GET", "rc:{alone}:incarnation"]).await;
     alone.redis.cli(&["DEL", "rc:{alone}:incarnation"]).await;
