@@ -254,23 +254,25 @@ impl MemoryPod {
         if is_direct {
             family.used = family.used.max(place);
         }
-        // One claim more may still present the newest token itself, and nothing is kept for it.
-        if family.is_full() && !family.entries.iter().any(|entry| entry.name == name) {
-            return;
+        // One claim more may still present the newest token itself, and nothing is kept for it; nor for one that its turn has led here.
+        let is_known = family.entries.iter().any(|entry| entry.name == name);
+        let is_noted = is_known || !(family.is_full() || asker.is_led_on());
+        let mut until = now + holds;
+        if is_noted {
+            let entry = family.entry_named(name, || Entry::new(name, place, holds, now));
+            if is_direct {
+                entry.came_with(place, claim);
+            } else if !asker.is_led_on() && entry.given < place {
+                (entry.came, entry.came_claim) = (place - 1, None);
+                entry.was_given(place, claim);
+            }
+            entry.ends = now + entry.holds;
+            until = entry.ends;
         }
-        let entry = family.entry_named(name, || Entry::new(name, place, holds, now));
-        if is_direct {
-            entry.came_with(place, claim);
-        } else if !asker.is_led_on() && entry.given < place {
-            (entry.came, entry.came_claim) = (place - 1, None);
-            entry.was_given(place, claim);
-        }
-        entry.ends = now + entry.holds;
-        let until = entry.ends.max(owed_until);
-        if !asker.is_led_on() {
+        if is_noted && !asker.is_led_on() {
             family.flights.insert(place, flight);
         }
-        let ends = family.keep_until(until);
+        let ends = family.keep_until(until.max(owed_until));
         let of_held = self.link_of_held(ask, seen);
         self.with_record(flight, claim, now, |record| {
             record.ends = record.ends.max(until);
