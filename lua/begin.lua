@@ -136,7 +136,15 @@ if not is_unheard_of then
     is_claiming, is_of_other_holder = coming.as == 'claim', record.holder and record.holder ~= coming.holder
     -- A walker that waits for the outcome of this token came before anybody used it: that is for it. Where several claims come, what one
     -- of them used ends nothing for the others.
-    is_followed = coming.follows and record.family and string.match(record.family, ' (%x+)$') == coming.holder
+    local is_member = record.family and string.match(record.family, ' (%x+)$') == coming.holder
+    is_followed = coming.follows and is_member
+    if is_member then
+      -- PARTS HERE: login
+      -- However it comes: another claim may have ended the session since it was told to go on.
+      if tonumber(redis.call('HGET', family_of(flight, record), 'ended') or '0') > now then
+        return done({'ended'})
+      end
+    end
     if ended and joined == 0 and not waited_us and not is_followed then
       return done({ended})
     end
@@ -155,12 +163,6 @@ if not is_unheard_of then
     if tonumber(redis.call('HGET', next_flight, 'ended') or '0') > now then
       -- A newcomer looks at the token that followed before it takes anything: that knows whose session it was.
       return done({'held', held.fence, held.attempt, passed_ms(held.landed_at, now), held.sealed, held.generation})
-    end
-  end
-  if is_fresh and is_followed then
-    -- PARTS HERE: login
-    if tonumber(redis.call('HGET', family_of(flight, record), 'ended') or '0') > now then
-      return done({'ended'})
     end
   end
   local untold = record.untold == record.fence and record.untold or nil -- while its leader lives, it is joined

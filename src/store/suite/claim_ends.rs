@@ -2,9 +2,9 @@
 //! or the login itself is over.
 
 use super::chains::{held, to};
-use super::claims::turn::{Turn, claim, comes, follow, is_not_called, is_spent, two_claims, waits};
+use super::claims::turn::{Turn, claim, comes, follow, is_not_called, is_spent, two_claims, waits, walker};
 use super::stage::*;
-use crate::store::{EndedFlight, Followed, Telling};
+use crate::store::{Coming, EndedFlight, Followed, Telling};
 
 both! {
     async fn claim_that_goes_away_gives_its_place_to_the_next(stage, held()) {
@@ -82,6 +82,23 @@ both! {
         assert!(matches!(ended, EndedFlight::UnderWay), "{ended:?}");
         let standing = complete(&stage.b, &turn.lease, &turn.ask, &to("four")).await;
         assert!(matches!(standing, Standing::Ended), "{standing:?}");
+    }
+
+    async fn logout_between_what_a_claim_is_told_and_its_lead_keeps_its_token_from_the_provider(stage, held()) {
+        two_claims(&stage).await;
+        Turn::at_once(&stage, "two", "a").await.lands(&stage, &to("four")).await;
+        stage.pass(3 * S).await;
+        is_spent(&stage, "one", "a").await;
+        let mut own = claim(&stage, "four", "a");
+        let Followed::Own(origin) = comes(&stage, &mut own).await else { panic!("it is the newest") };
+        (own.coming, own.origin) = (Coming::InTurn, Some(origin));
+
+        stage.a.end_session(&claim(&stage, "three", "b")).await.expect("an answer");
+
+        let past = begin(&stage.b, &walker(&stage, "one", "a", Coming::Past)).await;
+        assert!(matches!(past, Begun::Ended), "{past:?}");
+        let newest = begin(&stage.b, &own).await;
+        assert!(matches!(newest, Begun::Ended), "{newest:?}");
     }
 
     async fn lead_that_is_given_back_calls_the_next(stage, held()) {
