@@ -272,7 +272,8 @@ impl MemoryPod {
         if is_noted && !asker.is_led_on() {
             family.flights.insert(place, flight);
         }
-        let ends = family.keep_until(until.max(owed_until));
+        let until = until.max(owed_until);
+        let ends = family.keep_until(until);
         let of_held = self.link_of_held(ask, seen);
         self.with_record(flight, claim, now, |record| {
             record.ends = record.ends.max(until);

@@ -57,6 +57,9 @@ impl MemoryPod {
             .get(flight)
             .filter(|record| !record.is_over(now))
             .and_then(|record| record.login.as_ref().filter(|login| login.holder != holder).map(|login| login.id));
-        login.and_then(|id| self.known_family(id)).is_some_and(|family| family.lock().newest.is_some())
+        login.and_then(|id| self.known_family(id)).is_some_and(|family| {
+            let family = family.lock();
+            family.newest.is_some() && !family.is_over(now)
+        })
     }
 }

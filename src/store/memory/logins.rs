@@ -145,7 +145,8 @@ impl MemoryPod {
         });
         let Some(family) = login.and_then(|id| self.known_family(id)) else { return LoginSeen::Goes };
         let family = family.lock();
-        let is_newest = family.newest.as_ref().is_none_or(|newest| newest.flight == flight);
+        let newest = family.newest.as_ref().filter(|_| !family.is_over(now));
+        let is_newest = newest.is_none_or(|newest| newest.flight == flight);
         match ask.coming {
             _ if family.has_ended(now) => LoginSeen::Ended,
             // What became of the token may be written over by a stranger that came with it since.

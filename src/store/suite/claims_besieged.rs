@@ -103,3 +103,19 @@ both! {
         assert_eq!(Turn::at_once(&stage, "three", "b").await.token(), "three");
     }
 }
+
+#[tokio::test]
+async fn login_that_is_over_counts_for_nobody_before_it_is_swept() {
+    let config = Config { cleanup_interval: Duration::from_secs(24 * 3600), ..held() };
+    let stage = Stage::in_memory(config);
+    two_claims(&stage).await;
+    stage.pass(stage.config.claim_is_known_for(None) - 10 * S).await;
+    let first = guessed(&stage, "three", 0);
+    lead(&stage.a, &first).await;
+    stage.pass(20 * S).await;
+
+    let second = guessed(&stage, "three", 0);
+    let followed = stage.b.follow(&second, None, true).await.expect("an answer");
+
+    assert!(!matches!(followed, Followed::Spent), "{followed:?}");
+}
