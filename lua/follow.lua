@@ -16,6 +16,7 @@
 --                    access token that is good, or to present it; 'claim' where its turn has led it here from an older one; 'wait' where
 --                    it presents nothing
 -- ARGV[10] owed      what the caller's claim is called with the token that it came with
+-- ARGV[11] unproven_ms  how long a claim is known of whose token nothing says that it is no made-up one
 --
 -- Replies
 --   {'wait', look_ms}                                  others lead, or came before; it is called; look again after look_ms
@@ -29,9 +30,9 @@
 --   {'spent'}                                          its own token goes to the provider
 --   {'full'}                                           so many claims of this login are known
 --   {'ended'}                                          the session has ended
-assert(#KEYS == 3 and #ARGV == 10, 'follow: 3 keys, 10 arguments')
+assert(#KEYS == 3 and #ARGV == 11, 'follow: 3 keys, 11 arguments')
 local flight = KEYS[1]
-local pod, attempt, claim, client, holder, entry_ms, called_ms, channels, as, owed = unpack(ARGV)
+local pod, attempt, claim, client, holder, entry_ms, called_ms, channels, as, owed, unproven_ms = unpack(ARGV)
 entry_ms, called_ms = tonumber(entry_ms), tonumber(called_ms)
 local most_waiting, longest_look_ms = 1024, 10000
 
@@ -209,8 +210,14 @@ end
 if is_direct and tonumber(family.used or '0') < place then
   redis.call('HSET', family_key, 'used', place)
 end
-keep_at_least(family_key, math.max(owed_ms, known.holds_ms))
-keep_at_least(flight, math.max(owed_ms, known.holds_ms))
+-- Anybody can make tokens up. Its claims are known for as long as they are owed anything once a flight has landed that got one for it.
+local is_proven = newest or is_spent or held.sealed or record.generation
+local stays_ms = math.max(owed_ms, known.holds_ms)
+if not is_proven then
+  stays_ms = math.min(stays_ms, tonumber(unproven_ms))
+end
+keep_at_least(family_key, stays_ms)
+keep_at_least(flight, stays_ms)
 local lives_ms = redis.call('PTTL', family_key)
 if redis.call('EXISTS', answers) == 1 then
   keep_at_least(answers, lives_ms)
@@ -276,7 +283,7 @@ end
 -- Whose turn it is. The more wait, the later each looks: it is called before.
 local function wait(look_ms)
   redis.call('ZADD', order, 'NX', whole(now_us), place_in_order)
-  keep_at_least(order, entry_ms)
+  keep_at_least(order, stays_ms)
   return {'wait', math.max(1, math.min(longest_look_ms, look_ms + 100 * redis.call('ZCARD', order)))}
 end
 if leads_ms > 0 then

@@ -143,6 +143,9 @@ local function land_in_family(keys, answer, record, now, short_ms)
   end
   local longest_ms = math.max(holds_ms, before_ms)
   keep_at_least(keys.family, longest_ms)
+  for _, known in pairs(entries_of(family)) do
+    keep_at_least(keys.family, known.ends - now)
+  end
   local lives_ms = redis.call('PTTL', keys.family)
   keep_at_least(keys.answers, lives_ms)
 

@@ -34,10 +34,24 @@ local function wake_family(flight, id, channels, now, called_ms, entry, first_en
   call_next(family, order, channels, now, called_ms)
 end
 
+-- The token of a family is no made-up one: the claims that came are known for as long as each is owed anything. Answers for how long.
+local function keep_for_claims(key, family, now)
+  local longest_ms = redis.call('PTTL', key)
+  for field, text in pairs(family) do
+    if string.sub(field, 1, 2) == 'e:' then
+      longest_ms = math.max(longest_ms, string.match(text, '^%d+ %d+ %d+ (%d+) ') - now)
+    end
+  end
+  if longest_ms > 0 then
+    keep_at_least(key, longest_ms)
+  end
+  return longest_ms
+end
+
 -- Its holder had the token rotated outside of its family, which is to find that out for as long as it knows the token. Who comes with the
 -- token that followed finds the claims that wait, or were told of this one as the newest.
 local function note_rotated_outside(flight, family, id, link, next_holder)
-  local lives_ms = redis.call('PTTL', family)
+  local lives_ms = keep_for_claims(family, read_hash(family), (read_clock()))
   if lives_ms > 0 then
     keep_at_least(flight, lives_ms)
   end

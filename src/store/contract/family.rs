@@ -109,6 +109,12 @@ fn seal_of(identity: &Identity, config: &Config) -> Seal {
 }
 
 impl Config {
+    /// How long a claim is known of whose token nothing says that it is no made-up one: for as long as a flight waits, or a leader is
+    /// not heard of.
+    pub(crate) fn unproven_claim_is_known_for(&self) -> Duration {
+        self.wait_timeout.max(self.lease)
+    }
+
     /// How long a claim of a login is known that does not come: for the life of the access token that it was given, an hour where that
     /// is not known, and `keep_until_used` beyond, because a client mostly comes when that is over.
     pub(crate) fn claim_is_known_for(&self, life: Option<Duration>) -> Duration {

@@ -57,7 +57,7 @@ mod tests {
     use std::time::Duration;
 
     use crate::store::memory::MemoryStore;
-    use crate::store::suite::chains::held;
+    use crate::store::suite::chains::{held, to};
     use crate::store::suite::claims::turn::{claim, two_claims, waits};
     use crate::store::suite::stage::*;
 
@@ -105,6 +105,26 @@ mod tests {
 
         let left = [namespace.flights.len(), namespace.held.len(), namespace.families.len()];
         assert_eq!(left, [0, 0, 0]);
+    }
+
+    #[tokio::test]
+    async fn claims_that_come_with_a_made_up_token_are_soon_forgotten_and_those_with_a_real_one_are_not() {
+        let stage = Stage::in_memory(held());
+        let Store::Memory(pod) = &stage.b else { panic!("in memory") };
+        let soon = stage.config.unproven_claim_is_known_for() + 2 * stage.config.cleanup_interval;
+        let first = claim(&stage, "one", "a");
+        let lease = lead(&stage.a, &first).await;
+        waits(&stage, &mut claim(&stage, "one", "b")).await;
+        complete(&stage.a, &lease, &first, &to("two")).await;
+        let made_up = claim(&stage, "made up", "a");
+        let lease = lead(&stage.a, &made_up).await;
+        waits(&stage, &mut claim(&stage, "made up", "b")).await;
+        stage.a.abandon(&lease, &made_up).await.expect("an answer");
+        assert_eq!(pod.namespace.families.len(), 2);
+
+        tokio::time::sleep(soon).await;
+
+        assert_eq!(pod.namespace.families.len(), 1, "those of a real token are owed what follows");
     }
 
     #[tokio::test]

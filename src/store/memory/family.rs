@@ -123,6 +123,12 @@ impl FamilyRecord {
         *self.ends.insert(self.ends.map_or(until, |ends| ends.max(until)))
     }
 
+    /// Its token is no made-up one: the claims that came are known for as long as each is owed anything. Answers until when it stays.
+    pub(super) fn keep_for_claims(&mut self) -> Option<Instant> {
+        let longest = self.entries.iter().map(|entry| entry.ends).max()?;
+        Some(self.keep_until(longest))
+    }
+
     pub(super) fn is_full(&self) -> bool {
         self.entries.len() >= MOST_CLAIMS
     }

@@ -6,8 +6,7 @@ use tokio::time::Instant;
 
 use self::who::may_go_on;
 use super::MemoryPod;
-use super::chain::Link;
-use super::family::{Entry, FamilyRecord, Membership};
+use super::family::{Entry, FamilyRecord};
 use super::held::next_identity;
 use super::news::MemoryNews;
 use super::record::State;
@@ -15,6 +14,7 @@ use crate::identity::Hash;
 use crate::outcome::TokenState;
 use crate::store::contract::{self, Ask, Coming, Family, Origin, StoredOutcome};
 
+mod note;
 mod who;
 
 type Followed = contract::Followed<MemoryNews>;
@@ -29,6 +29,8 @@ struct Seen {
     /// It belonged to a login when the flight came.
     is_member: bool,
     is_rotated: bool,
+    /// Whether anything says that it is no made-up one.
+    is_proven: bool,
     /// The claim that it was given to, and for how long that is known.
     to: Option<(Hash, Duration)>,
     /// Whether it was given to the claim that asks, and nobody has come with it.
@@ -135,6 +137,7 @@ impl MemoryPod {
             place,
             is_member: login.is_some(),
             is_rotated,
+            is_proven: is_rotated || is_held || link.is_some(),
             to: link.and_then(|link| link.to),
             is_given_unused: link.is_some_and(|link| {
                 link.to.is_some_and(|(to, _)| to == claim) && link.holder == holder && link.used < place
@@ -221,78 +224,6 @@ impl MemoryPod {
             record.is_led_by_stranger()
         };
         record.led_until().filter(|_| !is_strangers)
-    }
-
-    /// Notes that this claim came, and those that are owed what follows the token as well.
-    fn note_coming(
-        &self,
-        family: &mut FamilyRecord,
-        asker: Asker<'_>,
-        seen: &Seen,
-        name: Hash,
-        holds: Duration,
-        now: Instant,
-    ) {
-        let ask = asker.ask;
-        let (flight, claim, place) = (ask.identity.flight, ask.identity.claim, seen.place);
-        // Each is known for as long as what it was given lives.
-        let mut owed_until = now;
-        if family.newest.is_none() {
-            if let Some((to, holds)) = seen.to.filter(|(to, _)| *to != claim && family.entry_of(*to).is_none()) {
-                family.entry_named(to, || Entry::new(to, place - 1, holds, now)).was_given(place, to);
-                owed_until = now + holds;
-            }
-            // Who presents a token of the login has an entry, with the token that it came with.
-            let presents = seen.presents.filter(|_| !seen.is_member);
-            if let Some(other) = presents.filter(|other| *other != claim && family.entry_of(*other).is_none()) {
-                let holds = seen.next_holds.unwrap_or(holds);
-                family.entry_named(other, || Entry::new(other, place, holds, now)).came_with(place, other);
-                owed_until = owed_until.max(now + holds);
-            }
-        }
-        let is_direct = asker.comes_directly();
-        if is_direct {
-            family.used = family.used.max(place);
-        }
-        // One claim more may still present the newest token itself, and nothing is kept for it; nor for one that its turn has led here.
-        let is_known = family.entries.iter().any(|entry| entry.name == name);
-        let is_noted = is_known || !(family.is_full() || asker.is_led_on());
-        let mut until = now + holds;
-        if is_noted {
-            let entry = family.entry_named(name, || Entry::new(name, place, holds, now));
-            if is_direct {
-                entry.came_with(place, claim);
-            } else if !asker.is_led_on() && entry.given < place {
-                (entry.came, entry.came_claim) = (place - 1, None);
-                entry.was_given(place, claim);
-            }
-            entry.ends = now + entry.holds;
-            until = entry.ends;
-        }
-        if is_noted && !asker.is_led_on() {
-            family.flights.insert(place, flight);
-        }
-        let until = until.max(owed_until);
-        let ends = family.keep_until(until);
-        let of_held = self.link_of_held(ask, seen);
-        self.with_record(flight, claim, now, |record| {
-            record.ends = record.ends.max(until);
-            record.link = record.link.take().or(of_held);
-            if record.login.as_ref().is_none_or(|login| login.holder != seen.holder) {
-                record.joins(Membership { id: seen.id, holder: seen.holder, key: None, entry: None }, until);
-            }
-        });
-        if let Some(newest) = &family.newest {
-            // The newest token is given for as long as anybody is owed it.
-            self.stays_given_until(&newest.flight, ends, now);
-        }
-    }
-
-    /// Where the record of the token is over, what is held for it tells where it stands.
-    fn link_of_held(&self, ask: &Ask, seen: &Seen) -> Option<Box<Link>> {
-        let held = self.namespace.held.get(&ask.identity.flight).filter(|held| held.holder == seen.holder)?;
-        let (holder, generation, used, before) = (held.holder, held.generation, held.used, held.before?);
-        Some(Box::new(Link { holder, generation, used, given_until: None, before, to: None }))
     }
 
     /// What its claim was given later, while the access token in that is good.

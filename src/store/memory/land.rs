@@ -97,6 +97,9 @@ impl MemoryPod {
                 }
                 // Once more: somebody may have found other claims under way, just before it landed.
                 let login = login.or_else(|| self.before_landing(&lease.flight).0);
+                if let Some((id, _)) = login.filter(|_| completion.outcome.token_state() == TokenState::Rotated) {
+                    self.is_owed_to_claims(id, &lease.flight, now);
+                }
                 if let Some((id, _)) = login.filter(|_| completion.outcome.class() != Class::Success) {
                     self.owes_nobody(id, lease, keeps, now);
                 }

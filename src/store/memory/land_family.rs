@@ -191,6 +191,7 @@ impl MemoryPod {
         family.used = family.used.max(place);
         family.flights.extend([(place, origin.flight), (next_place, next.flight)]);
         let ends = family.keep_until(longest);
+        let ends = family.keep_for_claims().unwrap_or(ends);
         let id = origin.family.id;
         self.with_record(next.flight, next.claim, now, |record| {
             record.joins(

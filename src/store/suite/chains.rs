@@ -32,7 +32,7 @@ pub(super) async fn rotate(stage: &Stage, ask: &Ask, next: &str) {
     stage.pass(3 * S).await;
 }
 
-pub(super) fn to(next: &str) -> Arc<Outcome> {
+pub(in crate::store) fn to(next: &str) -> Arc<Outcome> {
     let body = format!(r#"{{"access_token":"of {next}","expires_in":3600,"refresh_token":"{next}"}}"#);
     let tokens = TokenResponse::from_json(body).expect("tokens").keeping(false);
     Arc::new(Outcome::Success(tokens))

@@ -1,7 +1,7 @@
 //! Several claims of one login, while strangers that hold its tokens, and guess the client's secret, come all the time.
 
 use super::chains::{by, held, to};
-use super::claims::turn::{Turn, claim, comes, two_claims};
+use super::claims::turn::{Turn, claim, comes, two_claims, waits};
 use super::stage::*;
 use crate::store::{Coming, Followed};
 
@@ -118,4 +118,25 @@ async fn login_that_is_over_counts_for_nobody_before_it_is_swept() {
     let followed = stage.b.follow(&second, None, true).await.expect("an answer");
 
     assert!(!matches!(followed, Followed::Spent), "{followed:?}");
+}
+
+#[tokio::test]
+async fn claims_that_come_with_a_made_up_token_are_soon_forgotten_and_those_with_a_real_one_are_not() {
+    let stage = Stage::on_redis(Config { lease: 10 * S, ..held() }).await;
+    let redis = stage.redis.as_ref().expect("on redis");
+    let known_for_ms = async |ask: &Ask| {
+        let holder = ask.identity.chain.as_ref().expect("a chain").holder;
+        let family = format!("rc:{{{}}}:family:{holder}", stage.config.namespace);
+        redis.cli(&["PTTL", &family]).await.parse::<i64>().expect("a number")
+    };
+    let first = claim(&stage, "one", "a");
+    let lease = lead(&stage.a, &first).await;
+    waits(&stage, &mut claim(&stage, "one", "b")).await;
+
+    let before = known_for_ms(&first).await;
+    complete(&stage.a, &lease, &first, &to("two")).await;
+    let after = known_for_ms(&first).await;
+
+    assert!(before <= 10_000, "{before} ms");
+    assert!(after > 3_600_000, "it is owed what follows: {after} ms");
 }

@@ -74,7 +74,7 @@ impl Calls {
             Coming::Unchained | Coming::Directly | Coming::Past | Coming::InTurn if may_lead => "direct",
             Coming::Unchained | Coming::Directly | Coming::Past | Coming::InTurn => "wait",
         });
-        call.text(owed);
+        call.text(owed).arg(ms(self.config.unproven_claim_is_known_for()));
         read(&self.run("follow", &call).await?)
     }
 }

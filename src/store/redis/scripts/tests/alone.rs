@@ -147,7 +147,7 @@ pub(super) const THREE: &str = "00000000-0000-4000-8000-000000000003";
 pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// What the scripts are told where a test says nothing else, by the names in their heads.
-pub(super) const USUAL: [(&str, &str); 86] = [
+pub(super) const USUAL: [(&str, &str); 87] = [
     ("chain", ""),
     ("held", NAME),
     ("link", NAME),
@@ -210,6 +210,7 @@ pub(super) const USUAL: [(&str, &str); 86] = [
     ("entry_ms", "7200000"),
     ("as", "direct"),
     ("owed", ""),
+    ("unproven_ms", "7200000"),
     ("span_ms", "3600000"),
     ("short_ms", "35000"),
     ("entry", ENTRY),
