@@ -3,7 +3,7 @@
 use super::chains::{held, rotate, to};
 use super::claims::turn::{Turn, claim, comes, follow, is_spent, walker};
 use super::stage::*;
-use crate::store::{AttemptId, Coming, Followed, Tip};
+use crate::store::{Coming, Followed, Tip};
 
 both! {
     async fn token_that_a_shortened_way_leads_to_keeps_its_place(stage, held()) {
@@ -68,27 +68,6 @@ both! {
         Turn::at_once(&stage, "two", "a").await.lands(&stage, &to("three")).await;
         Turn::at_once(&stage, "three", "a").await.lands(&stage, &to("four")).await;
         assert_eq!(Turn::at_once(&stage, "two", "b").await.token(), "four", "it was given that one");
-    }
-
-    async fn claim_that_its_turn_led_to_a_token_has_not_come_with_that(stage, held()) {
-        rotate(&stage, &claim(&stage, "one", "a"), "two").await;
-        // It belongs to a login already, which is another than that of the token before.
-        let mut other = claim(&stage, "two", "c");
-        assert!(matches!(comes(&stage, &mut other).await, Followed::Own(_)));
-        stage.b.withdraw(&other.id(), None).await.expect("an answer");
-        let mut own = claim(&stage, "one", "b");
-        let Followed::Newest { origin, .. } = comes(&stage, &mut own).await else { panic!("nothing follows") };
-        let mut next = claim(&stage, "two", "b");
-        (next.coming, next.origin) = (Coming::Claiming { from: 1 }, Some(origin));
-        Turn::at_once(&stage, "two", "a").await.lands(&stage, &to("three")).await;
-        let followed = stage.b.follow(&next, Some(&own), true).await.expect("an answer");
-        assert!(matches!(followed, Followed::Newest { .. }), "{followed:?}");
-        let turn = AttemptId { attempt: own.attempt, ..next.id() };
-        stage.b.withdraw(&turn, None).await.expect("an answer");
-        Turn::at_once(&stage, "three", "a").await.lands(&stage, &to("four")).await;
-        stage.pass(3 * S).await;
-
-        is_spent(&stage, "two", "b").await;
     }
 }
 

@@ -10,6 +10,10 @@ use crate::coordinator::RefreshCoordinator;
 use crate::leader::Attempt;
 use crate::outcome::ProviderFailure;
 use crate::request::Refresh;
+use crate::store::suite::chains::{held, to};
+use crate::store::suite::claims::turn::{claim, comes};
+use crate::store::suite::stage::{S, Stage, Store, fly};
+use crate::store::{Coming, Followed};
 use crate::token_response::TokenResponse;
 
 const CLAIMS: usize = 6;
@@ -63,4 +67,24 @@ async fn claims_that_come_at_once_from_many_threads_present_no_token_twice_and_w
     // Who waits in vain is not called before the ten seconds are over for which a turn is kept.
     tokio::time::timeout(Duration::from_secs(9), all).await.expect("nobody waits in vain");
     assert_eq!(*rotations.lock().expect("nobody panicked"), (CLAIMS * ROUNDS) as u64);
+}
+
+#[tokio::test]
+async fn claim_that_its_turn_led_to_a_token_takes_no_room_in_the_login_of_that() {
+    let stage = Stage::in_memory(held());
+    let Store::Memory(pod) = &stage.b else { panic!("in memory") };
+    let entries = || pod.namespace.families.iter().map(|family| family.lock().entries.len()).sum::<usize>();
+    fly(&stage.a, &claim(&stage, "one", "a"), &to("two")).await;
+    stage.pass(3 * S).await;
+    // It belongs to a login already, which is another than that of the token before.
+    assert!(matches!(comes(&stage, &mut claim(&stage, "two", "c")).await, Followed::Own(_)));
+    let mut own = claim(&stage, "one", "b");
+    let Followed::Newest { origin, .. } = comes(&stage, &mut own).await else { panic!("nothing follows") };
+    let mut next = claim(&stage, "two", "b");
+    (next.coming, next.origin) = (Coming::Claiming { from: 1 }, Some(origin));
+    let before = entries();
+
+    stage.b.follow(&next, Some(&own), true).await.expect("an answer");
+
+    assert_eq!(entries(), before);
 }
