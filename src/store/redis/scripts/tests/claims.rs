@@ -83,6 +83,8 @@ pub(super) async fn follow_other_claims(alone: &Alone) {
     alone.redis.cli(&["PEXPIRE", order, "60000"]).await;
     assert_eq!(alone.call("follow", &of("d1", "c1a9", "a1", "e2")).await[0], "spent", "nobody knows this claim");
     assert_eq!(alone.redis.cli(&["ZRANGE", order, "0", "-1"]).await, "a e3 d1 c1a2", "it waits no longer");
+    alone.set("family:a1", "used", "9").await;
+    assert_ne!(alone.call("follow", &of("d3", "c1c9", "a3", "e4")).await[0], "spent", "it has the newest token");
 
     let noted = alone.redis.cli(&["GET", "rc:{alone}:incarnation"]).await;
     alone.redis.cli(&["DEL", "rc:{alone}:incarnation"]).await;
