@@ -85,7 +85,7 @@ fn fields() -> BTreeMap<&'static str, Names> {
                 | ("lua/lib/hold.lua", "place.link")
                 | ("lua/lib/held.lua", "next_flight")
                 | ("lua/complete.lua", "KEYS[13]")
-                | ("lua/lib/wake.lua", "what.link")
+                | ("lua/lib/wake.lua", "link")
                 | ("lua/follow.lua" | "lua/tell.lua" | "lua/tip.lua", "link" | "next_key") => "flight:<flight>",
                 // In both: the flight's is written with its link, too.
                 ("lua/lib/held.lua", "key") | ("lua/lib/hold.lua", "place.held") | ("lua/tip.lua", "held") => {
@@ -94,8 +94,7 @@ fn fields() -> BTreeMap<&'static str, Names> {
                 ("lua/follow.lua", "family_key")
                 | ("lua/lib/family.lua", "key")
                 | ("lua/lib/land_family.lua", "keys.family")
-                | ("lua/lib/wake.lua" | "lua/lib/end_claims.lua", "family")
-                | ("lua/lib/end_family.lua", "root .. 'family:' .. id") => "family:<id>",
+                | ("lua/lib/wake.lua" | "lua/lib/end_claims.lua" | "lua/lib/end_family.lua", "family") => "family:<id>",
                 ("lua/begin.lua", "attempts")
                 | ("lua/lib/attempts.lua" | "lua/lib/charge.lua" | "lua/lib/session.lua", "key" | "attempts") => {
                     "attempts:<session>"
