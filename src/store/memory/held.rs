@@ -177,29 +177,27 @@ impl MemoryPod {
         }
     }
 
-    /// Holds the answer: it has landed. Answers whether it is held.
-    pub(super) fn hold(
+    /// The answer as it is held from the moment on at which it lands.
+    pub(super) fn answer_to_hold(
         &self,
         lease: &Lease,
         ask: &Ask,
         completion: &Completion,
         next: &Identity,
         now: Instant,
-    ) -> bool {
-        let Some(member) = &ask.identity.chain else { return false };
+    ) -> Option<HeldAnswer> {
+        let member = ask.identity.chain.as_ref()?;
         let link_of = |record: &FlightRecord| record.link.as_ref().map(|link| link.before);
         let before = self.namespace.flights.get(&lease.flight).and_then(|record| link_of(&record));
-        let sealed = self.seal_held(&ask.identity, lease.attempt, lease.fence, &completion.outcome, &[]);
-        let Some((sealed, mut given)) = sealed.zip(self.namespace.flights.get_mut(&next.flight)) else {
-            self.take_back(&next.flight);
-            return false;
+        let sealed = self.seal_held(&ask.identity, lease.attempt, lease.fence, &completion.outcome, &[])?;
+        let (generation, used) = {
+            let given = self.namespace.flights.get(&next.flight)?;
+            let link = given.link.as_ref()?;
+            (link.generation - 1, link.used)
         };
-        let Some(link) = &mut given.link else { return false };
-        let (generation, used) = (link.generation - 1, link.used);
         let until = now + self.config.keep_until_used;
-        drop(given);
         let at = now - completion.age;
-        let held = HeldAnswer {
+        Some(HeldAnswer {
             claim: lease.claim,
             holder: member.holder,
             attempt: lease.attempt,
@@ -211,10 +209,7 @@ impl MemoryPod {
             before,
             next: next.flight,
             sealed,
-        };
-        self.namespace.held.insert(lease.flight, held);
-        self.make_way(now);
-        true
+        })
     }
 
     /// A token was rotated, and its answer is not held: its record tells older tokens that it was used, as what is held would.
@@ -300,7 +295,7 @@ impl MemoryPod {
     }
 
     /// The oldest make way where there are too many. A tenth at once: to find them is a walk over all.
-    fn make_way(&self, now: Instant) {
+    pub(super) fn make_way(&self, now: Instant) {
         let most = self.config.keep_at_most as usize;
         if self.namespace.held.len() <= most {
             return;

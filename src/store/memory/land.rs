@@ -6,6 +6,7 @@ use dashmap::mapref::entry::Entry;
 use tokio::time::Instant;
 
 use super::MemoryPod;
+use super::chain::HeldAnswer;
 use super::record::{FlightRecord, Lock, State};
 use crate::admission::attempts;
 use crate::admission::circuit::Flown;
@@ -71,17 +72,16 @@ impl MemoryPod {
         let next = self.give_next(lease, ask, completion, now);
         let followed = next.as_ref().map(|next| next.flight);
         let (login, given_until) = self.before_landing(&lease.flight);
-        match self.land(&Landing { lease, ask, completion, now }) {
+        let answer = next.as_ref().and_then(|next| self.answer_to_hold(lease, ask, completion, next, now));
+        let may_be_held = answer.is_some();
+        match self.land(&Landing { lease, ask, completion, now }, answer) {
             Ok(Landed { is_ended, keeps }) => {
-                let is_held = match next {
-                    Some(next) if is_ended => {
-                        // Its mark is over before the answer would be.
-                        self.take_back(&next.flight);
-                        false
-                    }
-                    Some(next) => self.hold(lease, ask, completion, &next, now),
-                    None => false,
-                };
+                let is_held = may_be_held && !is_ended;
+                if is_held {
+                    self.make_way(now);
+                } else if let Some(next) = next {
+                    self.take_back(&next.flight);
+                }
                 let holder = ask.identity.chain.as_ref().map(|member| member.holder);
                 match (completion.outcome.token_state(), given_until) {
                     (TokenState::Rotated, Some(until)) if !is_held => self.stays_known(&lease.flight, until),
@@ -132,12 +132,13 @@ impl MemoryPod {
         (record.login.as_ref().map(|login| (login.id, login.holder)), record.given_until())
     }
 
-    /// Lands it, and releases its permit and its probe in the same step.
+    /// Lands it, and releases its permit and its probe in the same step. The answer, if one is to be, is held from that moment on: who
+    /// finds the token rotated finds where it goes on.
     ///
     /// # Errors
     ///
-    /// What stands instead. Permit and probe are not released.
-    pub(super) fn land(&self, landing: &Landing<'_>) -> Result<Landed, Standing> {
+    /// What stands instead. Permit and probe are not released, and nothing is held.
+    pub(super) fn land(&self, landing: &Landing<'_>, answer: Option<HeldAnswer>) -> Result<Landed, Standing> {
         let Landing { lease, ask, completion, now, .. } = *landing;
         let outcome: &Outcome = &completion.outcome;
         // Asked under the lock of the record.
@@ -174,6 +175,10 @@ impl MemoryPod {
         // Of a flight that is not known any more nobody can say whether it was counted: this may be a repeat.
         let is_known = !matches!(record.state, State::Abandoned);
         let keeps = self.write(&mut record, landing);
+        // Of a session that has ended it is not: the mark is over before the answer would be.
+        if let Some(answer) = answer.filter(|_| !is_ended) {
+            self.namespace.held.insert(lease.flight, answer);
+        }
         self.count(&mut record, landing, is_known);
         if is_ended {
             // They begin again, and hear of that.

@@ -104,7 +104,7 @@ impl MemoryPod {
         let is_kept = next_flight == lease.flight;
         let is_new = !is_kept && self.give_in_family(&in_family, lease, now);
         let (login, given_until) = self.before_landing(&lease.flight);
-        let landed = self.land(&Landing { lease, ask, completion, now });
+        let landed = self.land(&Landing { lease, ask, completion, now }, None);
         let answered = match landed {
             Ok(Landed { is_ended: false, .. }) => Some(self.land_in_family(in_family, &mut family, lease, now)),
             Ok(_) | Err(_) => None,
