@@ -19,13 +19,16 @@
 //! * **A refusal** that touches nothing ends the flight; its caller keeps its token.
 
 // In the order in which a reader needs them.
+pub mod sizes;
 pub mod rules;
 pub mod redis;
+pub mod host;
 pub mod lazy;
 pub mod scripts;
 pub mod scenario;
 pub mod promises;
 pub mod world;
+pub mod scene;
 pub mod judge;
 pub mod way;
 pub mod action;

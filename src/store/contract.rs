@@ -21,7 +21,8 @@ pub(crate) use self::server_id::ServerId;
 use crate::authentication::Authentication;
 use crate::config::Config;
 use crate::error::Refusal;
-use crate::identity::{Caller, Hash, Identity};
+use crate::identity::{Caller, CheckedRequest, Hash, Identity};
+use crate::outcome::{Outcome, TokenState};
 use crate::own_lease::{LeaseAge, OwnLease};
 use crate::secret::Secret;
 use crate::token_response::TokenResponse;
@@ -160,6 +161,15 @@ impl Ask {
     pub(crate) fn id(&self) -> AttemptId {
         let Identity { flight, session, .. } = self.identity;
         AttemptId { flight, session, attempt: self.attempt, client_name: self.identity.asked_client_name() }
+    }
+
+    /// Its request with the token that it presented, where that may be used again and its claim came with an older one.
+    pub(crate) fn request_with_kept(&self, outcome: &Outcome, max_token: usize) -> Option<CheckedRequest> {
+        let own = self.origin.as_ref()?.flight;
+        if outcome.token_state() != TokenState::Kept || own == self.identity.flight {
+            return None;
+        }
+        self.identity.chain.as_ref()?.with_token(self.identity.entitlement.token.expose(), max_token)
     }
 }
 

@@ -1,10 +1,12 @@
 //! Judges what happens by the promises, where it happens.
 
+use super::host::Terms;
 use super::lazy::redis::Stage;
 use super::promises::Promise;
-use super::redis::{CLAIMS, State, TOKENS, bit};
+use super::redis::State;
 use super::scenario::{Scenario, Settings, Store};
-use super::scripts::{Ask, Terms};
+use super::scripts::Ask;
+use super::sizes::{CLAIMS, TOKENS, bit};
 use super::world::{Flight, World};
 
 /// Its own token, the turn, the newest token; and once more its own where that is all there is.

@@ -8,5 +8,6 @@ pub mod redis;
 pub mod begin;
 pub mod follow;
 pub mod land;
+pub mod course;
 pub mod way;
 pub mod story;

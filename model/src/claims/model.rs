@@ -1,16 +1,17 @@
 //! The model: which actions are possible in a world, and what they lead to.
 
+use super::scene::Scene;
+use super::sizes::{CLAIMS, TOKENS};
 use std::time::Duration;
 
 use stateright::{Model, Property};
 
 use super::action::Action;
 use super::promises::Promise;
-use super::redis::{CLAIMS, Record, State, TOKENS};
+use super::redis::{Record, State};
 use super::rules::{Rule, Rules};
 use super::scenario::{Scenario, Store};
 use super::story;
-use super::way::Scene;
 use super::world::{Step, World};
 use crate::report::{self, Judged, Verdict};
 

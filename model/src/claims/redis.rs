@@ -1,12 +1,7 @@
 //! What Redis holds of a family: a record for each token, and one for the family. The token after one has the number after it.
 
 use super::lazy::redis::Keys;
-use super::scenario::CALLERS;
-
-/// So many tokens there are.
-pub const TOKENS: usize = 9;
-/// So many different claims there are.
-pub const CLAIMS: usize = 3;
+use super::sizes::{CALLERS, CLAIMS, TOKENS};
 
 /// What is known of a token.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -127,9 +122,4 @@ impl Db {
     pub fn state(&self, token: u8) -> Option<State> {
         self.records[usize::from(token) - 1].map(|record| record.state)
     }
-}
-
-/// The bit of a token.
-pub fn bit(token: u8) -> u16 {
-    1 << token
 }

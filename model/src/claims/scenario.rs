@@ -1,10 +1,8 @@
 //! A configuration: who comes for which claim, with whose token, and how often what may go wrong.
 
+use super::host::Terms;
 use super::rules::Rules;
-use super::scripts::Terms;
-
-/// So many callers there are at most.
-pub const CALLERS: usize = 3;
+use super::sizes::CALLERS;
 
 /// Where a caller has its token from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

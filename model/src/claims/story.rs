@@ -2,7 +2,8 @@
 
 use super::action::name;
 use super::lazy::story as lazily;
-use super::redis::{CLAIMS, Family, TOKENS};
+use super::redis::Family;
+use super::sizes::{CLAIMS, TOKENS};
 use super::world::{Caller, Flight, Step, World};
 
 /// The parts of a world, a line each, always in this order: callers, tokens, family, provider, judge.

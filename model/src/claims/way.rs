@@ -1,35 +1,17 @@
 //! What a flight does: the way of `src/coordinator/way.rs`, with other claims.
 
+use super::host::Host;
 use super::judge;
-use super::lazy::way::{Course, own_in_turn, question};
+use super::lazy::course::Course;
 use super::lazy::{self, follow::Followed};
-use super::redis::{TOKENS, bit};
 use super::rules::{Rule, Rules};
 use super::scenario::{Scenario, Store};
-use super::scripts::{Ask, Complete, Host, Reply, Terms};
+use super::scene::Scene;
+use super::scripts::{Ask, Complete, Reply};
+use super::sizes::{TOKENS, bit};
 use super::world::{Flight, Step, World};
 
-/// A caller's flight in a world under rules.
-pub struct Scene<'a> {
-    /// The world.
-    pub world: &'a mut World,
-    /// The configuration.
-    pub scenario: &'a Scenario,
-    /// The rules in force.
-    pub rules: Rules,
-    /// Whose flight.
-    pub caller: usize,
-}
-
 impl Scene<'_> {
-    pub(super) fn flight(&mut self) -> &mut Flight {
-        self.world.callers[self.caller].flight.as_mut().expect("BUG: there is no flight")
-    }
-
-    pub(super) fn terms(&self) -> Terms {
-        self.scenario.terms(self.rules)
-    }
-
     fn store(&self) -> Store {
         self.scenario.callers[self.caller].map_or(Store::Own, |settings| settings.store)
     }
@@ -190,9 +172,9 @@ impl Scene<'_> {
         let mut copy = world.db;
         let mut host = Host::new(&mut copy, world.server, scenario.terms(rules));
         if rules.has(Rule::LazyFamily) {
-            let ask = question(flight);
+            let ask = flight.course.question(&flight.ask);
             return if flight.course.is_following {
-                host.follow_lazily(&ask, own_in_turn(flight)) != Followed::Wait
+                host.follow_lazily(&ask, flight.course.own_in_turn()) != Followed::Wait
             } else {
                 host.begin_lazily(&ask) != lazy::begin::Reply::Join
             };

@@ -1,13 +1,15 @@
 //! Everything at a moment: callers, the server, the provider, and what the judge knows.
 
+use super::host::{Host, Terms};
 use super::lazy::begin::Coming;
+use super::lazy::course::Course;
 use super::lazy::redis::Stage;
-use super::lazy::way::{Course, question};
 use super::promises::Promise;
-use super::redis::{CLAIMS, Db, Record, State, TOKENS, bit};
+use super::redis::{Db, Record, State};
 use super::rules::Rule;
-use super::scenario::{CALLERS, Faults, Scenario, Store};
-use super::scripts::{Ask, Complete, Host, Terms};
+use super::scenario::{Faults, Scenario, Store};
+use super::scripts::{Ask, Complete};
+use super::sizes::{CALLERS, CLAIMS, TOKENS, bit};
 
 /// So many of the last writes may a replica lack.
 const LAG: usize = 3;
@@ -248,7 +250,11 @@ impl World {
         let leads: Vec<Flight> = self.flights().filter(|it| it.is_leading()).copied().collect();
         let mut host = Host::new(&mut self.db, self.server, terms);
         leads.iter().for_each(|flight| {
-            if terms.is_lazy() { host.put_back_lazily(&question(flight)) } else { host.put_back(&flight.ask) }
+            if terms.is_lazy() {
+                host.put_back_lazily(&flight.course.question(&flight.ask))
+            } else {
+                host.put_back(&flight.ask)
+            }
         });
         let (rightful, given) = (self.db.rightful, self.known.given);
         for flight in self.callers.iter_mut().filter_map(|caller| caller.flight.as_mut()) {
@@ -323,7 +329,7 @@ impl World {
     pub fn told_lazily(&self) -> Option<usize> {
         self.callers.iter().position(|caller| {
             caller.flight.as_ref().is_some_and(|flight| {
-                let ask = question(flight);
+                let ask = flight.course.question(&flight.ask);
                 let record = self.db.lazy.record(ask.token).unwrap_or_default();
                 ask.has_joined && record.stage == Stage::Rotated && record.claim == ask.name()
             })

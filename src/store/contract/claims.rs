@@ -1,9 +1,7 @@
 //! Several claims of one login: where a flight goes on whose token other claims of its client come with, too.
 
-use super::Ask;
 use super::landing::StoredOutcome;
-use crate::identity::{CheckedRequest, Hash};
-use crate::outcome::{Outcome, TokenState};
+use crate::identity::Hash;
 use crate::secret::Secret;
 
 /// A login that several claims come with: its name, and the key under which the store holds its newest token and what each claim was
@@ -28,17 +26,6 @@ pub(crate) struct Origin {
     pub(crate) own_key: Vec<u8>,
     /// What another claim was given for the caller's token, where the family is made for this flight.
     pub(crate) before: Option<(Hash, StoredOutcome)>,
-}
-
-impl Ask {
-    /// Its request with the token that it presented, where that may be used again and its claim came with an older one.
-    pub(crate) fn request_with_kept(&self, outcome: &Outcome, max_token: usize) -> Option<CheckedRequest> {
-        let own = self.origin.as_ref()?.flight;
-        if outcome.token_state() != TokenState::Kept || own == self.identity.flight {
-            return None;
-        }
-        self.identity.chain.as_ref()?.with_token(self.identity.entitlement.token.expose(), max_token)
-    }
 }
 
 /// What a flight is told that asks where other claims of its client went. `N` is where the store's news for a waiting flight come from.

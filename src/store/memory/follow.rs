@@ -1,9 +1,8 @@
 //! `follow` in memory: where a flight goes on whose token other claims of its client come with. Mirrored by `lua/follow.lua`.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
+use self::seen::{Asker, Followed, Seen};
 use self::who::may_go_on;
 use super::MemoryPod;
 use super::family::{Entry, FamilyRecord};
@@ -12,66 +11,11 @@ use super::news::MemoryNews;
 use super::record::State;
 use crate::identity::Hash;
 use crate::outcome::TokenState;
-use crate::store::contract::{self, Ask, Coming, Family, Origin, StoredOutcome};
+use crate::store::contract::{Ask, Family, Origin, StoredOutcome};
 
 mod note;
+mod seen;
 mod who;
-
-type Followed = contract::Followed<MemoryNews>;
-
-/// What is known of the token that a flight comes with.
-struct Seen {
-    id: Hash,
-    holder: Hash,
-    /// The family's key, sealed for the holder.
-    key: Option<Vec<u8>>,
-    place: u64,
-    /// It belonged to a login when the flight came.
-    is_member: bool,
-    is_rotated: bool,
-    /// Whether anything says that it is no made-up one.
-    is_proven: bool,
-    /// The claim that it was given to, and for how long that is known.
-    to: Option<(Hash, Duration)>,
-    /// Whether it was given to the claim that asks, and nobody has come with it.
-    is_given_unused: bool,
-    /// The claim that presents it, or has.
-    presents: Option<Hash>,
-    /// What another claim was given for it, and what is held for it.
-    other: Option<(Hash, StoredOutcome)>,
-    /// Whether its claim came to the login that is named after the holder, where the token belongs to another.
-    came_there: bool,
-    is_held: bool,
-    /// The token that followed, where it stands, for how long the claim is known that was given it, and in which login it was presented.
-    next: Option<Hash>,
-    next_place: Option<u64>,
-    next_holds: Option<Duration>,
-    went_on_in: Option<Hash>,
-}
-
-/// A flight that asks: as what, and for whom.
-#[derive(Clone, Copy)]
-struct Asker<'a> {
-    ask: &'a Ask,
-    /// The question of its caller's own token, where its turn has led it on from there.
-    own: Option<&'a Ask>,
-    may_lead: bool,
-}
-
-impl<'a> Asker<'a> {
-    /// Of its caller's own token.
-    fn first(self) -> &'a Ask {
-        self.own.unwrap_or(self.ask)
-    }
-
-    fn is_led_on(self) -> bool {
-        matches!(self.ask.coming, Coming::Claiming { .. })
-    }
-
-    fn comes_directly(self) -> bool {
-        !self.is_led_on() && !matches!(self.ask.coming, Coming::Taking { .. } | Coming::Walking { .. })
-    }
-}
 
 impl MemoryPod {
     pub(crate) fn follow(&self, ask: &Ask, own: Option<&Ask>, may_lead: bool) -> Followed {

@@ -1,8 +1,8 @@
 //! `begin.lua` and `abandon.lua`, with `lib/held.lua` and `lib/follows.lua`.
 
-use super::super::redis::CLAIMS;
+use super::super::host::Host;
 use super::super::rules::Rule;
-use super::super::scripts::Host;
+use super::super::sizes::CLAIMS;
 use super::name::Name;
 use super::redis::{Held, Life, Record, Stage};
 

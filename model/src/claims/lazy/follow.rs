@@ -1,7 +1,7 @@
 //! `follow.lua`.
 
+use super::super::host::Host;
 use super::super::rules::Rule;
-use super::super::scripts::Host;
 use super::begin::{Ask, Coming};
 use super::name::Name;
 use super::redis::{Entry, Family, Held, Record, Stage};

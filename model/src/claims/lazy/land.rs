@@ -1,8 +1,8 @@
 //! `complete.lua`, with `lib/hold.lua`, `lib/land_family.lua` and `lib/wake.lua`; and `tip.lua`.
 
-use super::super::redis::TOKENS;
+use super::super::host::Host;
 use super::super::rules::Rule;
-use super::super::scripts::Host;
+use super::super::sizes::TOKENS;
 use super::begin::{Ask, Coming};
 use super::follow::Origin;
 use super::name::Name;

@@ -1,7 +1,6 @@
 //! What Redis holds of a login, by the fields of its keys. A token's flight is its number.
 
-use super::super::redis::TOKENS;
-use super::super::scenario::CALLERS;
+use super::super::sizes::{CALLERS, TOKENS};
 use super::name::Name;
 
 /// So many entries are kept of a family here.

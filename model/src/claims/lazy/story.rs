@@ -1,8 +1,8 @@
 //! What Redis holds, in words.
 
 use super::super::action::name;
+use super::course::Course;
 use super::redis::{Entry, Family, Keys};
-use super::way::Course;
 
 /// The record of a token, and what is held for it.
 pub fn tell_token(keys: &Keys, token: u8) -> String {

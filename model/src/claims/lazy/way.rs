@@ -1,61 +1,16 @@
 //! What a flight does at such a store: the way of `src/coordinator/way/`.
 
 use super::super::judge;
-use super::super::redis::bit;
 use super::super::rules::Rule;
+use super::super::scene::Scene;
 use super::super::scripts::Ask as OwnAsk;
-use super::super::way::Scene;
-use super::super::world::{Flight, Step};
+use super::super::sizes::bit;
+use super::super::world::Step;
 use super::begin::{Ask, Coming, Reply};
-use super::follow::{Followed, Origin};
+use super::course::{Course, Walk};
+use super::follow::Followed;
 use super::land::Landing;
 use super::redis::Held;
-
-/// An answer that a flight has found that walks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Walk {
-    /// The token in it.
-    pub next: u8,
-    /// The access token is good.
-    pub is_good: bool,
-    /// It was not the first.
-    pub is_long: bool,
-}
-
-/// What a flight knows beside its tokens.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Course {
-    /// As what it comes to the token that it asks about.
-    pub coming: Coming,
-    /// The place that it comes from.
-    pub from: u8,
-    /// It has joined a leader.
-    pub has_joined: bool,
-    /// It asks where the other claims went.
-    pub is_following: bool,
-    /// How far it walked.
-    pub walk: Option<Walk>,
-    /// From where it comes in its turn.
-    pub origin: Option<Origin>,
-    /// The token that it was led on from, and as what it came to that.
-    pub led_on: Option<(u8, Coming, u8)>,
-    /// A newest token that others had presented when it came to that.
-    pub presented_since: u8,
-}
-
-/// What the flight asks of the store.
-pub fn question(flight: &Flight) -> Ask {
-    let (OwnAsk { flight: number, claim, token, .. }, course) = (flight.ask, flight.course);
-    let Course { coming, from, has_joined, .. } = course;
-    Ask { flight: number, claim, token, coming, from, has_joined }
-}
-
-/// The token that it was led on from, and its place.
-pub fn own_in_turn(flight: &Flight) -> Option<(u8, u8)> {
-    let course = flight.course;
-    let is_led_on = course.coming == Coming::Claim;
-    course.led_on.zip(course.origin).filter(|_| is_led_on).map(|((token, ..), origin)| (token, origin.place))
-}
 
 impl Scene<'_> {
     fn course(&mut self) -> &mut Course {
@@ -120,7 +75,7 @@ impl Scene<'_> {
     fn begin(&mut self) {
         let seen = self.is_looked_at();
         let (flight, terms) = (*self.flight(), self.terms());
-        let ask = question(&flight);
+        let ask = flight.course.question(&flight.ask);
         let reply = self.world.run(terms, |host| host.begin_lazily(&ask));
         if reply != Reply::Claims {
             // Who joins is noted by the family when it comes again; who has its turn was noted before.
@@ -175,7 +130,7 @@ impl Scene<'_> {
     /// What is held for its own token from now on.
     fn leaves(&mut self, next: u8, is_good: bool) {
         let (flight, terms) = (*self.flight(), self.terms());
-        let own = Ask { token: flight.ask.own, ..question(&flight) };
+        let own = Ask { token: flight.ask.own, ..flight.course.question(&flight.ask) };
         self.world.run(terms, |host| host.tip_lazily(&own, next, is_good));
     }
 
@@ -209,7 +164,7 @@ impl Scene<'_> {
     fn follow(&mut self) {
         let seen = self.is_looked_at();
         let (flight, terms) = (*self.flight(), self.terms());
-        let (ask, own) = (question(&flight), own_in_turn(&flight));
+        let (ask, own) = (flight.course.question(&flight.ask), flight.course.own_in_turn());
         let followed = self.world.run(terms, |host| host.follow_lazily(&ask, own));
         self.uses();
         self.has_come(seen);
@@ -253,7 +208,7 @@ impl Scene<'_> {
     /// The provider has left the token as it was.
     pub fn abandon_lazily(&mut self) {
         let (flight, terms) = (*self.flight(), self.terms());
-        self.world.run(terms, |host| host.abandon_lazily(&question(&flight)));
+        self.world.run(terms, |host| host.abandon_lazily(&flight.course.question(&flight.ask)));
         let (claim, keys) = (usize::from(flight.ask.claim), &self.world.db.lazy);
         let is_member = keys.record(flight.ask.token).is_some_and(|it| it.family > 0);
         if flight.ask.token == flight.ask.own && !is_member {
@@ -267,7 +222,7 @@ impl Scene<'_> {
     /// The outcome lands.
     pub fn land(&mut self) -> Landing {
         let (flight, terms, epoch) = (*self.flight(), self.terms(), self.world.server);
-        let landing = Landing { ask: question(&flight), origin: flight.course.origin, epoch };
+        let landing = Landing { ask: flight.course.question(&flight.ask), origin: flight.course.origin, epoch };
         self.world.run(terms, |host| host.complete_lazily(&landing, false, false));
         landing
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Asker, Seen};
+use super::seen::{Asker, Seen};
 use crate::identity::Hash;
 use crate::store::contract::Ask;
 use crate::store::memory::MemoryPod;

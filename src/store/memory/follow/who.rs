@@ -1,6 +1,6 @@
 //! Who a flight that follows other claims is to their login, and whether it may go on there.
 
-use super::{Asker, Followed, Seen};
+use super::seen::{Asker, Followed, Seen};
 use crate::identity::Hash;
 use crate::store::contract::Coming;
 use crate::store::memory::family::FamilyRecord;
