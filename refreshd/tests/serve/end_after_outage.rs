@@ -57,7 +57,8 @@ async fn pod_that_holds_no_outcome_ends_within_a_second_in_an_outage() {
     let redis = RedisServer::start_own(&[]).await;
     redis.in_use("default").await;
     let provider = Provider::start(|_| async { json(200, TOKENS) }).await;
-    let daemon = Daemon::start(&provider, &["--redis", redis.url()]).await;
+    // The default: it waits for so long for what it has asked Redis.
+    let daemon = Daemon::start(&provider, &["--redis", redis.url(), "--store-timeout", "1s"]).await;
     assert_eq!(daemon.post(&refresh("r1")).await.status(), 200);
     redis.signal("-STOP");
     refused(&daemon).await;
