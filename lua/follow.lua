@@ -158,7 +158,7 @@ end
 if (is_spent or held.sealed) and is_end and not other then
   return over({'spent'})
 end
--- Nobody waits for longer; who left without a word makes way.
+-- A flight that left without a word makes way after ten minutes; one that waits still takes a new place when it looks.
 redis.call('ZREMRANGEBYSCORE', order, '-inf', whole(now_us - 600 * 1000000))
 local place_in_order = pod .. ' ' .. attempt .. ' ' .. name .. ' ' .. (entry or claim)
 local called, called_until = string.match(family.called or '', '^(%S+) (%d+)$')

@@ -1,5 +1,5 @@
--- A logout ends the session of all claims of a login; the keys are told in family.lua. Comes after keep.lua, login.lua and end_family.lua. Returns
--- the newest place with its flight, and the newest token, sealed; nil where nothing of it is known.
+-- A logout ends the session of all claims of a login; the keys are told in family.lua. Comes after keep.lua, login.lua and
+-- end_family.lua. Returns the newest place with its flight, and the newest token, sealed; nil where nothing of it is known.
 local function end_claims(flight, id, channels, now, span_ms)
   local root = root_of(flight)
   local family = root .. 'family:' .. id
