@@ -35,36 +35,36 @@ struct Floor {
 }
 
 const CALLS_OF_BEGIN: &str = "\
-local lock, flight, fence, incarnation, attempts, permits, budget, queue, circuit, meta = unpack(KEYS)
-local pod, attempt, claim, owner = unpack(ARGV)
+local lock, flight, fence, attempts, permits, budget, queue, circuit = unpack(KEYS)
+local owner, lead = unpack(ARGV)
+redis.call('GET', lock)
+redis.call('MGET', fence, fence, budget)
 redis.call('TIME')
-redis.call('MGET', lock, fence, incarnation, budget)
 redis.call('EXISTS', flight, circuit, attempts, queue)
-redis.call('INFO', 'server')
+redis.call('PUBSUB', 'NUMSUB', fence)
 redis.call('SET', lock, owner, 'NX', 'PX', '60000')
 redis.call('SET', fence, '12345')
 redis.call('ZADD', permits, '4102444800000', owner)
 redis.call('SET', budget, '1', 'PXAT', '4102444800000')
 redis.call('PEXPIREAT', permits, '4102444800000')
-redis.call('HSET', attempts, 'attempts', '1', 'window_start', '4102444800000', 'last_attempt', '4102444800000')
+redis.call('HSET', attempts, 'attempts', '1', 'window_start', '4102444800000')
 redis.call('PEXPIRE', attempts, '300000')
-redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'attempt', attempt, 'claim', claim, 'fence', '12345',
-  'started', '4102444800000', 'lease_ms', '60000', 'known_before', 'nothing', 'lost_leaders', '0', 'charged_window', '4102444800000')
+redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'lead', lead, 'started', '4102444800000')
 redis.call('PEXPIRE', flight, '3660000')
 return {'lead', '12345', 'nothing'}";
 
 const CALLS_OF_COMPLETE: &str = "\
 local lock, flight, fence, attempts, permits, budget, queue, circuit = unpack(KEYS)
-local owner, attempt, claim, sealed = unpack(ARGV)
+local owner, lead, caller, sealed = unpack(ARGV)
 redis.call('TIME')
-redis.call('HGETALL', flight)
 redis.call('EXISTS', circuit, queue)
+redis.call('HLEN', flight)
+redis.call('HMGET', flight, 'owner', 'started')
 redis.call('ZREM', permits, owner)
 redis.call('DECR', budget)
-redis.call('DEL', budget)
-redis.call('DEL', lock)
+redis.call('DEL', lock, budget)
 redis.call('HSET', flight, 'state', 'landed', 'class', 'success', 'token_state', 'rotated', 'landed_at', '4102444800000',
-  'fresh_until', '4102444800000', 'fresh_ms', '30000', 'sealed', sealed, 'success_of', attempt)
+  'fresh_until', '4102444800000', 'fresh_ms', '30000', 'sealed', sealed)
 redis.call('PEXPIRE', flight, '65000')
 return {'landed'}";
 
@@ -89,22 +89,20 @@ impl Floor {
         for _ in 0..times {
             // As long as the hashes, and as different.
             let name = format!("{:0>64}", next_token());
+            let lead = format!("{attempt} {name} {name} 0000000000000000");
             let key = |kind: &str| format!("{tag}{kind}:{name}");
             let of_fleet = |kind: &str| format!("{tag}{kind}");
             let rules = [of_fleet("permits"), of_fleet("budget"), of_fleet("queue"), of_fleet("circuit")];
 
             let mut begin = self.begin.prepare_invoke();
-            begin.key(key("lock")).key(key("flight")).key(of_fleet("fence")).key(of_fleet("incarnation"));
-            begin.key(key("attempts")).key(&rules).key(of_fleet("meta"));
-            begin.arg(pod).arg(attempt).arg(&name).arg(&owner).arg(&name).arg(of_fleet("pod:"));
-            begin.arg(0).arg(12345).arg("retry").arg("yes").arg(&[0u8; 160][..]);
+            begin.key(key("lock")).key(key("flight")).key(of_fleet("fence")).key(key("attempts")).key(&rules);
+            begin.arg(&owner).arg(&lead).arg(&[0u8; 160][..]);
             begin.invoke_async::<Vec<String>>(connection).await.expect("begun");
 
             let mut complete = self.complete.prepare_invoke();
             complete.key(key("lock")).key(key("flight")).key(of_fleet("fence")).key(key("attempts")).key(&rules);
-            complete.arg(&owner).arg(attempt).arg(&name).arg(&sealed).arg("success").arg("rotated").arg(&name);
-            complete.arg(of_fleet("pod:")).arg(12345).arg(&name).arg("charged").arg("healthy").arg("3600000");
-            complete.arg("").arg(&[0u8; 184][..]);
+            complete.arg(&owner).arg(&lead).arg("0000000000000000 ").arg(&sealed);
+            complete.arg("success").arg("rotated").arg("healthy").arg("").arg(&[0u8; 184][..]);
             complete.invoke_async::<Vec<String>>(connection).await.expect("completed");
         }
     }

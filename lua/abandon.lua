@@ -29,7 +29,7 @@ local attempt, own_fence, lease_ms, name, channels = ARGV[1], tonumber(ARGV[2]),
 local now = read_clock()
 local budget = {permits = KEYS[4], counter = KEYS[5], queue = KEYS[6], limit = tonumber(ARGV[7]), lease_ms = lease_ms,
   called_ms = tonumber(ARGV[8]), channels = channels, now = now}
-local record = read_hash(flight)
+local record = read_record(flight)
 local leads = record.attempt == attempt and (record.state == 'leading' or record.state == 'lost')
 
 if not leads then

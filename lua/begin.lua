@@ -2,25 +2,16 @@
 --
 -- KEYS[1] lock        string, the owner: the leader
 -- KEYS[2] flight      hash, the record
--- KEYS[3] fence       string, the last fence given
--- KEYS[4] incarnation string, the server that decided last, and until when it recovers
--- KEYS[5] attempts    hash, how often the session led
--- KEYS[6] permits     sorted set, the flights that ask the provider now
--- KEYS[7] budget      string, how many do
--- KEYS[8] queue       sorted set, the clients whose flights wait for a permit
--- KEYS[9] circuit     hash, whether the provider is left in peace
--- KEYS[10] meta       hash, the register of living pods
--- KEYS[11] known      hash, the callers that are known
--- KEYS[12] first, KEYS[13] second   strings, filters of tokens that are known
--- KEYS[14] held       hash, the answer that is held for the token: where there is a chain
+-- KEYS[3] fence       string, the last fence given; tells the other keys of the namespace (lib/namespace.lua)
+-- KEYS[4] attempts    hash, how often the session led
+-- KEYS[5] held        hash, the answer that is held for the token: where there is a chain
 -- ARGV[1] pod         the caller's pod
--- ARGV[2] attempt     the caller's local flight; the same attempt gets the same answer
--- ARGV[3] claim       what must be equal for an answer to be shared
--- ARGV[4] client      the caller's client with its token
--- ARGV[5] standing    'known' when the pod knows the caller, else the name of its credential, '' without one
--- ARGV[6] client_name the caller's client by its id, whatever token and credential it comes with
--- ARGV[7] account     which account of the session is charged
--- ARGV[8] numbers     doubles, little-endian; 2^53 is none. Those of the call, then the settings, as
+-- ARGV[2] lead        '<attempt> <claim> <client> <account>', as it is written where it leads (lib/record.lua): the caller's local
+--                     flight, the same one gets the same answer; what must be equal for an answer to be shared; the caller's client
+--                     with its token; which account of the session is charged
+-- ARGV[3] caller      '<client_name> <standing>': the caller's client by its id, whatever token and credential it comes with; 'known'
+--                     when the pod knows the caller, else the name of its credential, '' without one
+-- ARGV[4] numbers     doubles, little-endian; 2^53 is none. Those of the call, then the settings, as
 --                     src/store/redis/scripts/settings.rs declares them
 -- NUMBER[1] joined    the fence the caller joined before, 0 if none
 -- NUMBER[2] seen      the highest fence the pod has seen
@@ -29,7 +20,7 @@
 -- NUMBER[5] urgency   1; 0 when it waits for a permit no longer, 2 when nobody waits for it (in the background)
 -- NUMBER[6] newer_than the fence of the answer that its callers have: of a token that may be used again, and of a refusal that says
 --                     nothing of the token, they want a newer one
--- ARGV[9] chain        '<as> <holder> <from>': as what the caller comes along a chain (lib/held.lua), with ' follows' behind it where it
+-- ARGV[5] chain        '<as> <holder> <from>': as what the caller comes along a chain (lib/held.lua), with ' follows' behind it where it
 --                     goes on where other claims went; only there
 --
 -- Replies
@@ -49,44 +40,60 @@
 --   {'broken'}                                    what became of this token is not known, or writes were lost since
 --   {'abandoned'}                                 the attempt was taken back before it arrived
 --   {'ended'}                                     the caller's client has ended the session of this token
-assert((#KEYS == 14 and #ARGV == 9) or (#KEYS == 13 and #ARGV == 8), 'begin: 14 keys, 9 arguments, or one less of each')
-local lock, flight, fence, incarnation, attempts, permits, in_use_key, queue, circuit_key, meta = unpack(KEYS)
-local pod, attempt, claim, client, standing, client_name, account, numbers, chain = unpack(ARGV)
+assert((#KEYS == 5 and #ARGV == 5) or (#KEYS == 4 and #ARGV == 4), 'begin: 5 keys, 5 arguments, or one less of each')
+local lock, flight, fence, attempts, held_key = unpack(KEYS)
+local pod, lead, caller, numbers, chain = unpack(ARGV)
+-- PARTS HERE: namespace
 local joined, seen, waited_us, may_lead, urgency, newer_than, at = struct.unpack('<dddddd', numbers)
 -- UNPACKED HERE: BEGIN in src/store/redis/scripts/settings.rs
 waited_us = waited_us < 2 ^ 53 and waited_us or nil
 
-local owner, last, noted, in_use_there = unpack(redis.call('MGET', lock, fence, incarnation, in_use_key))
-
+-- By itself: a pod that joins needs no more.
+local owner = redis.pcall('GET', lock)
+if owner and owner.err then
+  owner = false -- a key of another type is none
+end
 -- PARTS HERE: join
--- PARTS HERE: clock hash server
-seen, uncertain = fence_number(seen), uncertain == 1 and 'never' or 'retry'
-local now, time = read_clock()
+-- PARTS HERE: clock
+local now, now_us = read_clock()
+local circuit_key, queue = tag .. 'circuit', tag .. 'queue'
 -- Where nobody leads, one look tells what else there is to read: mostly nothing.
 local there = not owner and redis.call('EXISTS', flight, circuit_key, attempts, queue)
+local attempt, claim, client
+if there ~= 0 or chain or waited_us then
+  attempt, claim, client = string.sub(lead, 1, 36), string.sub(lead, 38, 101), string.sub(lead, 103, 166)
+end
 
 -- A latecomer mostly finds its session, and a fresh outcome of its claim. It needs a few fields of the record: to read all of it costs
 -- as much as a small call for each.
 local record, is_part = {}, there and there > 1 and not waited_us and not chain
 if is_part then
   local gone = 'abandoned:' .. attempt
-  local few = redis.call('HMGET', flight, 'state', 'claim', 'attempt', 'fence', 'fresh_until',
-    'fresh_ms', 'landed_at', 'sealed', 'untold', 'ended', gone)
-  record = {state = few[1], claim = few[2], attempt = few[3], fence = few[4], fresh_until = few[5], fresh_ms = few[6],
-    landed_at = few[7], sealed = few[8], untold = few[9], ended = few[10], [gone] = few[11]}
+  local few = redis.call('HMGET', flight, 'state', 'lead', 'owner', 'fresh_until', 'fresh_ms', 'landed_at', 'sealed',
+    'untold', 'ended', gone)
+  local led = few[2] or ''
+  record = {state = few[1], attempt = string.sub(led, 1, 36), claim = string.sub(led, 38, 101),
+    fence = string.match(few[3] or '', '/(%d+)/'), fresh_until = few[4], fresh_ms = few[5], landed_at = few[6], sealed = few[7],
+    untold = few[8], ended = few[9], [gone] = few[10]}
 elseif there ~= 0 then
-  record = read_hash(flight)
+  -- PARTS HERE: hash record
+  record = read_record(flight)
 end
 if record.state == 'landed' and record.claim == claim and record.attempt ~= attempt and not waited_us and not chain then
   local left, landed_at = (record.fresh_until or now) - now, tonumber(record.landed_at) or now
-  if left > 0 and left <= tonumber(record.fresh_ms) and landed_at <= now and tonumber(record.fence) > newer_than
+  if left > 0 and left <= (tonumber(record.fresh_ms) or record.fresh_until - landed_at) and landed_at <= now and tonumber(record.fence) > newer_than
     and not record.untold and not record.ended and not record['abandoned:' .. attempt] then
     return {'landed', record.fence, record.attempt, now - landed_at, record.sealed}
   end
 end
 if is_part then
-  record = read_hash(flight)
+  -- PARTS HERE: hash record
+  record = read_record(flight)
 end
+local incarnation, in_use_key = tag .. 'incarnation', tag .. 'budget'
+local last, noted, in_use_there = unpack(redis.call('MGET', fence, incarnation, in_use_key))
+-- PARTS HERE: server
+seen, uncertain = fence_number(seen), uncertain == 1 and 'never' or 'retry'
 local state = record.state
 if there and next(record) then
   there = there - 1
@@ -98,7 +105,7 @@ local known_before, lost_leaders, is_own, is_walker, is_claiming, lost_ms = 'not
 local is_of_other_holder = false
 local given_ms = record.given_until and math.max(0, record.given_until - now) or 0
 if not is_unheard_of then
-  -- PARTS HERE: spans begun
+  -- PARTS HERE: hash spans begun
 
   -- A flight that waits would have joined, had it come a moment later: what lands meanwhile is for it, however short
   -- that is fresh. To present the token once more would be a reuse.
@@ -132,7 +139,7 @@ if not is_unheard_of then
   local coming, held, ended, is_followed = nil, {}, nil, false
   if chain then
     -- PARTS HERE: held
-    coming, held, is_walker, lost_ms, ended = come_along(chain, noted, flight, record, KEYS[14], owner)
+    coming, held, is_walker, lost_ms, ended = come_along(chain, noted, flight, record, held_key, owner)
     is_claiming, is_of_other_holder = coming.as == 'claim', record.holder and record.holder ~= coming.holder
     -- A walker that waits for the outcome of this token came before anybody used it: that is for it. Where several claims come, what one
     -- of them used ends nothing for the others.
@@ -184,8 +191,8 @@ if not is_unheard_of then
     if goes_among_claims() then
       if not string.match(noted or '', '^%w+ %d+ %d+$') then
         -- Who asks where the claims went is told that Redis may have forgotten; here it is noted.
-        -- PARTS HERE: register incarnation
-        local _, recovering_ms = recover({fence = fence, incarnation = incarnation, meta = meta,
+        -- PARTS HERE: run_id register incarnation
+        local _, recovering_ms = recover({fence = fence, incarnation = incarnation, meta = tag .. 'meta',
           fleet = fleet_of(budget.channels), lease_ms = lease_ms, now = now}, noted, fence_number(last), seen, false)
         wait_for_flight()
         return done({'recovering', math.max(1, recovering_ms)})
@@ -280,11 +287,13 @@ if not is_unheard_of then
 end
 
 -- Then whether this server may give a lead at all: it does where it is the one that decided last and has recovered.
-local run_id, until_ms = string.match(noted or '', '^(%w+) (%d+) %d+$')
-if not run_id or tonumber(until_ms) > now or ask_run_id() ~= run_id then
-  -- PARTS HERE: begun register incarnation
+local run_id, until_ms = string.sub(noted or '', 1, 40), string.match(noted or '', '^ (%d+) %d+$', 41)
+local listen = until_ms and tonumber(until_ms) <= now and redis.pcall('PUBSUB', 'NUMSUB', tag .. 'server:' .. run_id)
+-- That a pod listens there on the channel of this server says that it is the same; where none does, it is asked.
+if not listen or (listen[2] or 0) == 0 then
+  -- PARTS HERE: hash begun run_id register incarnation
   local recovering_ms
-  run_id, recovering_ms = recover({fence = fence, incarnation = incarnation, meta = meta, fleet = fleet_of(budget.channels),
+  run_id, recovering_ms = recover({fence = fence, incarnation = incarnation, meta = tag .. 'meta', fleet = fleet_of(budget.channels),
     lease_ms = lease_ms, now = now}, noted, fence_number(last), seen, false)
   if recovering_ms > 0 then
     wait_for_flight()
@@ -322,9 +331,9 @@ if may_lead < 2 then
 end
 -- Mostly none of them is there. What was given back since they were looked for only makes them less.
 local is_quiet = (there or redis.call('EXISTS', circuit_key, attempts, queue)) == 0
-local passage, circuit, session, in_window = 'free', nil, nil, 0
+local passage, circuit, session, in_window, account = 'free', nil, nil, 0, string.sub(lead, 168)
 if not is_quiet then
-  -- PARTS HERE: spans fields keep begun stamps circuit accounts attempts
+  -- PARTS HERE: hash spans fields keep begun stamps circuit accounts attempts
   local refusal, refused_ms
   circuit = read_hash(circuit_key)
   passage, refused_ms = admit_by_circuit(circuit_key, circuit, client_name, now, {half_open = half_open})
@@ -343,14 +352,13 @@ if not is_quiet then
     return done({'rejected', refusal, refused_ms})
   end
 end
-local now_us = time[1] * 1000000 + time[2]
 local in_use, is_called = tonumber(in_use_there or '0'), false
 -- Mostly nobody queues, nor did this flight, which would have left its mark in the record; and no permit is out, or none that is over
 -- and fewer than strangers may have.
 local is_plenty = is_quiet and not waited_us and (not in_use_there or (is_unheard_of and urgency ~= 2 and in_use
-  and in_use < limit - math.floor(limit / 4) and #redis.call('ZRANGEBYSCORE', permits, '-inf', whole(now), 'LIMIT', '0', '1') == 0))
+  and in_use < limit - math.floor(limit / 4) and #redis.call('ZRANGEBYSCORE', tag .. 'permits', '-inf', whole(now), 'LIMIT', '0', '1') == 0))
 if not is_plenty then
-  -- PARTS HERE: spans keep begun in_use permits lines freed budget queue
+  -- PARTS HERE: hash spans keep begun in_use permits lines freed budget queue
   local is_free
   is_free, in_use, is_called = seek_permit(budget, in_use_there, place, {client = client_name, now_us = now_us,
     waited_us = waited_us, is_quiet = is_quiet, is_stranger = is_stranger, waits = urgency == 1, is_background = urgency == 2})
@@ -367,7 +375,7 @@ end
 -- The lead. Its fence is above all that this server and this pod know of, and by its time above what any other has given.
 local own_fence = whole(math.max(fence_number(last) + 1, seen + 1, now_us))
 local lease_text, started, ends = whole(lease_ms), whole(now), whole(now + lease_ms)
-local own = pod .. '/' .. own_fence .. '/' .. lease_text
+local own, permits = pod .. '/' .. own_fence .. '/' .. lease_text, tag .. 'permits'
 -- First, because it fails where the key holds something else: nothing is taken yet.
 redis.call('ZADD', permits, ends, own)
 -- The lock is taken with NX: were the reasoning above wrong, there still could not be two leaders.
@@ -391,15 +399,14 @@ if passage == 'probe' then
   take_probe(circuit_key, circuit, own_fence, now, {quiet_ms = quiet_ms, lease_ms = lease_ms})
 end
 -- What the account pays: mostly the first attempt of its session.
-local charged_window = started .. ' ' .. account
+local charged_window
 if urgency == 2 then
   charged_window = '0 ' .. account -- nothing was counted that could be given back
 elseif session and next(session) then
   -- PARTS HERE: spans keep charge
   charged_window = charge_attempt(attempts, session, account, in_window, now, window_ms)
 else
-  redis.call('HSET', attempts, 'attempts:' .. account, '1', 'window_start:' .. account, started, 'last_attempt:' .. account,
-    started)
+  redis.call('HSET', attempts, 'attempts:' .. account, '1', 'window_start:' .. account, started)
   redis.call('PEXPIRE', attempts, whole(window_ms))
 end
 if record.others or not is_own then
@@ -413,11 +420,18 @@ if state == 'landed' then
     redis.call('HSET', flight, 'last_claim', record.claim, 'last_fence', record.fence, 'last_attempt', record.attempt,
       'last_landed_at', record.landed_at, 'last_sealed', record.sealed)
   end
+  if record.class == 'success' then
+    -- Should it be told again: it has landed already.
+    redis.call('HSET', flight, 'success_of', record.attempt)
+  end
   redis.call('HDEL', flight, 'class', 'token_state', 'sealed', 'landed_at', 'fresh_until', 'fresh_ms')
 end
-redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'attempt', attempt, 'claim', claim, 'client', client,
-  'fence', own_fence, 'started', started, 'lease_ms', lease_text, 'known_before', known_before,
-  'lost_leaders', known_before == 'lost_leaders' and lost_leaders or '0', 'charged_window', charged_window)
+redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'lead', lead, 'started', started)
+if charged_window or known_before ~= 'nothing' or record.fence then
+  -- Other than usual, or what the lead before left.
+  redis.call('HSET', flight, 'known_before', known_before, 'lost_leaders', known_before == 'lost_leaders' and lost_leaders or '0',
+    'charged_window', charged_window or started .. ' ' .. account)
+end
 local lives_ms = math.max(lease_ms + memory_ms, given_ms, (record.ended or now) - now)
 if is_of_other_holder then
   redis.call('HSET', flight, 'stranger', own_fence)

@@ -6,31 +6,22 @@
 --
 -- KEYS[1] lock      string, the owner: the leader
 -- KEYS[2] flight    hash, the record
--- KEYS[3] fence     string, the last fence given
+-- KEYS[3] fence     string, the last fence given; tells the other keys of the namespace (lib/namespace.lua)
 -- KEYS[4] attempts  hash, how often the session led
--- KEYS[5] permits   sorted set, the flights that ask the provider now
--- KEYS[6] budget    string, how many do
--- KEYS[7] queue     sorted set, the clients whose flights wait for a permit
--- KEYS[8] circuit   hash, whether the provider is left in peace
--- KEYS[9] known     hash, the callers that are known
--- KEYS[10] first    string, a filter of tokens that are known
--- KEYS[11] second   string, the other
--- KEYS[12] held, KEYS[13] link, KEYS[14] held_until   where an answer is held: hash, that for the token; hash, the record of the
---                   token in the outcome; sorted set, until when answers are held
+-- KEYS[5] held      hash, where an answer is held: that for the token
+-- KEYS[6] link      hash, there, too: the record of the token in the outcome
 -- ARGV[1] owner     the caller, <pod>/<fence>/<lease_ms>
--- ARGV[2] attempt   the caller's local flight; completing it again changes nothing
--- ARGV[3] claim     what must be equal for an answer to be shared
--- ARGV[4] client    the caller's client with its token
--- ARGV[5] standing  'known' when the pod knows the caller, else the name of its credential, '' without one
--- ARGV[6] client_name  the caller's client by its id, whatever token and credential it comes with
--- ARGV[7] account   which account of the session is charged
--- ARGV[8] class     success, denied, busy, not_sent, not_processed, unknown, lost: for the scripts and redis-cli; callers act on
+-- ARGV[2] lead      '<attempt> <claim> <client> <account>', as begin.lua was told: the caller's local flight, completing it again
+--                   changes nothing; what must be equal for an answer to be shared; the caller's client with its token; which account
+--                   of the session is charged
+-- ARGV[3] caller    '<client_name> <standing>', as begin.lua was told
+-- ARGV[4] class     success, denied, busy, not_sent, not_processed, unknown, lost: for the scripts and redis-cli; callers act on
 --                   the sealed one
--- ARGV[9] token_state  what became of the token: rotated, kept, dead, untouched, unknown
--- ARGV[10] health    what it says of the provider: healthy, failing, neutral, session_limited, fleet_limited
--- ARGV[11] noted    how the caller is to be known from now on: 'client <credential>', or by the bits of its client with its
---                   token, as four numbers; '' when it is not to be noted
--- ARGV[12] numbers  doubles, little-endian; 2^53 is none. Those of the call, then the settings; the names of these and what
+-- ARGV[5] token_state  what became of the token: rotated, kept, dead, untouched, unknown
+-- ARGV[6] health    what it says of the provider: healthy, failing, neutral, session_limited, fleet_limited
+-- ARGV[7] noted    how the caller is to be known from now on: 'client <credential>', or by the bits of its client with its
+--                   token, as three numbers; '' when it is not to be noted
+-- ARGV[8] numbers  doubles, little-endian; 2^53 is none. Those of the call, then the settings; the names of these and what
 --                   they are stand where they are declared, for the pod and for this script: src/store/redis/scripts/settings.rs
 -- NUMBER[1] own_fence  the caller's fence
 -- NUMBER[2] held_ms    how long ago the provider answered, when this was sent
@@ -43,8 +34,8 @@
 -- NUMBER[9] charge     1, or 0 where the session does not pay for it
 -- NUMBER[10] unanswered  1 when a begin or a renewal of the attempt was not answered: it may arrive yet, and is to change nothing
 -- NUMBER[11] untold    1 when nobody is to be told yet: the leader does something before (before_told), and then calls tell.lua
--- ARGV[13] sealed   the outcome
--- ARGV[14] chain    '<as> <holder> <flight> <holder> <claim> <holds_ms>': 'direct', or the place that a walker came from; whose the token
+-- ARGV[9] sealed   the outcome
+-- ARGV[10] chain    '<as> <holder> <flight> <holder> <claim> <holds_ms>': 'direct', or the place that a walker came from; whose the token
 --                   and the one in the outcome are, its claim, and how long that is known from now on. 'dead <holder>' where what is held for the token may be over. Else
 --                   neither it nor the last keys
 -- Where several claims come with tokens of the login (lib/family.lua), two keys and seven arguments more, also of an outcome that gave no
@@ -58,6 +49,7 @@
 --     new; else ''
 --
 -- Replies
+--   {'landed'}                                 this outcome stands, and there is no more to say
 --   {'landed', evicted, counted, moved}        this outcome stands; so many that were held made way; 'stranger' where it
 --                                              speaks against the provider and its caller is not known: the circuit did
 --                                              not hear of it; else 'counted'; moved: where it moved the circuit, how
@@ -68,25 +60,27 @@
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
 --
 -- Message to pods: 'landed <flight> <claim> <fence> <attempt> <age_ms>\n<sealed>' or 'look <flight>'
-local is_among_claims = #KEYS == 16 and #ARGV == 21
+local is_among_claims = #KEYS == 8 and #ARGV == 17
 if not is_among_claims then
-  assert((#KEYS == 14 and #ARGV == 14) or (#KEYS == 11 and #ARGV == 13), 'complete: 14 keys, 14 arguments, or 3 and one less')
+  assert((#KEYS == 6 and #ARGV == 10) or (#KEYS == 4 and #ARGV == 9), 'complete: 6 keys, 10 arguments, or 2 and one less')
 end
-local lock, flight, fence, attempts, permits, in_use_key, queue, circuit = unpack(KEYS)
-local owner, attempt, claim, client, standing, client_name, account, class, token_state, health, noted, numbers, sealed,
-  chain = unpack(ARGV)
+local lock, flight, fence, attempts, held, link = unpack(KEYS)
+local owner, lead, caller, class, token_state, health, noted, numbers, sealed, chain = unpack(ARGV)
+-- PARTS HERE: namespace
+local permits, in_use_key, queue, circuit = tag .. 'permits', tag .. 'budget', tag .. 'queue', tag .. 'circuit'
 local own_fence, held_ms, took_ms, fresh_ms, keep_ms, lives_ms, stay_away_ms, allowed, charge, unanswered,
   untold, at = struct.unpack('<ddddddddddd', numbers)
 -- UNPACKED HERE: COMPLETE in src/store/redis/scripts/settings.rs
 local none = 2 ^ 53
--- state, owner, attempt, claim, client, fence, started, lease_ms, known_before, lost_leaders, charged_window.
-local fields_of_a_lead = 11
+-- state, owner, lead, started.
+local fields_of_a_lead = 4
 
 local now = read_clock()
 -- Mostly none of them is there: one look instead of two.
 local is_quiet = redis.call('EXISTS', circuit, queue) == 0
 local has_circuit, circuit_now = true, {}
 if not is_quiet then
+  -- PARTS HERE: hash
   has_circuit, circuit_now = pcall(read_hash, circuit)
 end
 
@@ -95,17 +89,19 @@ end
 local record, waits, is_marked, is_plain, holder = {}, nil, nil, false, owner
 local count = class == 'success' and health == 'healthy' and is_quiet and redis.call('HLEN', flight)
 if count == fields_of_a_lead then
-  record.owner, record.started, record.charged_window =
-    unpack(redis.call('HMGET', flight, 'owner', 'started', 'charged_window'))
-  -- A leader that put its record back wrote no charge. A lost one has one field more, and one that was given back no owner.
-  is_plain, record.state = record.owner == owner and record.charged_window, 'leading'
+  record.owner, record.started = unpack(redis.call('HMGET', flight, 'owner', 'started'))
+  -- Of a lost leader there is one field more, as of one that put its record back, and of one that was given back two.
+  is_plain, record.state = record.owner == owner, 'leading'
+end
+local attempt, claim, client
+if not is_plain or chain or unanswered == 1 then
+  attempt, claim, client = string.sub(lead, 1, 36), string.sub(lead, 38, 101), string.sub(lead, 103, 166)
 end
 if not is_plain then
-  -- PARTS HERE: waiting
-  record, own_fence = read_hash(flight), whole(own_fence)
+  -- PARTS HERE: hash record waiting
+  record, own_fence = read_record(flight), whole(own_fence)
   waits, is_marked = waits_and_marks(record)
   is_plain = waits and count and count - #waits == fields_of_a_lead and record.state == 'leading' and record.owner == owner
-    and record.charged_window
   -- A leader that takes or renews the lock of another owner writes the record anew: where the record says that this owner
   -- leads, the lock is this owner's, or nobody's.
   if record.state ~= 'leading' or record.owner ~= owner then
@@ -116,14 +112,13 @@ local state = record.state
 
 -- Lock and permit are free, whatever lands. By pcall, as all that belongs to others: an outcome lands, whatever is wrong with
 -- a key of theirs.
-if redis.pcall('ZREM', permits, owner) == 1 then
-  local in_use = redis.pcall('DECR', in_use_key)
-  if type(in_use) == 'number' and in_use <= 0 then
-    redis.call('DEL', in_use_key)
-  end
-end
+local in_use = redis.pcall('ZREM', permits, owner) == 1 and redis.pcall('DECR', in_use_key)
+local is_last = type(in_use) == 'number' and in_use <= 0
 if holder == owner then
-  redis.call('DEL', lock)
+  -- Mostly both, in one call.
+  redis.call('DEL', lock, is_last and in_use_key or lock)
+elseif is_last then
+  redis.call('DEL', in_use_key)
 end
 
 -- When the provider answered. What was long on its way here is older than it says.
@@ -194,7 +189,7 @@ if not is_plain then
   end
   if record.attempt ~= attempt or record.fence ~= own_fence then
     -- Else they are there from the lead on.
-    redis.call('HSET', flight, 'owner', owner, 'attempt', attempt, 'claim', claim, 'client', client, 'fence', own_fence)
+    redis.call('HSET', flight, 'owner', owner, 'lead', lead, 'charged_window', record.charged_window or 'none')
   end
 end
 
@@ -203,10 +198,15 @@ if lives_ms then
   fresh_ms = math.max(0, math.min(fresh_ms, landed_at + lives_ms - now))
 end
 redis.call('HSET', flight, 'state', 'landed', 'class', class, 'token_state', token_state, 'landed_at', whole(landed_at),
-  'fresh_until', whole(now + fresh_ms), 'fresh_ms', whole(fresh_ms), 'sealed', sealed,
-  'success_of', class == 'success' and attempt or record.success_of or 'none')
+  'fresh_until', whole(now + fresh_ms), 'sealed', sealed)
+if now - landed_at > late_ms then
+  redis.call('HSET', flight, 'fresh_ms', whole(fresh_ms)) -- else it is what lies between the two
+end
 if waits then
   keep_ms = math.max(keep_ms, wait_ms)
+end
+if record.success_of and class == 'success' then
+  redis.call('HDEL', flight, 'success_of') -- that of the outcome that stands is its attempt
 end
 if record.others then
   -- PARTS HERE: fields clients
@@ -244,16 +244,16 @@ local its_holder = chain and string.match(chain, '^dead (%x+)$')
 if its_holder then
   -- The provider has called it dead.
   -- PARTS HERE: names
-  if redis.call('HGET', KEYS[12], 'claim') == claim then
-    redis.call('DEL', KEYS[12])
-    redis.call('ZREM', KEYS[14], name_of(flight))
+  if redis.call('HGET', held, 'claim') == claim then
+    redis.call('DEL', held)
+    redis.call('ZREM', tag .. 'held_until', name_of(flight))
   end
   if record.holder == its_holder then
     redis.call('HDEL', flight, 'given_until')
   end
   local id, member = string.match(record.family or '', '^(%x+) (%x+)$')
   if member == its_holder then
-    -- PARTS HERE: login end_family
+    -- PARTS HERE: hash login end_family
     if end_family(flight, name_of(flight), id, channels_of(fence), now) then
       record.family = nil
     end
@@ -276,15 +276,16 @@ if is_held_now then
     redis.call('HSET', flight, 'used', whole(record.used))
   end
   if is_among_claims then
-    -- PARTS HERE: login family land_family
+    local login, own_key, here_key, next_key, newest_token, sealed_answer, given_before = unpack(ARGV, 11)
+    -- PARTS HERE: hash login family land_family
     local is_told
-    is_told, entry, first_entry = pcall(land_in_family, {family = KEYS[15], answers = KEYS[16], link = KEYS[13], flight = flight, name = name_of(flight)},
+    is_told, entry, first_entry = pcall(land_in_family, {family = KEYS[7], answers = KEYS[8], link = link, flight = flight, name = name_of(flight)},
       {claim = claim, holder = holder, next_flight = next_flight, next_holder = next_holder, next_claim = next_claim,
       fence = whole(own_fence), attempt = attempt, landed_at = landed_at}, record, now, outcome_ms + wait_ms)
     entry, is_kept = is_told and entry or nil, is_told
   else
     -- PARTS HERE: hold
-    evicted, is_kept = hold({held = KEYS[12], link = KEYS[13], index = KEYS[14], name = name_of(flight)}, record,
+    evicted, is_kept = hold({held = held, link = link, index = tag .. 'held_until', name = name_of(flight)}, record,
       {claim = claim, holder = holder, attempt = attempt, fence = whole(own_fence), landed_at = landed_at, sealed = sealed,
       next = next_flight, next_holder = next_holder, next_claim = next_claim, holds_ms = holds_ms}, now,
       {until_used_ms = until_used_ms, at_most = keep_at_most})
@@ -294,8 +295,8 @@ if chain and not its_holder and not is_held_now and not is_over then
   -- Late, or told again after a failover: to which claim the token was given is all that may be owed to anybody.
   -- PARTS HERE: keep
   local next_claim, holds_ms = string.match(chain, ' (%x+) (%d+)$')
-  redis.call('HSET', KEYS[13], 'to', next_claim, 'holds_ms', holds_ms)
-  keep_at_least(KEYS[13], until_used_ms)
+  redis.call('HSET', link, 'to', next_claim, 'holds_ms', holds_ms)
+  keep_at_least(link, until_used_ms)
 end
 if token_state == 'rotated' and not is_kept and given_ms > 0 then
   -- PARTS HERE: keep
@@ -308,8 +309,7 @@ end
 local is_failure, counts = health ~= 'healthy' and health ~= 'neutral', true
 if is_failure then
   -- PARTS HERE: known
-  local known = {clients = KEYS[9], first = KEYS[10], second = KEYS[11], now = now}
-  local is_judged, is_caller_known = pcall(is_known, known, client, standing)
+  local is_judged, is_caller_known = pcall(is_known, known_keys(tag, now), client, string.match(caller, '%w*$'))
   counts = is_caller_known or not is_judged
 end
 if noted ~= '' then
@@ -317,27 +317,28 @@ if noted ~= '' then
   local known_for_ms = 30 * 24 * 60 * 60 * 1000
   local credential = string.match(noted, '^client (%x+)$')
   if credential then
-    -- PARTS HERE: note_client
-    pcall(note_client, KEYS[9], credential, now)
+    -- PARTS HERE: hash note_client
+    pcall(note_client, tag .. 'known', credential, now)
   else
     -- PARTS HERE: note
-    pcall(note_token, KEYS[9], KEYS[10], KEYS[11], noted)
+    pcall(note_token, tag, noted)
   end
 end
 local moved
 if state and has_circuit and counts and (is_failure or next(circuit_now)) then
   -- PARTS HERE: names spans fields stamps keep health
   local is_learned, how = pcall(learn, circuit, circuit_now, fence, {owner = owner, fence = own_fence, token = name_of(flight),
-    session = name_of(attempts), client = client_name, health = health, retry_ms = stay_away_ms}, now, {max_failures = max_failures,
+    session = name_of(attempts), client = string.match(caller, '^%w+'), health = health, retry_ms = stay_away_ms}, now, {max_failures = max_failures,
     open_ms = open_ms, quiet_ms = quiet_ms, lease_ms = lease_ms})
   moved = is_learned and how or nil
 end
 local is_held = health == 'session_limited' and stay_away_ms
 if charge == 0 or allowed > 0 or is_held or token_state == 'dead' then
-  -- PARTS HERE: names spans keep accounts session
-  local charged = string.match(record.charged_window or '', ' (%w+)$') or account
+  -- PARTS HERE: hash names spans keep accounts session
+  local charged_window = record.charged_window or (is_plain and record.started .. string.sub(lead, 167)) or ''
+  local charged = string.match(charged_window, ' (%w+)$') or string.sub(lead, 168)
   if charge == 0 then
-    pcall(uncharge_attempt, attempts, record.charged_window)
+    pcall(uncharge_attempt, attempts, charged_window)
   end
   if allowed > 0 then
     pcall(allow_attempts, attempts, charged, allowed)
@@ -363,13 +364,16 @@ if waits then
   tell_waiting(flight, waits, channels_of(fence), message)
 end
 if record.family or is_among_claims then
-  -- PARTS HERE: names keep login wake
+  -- PARTS HERE: hash names keep login wake
   pcall(tell_logins, flight, record, channels_of(fence), now, called_ms, {
-    own_id = is_among_claims and string.match(ARGV[15], '^%x+') or chain and string.match(chain, '^%w+ (%x+)'),
-    is_outside = not is_among_claims and token_state == 'rotated', link = KEYS[13],
+    own_id = is_among_claims and string.match(ARGV[11], '^%x+') or chain and string.match(chain, '^%w+ (%x+)'),
+    is_outside = not is_among_claims and token_state == 'rotated', link = link,
     next_holder = chain and string.match(chain, '^%w+ %x+ %x+ (%x+) '),
     fails_ms = class ~= 'success' and math.max(wait_ms, given_ms), keep_ms = keep_ms,
     is_untold = untold == 1 and not is_over, entry = entry, first_entry = first_entry})
+end
+if is_plain and unanswered == 0 and evicted == 0 and not moved then
+  return {'landed'}
 end
 local reply = {is_over and 'ended' or 'landed', evicted, counts and 'counted' or 'stranger', moved}
 if is_plain and unanswered == 0 then

@@ -27,7 +27,7 @@ span_ms, short_ms = tonumber(span_ms), tonumber(short_ms)
 local most_marks = 16
 
 local now = read_clock()
-local record, held = read_hash(flight), {}
+local record, held = read_record(flight), {}
 if holder ~= '' then
   held = read_hash(held_key)
 end

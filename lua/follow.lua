@@ -36,8 +36,7 @@ local pod, attempt, claim, client, holder, entry_ms, called_ms, channels, as, ow
 entry_ms, called_ms = tonumber(entry_ms), tonumber(called_ms)
 local most_waiting, longest_look_ms = 1024, 10000
 
-local now, time = read_clock()
-local now_us = time[1] * 1000000 + time[2]
+local now, now_us = read_clock()
 local name = name_of(flight)
 local root = root_of(flight)
 local run_id, until_ms, span_ms = string.match(redis.call('GET', KEYS[3]) or '', '^(%w+) (%d+) (%d+)$')
@@ -52,7 +51,7 @@ if tonumber(until_ms) > now then
   -- What this server has lost, pods land again meanwhile.
   return {'wait', math.max(1, tonumber(until_ms) - now)}
 end
-local record, held = read_hash(flight), read_hash(KEYS[2])
+local record, held = read_record(flight), read_hash(KEYS[2])
 if held.holder ~= holder then
   held = {}
 end
@@ -98,7 +97,7 @@ end
 
 local followed = {}
 if other and held.next then
-  followed = read_hash(root .. 'flight:' .. held.next)
+  followed = read_record(root .. 'flight:' .. held.next)
   local its_login = string.match(followed.family or '', '^%x+')
   if (followed.token_state == 'dead' and not followed.given_until) or (followed.token_state == 'rotated' and its_login
     and not redis.call('HGET', root .. 'family:' .. its_login, 'newest'))
@@ -254,13 +253,13 @@ local function own_lease_of(token)
   if left_ms <= 0 or token == name then
     return record.state == 'leading' and record.client ~= client and 0 or left_ms
   end
-  local fence, of_stranger = unpack(redis.call('HMGET', root .. 'flight:' .. token, 'fence', 'stranger'))
-  return of_stranger and of_stranger == fence and 0 or left_ms
+  local owner, of_stranger = unpack(redis.call('HMGET', root .. 'flight:' .. token, 'owner', 'stranger'))
+  return of_stranger and of_stranger == string.match(owner or '', '/(%d+)/') and 0 or left_ms
 end
 local function untold_lease_of(token)
   local left_ms = lease_of(token)
-  local fence, untold = unpack(left_ms > 0 and redis.call('HMGET', root .. 'flight:' .. token, 'fence', 'untold') or {})
-  return untold and untold == fence and left_ms or 0
+  local owner, untold = unpack(left_ms > 0 and redis.call('HMGET', root .. 'flight:' .. token, 'owner', 'untold') or {})
+  return untold and untold == string.match(owner or '', '/(%d+)/') and left_ms or 0
 end
 local tells_ms = untold_lease_of(before)
 local leads_ms = math.max(tells_ms, own_lease_of(newest or name), own_lease_of(other and held.next))

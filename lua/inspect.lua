@@ -128,7 +128,7 @@ local token_words = {
 }
 
 -- For which clients the session was ended, and for how long that is remembered.
-local function tell_ended(record, order)
+local function tell_ended(record, order, client)
   local marks = {}
   for _, client in ipairs(fields_after(order, 'ended:')) do
     if left_ms(record['ended:' .. client]) > 0 then
@@ -140,28 +140,40 @@ local function tell_ended(record, order)
   end
   say('  the session was ended (logout) for each client below: it neither presents this token nor gets tokens for it')
   list(#marks, function(i)
-    return '  client ' .. marks[i] .. (marks[i] == record.client and ', which this flight is of' or '') ..
+    return '  client ' .. marks[i] .. (marks[i] == client and ', which this flight is of' or '') ..
       ', for ' .. span(left_ms(record['ended:' .. marks[i]])) .. ' more'
   end)
 end
 
+-- What its leader wrote of itself, each part as wide as it always is; a lead that was given back has no pod.
+local function leader_of(record)
+  local lead, owner = record.lead or '', record.owner or ''
+  local function part(first, last)
+    return string.match(string.sub(lead, first, last), '^%S+')
+  end
+  local is_given_back = string.sub(owner, 1, 2) == '-/'
+  return {owner = not is_given_back and record.owner or nil, attempt = not is_given_back and part(1, 36) or nil,
+    claim = part(38, 101), client = part(103, 166), leased_ms = string.match(owner, '/(%d+)$')}
+end
+
 local function tell_flight()
   local record, order = read_hash(flight)
+  local leader = leader_of(record)
   local owner, state = redis.call('GET', lock), record.state
   say('flight %s', flight_name)
 
   if owner then
     local lease = redis.call('PTTL', lock)
     say('  led by %s; the lease %s', owner,
-      ends(math.min(math.max(0, lease), tonumber(record.lease_ms or lease)), 'is over'))
-    if record.owner == owner then
-      say('  started %s, attempt %s', ago(record.started), record.attempt or '?')
+      ends(math.min(math.max(0, lease), tonumber(leader.leased_ms or lease)), 'is over'))
+    if leader.owner == owner then
+      say('  started %s, attempt %s', ago(record.started), leader.attempt or '?')
       tell_what_was_known(record)
     else
-      say('  its record is of %s: the lock does not belong to it', record.owner or 'nobody')
+      say('  its record is of %s: the lock does not belong to it', leader.owner or 'nobody')
     end
   elseif state == 'leading' or state == 'lost' then
-    say('  lost: the lease of %s ended without an outcome; started %s', record.owner or 'a leader before',
+    say('  lost: the lease of %s ended without an outcome; started %s', leader.owner or 'a leader before',
       ago(record.started))
     say('  leaders lost in a row: %d', tonumber(record.lost_leaders or '0') + (state == 'leading' and 1 or 0))
     say('  nobody knows whether the token was rotated')
@@ -170,8 +182,10 @@ local function tell_flight()
     say('  with uncertain = never it is not presented again')
   elseif state == 'landed' then
     say('  landed %s: %s, %s', ago(record.landed_at), record.class, token_words[record.token_state] or record.token_state)
-    say('  led by %s, attempt %s', record.owner, record.attempt)
-    local fresh = left_ms(record.fresh_until, record.fresh_ms)
+    say('  led by %s, attempt %s', leader.owner, leader.attempt)
+    -- How long it was is written only where the answer was long on its way.
+    local span_ms = record.fresh_ms or record.fresh_until and record.landed_at and record.fresh_until - record.landed_at
+    local fresh = left_ms(record.fresh_until, span_ms)
     if fresh > 0 then
       say('  callers get this outcome for %s more', span(fresh))
       if record.token_state == 'rotated' then
@@ -195,11 +209,12 @@ local function tell_flight()
   if id then
     tell_family(id)
   end
-  say_if(record.claim, '  claim %s', record.claim)
+  say_if(leader.claim, '  claim %s', leader.claim)
   say_if(record.last_fence, '  the success before, of fence %s, landed %s', record.last_fence, ago(record.last_landed_at))
 
-  tell_ended(record, order)
+  tell_ended(record, order, leader.client)
   local waits = fields_after(order, 'waits:')
+  table.sort(waits)
   say(#waits == 0 and '  no other pod waits' or '  ' .. counted(#waits, 'other pod waits:', 'other pods wait:'))
   list(#waits, function(i) return '  ' .. waits[i] .. ', attempt ' .. record['waits:' .. waits[i]] end)
   local abandoned = fields_after(order, 'abandoned:')
@@ -214,9 +229,9 @@ local function tell_session()
     return say('  not refused: it led nothing lately')
   end
   -- Each claim has an account of its own, by the beginning of the claim where the caller named none.
-  local accounts = fields_after(order, 'last_attempt:')
+  local accounts = fields_after(order, 'window_start:')
   for _, held in ipairs(fields_after(order, 'held_until:')) do
-    if not session['last_attempt:' .. held] then
+    if not session['window_start:' .. held] then
       accounts[#accounts + 1] = held
     end
   end
@@ -236,7 +251,8 @@ local function tell_session()
       say('    %s in the window that began %s', counted(session['attempts' .. account], 'attempt', 'attempts'),
         ago(session['window_start' .. account]))
     end
-    say_if(session['last_attempt' .. account], '    the last attempt began %s', ago(session['last_attempt' .. account]))
+    local last = session['last_attempt' .. account] or session['window_start' .. account]
+    say_if(last, '    the last attempt began %s', ago(last))
   end
   say_if(#accounts > 1 and #accounts > shown, '  and %d accounts more', #accounts - math.max(1, shown))
   say('  all of this is forgotten in %s', span(math.max(0, redis.call('PTTL', attempts))))

@@ -40,7 +40,9 @@ for i = 1, #flat, 2 do
 end
 local holder = redis.call('GET', lock)
 local is_led = record.state == 'leading' or record.state == 'lost'
-local owner = holder or (is_led and record.owner) or ''
+-- A lead that was given back has no pod.
+local led_by = is_led and string.match(record.owner or '', '^[^-].*')
+local owner = holder or led_by or ''
 local pod, owner_fence, lease = string.match(owner, '^([^/]+)/(%d+)/(%d+)$')
 
 -- A leader that lives renews its lease every third of it.

@@ -10,37 +10,36 @@
 -- KEYS[8] circuit     hash, whether the provider is left in peace
 -- KEYS[9] meta        hash, the register of living pods
 -- ARGV[1] owner       the caller, <pod>/<fence>/<lease_ms>
--- ARGV[2] attempt     the caller's local flight
--- ARGV[3] claim       what must be equal for an answer to be shared
--- ARGV[4] own_fence   the caller's fence
--- ARGV[5] seen        the highest fence the pod has seen
--- ARGV[6] stands      'yes' while the lease stands by the leader's own clock: where Redis does not recover, only such a leader puts
+-- ARGV[2] lead        '<attempt> <claim> <client> <account>', as begin.lua was told
+-- ARGV[3] own_fence   the caller's fence
+-- ARGV[4] seen        the highest fence the pod has seen
+-- ARGV[5] stands      'yes' while the lease stands by the leader's own clock: where Redis does not recover, only such a leader puts
 --                     back what Redis does not hold
--- ARGV[7] lease_ms    how long the renewed lease lasts
--- ARGV[8] flying_ms   how long ago the flight began
--- ARGV[9] known_before  what was known of the token when it began
--- ARGV[10] memory_ms  how long it is remembered that a leader was lost
--- ARGV[11] limit      how many permits there are
--- ARGV[12] called_ms  how long a permit is kept for a flight that was called from the queue
--- ARGV[13] quiet_ms   how long a circuit that does not move is remembered
--- ARGV[14] channels   the channels of the pods, without the pod
--- ARGV[15] client     the caller's client with its token
--- ARGV[16] permit     'keep', or 'free' when the call runs for longer than callers wait: it makes way for others
+-- ARGV[6] lease_ms    how long the renewed lease lasts
+-- ARGV[7] flying_ms   how long ago the flight began
+-- ARGV[8] known_before  what was known of the token when it began
+-- ARGV[9] memory_ms  how long it is remembered that a leader was lost
+-- ARGV[10] limit      how many permits there are
+-- ARGV[11] called_ms  how long a permit is kept for a flight that was called from the queue
+-- ARGV[12] quiet_ms   how long a circuit that does not move is remembered
+-- ARGV[13] channels   the channels of the pods, without the pod
+-- ARGV[14] permit     'keep', or 'free' when the call runs for longer than callers wait: it makes way for others
 --
 -- Replies
 --   {'renewed'}      the lease lasts lease_ms from now
 --   {'superseded'}   a newer fence has the flight, or the flight is over; nothing of it was changed
-assert(#KEYS == 9 and #ARGV == 16, 'renew: 9 keys, 16 arguments')
+assert(#KEYS == 9 and #ARGV == 14, 'renew: 9 keys, 14 arguments')
 local lock, flight, fence, incarnation, permits, in_use_key, queue, circuit, meta = unpack(KEYS)
-local owner, attempt, claim, own_fence, seen, stands, lease_ms, flying_ms, known_before, memory_ms, limit, called_ms,
-  quiet_ms, channels, client, permit = unpack(ARGV)
+local owner, lead, own_fence, seen, stands, lease_ms, flying_ms, known_before, memory_ms, limit, called_ms, quiet_ms, channels,
+  permit = unpack(ARGV)
+local attempt = string.sub(lead, 1, 36)
 own_fence, seen, lease_ms, flying_ms, memory_ms, limit, called_ms, quiet_ms = tonumber(own_fence), fence_number(seen),
   tonumber(lease_ms), tonumber(flying_ms), tonumber(memory_ms), tonumber(limit), tonumber(called_ms), tonumber(quiet_ms)
 
 local now = read_clock()
 local budget = {permits = permits, counter = in_use_key, queue = queue, limit = limit, lease_ms = lease_ms,
   called_ms = called_ms, channels = channels, now = now}
-local record = read_hash(flight)
+local record = read_record(flight)
 local holder, last, noted = unpack(redis.call('MGET', lock, fence, incarnation))
 local fence_there = fence_number(record.fence)
 local is_own, is_held = record.attempt == attempt, holder == owner
@@ -85,10 +84,12 @@ elseif not has_landed then
   if fence_number(last) < math.max(own_fence, seen) then
     redis.call('SET', fence, whole(math.max(own_fence, seen)))
   end
-  redis.call('HDEL', flight, 'class', 'token_state', 'sealed', 'landed_at', 'fresh_until', 'fresh_ms', 'charged_window')
-  redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'attempt', attempt, 'claim', claim,
-    'client', client, 'fence', ARGV[4], 'started', whole(now - flying_ms), 'lease_ms', whole(lease_ms), 'known_before', known_before,
-    'lost_leaders', known_before == 'lost_leaders' and 1 or 0)
+  if record.class == 'success' then
+    redis.call('HSET', flight, 'success_of', record.attempt)
+  end
+  redis.call('HDEL', flight, 'class', 'token_state', 'sealed', 'landed_at', 'fresh_until', 'fresh_ms')
+  redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'lead', lead, 'started', whole(now - flying_ms),
+    'known_before', known_before, 'lost_leaders', known_before == 'lost_leaders' and 1 or 0, 'charged_window', 'none')
 end
 keep_at_least(flight, lease_ms + memory_ms)
 -- By pcall from here on: a lease is kept, whatever is wrong with a key that belongs to all.
@@ -97,7 +98,7 @@ if permit == 'keep' then
 else
   pcall(free_permit, budget, owner)
 end
-pcall(renew_probe, circuit, ARGV[4], now, {lease_ms = lease_ms, quiet_ms = quiet_ms})
+pcall(renew_probe, circuit, ARGV[3], now, {lease_ms = lease_ms, quiet_ms = quiet_ms})
 -- Last: permits of others may have ended since anybody looked.
 pcall(settle, budget)
 return {'renewed'}

@@ -23,7 +23,7 @@ local lock, flight, link = unpack(KEYS)
 local act, owner, own_fence, lease_ms, name, channels, holder, called_ms = unpack(ARGV)
 
 local now = read_clock()
-local record = read_hash(flight)
+local record = read_record(flight)
 if act == 'tell' and holder ~= '' then
   local generation, holder_there = unpack(redis.call('HMGET', link, 'generation', 'holder'))
   if generation and holder_there == holder then

@@ -149,8 +149,8 @@ async fn sealed_outcomes_are_never_printed() {
     for state in ["leading", "lost", "landed", "nothing known"] {
         let record = [
             ["state", state],
-            ["owner", "pod/1"],
-            ["attempt", "attempt"],
+            ["owner", "pod/1/10000"],
+            ["lead", "attempt"],
             ["class", "success"],
             ["token_state", "rotated"],
             ["landed_at", &stamp],
@@ -163,7 +163,7 @@ async fn sealed_outcomes_are_never_printed() {
         ];
         stage.on("HSET", "flight:f", record.as_flattened()).await;
         for lock in ["SET", "DEL"] {
-            stage.on(lock, "lock:f", if lock == "SET" { &["pod/1"] } else { &[] }).await;
+            stage.on(lock, "lock:f", if lock == "SET" { &["pod/1/10000"] } else { &[] }).await;
 
             let told = stage.inspect().await;
 
@@ -195,14 +195,8 @@ async fn keys_in_another_order_are_refused_by_name() {
 async fn stamps_of_a_clock_that_was_set_back_do_not_mislead() {
     let stage = Stage::new().await;
     let (ahead, far_ahead) = (stage.stamp(HOUR).await, stage.stamp(2 * HOUR).await);
-    stage.on("SET", "lock:f", &["pod/1", "PXAT", &ahead]).await;
-    stage
-        .on(
-            "HSET",
-            "flight:f",
-            &["state", "leading", "owner", "pod/1", "attempt", "a", "started", &ahead, "lease_ms", "10000"],
-        )
-        .await;
+    stage.on("SET", "lock:f", &["pod/1/10000", "PXAT", &ahead]).await;
+    stage.on("HSET", "flight:f", &["state", "leading", "owner", "pod/1/10000", "lead", "a", "started", &ahead]).await;
     stage
         .on(
             "HSET",
@@ -230,7 +224,7 @@ async fn stamps_of_a_clock_that_was_set_back_do_not_mislead() {
     says(
         &told,
         &[
-            "led by pod/1; the lease ends in 10.0 s unless it is renewed",
+            "led by pod/1/10000; the lease ends in 10.0 s unless it is renewed",
             "started 0.0 s ago, attempt a",
             "circuit open for 30.0 s more: nobody of client c11e leads (circuit_open)",
             "to others it is closed: 0 failed flights in a row",
@@ -293,8 +287,8 @@ async fn every_outcome_has_its_words() {
     ] {
         let record = [
             ["state", "landed"],
-            ["owner", "pod/1"],
-            ["attempt", "attempt"],
+            ["owner", "pod/1/10000"],
+            ["lead", "attempt"],
             ["class", class],
             ["token_state", token],
             ["landed_at", &stage.stamp(HOUR).await],
@@ -316,7 +310,9 @@ async fn every_outcome_has_its_words() {
 async fn ended_session_is_told_with_its_clients_for_as_long_as_the_mark_stands() {
     let stage = Stage::new().await;
     let (over, later) = (stage.stamp(-HOUR).await, stage.stamp(HOUR).await);
-    stage.on("HSET", "flight:f", &["client", "a", "ended:a", &later, "ended:b", &later, "ended:c", &over]).await;
+    // An attempt, a claim, a client and an account, each as wide as it always is.
+    let led = format!("{:36} {:64} {:64} account", "attempt", "claim", "a");
+    stage.on("HSET", "flight:f", &["lead", &led, "ended:a", &later, "ended:b", &later, "ended:c", &over]).await;
 
     let told = stage.inspect().await;
 

@@ -152,13 +152,14 @@ async fn all_who_wait_for_a_killed_leader_get_an_outcome_from_one_takeover() {
     }
     until_waited_for(&redis, &config, pods.len()).await;
 
-    let lost = redis.cli(&["HGET", &flight_of(&config), "fence"]).await;
+    let lost = redis.cli(&["HGET", &flight_of(&config), "owner"]).await;
     killed.die();
 
     let answers = callers.join_all().await;
     let fences: BTreeSet<u64> = answers.into_iter().map(|answer| answer.expect("tokens").fence()).collect();
     assert_eq!(fences.len(), 1, "{fences:?}");
-    assert!(fences.first().expect("one") > &lost.parse().expect("a fence"), "{fences:?} after {lost}");
+    let lost_fence: u64 = lost.split('/').nth(1).and_then(|fence| fence.parse().ok()).expect("<pod>/<fence>/<lease>");
+    assert!(*fences.first().expect("one") > lost_fence, "{fences:?} after {lost}");
     assert_eq!(provider.presented("t"), 1);
     assert_eq!(pods.iter().map(|pod| pod.metrics().taken_over).sum::<u64>(), 1);
 }
@@ -346,7 +347,7 @@ async fn takeover_that_its_pod_never_heard_of_is_given_back() {
     let call = provider.refresh("t");
     let joining = tokio::spawn(async move { joiner.refresh(Refresh::new("t"), call).await });
     until_waited_for(&redis, &config, 1).await;
-    let lost = redis.cli(&["HGET", &flight, "fence"]).await;
+    let lost = redis.cli(&["HGET", &flight, "owner"]).await;
     leader.die();
     redis.cli(&["DEL", &lock_of(&config, T)]).await;
 
@@ -357,7 +358,7 @@ async fn takeover_that_its_pod_never_heard_of_is_given_back() {
     way.set_heard(false);
     redis.cli(&["CLIENT", "UNPAUSE"]).await;
 
-    redis.until_so(&["HGET", &flight, "fence"], |fence| fence != lost).await;
+    redis.until_so(&["HGET", &flight, "owner"], |owner| owner != lost).await;
     joining.await.expect("no panic").expect_err("it hears nothing");
     way.set_heard(true);
     redis.until(&["HGET", &flight, "state"], "lost").await;

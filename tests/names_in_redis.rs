@@ -84,7 +84,7 @@ fn fields() -> BTreeMap<&'static str, Names> {
                 | ("lua/lib/land_family.lua", "keys.link" | "key")
                 | ("lua/lib/hold.lua", "place.link")
                 | ("lua/lib/held.lua", "next_flight")
-                | ("lua/complete.lua", "KEYS[13]")
+                | ("lua/complete.lua", "link")
                 | ("lua/lib/wake.lua", "link")
                 | ("lua/follow.lua" | "lua/tell.lua" | "lua/tip.lua", "link" | "next_key") => "flight:<flight>",
                 // In both: the flight's is written with its link, too.

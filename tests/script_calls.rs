@@ -68,10 +68,13 @@ async fn led_refresh_makes_few_calls() {
         counts.push(counted(&redis).await);
     }
 
-    // With the INFO that says which server gave the lead, and two that note who got tokens. Two read three fields of the record
-    // and see that nobody waits: one that reads all of it costs more than both. Where other permits are out, one more sees when
-    // the last of them ends.
-    assert_calls(&least(counts), 2, 25);
+    // With the one that sees that the server is the same, and four that note who got tokens: one BITFIELD for three bits costs more
+    // than a SETBIT for each. Two read two fields of the record and see that nobody waits: one that reads all of it costs more than
+    // both. One asks for the lock alone, which is all that a pod needs that joins. Where other permits are out, one more sees when the
+    // last of them ends.
+    let counts = least(counts);
+    assert_calls(&counts, 2, 27);
+    assert_eq!((counts.get("pubsub|numsub"), counts.get("info")), (Some(&1), None), "its own pod listens there");
 }
 
 #[tokio::test]

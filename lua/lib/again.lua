@@ -12,6 +12,7 @@ local function begin_again()
     keep_at_least(flight, lease_ms + memory_ms)
     renew_permit(budget, owner)
     renew_probe(circuit_key, record.fence, now, {quiet_ms = quiet_ms, lease_ms = lease_ms})
+    -- PARTS HERE: run_id
     return {'lead', record.fence, record.known_before, ask_run_id() or ''}
   elseif not owner then
     -- Its lease is over, and others were admitted meanwhile: it begins anew.

@@ -12,7 +12,7 @@ local function done(reply)
     redis.call('HDEL', circuit, 'probe:' .. own_fence)
   end
   if not is_quiet then
-    -- PARTS HERE: names spans keep in_use permits lines freed budget
+    -- PARTS HERE: hash names spans keep in_use permits lines freed budget
     pcall(settle, {permits = permits, counter = in_use_key, queue = queue, limit = limit, lease_ms = lease_ms,
       called_ms = called_ms, channels = channels_of(fence), now = now})
   end

@@ -18,12 +18,12 @@ local function undo_lead(flight, record, lease_ms)
   local lost = tonumber(record.lost_leaders) - (record.state == 'lost' and 1 or 0)
   if lost > 0 then
     -- The time of those was over when this one was given the lead.
-    redis.call('HSET', flight, 'state', 'lost', 'lost_leaders', lost, 'again_at', 0)
-    redis.call('HDEL', flight, 'owner', 'attempt', 'charged_window')
+    redis.call('HSET', flight, 'state', 'lost', 'lost_leaders', lost, 'again_at', 0,
+      'owner', (string.gsub(record.owner or '', '^[^/]+', '-')))
+    redis.call('HDEL', flight, 'charged_window')
     record.state, record.lost_leaders, record.again_at, record.owner, record.attempt = 'lost', lost, '0', nil, nil
   else
-    redis.call('HDEL', flight, 'state', 'owner', 'attempt', 'claim', 'client', 'fence', 'started', 'lease_ms',
-      'known_before', 'lost_leaders', 'charged_window', 'again_at')
+    redis.call('HDEL', flight, 'state', 'owner', 'lead', 'started', 'known_before', 'lost_leaders', 'charged_window', 'again_at')
     record.state, record.owner, record.attempt, record.claim = nil, nil, nil, nil
     record.client = nil
     if not next(fields_after(record, 'uncertain:')) then

@@ -8,7 +8,7 @@
 -- Where the user may not ask (+info), the run id is 'unknown', and Redis has forgotten if the last fence it knows is lower
 -- than one that a pod has seen. That misses much: a pod that has seen nothing notices nothing.
 --
--- Comes after server.lua and register.lua.
+-- Comes after server.lua, run_id.lua and register.lua.
 
 -- The channel on which every pod of the namespace listens, told by that of a pod without the pod.
 local function fleet_of(channels)

@@ -9,10 +9,12 @@ if owner and chain and string.sub(chain, 1, 7) == 'direct ' then
   is_noted = not generation or used == generation
 end
 if owner and is_noted and joined == 0 and not waited_us then
+  local attempt = string.sub(lead, 1, 36)
   local own_fence, leased_ms = string.match(owner, '/(%d+)/(%d+)$')
-  local state, claim_there, attempt_there, ended, abandoned = unpack(redis.call('HMGET', flight, 'state', 'claim', 'attempt',
-    'ended', 'abandoned:' .. attempt))
-  if own_fence and state == 'leading' and claim_there == claim and attempt_there ~= attempt and not ended and not abandoned then
+  local state, led, ended, abandoned = unpack(redis.call('HMGET', flight, 'state', 'lead', 'ended', 'abandoned:' .. attempt))
+  local claim = string.sub(lead, 38, 101)
+  if own_fence and state == 'leading' and led and string.sub(led, 38, 101) == claim and string.sub(led, 1, 36) ~= attempt
+    and not ended and not abandoned then
     local left = redis.call('PTTL', lock)
     if left <= tonumber(leased_ms) then
       redis.call('HSET', flight, 'waits:' .. pod, attempt)

@@ -7,6 +7,9 @@
 --                 is filled, the other holds those before; whichever is full begins the other anew
 --
 -- known: clients, first, second (keys), now
+local function known_keys(tag, now)
+  return {clients = tag .. 'known', first = tag .. 'known_tokens:0', second = tag .. 'known_tokens:1', now = now}
+end
 
 -- So many bits has a filter.
 local filter_bits = 4194304
@@ -14,7 +17,7 @@ local filter_bits = 4194304
 -- The bits of a client with its token, by its name, which is a hash. Mirrors src/store/redis/roll.rs.
 local function bits_of(client)
   local bits = {}
-  for i = 0, 3 do
+  for i = 0, 2 do
     bits[i + 1] = (tonumber(string.sub(client, 6 * i + 1, 6 * i + 6), 16) or 0) % filter_bits
   end
   return bits

@@ -98,10 +98,10 @@ end
 
 -- keys: family, answers, link (record of the token in the outcome), flight (that of the token that was presented), name. answer: claim and
 -- holder (of the presented token), next_flight, next_holder, next_claim, fence, attempt, landed_at. record: that of the presented
--- token. The rest stands in the last arguments of complete.lua. Returns the entry of the claim.
+-- token. The rest are the last arguments of complete.lua, by its names. Returns the entry of the claim.
 local function land_in_family(keys, answer, record, now, short_ms)
   local id, own_flight, own_holder, own_claim, name, own_place, here_place, good_ms, holds_ms =
-    string.match(ARGV[15], '^(%x+) (%x+) (%x+) (%x+) (%x+) (%d+) (%d+) (%d+) (%d+)$')
+    string.match(login, '^(%x+) (%x+) (%x+) (%x+) (%x+) (%d+) (%d+) (%d+) (%d+)$')
   own_place, here_place, good_ms, holds_ms = tonumber(own_place), tonumber(here_place), tonumber(good_ms), tonumber(holds_ms)
   keys.root = root_of(keys.flight)
   -- A token that may be used again is what its claim was given: it stands where it stood.
@@ -109,7 +109,7 @@ local function land_in_family(keys, answer, record, now, short_ms)
   local family, next_place = read_hash(keys.family), is_kept and here_place or here_place + 1
   local own = {place = own_place}
   forget_over(keys, family, now)
-  local before_ms = ARGV[21] ~= '' and note_before(keys, family, ARGV[21], record.to, own, here_place, now) or 0
+  local before_ms = given_before ~= '' and note_before(keys, family, given_before, record.to, own, here_place, now) or 0
   if not family.newest then
     keep_first(keys, family, holds_ms, now)
   end
@@ -132,14 +132,14 @@ local function land_in_family(keys, answer, record, now, short_ms)
     entry.fence, entry.attempt, entry.landed_at = answer.fence, answer.attempt, whole(answer.landed_at)
     entry.good_until = answer.landed_at + good_ms
     write_entry(keys.family, family, name, entry, now)
-    redis.call('HSET', keys.answers, name, ARGV[20])
+    redis.call('HSET', keys.answers, name, sealed_answer)
   end
 
   family['at:' .. own_place], family['at:' .. next_place] = own_flight, answer.next_flight
   redis.call('HSET', keys.family, 'used', whole(math.max(tonumber(family.used or '0'), own_place)), 'at:' .. own_place, own_flight,
     'at:' .. next_place, answer.next_flight)
   if tonumber(string.match(family.newest or '', '^%d+') or '0') < next_place then
-    redis.call('HSET', keys.family, 'newest', whole(next_place) .. ' ' .. answer.next_flight, 'newest_token', ARGV[19])
+    redis.call('HSET', keys.family, 'newest', whole(next_place) .. ' ' .. answer.next_flight, 'newest_token', newest_token)
   end
   local longest_ms = math.max(holds_ms, before_ms)
   keep_at_least(keys.family, longest_ms)
@@ -154,15 +154,15 @@ local function land_in_family(keys, answer, record, now, short_ms)
       whole(answer.landed_at), 'given_until', whole(now + lives_ms), 'before', keys.name, 'to', answer.next_claim, 'holds_ms',
       whole(holds_ms))
   end
-  note_member(keys.link, id, answer.next_holder, ARGV[18], next_place, lives_ms)
+  note_member(keys.link, id, answer.next_holder, next_key, next_place, lives_ms)
   if not is_kept then
     redis.call('HSET', keys.link, 'entry', name)
   end
-  note_member(keys.root .. 'flight:' .. own_flight, id, own_holder, ARGV[16], own_place, longest_ms)
+  note_member(keys.root .. 'flight:' .. own_flight, id, own_holder, own_key, own_place, longest_ms)
   family['at:' .. here_place] = keys.name
   if release_places(keys, family, next_place, short_ms, now)[here_place] and own_flight ~= keys.name then
     redis.call('HSET', keys.family, 'at:' .. here_place, keys.name)
-    note_member(keys.flight, id, answer.holder, ARGV[17], here_place, lives_ms)
+    note_member(keys.flight, id, answer.holder, here_key, here_place, lives_ms)
   end
   return name, first_name
 end

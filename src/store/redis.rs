@@ -40,6 +40,7 @@ mod certificates;
 mod transport;
 mod pool;
 mod verdict;
+mod which_server;
 mod failed;
 mod hub;
 mod node_lanes;

@@ -90,13 +90,15 @@ impl Sent {
         }
         let keys: usize = String::from_utf8_lossy(&self.words[2]).parse().expect("a number of keys");
         let arguments = self.words.len() - 3 - keys;
-        let key = self.words.get(3).map_or_else(String::new, |key| String::from_utf8_lossy(key).into_owned());
-        format!("{command} {}", script(keys, arguments, &key))
+        let named = self.words[3..3 + keys].iter().map(|key| String::from_utf8_lossy(key).into_owned());
+        format!("{command} {}", script(&named.collect::<Vec<_>>(), arguments))
     }
 }
 
-/// The script with this signature. Of two that have one key each, `circuit` is the one that is given that key.
-fn script(keys: usize, arguments: usize, first_key: &str) -> String {
+/// The script with this signature. `circuit` and `look` are those that are given keys of that kind only, whatever their number.
+fn script(named: &[String], arguments: usize) -> String {
+    let keys = named.len();
+    let are_all = |kind: &str| named.iter().all(|key| key.contains(kind));
     let dir = concat!(env!("CARGO_MANIFEST_DIR"), "/lua");
     let mut names = Vec::new();
     for file in std::fs::read_dir(dir).expect("lua/").map(|file| file.expect("a file").path()) {
@@ -106,7 +108,7 @@ fn script(keys: usize, arguments: usize, first_key: &str) -> String {
         let text = std::fs::read_to_string(&file).expect("a script");
         let name = file.file_stem().expect("a name").to_string_lossy().into_owned();
         let fits = if name == "look" {
-            keys == arguments
+            keys == arguments && are_all(":lock:")
         } else {
             // Some may be called with and without what belongs to a chain, or to a login of several claims.
             let counts = format!("#KEYS == {keys} and #ARGV == {arguments}");
@@ -119,12 +121,8 @@ fn script(keys: usize, arguments: usize, first_key: &str) -> String {
             names.push(name);
         }
     }
-    // That takes as many as there are; of so many flights nobody here waits.
-    if names.len() > 1 && keys > 10 {
-        names.retain(|name| name != "look");
-    }
     if names.len() > 1 {
-        let is_circuit = first_key.ends_with(":circuit");
+        let is_circuit = are_all(":circuit");
         names.retain(|name| (name == "circuit") == is_circuit);
     }
     match names.as_slice() {

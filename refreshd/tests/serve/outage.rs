@@ -158,7 +158,8 @@ async fn recovery_of_a_redis_that_forgot_is_told_with_its_length_and_what_govern
 /// The last fence that Redis knows, and the one under which the outcome of `r1` landed.
 async fn fences_of_r1(redis: &RedisServer) -> (u64, u64) {
     let last = redis.cli(&["GET", "rc:{default}:fence"]).await;
-    let given = redis.cli(&["HGET", &format!("rc:{{default}}:flight:{R1}"), "fence"]).await;
+    let owner = redis.cli(&["HGET", &format!("rc:{{default}}:flight:{R1}"), "owner"]).await;
+    let given = owner.split('/').nth(1).expect("<pod>/<fence>/<lease>");
     (last.parse().expect("a fence"), given.parse().expect("a fence"))
 }
 
@@ -187,7 +188,7 @@ async fn refusal_that_was_obtained_alone_needs_no_second_lead_when_redis_is_back
 
     assert_eq!((answer.status().as_u16(), provider.seen().len()), (400, 1));
     // Redis gave no lead for another.
-    let led_there = redis.cli(&["HGET", &format!("rc:{{default}}:flight:{R1}"), "fence"]).await;
+    let led_there = redis.cli(&["HGET", &format!("rc:{{default}}:flight:{R1}"), "owner"]).await;
     assert_eq!(led_there, "");
 }
 

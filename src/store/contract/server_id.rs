@@ -20,6 +20,11 @@ impl ServerId {
         }
         Some(Self(id))
     }
+
+    /// As Redis tells it.
+    pub(crate) fn run_id(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 impl std::fmt::Display for ServerId {

@@ -18,7 +18,7 @@ use super::verdict::Verdict;
 use crate::store::contract::StoreError;
 
 /// So many are remembered, and looked at for one call; of more the first are forgotten.
-const AT_MOST: usize = 16;
+const AT_MOST: usize = 24;
 /// Between two lines of the log, and after a search that found nothing.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -46,7 +46,14 @@ impl BrokenKeys {
     pub(super) async fn search(&self, script: &'static str, call: &Call<'_>, unanswered: Unanswered) -> StoreError {
         let StoreError { reason, may_have_run } = unanswered.error;
         // What scripts spell by themselves is none of the call's.
-        let keys = || [call.keys(), vec![self.keys.shares().to_owned(), self.keys.line("strangers")]].concat();
+        let keys = || {
+            let mut keys = call.keys();
+            keys.extend(self.keys.of_namespace().map(str::to_owned));
+            keys.push(self.keys.line("strangers"));
+            keys.sort();
+            keys.dedup();
+            keys
+        };
         let broken = if self.is_search_due() { self.first_broken(keys()).await } else { None };
         if self.is_log_due() {
             let key = broken.as_deref().unwrap_or("none is known to be broken");

@@ -108,8 +108,8 @@ impl RedisStore {
         let inbox = Arc::new(Inbox {
             lanes: Arc::clone(&lanes),
             pubsub,
-            channel: keys.channel(pod),
-            fleet: keys.fleet().to_owned(),
+            keys: Arc::clone(&keys),
+            pod: pod.to_owned(),
             forgotten: Arc::clone(&forgotten),
             waiters: Arc::new(Waiters::new(&fences)),
             counters: Arc::clone(&counters),

@@ -1,6 +1,7 @@
 //! The one subscription of this process at a node, for the channels of all its namespaces there, on a connection of its own.
 //!
-//! Nothing but subscribing is sent over it, one thing at a time: a server that takes a channel away says so unasked, and the
+//! First it asks which server it leads to, and listens on that server's channel, too: by that `begin.lua` knows that it is the same.
+//! Then nothing but subscribing is sent over it, one thing at a time: a server that takes a channel away says so unasked, and the
 //! redis crate takes that for the answer to what was sent last. So a channel counts as heard when its own name was confirmed,
 //! and not because something was answered; where another name was, the connection is given up.
 
@@ -14,9 +15,12 @@ use tokio::sync::{Notify, watch};
 use tracing::debug;
 
 use super::connector::{Connector, Place};
+use super::keys::Keys;
 use super::pubsub::PubSub;
 use super::verdict::Verdict;
+use super::which_server::which_server;
 use crate::metrics::Counted;
+use crate::store::contract::ServerId;
 
 /// What is done with a message, where the connection is read: a task for it would be one more hop for every waiting flight.
 pub(super) type Deliver = Arc<dyn Fn(&[u8]) + Send + Sync>;
@@ -35,6 +39,8 @@ struct Line {
     connection: MultiplexedConnection,
     epoch: u64,
     pubsub: PubSub,
+    /// The server that it leads to, where the user may ask.
+    server: Option<ServerId>,
     heard: Arc<Heard>,
 }
 
@@ -84,11 +90,12 @@ impl Hub {
         Self { connector, place, epochs, line: tokio::sync::Mutex::default() }
     }
 
-    /// Subscribes to channels, over the connection that stands or a new one.
+    /// Subscribes to the pod's channel, to that of all pods and to that of the server, over the connection that stands or a new one.
     pub(super) async fn listen(
         self: &Arc<Self>,
         pubsub: PubSub,
-        channels: [&str; 2],
+        keys: &Keys,
+        pod: &str,
         deliver: Deliver,
     ) -> Result<Listening, RedisError> {
         let mut held = self.line.lock().await;
@@ -99,6 +106,10 @@ impl Hub {
             Some(line) => held.insert(line),
             None => held.insert(self.connect(pubsub, epoch).await?),
         };
+        let mut channels = vec![keys.channel(pod), keys.fleet().to_owned()];
+        channels.extend(line.server.map(|server| keys.server(server.run_id())));
+        let channels: Vec<_> = channels.iter().map(String::as_str).collect();
+        let channels = channels.as_slice();
         let (number, over) = line.heard.register(channels, deliver);
         let listening = Listening { hub: Arc::clone(self), heard: Arc::clone(&line.heard), number, over, epochs };
         let subscribed = line.subscribe(channels).await;
@@ -125,9 +136,10 @@ impl Hub {
             Ok::<(), Infallible>(())
         };
         let config = AsyncConnectionConfig::new().set_push_sender(on_push);
-        let connection = self.connector.connect(&self.place, config, Some(ProtocolVersion::RESP3)).await?;
+        let mut connection = self.connector.connect(&self.place, config, Some(ProtocolVersion::RESP3)).await?;
+        let server = which_server(&mut connection).await.ok();
         counted.get_or_init(|| self.connector.standing.rise());
-        Ok(Line { connection, epoch, pubsub, heard })
+        Ok(Line { connection, epoch, pubsub, server, heard })
     }
 
     /// Takes back what nobody hears any more.
@@ -147,29 +159,29 @@ impl Hub {
 }
 
 impl Line {
-    async fn subscribe(&mut self, channels: [&str; 2]) -> Result<(), RedisError> {
-        let new: Vec<_> = channels.into_iter().filter(|channel| !self.heard.are_subscribed([*channel])).collect();
+    async fn subscribe(&mut self, channels: &[&str]) -> Result<(), RedisError> {
+        let new: Vec<_> = channels.iter().copied().filter(|channel| !self.heard.are_subscribed(&[channel])).collect();
         if new.is_empty() { Ok(()) } else { self.pubsub.subscribe(&mut self.connection, &new).await }
     }
 }
 
 impl Heard {
-    fn register(&self, channels: [&str; 2], deliver: Deliver) -> (u64, Arc<Notify>) {
+    fn register(&self, channels: &[&str], deliver: Deliver) -> (u64, Arc<Notify>) {
         let mut listeners = self.lock();
         listeners.last += 1;
         let (number, over) = (listeners.last, Arc::new(Notify::new()));
         for channel in channels {
             let listener = Listener { number, deliver: Arc::clone(&deliver), over: Arc::clone(&over) };
-            listeners.channels.entry(channel.into()).or_default().listeners.push(listener);
+            listeners.channels.entry((*channel).into()).or_default().listeners.push(listener);
         }
         (number, over)
     }
 
-    fn are_subscribed<'a>(&self, channels: impl IntoIterator<Item = &'a str>) -> bool {
+    fn are_subscribed(&self, channels: &[&str]) -> bool {
         let listeners = self.lock();
         let is_subscribed =
             |channel: &str| listeners.channels.get(channel.as_bytes()).is_some_and(|channel| channel.is_subscribed);
-        channels.into_iter().all(is_subscribed)
+        channels.iter().copied().all(is_subscribed)
     }
 
     fn hear(&self, push: &PushInfo) {

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::call::Call;
 use super::handover::Forgotten;
 use super::hub::Listening;
+use super::keys::Keys;
 use super::lanes::Lanes;
 use super::node_lanes::NodeLanes;
 use super::pubsub::PubSub;
@@ -31,9 +32,8 @@ use crate::metrics::Counters;
 pub(super) struct Inbox {
     pub(super) lanes: Arc<Lanes>,
     pub(super) pubsub: PubSub,
-    pub(super) channel: String,
-    /// Channel of all pods.
-    pub(super) fleet: String,
+    pub(super) keys: Arc<Keys>,
+    pub(super) pod: String,
     pub(super) forgotten: Arc<Forgotten>,
     pub(super) waiters: Arc<Waiters>,
     pub(super) counters: Arc<Counters>,
@@ -76,7 +76,7 @@ impl Inbox {
         let node = self.lanes.find(since).await?;
         let inbox = Arc::clone(self);
         let deliver = Arc::new(move |message: &[u8]| inbox.deliver(message));
-        let listening = node.hub.listen(self.pubsub, [&self.channel, &self.fleet], deliver).await?;
+        let listening = node.hub.listen(self.pubsub, &self.keys, &self.pod, deliver).await?;
         self.subscribed.store(true, Ordering::Release);
         let (moves, subscribed) = (self.lanes.moves(), Arc::clone(&self.subscribed));
         Ok(Subscription { listening, node, moves, subscribed })
@@ -177,7 +177,8 @@ impl Inbox {
         loop {
             tokio::time::sleep(self.prove_every).await;
             let message = Uuid::new_v4();
-            let publish = Call::command(self.pubsub.publish(), &[&self.channel, &format!("echo {message}")]);
+            let publish =
+                Call::command(self.pubsub.publish(), &[&self.keys.channel(&self.pod), &format!("echo {message}")]);
             if let Err(failed) = self.lanes.once::<Value>(&publish).await {
                 // Nothing is known of the subscription. What is wrong with the lanes they find out themselves.
                 debug!(reason = ?failed.said(), "the subscription could not be proven");

@@ -20,6 +20,7 @@ pub(super) struct Keys {
     permits: String,
     budget: String,
     queue: String,
+    /// Hash, the permits that were given while several clients queued, and for which client each counts. Scripts spell it.
     shares: String,
     circuit: String,
     known: String,
@@ -28,6 +29,7 @@ pub(super) struct Keys {
     held_until: String,
     channels: String,
     fleet: String,
+    servers: String,
     slot: u16,
 }
 
@@ -48,6 +50,7 @@ impl Keys {
             held_until: format!("{}held_until", tag),
             channels: format!("{}pod:", tag),
             fleet: format!("{}fleet", tag),
+            servers: format!("{}server:", tag),
             slot: slot_of(namespace),
             tag,
         }
@@ -138,12 +141,6 @@ impl Keys {
         format!("{}queue:{client}", self.tag)
     }
 
-    /// Hash, the permits that were given while several clients queued, and for which client each counts. Scripts spell it by
-    /// themselves.
-    pub(super) fn shares(&self) -> &str {
-        &self.shares
-    }
-
     /// Hash, whether the provider is left in peace. Ends when it is closed and quiet.
     pub(super) fn circuit(&self) -> &str {
         &self.circuit
@@ -157,6 +154,25 @@ impl Keys {
     /// Strings, filters of the tokens that are known.
     pub(super) fn known_tokens(&self) -> &[String; 2] {
         &self.known_tokens
+    }
+
+    /// Those that are one for the whole namespace.
+    pub(super) fn of_namespace(&self) -> [&str; 12] {
+        let [first, second] = &self.known_tokens;
+        [
+            &self.fence,
+            &self.incarnation,
+            &self.meta,
+            &self.permits,
+            &self.budget,
+            &self.queue,
+            &self.shares,
+            &self.circuit,
+            &self.known,
+            first,
+            second,
+            &self.held_until,
+        ]
     }
 
     /// Hash, the register of living pods. Ends with the last entry.
@@ -177,6 +193,16 @@ impl Keys {
     /// Channel of all pods: that somebody listens there says that the namespace is in use.
     pub(super) fn fleet(&self) -> &str {
         &self.fleet
+    }
+
+    /// Channel of the pods that listen at the server with this run id: that somebody does says which server it is.
+    pub(super) fn server(&self, run_id: impl fmt::Display) -> String {
+        format!("{}{run_id}", self.servers())
+    }
+
+    /// Channels of servers, without the run id.
+    pub(super) fn servers(&self) -> &str {
+        &self.servers
     }
 
     /// What a key of this namespace holds, by its name.

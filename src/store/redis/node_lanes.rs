@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use deadpool::managed::ObjectId;
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, ErrorKind, ProtocolVersion, RedisError, RedisResult, Value};
+use redis::{AsyncConnectionConfig, ProtocolVersion, RedisError, RedisResult, Value};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tracing::debug;
@@ -21,6 +21,7 @@ use super::hub::Hub;
 use super::loading::Loading;
 use super::pool::{Pool, Pooled};
 use super::verdict::Verdict;
+use super::which_server::which_server;
 use crate::store::contract::ServerId;
 
 /// Enough that one slow reply does not stop the rest; more would only cost sockets.
@@ -243,10 +244,7 @@ impl NodeLanes {
         }
         let asked = Instant::now();
         let mut connection = self.connect(AsyncConnectionConfig::new(), None).await?;
-        let info: String = redis::cmd("INFO").arg("server").query_async(&mut connection).await?;
-        let run_id = info.lines().find_map(|line| line.strip_prefix("run_id:")).unwrap_or_default();
-        let server = ServerId::read(run_id.trim())
-            .ok_or_else(|| RedisError::from((ErrorKind::UnexpectedReturnType, "INFO server has no run_id")))?;
+        let server = which_server(&mut connection).await?;
         self.leads_to(server, asked);
         Ok((server, asked))
     }

@@ -29,6 +29,14 @@ impl PubSub {
         }
     }
 
+    /// A script with the commands by which it tells pods, and asks how many listen.
+    pub(super) fn put_into(self, script: &str) -> String {
+        match self {
+            Self::Plain => script.to_owned(),
+            Self::Sharded => script.replace("'PUBLISH'", "'SPUBLISH'").replace("'NUMSUB'", "'SHARDNUMSUB'"),
+        }
+    }
+
     /// Over a connection that carries nothing else: when a slot moves, the server ends the subscription by a message that the
     /// redis crate would take for the answer to a command.
     pub(super) async fn subscribe(self, connection: &mut MultiplexedConnection, channels: &[&str]) -> RedisResult<()> {

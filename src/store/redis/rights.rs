@@ -159,13 +159,9 @@ fn commands(keys: &Keys, pod: &str, pubsub: PubSub) -> Vec<Tried> {
     let queue = keys.line(probe);
     let (lock, flight, queue) = (lock.as_str(), flight.as_str(), queue.as_str());
     let (attempts, held) = (keys.attempts(&probe).to_string(), keys.held(&probe).to_string());
-    let [known_tokens, others] = keys.known_tokens();
-    let of_namespace =
-        [keys.fence(), keys.incarnation(), keys.meta(), keys.permits(), keys.budget(), keys.queue(), keys.shares()];
-    let mut all_keys = vec![lock, flight, queue, &attempts, keys.circuit(), keys.known(), known_tokens, others];
-    all_keys.extend(of_namespace);
+    let mut all_keys = vec![lock, flight, queue, &attempts, &held];
+    all_keys.extend(keys.of_namespace());
     let of_login = [keys.family(&probe).to_string(), keys.answers(&probe).to_string(), keys.order(probe)];
-    all_keys.extend([held.as_str(), keys.held_until()]);
     all_keys.extend(of_login.iter().map(String::as_str));
     let count = all_keys.len().to_string();
     let no_script = "0".repeat(40);
@@ -191,7 +187,7 @@ fn commands(keys: &Keys, pod: &str, pubsub: PubSub) -> Vec<Tried> {
         ("hexists", words(&["HEXISTS", flight, "state"])),
         ("hlen", words(&["HLEN", flight])),
         ("getbit", words(&["GETBIT", lock, "0"])),
-        ("bitfield", words(&["BITFIELD", lock, "SET", "u1", "0", "none"])),
+        ("setbit", words(&["SETBIT", lock, "0", "none"])),
         ("zadd", words(&["ZADD", queue, "none", "check"])),
         ("zrem", words(&["ZREM", queue, "check"])),
         ("zrange", words(&["ZRANGE", queue, "0", "0"])),
@@ -215,6 +211,9 @@ fn commands(keys: &Keys, pod: &str, pubsub: PubSub) -> Vec<Tried> {
     // Signs of life of a connection that nobody uses, and which server this is.
     all.push(Tried::plain("ping", words(&["PING"]), false));
     all.push(Tried::plain("info", words(&["INFO", "server"]), false));
+    // Whether a pod listens at this server, as begin.lua knows that it is the same.
+    let (name, command) = listeners_of(pubsub);
+    all.push(Tried::plain(name, words(&["PUBSUB", command, &keys.server("none")]), false));
     all
 }
 
@@ -223,6 +222,14 @@ fn names_of(pubsub: PubSub) -> [(&'static str, &'static str); 3] {
     match pubsub {
         PubSub::Plain => [("publish", "PUBLISH"), ("subscribe", "SUBSCRIBE"), ("unsubscribe", "UNSUBSCRIBE")],
         PubSub::Sharded => [("spublish", "SPUBLISH"), ("ssubscribe", "SSUBSCRIBE"), ("sunsubscribe", "SUNSUBSCRIBE")],
+    }
+}
+
+/// How it is asked how many listen.
+fn listeners_of(pubsub: PubSub) -> (&'static str, &'static str) {
+    match pubsub {
+        PubSub::Plain => ("pubsub|numsub", "NUMSUB"),
+        PubSub::Sharded => ("pubsub|shardnumsub", "SHARDNUMSUB"),
     }
 }
 
@@ -298,6 +305,7 @@ mod tests {
                 "publish" => publish.to_owned(),
                 "subscribe" => subscribe.to_owned(),
                 "unsubscribe" => unsubscribe.to_owned(),
+                "pubsub" => listeners_of(pubsub).0.to_owned(),
                 other => other.to_owned(),
             };
 

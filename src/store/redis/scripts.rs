@@ -41,9 +41,7 @@ impl Scripts {
     /// As pods tell each other on this topology.
     pub(super) fn new(pubsub: PubSub) -> Self {
         let [begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end, follow] =
-            texts().map(|text| {
-                Script::new(&with_local_call(&text.replace("'PUBLISH'", &format!("'{}'", pubsub.publish()))))
-            });
+            texts().map(|text| Script::new(&with_local_call(&pubsub.put_into(&text))));
         Self { begin, renew, complete, abandon, look, reap, circuit, meta, preflight, ready, tip, tell, end, follow }
     }
 }
@@ -59,18 +57,18 @@ fn with_local_call(text: &str) -> String {
 fn texts() -> [String; 14] {
     // A pod that joins needs none of them.
     let begin = text!("#!lua", => begin);
-    let complete = text!("#!lua flags=allow-oom", clock hash => complete);
+    let complete = text!("#!lua flags=allow-oom", clock => complete);
     [
         settings::BEGIN.unpacked_in(&parts::put_into(begin)),
         text!(
             "#!lua flags=allow-oom",
-            clock spans hash fields keep stamps login flight server register incarnation in_use permits lines freed budget circuit => renew
+            clock spans hash record fields keep stamps login flight server run_id register incarnation in_use permits lines freed budget circuit => renew
         )
         .to_owned(),
         settings::COMPLETE.unpacked_in(&parts::put_into(complete)),
         text!(
             "#!lua flags=allow-oom",
-            clock spans hash fields keep login flight waiting accounts session in_use permits lines freed budget queue wake => abandon
+            clock spans hash record fields keep login flight waiting accounts session in_use permits lines freed budget queue wake => abandon
         )
         .to_owned(),
         text!("#!lua flags=no-writes,allow-oom", => look).to_owned(),
@@ -81,12 +79,12 @@ fn texts() -> [String; 14] {
         // No first line of its own: servers before 7.0 do not know it, and are to be told that they are old.
         text!("", => preflight).to_owned(),
         // Refused wherever begin.lua is: above maxmemory, by a replica, without enough replicas.
-        text!("#!lua", clock server register incarnation => ready).to_owned(),
+        text!("#!lua", clock server run_id register incarnation => ready).to_owned(),
         text!("#!lua flags=allow-oom", clock keep => tip).to_owned(),
-        text!("#!lua flags=allow-oom", clock spans hash keep waiting login wake => tell).to_owned(),
+        text!("#!lua flags=allow-oom", clock spans hash record keep waiting login wake => tell).to_owned(),
         // Above maxmemory, too: it makes who has logged out harmless.
-        text!("#!lua flags=allow-oom", clock spans hash fields keep known waiting login end_family end_claims => end).to_owned(),
-        text!("#!lua", clock hash names keep login wake family => follow).to_owned(),
+        text!("#!lua flags=allow-oom", clock spans hash record fields keep known waiting login end_family end_claims => end).to_owned(),
+        text!("#!lua", clock hash record names keep login wake family => follow).to_owned(),
     ]
 }
 

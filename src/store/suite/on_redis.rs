@@ -356,7 +356,7 @@ async fn lease_that_is_over_by_its_own_clock_puts_its_flight_back_only_while_red
     let key = |name: &str| format!("rc:{{{}}}:{name}:{}", stage.config.namespace, asked.identity.flight);
     redis.cli(&["DEL", &key("lock")]).await;
     redis
-        .cli(&["HSET", &key("flight"), "state", "lost", "attempt", "another", "fence", "1", "lost_leaders", "1"])
+        .cli(&["HSET", &key("flight"), "state", "lost", "owner", "-/1/1000", "lead", "given back", "lost_leaders", "1"])
         .await;
 
     assert_eq!(stage.a.renew(&over, &asked).await.expect("an answer"), Renewed::Superseded);

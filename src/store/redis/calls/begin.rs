@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
+use super::Calls;
 use super::reply::Reply;
-use super::words::{NONE, ShortName, packed, read_history};
-use super::{Calls, rules};
+use super::words::{Caller, Lead, NONE, packed, read_history};
 use crate::error::Refusal;
+use crate::identity::Identity;
 use crate::store::contract::{Ask, ChainEnd, Coming, FENCES_END, LeaderSeen, ServerId, StoreError, TokenHistory};
 use crate::store::redis::call::Call;
 use crate::store::redis::sealed::SealedOutcome;
@@ -105,18 +106,17 @@ impl Calls {
     pub(crate) async fn begin(&self, begin: &Begin<'_>) -> Result<BeginReply, StoreError> {
         let Ask { identity, attempt, .. } = begin.ask;
         let chain = chain_of(begin.ask, begin.follows);
-        let mut call = Call::new(&self.scripts.begin, if chain.is_some() { 14 } else { 13 });
+        let mut call = Call::new(&self.scripts.begin, if chain.is_some() { 5 } else { 4 });
         call.key(self.keys.lock(&identity.flight)).key(self.keys.flight(&identity.flight));
-        call.key(self.keys.fence()).key(self.keys.incarnation());
-        rules::all_keys(&mut call, &self.keys, &identity.session);
-        call.key(self.keys.meta());
-        rules::known_keys(&mut call, &self.keys);
+        call.key(self.keys.fence()).key(self.keys.attempts(&identity.session));
         if chain.is_some() {
             call.key(self.keys.held(&identity.flight));
         }
-        call.arg(&self.pod).text(attempt).arg(begin.claim);
-        call.text(identity.client).arg(begin.standing);
-        call.text(ShortName(identity.client_name(self.config.pepper.as_ref()))).text(ShortName(identity.account));
+        let Identity { client, account, .. } = identity;
+        call.arg(&self.pod);
+        call.text(Lead { attempt: *attempt, claim: begin.claim, client: *client, account: *account });
+        let client_name = identity.client_name(self.config.pepper.as_ref());
+        call.text(Caller { client_name, standing: begin.standing });
         let numbers = packed([
             begin.joined.unwrap_or(0),
             begin.seen,

@@ -6,10 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use super::Calls;
 use super::land_family::LandInFamily;
 use super::reply::Reply;
-use super::words::{NONE, ShortName, ms, packed};
-use super::{Calls, rules};
+use super::words::{Caller, Lead, NONE, ms, packed};
 use crate::admission::moved::{Moved, TripReason};
 use crate::identity::Hash;
 use crate::outcome::{Class, ProviderHealth, TokenState};
@@ -106,24 +106,24 @@ impl Calls {
         let is_chained = complete.held.is_some() || complete.ends_held.is_some();
         let family = complete.family.as_ref().filter(|_| complete.held.is_some());
         let keys = match (is_chained, family) {
-            (_, Some(_)) => 16,
-            (true, None) => 14,
-            (false, None) => 11,
+            (_, Some(_)) => 8,
+            (true, None) => 6,
+            (false, None) => 4,
         };
         let mut call = Call::with_payload(&self.scripts.complete, keys, complete.sealed.len());
         call.key(self.keys.lock(flight)).key(self.keys.flight(flight)).key(self.keys.fence());
-        rules::all_keys(&mut call, &self.keys, session);
-        rules::known_keys(&mut call, &self.keys);
+        call.key(self.keys.attempts(session));
         if is_chained {
             let next = complete.held.as_ref().map_or(flight, |held| &held.next);
-            call.key(self.keys.held(flight)).key(self.keys.flight(next)).key(self.keys.held_until());
+            call.key(self.keys.held(flight)).key(self.keys.flight(next));
         }
         if let Some(family) = family {
             call.key(self.keys.family(&family.id)).key(self.keys.answers(&family.id));
         }
-        call.arg(self.owner(complete.fence)).text(complete.attempt);
-        call.text(complete.claim).text(complete.client);
-        call.arg(&complete.standing).text(ShortName(complete.client_name)).text(ShortName(complete.account));
+        let Complete { attempt, claim, client, account, client_name, standing, .. } = complete;
+        call.arg(self.owner(complete.fence));
+        call.text(Lead { attempt: *attempt, claim, client: *client, account: *account });
+        call.text(Caller { client_name: *client_name, standing });
         let (health, stay_away) = health_words(complete.health);
         call.arg(complete.class.word()).arg(complete.token.word()).arg(health).arg(&complete.noted);
         // Told when it is sent: a completion may have waited for Redis.
@@ -157,6 +157,9 @@ impl Calls {
 
 fn read(reply: &Reply) -> Result<CompleteReply, StoreError> {
     Ok(match reply.word()? {
+        "landed" if reply.len() == 1 => {
+            CompleteReply::Landed { is_ended: false, evicted: 0, of_stranger: false, moved: None }
+        }
         word @ ("landed" | "ended") => CompleteReply::Landed {
             is_ended: word == "ended",
             evicted: reply.field(1)?,

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::Duration;
 
+use uuid::Uuid;
+
 use crate::config::Config;
+use crate::identity::Hash;
 use crate::store::contract::TokenHistory;
 
 /// A setting as scripts and other pods know it: its name, and the number that it is.
@@ -33,6 +36,33 @@ pub(super) struct ShortName(pub(super) u64);
 impl fmt::Display for ShortName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
+    }
+}
+
+/// What a leader writes of itself, in one argument and one field: each part is as wide as it always is (`lua/lib/record.lua`).
+pub(super) struct Lead<C> {
+    pub(super) attempt: Uuid,
+    pub(super) claim: C,
+    pub(super) client: Hash,
+    pub(super) account: u64,
+}
+
+impl<C: fmt::Display> fmt::Display for Lead<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { attempt, claim, client, account } = self;
+        write!(f, "{attempt} {claim} {client} {}", ShortName(*account))
+    }
+}
+
+/// Whose caller asks: its client by the id, and how the scripts find out whether it is known.
+pub(super) struct Caller<'a> {
+    pub(super) client_name: u64,
+    pub(super) standing: &'a str,
+}
+
+impl fmt::Display for Caller<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", ShortName(self.client_name), self.standing)
     }
 }
 

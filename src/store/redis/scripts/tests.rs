@@ -11,6 +11,8 @@ mod alone;
 mod register;
 mod scopes;
 mod claims;
+mod record;
+mod server;
 mod set_back;
 
 #[test]

@@ -1,6 +1,6 @@
 //! Several claims of one login, told by the scripts' own words.
 
-use super::alone::{Alone, THREE, TWO};
+use super::alone::{Alone, THREE, TWO, widened};
 
 type Told = Vec<(&'static str, &'static str)>;
 
@@ -77,12 +77,13 @@ pub(super) async fn follow_other_claims(alone: &Alone) {
     alone.redis.cli(&["DEL", "rc:{alone}:order:a1"]).await;
     assert_eq!(alone.call("follow", &of("d3", "c1c2", "a3", TWO)).await[0], "own");
     let order = "rc:{alone}:order:a1";
-    for waiting in ["a e2 d1 c1a9", "a e3 d1 c1a2"] {
-        alone.redis.cli(&["ZADD", order, "1", waiting]).await;
+    let waiting = |attempt, claim| format!("a {} d1 {}", widened("attempt", attempt), widened("claim", claim));
+    for waiting in [waiting("e2", "c1a9"), waiting("e3", "c1a2")] {
+        alone.redis.cli(&["ZADD", order, "1", &waiting]).await;
     }
     alone.redis.cli(&["PEXPIRE", order, "60000"]).await;
     assert_eq!(alone.call("follow", &of("d1", "c1a9", "a1", "e2")).await[0], "spent", "nobody knows this claim");
-    assert_eq!(alone.redis.cli(&["ZRANGE", order, "0", "-1"]).await, "a e3 d1 c1a2", "it waits no longer");
+    assert_eq!(alone.redis.cli(&["ZRANGE", order, "0", "-1"]).await, waiting("e3", "c1a2"), "it waits no longer");
     alone.set("family:a1", "used", "9").await;
     assert_ne!(alone.call("follow", &of("d3", "c1c9", "a3", "e4")).await[0], "spent", "it has the newest token");
 

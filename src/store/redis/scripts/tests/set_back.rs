@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::alone::{Alone, ONE, OTHER, With, ms_in, of_other};
+use super::alone::{Alone, CLIENT, ONE, OTHER, With, ms_in, of_other, widened};
 use super::rejected;
 
 #[tokio::test]
@@ -90,7 +90,7 @@ impl SetBack {
 
     async fn outcome_of_another_claim_is_over(&self) {
         let far = &self.far;
-        let led = [("state", "landed"), ("fence", "1"), ("attempt", ONE), ("claim", "another"), ("lost_leaders", "0")];
+        let led = [("state", "landed"), ("owner", "b/1/60000"), ("lead", &led_as("another")), ("started", "1")];
         let outcome = [("token_state", "rotated"), ("class", "success"), ("landed_at", far), ("sealed", "sealed")];
         let fresh = [("fresh_ms", "400"), ("fresh_until", far)];
         self.set(&format!("flight:{OTHER}"), &[&led[..], &outcome, &fresh].concat()).await;
@@ -99,7 +99,7 @@ impl SetBack {
 
     /// The flight's record in this state, with this field as the stamp and the other one long ago.
     async fn lost_leader_is_over(&self, state: &str, stamp: &str, other: &str) {
-        let led = [("state", state), ("fence", "1"), ("attempt", ONE), ("claim", "claim"), ("lost_leaders", "1")];
+        let led = [("state", state), ("owner", "b/1/60000"), ("lead", &led_as("claim")), ("lost_leaders", "1")];
         self.set(&format!("flight:{OTHER}"), &[&[(other, "1")][..], &led, &[(stamp, &self.far)]].concat()).await;
         let reply = self.begin().await;
         assert_eq!([&reply[0], &reply[3]], ["join", "lost"]);
@@ -146,4 +146,9 @@ impl SetBack {
         self.alone.redis.wait(Duration::from_millis(400)).await;
         assert_eq!(self.alone.call("follow", &with).await[0], "own");
     }
+}
+
+/// As a leader writes of itself whose claim is this.
+fn led_as(claim: &str) -> String {
+    format!("{ONE} {} {CLIENT} acc", widened("claim", claim))
 }
