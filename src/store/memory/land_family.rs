@@ -171,7 +171,7 @@ impl MemoryPod {
         let until = now + holds;
         let mut longest = until;
         if let Some(((other, answer, its_holds), to)) = before.zip(to) {
-            note_before(family, other, answer, (here_place, to), its_holds, now);
+            note_before(family, (place, other), answer, (here_place, to), its_holds, now);
             longest = longest.max(now + its_holds);
         }
         if family.newest.is_none() {
@@ -245,7 +245,7 @@ impl MemoryPod {
 /// this place and is given to this claim, for as long as `holds`.
 fn note_before(
     family: &mut FamilyRecord,
-    other: Hash,
+    (came, other): (u64, Hash),
     answer: Answer,
     (place, to): (u64, Hash),
     holds: Duration,
@@ -253,8 +253,8 @@ fn note_before(
 ) {
     let name = family.entry_of(other).map_or(other, |entry| entry.name);
     let entry = family.entry_named(name, || {
-        let mut entry = Entry::new(name, place - 1, holds, now);
-        entry.came_with(place - 1, other);
+        let mut entry = Entry::new(name, came, holds, now);
+        entry.came_with(came, other);
         entry
     });
     if entry.given < place {

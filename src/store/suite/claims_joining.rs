@@ -51,6 +51,22 @@ both! {
         assert_eq!(Turn::at_once(&stage, "three", "a").await.token(), "five");
     }
 
+    async fn claim_whose_way_was_made_short_is_known_by_its_own_token(
+        stage,
+        Config { keep_until_used: 10 * S, ..held() }
+    ) {
+        walks_to_three(&stage).await;
+        Turn::at_once(&stage, "one", "b").await.lands(&stage, &to("four")).await;
+        Turn::at_once(&stage, "four", "b").await.lands(&stage, &to("five")).await;
+        // What was held for its token is over.
+        stage.pass(11 * S).await;
+
+        let followed = comes(&stage, &mut claim(&stage, "one", "a")).await;
+
+        let Followed::Given(given) = followed else { panic!("it has left nothing behind: {followed:?}") };
+        assert_eq!(access_token(&given), "of three");
+    }
+
     async fn claim_is_not_known_by_a_token_that_it_only_presented_for_an_older_one(stage, held()) {
         rotate(&stage, &claim(&stage, "one", "a"), "two").await;
         let turn = Turn::at_once(&stage, "one", "c").await;
