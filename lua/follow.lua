@@ -99,9 +99,9 @@ local followed = {}
 if other and held.next then
   followed = read_record(root .. 'flight:' .. held.next)
   local its_login = string.match(followed.family or '', '^%x+')
-  if (followed.token_state == 'dead' and not followed.given_until) or (followed.token_state == 'rotated' and its_login
-    and not redis.call('HGET', root .. 'family:' .. its_login, 'newest'))
-    or (not next(followed) and redis.call('EXISTS', root .. 'held:' .. held.next) == 0) then
+  local is_over = not next(followed) or (followed.token_state == 'dead' and not followed.given_until)
+    or (followed.token_state == 'rotated' and its_login and not redis.call('HGET', root .. 'family:' .. its_login, 'newest'))
+  if is_over and redis.call('EXISTS', root .. 'held:' .. held.next) == 0 then
     -- The token in it is dead, or a later one that was presented for the login; or nothing is known of it any more.
     other = nil
   elseif other == held then
@@ -128,6 +128,7 @@ if as == 'take' or as == 'walk' then
   local is_owed = known and known.given == place and known.came < place
   if not entry then
     is_owed = record.to == claim and record.holder == holder and tonumber(record.used or '0') < place
+      and not (newest and tonumber(family.used or '0') > place)
   end
   if not is_owed then
     return over({'spent'})
@@ -177,9 +178,14 @@ end
 local owed_ms = 0
 if not newest and count + 2 < most_claims then
   if record.to and record.to ~= claim and not family['is:' .. record.to] then
-    local given = new_entry(place - 1, '-', tonumber(record.holds_ms) or entry_ms)
-    given.given, given.given_claim = place, record.to
-    write_entry(family_key, family, record.to, given, now)
+    -- It may come with the token before, too: what is held for that tells how it is called then.
+    local came = record.holder == holder and redis.call('HGET', root .. 'held:' .. (record.before or ''), 'claim') or '-'
+    local its_name, holds_ms = family['is:' .. came] or record.to, tonumber(record.holds_ms) or entry_ms
+    local given = read_entry(family['e:' .. its_name]) or new_entry(place - 1, came, holds_ms)
+    if given.given < place then
+      given.given, given.given_claim, given.holds_ms = place, record.to, math.max(given.holds_ms, holds_ms)
+      write_entry(family_key, family, its_name, given, now)
+    end
     owed_ms = given.holds_ms
   end
   -- Who presents a token of the family has an entry, with the token that it came with.
@@ -279,6 +285,11 @@ if known.given > place and known.good_until > now and key ~= '' and (tells_ms <=
   end
 end
 
+if other and followed.holder and not followed.family then
+  -- Who comes with the token that followed finds the family, too; and whoever presents it calls those that wait here.
+  redis.call('HSET', root .. 'flight:' .. held.next, 'family', id .. ' ' .. followed.holder)
+end
+
 -- Whose turn it is. The more wait, the later each looks: it is called before.
 local function wait(look_ms)
   redis.call('ZADD', order, 'NX', whole(now_us), place_in_order)
@@ -315,14 +326,6 @@ if not entry then
 end
 
 if other then
-  if held.next then
-    -- Who comes with the token that followed finds the family, too.
-    local next_key = root .. 'flight:' .. held.next
-    local next_holder, its_family = unpack(redis.call('HMGET', next_key, 'holder', 'family'))
-    if next_holder and not its_family then
-      redis.call('HSET', next_key, 'family', id .. ' ' .. next_holder)
-    end
-  end
   return {'other', id, key, place, other.claim, other.fence, other.attempt, math.max(0, now - (tonumber(other.landed_at) or now)),
     other.sealed, whole(next_place or place + 1)}
 elseif newest and newest ~= name then

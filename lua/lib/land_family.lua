@@ -65,7 +65,8 @@ local function note_member(key, id, holder, sealed_key, place, lives_ms)
   keep_at_least(key, lives_ms)
 end
 
--- What another claim was given for the caller's token, where the family is new: it is owed what follows. Returns for how long that is known.
+-- What another claim was given for the token before this one, where the family did not tell this: it is owed what follows. Returns for how
+-- long that is known.
 local function note_before(keys, family, text, to, own, here_place, now)
   local claim, fence, attempt, age_ms, good_ms, holds_ms, sealed = string.match(text, '^(%x+) (%d+) (%S+) (%d+) (%d+) (%d+)\n(.*)$')
   if not claim then

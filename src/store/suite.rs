@@ -47,6 +47,7 @@ mod claims_attacked;
 mod claims_crowded;
 mod claims_joining;
 mod claims_remembered;
+mod claims_walking;
 mod claims_besieged;
 mod claims_places;
 pub(in crate::store) mod claims;

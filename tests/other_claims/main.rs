@@ -17,3 +17,4 @@ mod rounds;
 #[path = "../support/mod.rs"]
 mod support;
 mod thieves;
+mod walkers;

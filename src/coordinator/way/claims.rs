@@ -23,6 +23,8 @@ use crate::token_response::TokenResponse;
 
 /// So often a flight finds that others have gone on meanwhile from the token that it was told to present.
 const MOST_TURNS: u32 = 8;
+/// Over so many tokens a flight is led on.
+const LONGEST: usize = 64;
 /// Between two questions to a store that may have forgotten.
 const BETWEEN_QUESTIONS: Duration = Duration::from_millis(100);
 
@@ -135,6 +137,10 @@ where
     /// The newest token is presented instead of the caller's.
     fn present_newest(&mut self, token: &Secret, origin: Box<Origin>) -> ControlFlow<Ending> {
         let inner = self.inner;
+        if self.ask.passed.len() >= LONGEST {
+            // A chain without an end: the provider gave an old token again.
+            return self.rejected(Refusal::AnotherClaim { retry_after: inner.config.keep_outcome });
+        }
         let member = self.ask.identity.chain.as_ref();
         let request = member.and_then(|member| member.with_token(token.expose(), inner.config.max_token));
         let Some(request) = request else { return self.present_own() };

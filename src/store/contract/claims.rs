@@ -24,7 +24,7 @@ pub(crate) struct Origin {
     pub(crate) newest: u64,
     /// The family's key, sealed for the caller's own token.
     pub(crate) own_key: Vec<u8>,
-    /// What another claim was given for the caller's token, where the family is made for this flight.
+    /// What another claim was given for the token before the one that is presented, where the family does not tell that.
     pub(crate) before: Option<(Hash, StoredOutcome)>,
 }
 

@@ -58,6 +58,8 @@ impl MemoryPod {
         let record = known.as_deref().filter(|record| !record.is_over(now));
         let login = record.and_then(|record| record.login.as_deref()).filter(|login| login.holder == holder);
         let link = record.and_then(|record| record.link.as_deref());
+        let before = link.filter(|link| link.holder == holder).and_then(|link| self.namespace.held.get(&link.before));
+        let to_came = before.filter(|held| !held.is_over(now)).map(|held| held.claim);
         let held = self.namespace.held.get(&ask.identity.flight).filter(|held| !held.is_over(now));
         let held = held.filter(|held| held.holder == holder);
         let (next, is_held) = (held.as_ref().map(|held| held.next), held.is_some());
@@ -83,6 +85,7 @@ impl MemoryPod {
             is_rotated,
             is_proven: is_rotated || is_held || link.is_some(),
             to: link.and_then(|link| link.to),
+            to_came,
             is_given_unused: link.is_some_and(|link| {
                 link.to.is_some_and(|(to, _)| to == claim) && link.holder == holder && link.used < place
             }),
@@ -93,20 +96,22 @@ impl MemoryPod {
             next,
             next_place: None,
             next_holds: None,
+            is_next_held: false,
             went_on_in: None,
         };
         drop(known);
         let Some(next) = next else { return seen };
+        seen.is_next_held = self.namespace.held.get(&next).is_some_and(|held| !held.is_over(now));
         if let Some(followed) = self.namespace.flights.get(&next).filter(|record| !record.is_over(now)) {
             seen.next_place = followed.link.as_ref().filter(|_| is_of_held).map(|link| link.generation);
             seen.next_holds = followed.link.as_ref().and_then(|link| Some(link.to?.1));
             match followed.token_state() {
                 // Dead.
-                Some(TokenState::Dead) if followed.given_until().is_none() => seen.other = None,
+                Some(TokenState::Dead) if followed.given_until().is_none() && !seen.is_next_held => seen.other = None,
                 Some(TokenState::Rotated) => seen.went_on_in = followed.login.as_ref().map(|login| login.id),
                 Some(_) | None => {}
             }
-        } else if self.namespace.held.get(&next).is_none_or(|held| held.is_over(now)) {
+        } else if !seen.is_next_held {
             // Nothing is known of it any more.
             seen.other = None;
         }
@@ -120,7 +125,9 @@ impl MemoryPod {
             return Followed::Ended;
         }
         // A later token than that in the answer was presented for a login of which nothing is known any more.
-        seen.other.take_if(|_| seen.went_on_in.is_some_and(|login| login != seen.id || family.newest.is_none()));
+        let is_forgotten = seen.went_on_in.is_some_and(|login| login != seen.id || family.newest.is_none());
+        let is_end = seen.is_end(family, &asker.ask.identity.flight);
+        seen.other.take_if(|_| !is_end || (is_forgotten && !seen.is_next_held));
         let name = match may_go_on(family, asker, &seen) {
             Ok(name) => name,
             Err(followed) => {
@@ -146,6 +153,10 @@ impl MemoryPod {
             return given;
         }
         let next = seen.other.as_ref().and(seen.next);
+        if let Some(next) = next {
+            // Whoever presents the token that followed calls those that wait here.
+            self.comes_to_login(&next, seen.id, now);
+        }
         let tokens = [Some(newest.unwrap_or(asker.ask.identity.flight)), next];
         let leads_until = tokens.iter().flatten().filter_map(led_until).chain(tells_until).max();
         if !asker.may_lead && leads_until.is_none_or(|until| until <= now) {
@@ -154,7 +165,7 @@ impl MemoryPod {
         }
         match family.order.take_turn(attempt, leads_until, self.config.permit_reserved_for(), now) {
             Err(look_at) => Followed::Wait(MemoryNews::Queue(family.order.wait(attempt, name, look_at))),
-            Ok(()) => self.present_in_turn(family, asker, seen, now).unwrap_or(Followed::Spent),
+            Ok(()) => self.present_in_turn(family, asker, seen).unwrap_or(Followed::Spent),
         }
     }
 
@@ -185,8 +196,8 @@ impl MemoryPod {
     }
 
     /// What the flight presents whose turn it is. None where what is held does not open.
-    fn present_in_turn(&self, family: &FamilyRecord, asker: Asker<'_>, seen: Seen, now: Instant) -> Option<Followed> {
-        let Seen { id, key, place, other, next, next_place, .. } = seen;
+    fn present_in_turn(&self, family: &FamilyRecord, asker: Asker<'_>, seen: Seen) -> Option<Followed> {
+        let Seen { id, key, place, other, next_place, .. } = seen;
         let identity = &asker.ask.identity;
         let led_on_from = asker.ask.origin.as_ref().filter(|_| asker.own.is_some()).map(|origin| origin.place);
         let opened = match &key {
@@ -200,14 +211,10 @@ impl MemoryPod {
             let (flight, claim, place) = (own.flight, own.claim, led_on_from.unwrap_or(place));
             Box::new(Origin { family, flight, claim, holder, place, newest, own_key, before })
         };
-        let is_end = family.newest.as_ref().is_none_or(|newest| newest.flight == identity.flight) || opened.is_none();
-        if let Some((claim, landed)) = other.filter(|_| is_end) {
-            if let Some(next) = next {
-                self.comes_to_login(&next, id, now);
-            }
+        if let Some((claim, landed)) = other {
             let token = next_identity(identity, &landed.outcome, &self.config)?.entitlement.token;
-            let before = asker.own.is_none().then_some((claim, landed));
-            let origin = origin(opened.unwrap_or_else(|| Family::new(id)), next_place.unwrap_or(place + 1), before);
+            let family = opened.unwrap_or_else(|| Family::new(id));
+            let origin = origin(family, next_place.unwrap_or(place + 1), Some((claim, landed)));
             return Some(Followed::Newest { token, origin });
         }
         if let Some(newest) = family.newest.as_ref().filter(|newest| newest.flight != identity.flight) {

@@ -89,19 +89,19 @@ impl MemoryPod {
                     _ => {}
                 }
                 let is_dead = completion.outcome.token_state() == TokenState::Dead;
+                // Once more: somebody may have found other claims under way, just before it landed.
+                let login = login.or_else(|| self.before_landing(&lease.flight).0);
                 if let Some((id, _)) = login.filter(|(_, member)| Some(*member) == holder)
                     && let Some(next) = followed
                 {
                     // Claims of the login wait, or were told of its newest token: who comes with the one that followed finds them.
                     self.comes_to_login(&next, id, now);
                 }
-                // Once more: somebody may have found other claims under way, just before it landed.
-                let login = login.or_else(|| self.before_landing(&lease.flight).0);
                 if let Some((id, _)) = login.filter(|_| completion.outcome.token_state() == TokenState::Rotated) {
                     self.is_owed_to_claims(id, &lease.flight, now);
                 }
                 if let Some((id, _)) = login.filter(|_| completion.outcome.class() != Class::Success) {
-                    self.owes_nobody(id, lease, keeps, now);
+                    self.owes_nobody(id, lease, given_until, keeps, now);
                 }
                 match login {
                     Some((id, member)) if is_dead && Some(member) == holder => self.end_family(id, lease, keeps, now),

@@ -30,7 +30,7 @@ pub(super) struct FamilyLanding<'a> {
     answer: Answer,
     /// What the claim is called in the login, with whatever token it comes.
     entry: Hash,
-    /// What another claim was given for the caller's token, where the family is new, and for how long that is known.
+    /// What another claim was given for the token before this one, where the family did not tell this, and for how long that is known.
     before: Option<(Hash, Answer, Duration)>,
     /// For how long the claim is known from now on.
     holds: Duration,
@@ -241,8 +241,8 @@ impl MemoryPod {
     }
 }
 
-/// What another claim was given for the caller's token, where the family is new: it is owed what follows the token in that, which has
-/// this place and is given to this claim, for as long as `holds`.
+/// What another claim was given for the token before this one, where the family did not tell this: it is owed what follows the token in
+/// that, which has this place and is given to this claim, for as long as `holds`.
 fn note_before(
     family: &mut FamilyRecord,
     (came, other): (u64, Hash),

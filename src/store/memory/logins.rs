@@ -156,14 +156,22 @@ impl MemoryPod {
     }
 
     /// A presentation has failed. Where no claim of the login has presented what another was given, nobody is owed anything by that, unless
-    /// its session has ended; who waits notes itself again. What the record of the token remembers of itself, it does until `keeps`.
-    pub(super) fn owes_nobody(&self, id: Hash, lease: &Lease, keeps: Instant, now: Instant) {
+    /// its session has ended; who waits notes itself again. Callers with an older token may present it until `given_until`. What the record of the
+    /// token remembers of itself, it does until `keeps`.
+    pub(super) fn owes_nobody(
+        &self,
+        id: Hash,
+        lease: &Lease,
+        given_until: Option<Instant>,
+        keeps: Instant,
+        now: Instant,
+    ) {
         let Some(family) = self.known_family(id) else { return };
         let mut family = family.lock();
         if family.newest.is_some() || family.has_ended(now) {
             return;
         }
-        let until = now + self.config.wait_timeout;
+        let until = given_until.map_or(now, |until| until.max(now)).max(now + self.config.wait_timeout);
         family.ends_by(until);
         if let Some(mut record) = self.namespace.flights.get_mut(&lease.flight) {
             record.is_owed_nothing(lease.attempt, until.max(keeps));

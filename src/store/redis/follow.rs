@@ -94,9 +94,7 @@ impl RedisStore {
     ) -> Option<Followed> {
         let next = next_identity(&asking.ask.identity, &landed.outcome, &self.config)?;
         let token = next.entitlement.token;
-        // Only of the caller's own token it is known what the claim came with.
-        let before = asking.own.is_none().then_some((claim, landed));
-        let origin = self.origin(asking, family, place, newest, before);
+        let origin = self.origin(asking, family, place, newest, Some((claim, landed)));
         Some(Followed::Newest { token, origin })
     }
 

@@ -11,6 +11,25 @@ use crate::store::memory::MemoryPod;
 use crate::store::memory::chain::Link;
 use crate::store::memory::family::{Entry, FamilyRecord, Membership};
 
+/// Notes the claim that a token was given to, which is called otherwise with the token before, should it come with that. Answers for how
+/// long it is known.
+fn note_given(
+    family: &mut FamilyRecord,
+    (to, came): (Hash, Option<Hash>),
+    place: u64,
+    holds: Duration,
+    now: Instant,
+) -> Duration {
+    let name = came.and_then(|came| family.entry_of(came)).map_or(to, |entry| entry.name);
+    let entry = family.entry_named(name, || Entry { came_claim: came, ..Entry::new(name, place - 1, holds, now) });
+    if entry.given < place {
+        entry.was_given(place, to);
+        entry.holds = entry.holds.max(holds);
+        entry.ends = now + entry.holds;
+    }
+    entry.holds
+}
+
 impl MemoryPod {
     /// Notes that this claim came, and those that are owed what follows the token as well.
     pub(super) fn note_coming(
@@ -28,8 +47,7 @@ impl MemoryPod {
         let mut owed_until = now;
         if family.newest.is_none() {
             if let Some((to, holds)) = seen.to.filter(|(to, _)| *to != claim && family.entry_of(*to).is_none()) {
-                family.entry_named(to, || Entry::new(to, place - 1, holds, now)).was_given(place, to);
-                owed_until = now + holds;
+                owed_until = now + note_given(family, (to, seen.to_came), place, holds, now);
             }
             // Who presents a token of the login has an entry, with the token that it came with.
             let presents = seen.presents.filter(|_| !seen.is_member);

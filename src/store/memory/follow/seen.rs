@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::identity::Hash;
 use crate::store::contract::{self, Ask, Coming, StoredOutcome};
+use crate::store::memory::family::FamilyRecord;
 use crate::store::memory::news::MemoryNews;
 
 pub(super) type Followed = contract::Followed<MemoryNews>;
@@ -22,6 +23,8 @@ pub(super) struct Seen {
     pub(super) is_proven: bool,
     /// The claim that it was given to, and for how long that is known.
     pub(super) to: Option<(Hash, Duration)>,
+    /// How that claim is called with the token before, while anything is held for that.
+    pub(super) to_came: Option<Hash>,
     /// Whether it was given to the claim that asks, and nobody has come with it.
     pub(super) is_given_unused: bool,
     /// The claim that presents it, or has.
@@ -31,11 +34,20 @@ pub(super) struct Seen {
     /// Whether its claim came to the login that is named after the holder, where the token belongs to another.
     pub(super) came_there: bool,
     pub(super) is_held: bool,
-    /// The token that followed, where it stands, for how long the claim is known that was given it, and in which login it was presented.
+    /// The token that followed, where it stands, for how long the claim is known that was given it, whether an answer is held for it, and
+    /// in which login it was presented.
     pub(super) next: Option<Hash>,
     pub(super) next_place: Option<u64>,
     pub(super) next_holds: Option<Duration>,
+    pub(super) is_next_held: bool,
     pub(super) went_on_in: Option<Hash>,
+}
+
+impl Seen {
+    /// Whether the family tells nothing newer than this token: it is the newest, or the family's key does not stand beside it.
+    pub(super) fn is_end(&self, family: &FamilyRecord, flight: &Hash) -> bool {
+        family.newest.as_ref().is_none_or(|newest| newest.flight == *flight) || self.key.is_none()
+    }
 }
 
 /// A flight that asks: as what, and for whom.

@@ -16,7 +16,8 @@ pub(super) fn may_go_on(family: &mut FamilyRecord, asker: Asker<'_>, seen: &Seen
     let known = family.entry_of(if asker.is_led_on() { asker.first().identity.claim } else { claim });
     if matches!(ask.coming, Coming::Taking { .. } | Coming::Walking { .. }) {
         // An older token than its claim came with last is left behind.
-        let is_owed = known.map_or(seen.is_given_unused, |entry| entry.given == seen.place && entry.came < seen.place);
+        let is_unused = seen.is_given_unused && (family.newest.is_none() || family.used <= seen.place);
+        let is_owed = known.map_or(is_unused, |entry| entry.given == seen.place && entry.came < seen.place);
         match ask.coming {
             _ if !is_owed => return Err(Followed::Spent),
             Coming::Taking { .. } => return Err(Followed::Unused),
@@ -33,8 +34,7 @@ pub(super) fn may_go_on(family: &mut FamilyRecord, asker: Asker<'_>, seen: &Seen
         }
     }
     let name = known.map_or(claim, |entry| entry.name);
-    let is_end = family.newest.as_ref().is_none_or(|newest| newest.flight == ask.identity.flight) || seen.key.is_none();
-    if is_end && (seen.is_rotated || seen.is_held) && seen.other.is_none() {
+    if seen.is_end(family, &ask.identity.flight) && (seen.is_rotated || seen.is_held) && seen.other.is_none() {
         return Err(Followed::Spent);
     }
     if family.order.is_full_for(asker.first().attempt) { Err(Followed::Full) } else { Ok(name) }
