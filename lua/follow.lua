@@ -285,9 +285,21 @@ if known.given > place and known.good_until > now and key ~= '' and (tells_ms <=
   end
 end
 
-if other and followed.holder and not followed.family then
-  -- Who comes with the token that followed finds the family, too; and whoever presents it calls those that wait here.
-  redis.call('HSET', root .. 'flight:' .. held.next, 'family', id .. ' ' .. followed.holder)
+-- Who comes with a token that followed finds the family, too; and whoever presents it calls those that wait here.
+local next_name, next_holder, its_family = other and held.next, followed.holder, followed.family
+for _ = 1, 16 do
+  local next_key = next_name and root .. 'flight:' .. next_name
+  if next_key and next_holder then
+    -- It is not over before this flight asks about it.
+    keep_at_least(next_key, tonumber(unproven_ms))
+  end
+  if not next_key or its_family then
+    break
+  elseif next_holder then
+    redis.call('HSET', next_key, 'family', id .. ' ' .. next_holder)
+  end
+  next_name = redis.call('HGET', root .. 'held:' .. next_name, 'next')
+  next_holder, its_family = unpack(next_name and redis.call('HMGET', root .. 'flight:' .. next_name, 'holder', 'family') or {})
 end
 
 -- Whose turn it is. The more wait, the later each looks: it is called before.

@@ -154,8 +154,8 @@ impl MemoryPod {
         }
         let next = seen.other.as_ref().and(seen.next);
         if let Some(next) = next {
-            // Whoever presents the token that followed calls those that wait here.
-            self.comes_to_login(&next, seen.id, now);
+            // Whoever presents a token that followed calls those that wait here.
+            self.way_comes_to_login(next, seen.id, now);
         }
         let tokens = [Some(newest.unwrap_or(asker.ask.identity.flight)), next];
         let leads_until = tokens.iter().flatten().filter_map(led_until).chain(tells_until).max();

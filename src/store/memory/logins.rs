@@ -105,12 +105,27 @@ impl MemoryPod {
     }
 
     /// Who comes with the token that followed finds the login, too.
-    pub(super) fn comes_to_login(&self, next: &Hash, id: Hash, now: Instant) {
+    pub(super) fn comes_to_login(&self, next: &Hash, id: Hash, until: Instant) {
         if let Some(mut record) = self.namespace.flights.get_mut(next)
             && record.login.is_none()
             && let Some(holder) = record.link.as_ref().map(|link| link.holder)
         {
-            record.joins(Membership { id, holder, key: None, entry: None }, now);
+            record.joins(Membership { id, holder, key: None, entry: None }, until);
+        }
+    }
+
+    /// The same of all tokens that followed this one, as far as what is held tells.
+    pub(super) fn way_comes_to_login(&self, next: Hash, id: Hash, now: Instant) {
+        // Not over before this flight asks about them.
+        let (mut next, until) = (Some(next), now + self.config.unproven_claim_is_known_for());
+        for _ in 0..16 {
+            let Some(flight) = next else { return };
+            if let Some(mut record) = self.namespace.flights.get_mut(&flight).filter(|record| record.login.is_some()) {
+                record.ends = record.ends.max(until);
+                return;
+            }
+            self.comes_to_login(&flight, id, until);
+            next = self.namespace.held.get(&flight).filter(|held| !held.is_over(now)).map(|held| held.next);
         }
     }
 

@@ -83,6 +83,22 @@ both! {
         assert_eq!(Turn::called(&stage, again, news).await.token(), "four");
     }
 
+    async fn claim_that_comes_when_a_walker_has_landed_goes_on_before_that_comes_again(stage, held()) {
+        rotate(&stage, &claim(&stage, "one", "a"), "two").await;
+        let walks = walker(&stage, "two", "a", Coming::Walking { from: 1 });
+        assert!(matches!(fly(&stage.a, &walks, &to("three")).await, Standing::Ours));
+        let mut own = claim(&stage, "one", "b");
+        let followed = comes(&stage, &mut own).await;
+
+        let mut again = claim(&stage, "three", "a");
+        let news = waits(&stage, &mut again).await;
+
+        let turn = goes_on(&stage, own, followed).await;
+        assert_eq!(turn.token(), "three");
+        turn.lands(&stage, &to("four")).await;
+        assert_eq!(Turn::called(&stage, again, news).await.token(), "four");
+    }
+
     async fn claim_that_was_called_in_vain_presents_no_rotated_token_when_the_walker_has_gone_on(stage, held()) {
         let behind = Behind::begins(&stage).await;
         behind.lands(&stage, &to("three")).await;
