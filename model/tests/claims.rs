@@ -69,6 +69,14 @@ fn stores_serve_a_claim_that_went_away_before_the_family_was_made() {
     keeps("claims-crash", Rules::stores());
 }
 
+/// The answer of a claim is lost, and it comes along the chain while others wait: they are called, and go on from where it has come to.
+#[test]
+fn stores_serve_claims_that_come_while_another_walks() {
+    for name in ["claims-missed", "lazy-lulls", "lazy-gives-up"] {
+        keeps(name, Rules::stores());
+    }
+}
+
 /// Two claims share a stored token. What a claim was called with a token that another claim presented is not known to be the same claim
 /// when it has presented one itself: a thief with the older token comes as that claim, and is served.
 #[test]

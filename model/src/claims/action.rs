@@ -19,6 +19,8 @@ pub enum Action {
     Complete(usize),
     /// The same, and the caller does not get it.
     CompleteMissed(usize),
+    /// The pod of a caller tells how far the way from an older token goes.
+    Leave(usize),
     /// A pod dies.
     Crash(usize),
     /// A record of a token is lost, or that of the family.
@@ -54,6 +56,7 @@ impl Display for Action {
             Self::CompleteMissed(caller) => {
                 write!(f, "the outcome of {0} lands, and {0} does not get it", name(caller))
             }
+            Self::Leave(caller) => write!(f, "the pod of {} tells how far the way goes", name(caller)),
             Self::Crash(caller) => write!(f, "the pod of {} dies", name(caller)),
             Self::Evict(Some(token)) => write!(f, "Redis loses the record of T{token}"),
             Self::Evict(None) => write!(f, "Redis loses the family"),

@@ -51,6 +51,8 @@ pub const LAZY: &[Cut] = &[
     cut(AnswerIsTaken, "lazy-lulls", Promise::Owed),
     cut(NextIsMember, "claims-two", Promise::Owed),
     cut(NextIsToldOf, "lazy-lulls", Promise::Owed),
+    cut(AnswerOnTheWay, "claims-missed", Promise::Owed),
+    cut(NamedBefore, "claims-missed", Promise::Owed),
     cut(ComingIsUse, "lazy-long", Promise::StrayIsFound),
     cut(MissingIsSpent, "claims-mixed", Promise::OnlyGiven),
     cut(KeptForKeyless, "claims-crash", Promise::Owed),
@@ -64,4 +66,4 @@ pub const LAZY: &[Cut] = &[
 ];
 
 /// Rules whose absence breaks nothing here; README.md says why.
-pub const UNSEEN: &[Rule] = &[RotatedStays, LazyFamily, AnswerOnTheWay, UnknownIsSpent, LostIsUsed];
+pub const UNSEEN: &[Rule] = &[RotatedStays, LazyFamily, UnknownIsSpent, LostIsUsed];

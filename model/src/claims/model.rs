@@ -43,6 +43,9 @@ impl Claims {
 
     fn caller_actions(&self, world: &World, index: usize, actions: &mut Vec<Action>) {
         let (caller, faults) = (&world.callers[index], &world.faults);
+        if caller.leaves.is_some() {
+            actions.push(Action::Leave(index));
+        }
         let has_token = caller.token > 0 || self.store(index) == Some(Store::Shared);
         let Some(flight) = &caller.flight else {
             if caller.comings > 0 && has_token {
@@ -96,7 +99,7 @@ impl Claims {
         if faults.flushes > 0 {
             actions.push(Action::Flush);
         }
-        if faults.lulls > 0 {
+        if faults.lulls > 0 && world.is_settled() {
             actions.push(Action::Lull);
         }
         if faults.evictions > 0 {
@@ -129,7 +132,7 @@ impl Model for Claims {
             self.caller_actions(world, index, actions);
         }
         let faults = &world.faults;
-        if faults.ages > 0 && world.flights().next().is_none() {
+        if faults.ages > 0 && world.flights().next().is_none() && world.is_settled() {
             actions.push(Action::Age);
         }
         if faults.evictions > 0 {
@@ -160,6 +163,7 @@ impl Model for Claims {
             Action::PresentToBusy(caller) => self.scene(&mut world, caller).present(true),
             Action::Complete(caller) => self.scene(&mut world, caller).complete(),
             Action::CompleteMissed(caller) => self.scene(&mut world, caller).miss(),
+            Action::Leave(caller) => self.scene(&mut world, caller).leave(),
             Action::Crash(caller) => world.crash(caller),
             Action::Evict(token) => world.evict(token, terms),
             Action::Promote(lost) => {

@@ -72,11 +72,13 @@ pub enum Rule {
     OneEntryEach,
     /// The first landing notes the claim that its token was given to, where that was lost with the server.
     LandingNotesTo,
+    /// The claim that a token was given to is noted by the name that it has with the token before, too, which it may come with still.
+    NamedBefore,
     /// Who presents a token of the family is noted there as what it came with, and not by that token, too.
     PresenterHasEntry,
     /// When a claim has presented a token, all its entries are one, whatever it was called with the tokens of the others.
     AllNamesAreOne,
-    /// The same of an answer on the way, where somebody outside of the family had the token before rotated.
+    /// An answer on the way leads on, where somebody outside of the family had its token rotated, and comes into the family as the first does.
     AnswerOnTheWay,
     /// A token that is given outside of the family leads to it.
     LandingTellsNext,
@@ -127,6 +129,7 @@ pub const ALL: &[Rule] = &[
     MissingIsSpent,
     KeptForKeyless,
     OneEntryEach,
+    NamedBefore,
     PresenterHasEntry,
     LandingNotesTo,
     AllNamesAreOne,
@@ -139,8 +142,7 @@ pub const ALL: &[Rule] = &[
 ];
 
 /// Rules that the stores do not have.
-pub const PROPOSED: &[Rule] =
-    &[NextIsToldOf, AnswerOnTheWay, ComingIsUse, OneEntryEach, LandingNotesTo, AllNamesAreOne];
+pub const PROPOSED: &[Rule] = &[ComingIsUse, OneEntryEach, LandingNotesTo, AllNamesAreOne];
 
 /// A set of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

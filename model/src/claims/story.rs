@@ -27,7 +27,8 @@ pub fn parts(world: &World) -> Vec<String> {
 
 fn tell_caller(index: usize, caller: &Caller) -> String {
     let flight = caller.flight.as_ref().map(tell_flight).unwrap_or_default();
-    format!("{}: keeps T{}{flight}", name(index), caller.token)
+    let leaves = caller.leaves.map(|(own, next)| format!("; has not told yet that T{} leads to T{next}", own.token));
+    format!("{}: keeps T{}{flight}{}", name(index), caller.token, leaves.unwrap_or_default())
 }
 
 fn tell_flight(flight: &Flight) -> String {

@@ -1,7 +1,7 @@
 //! Everything at a moment: callers, the server, the provider, and what the judge knows.
 
 use super::host::{Host, Terms};
-use super::lazy::begin::Coming;
+use super::lazy::begin::{Ask as LazyAsk, Coming};
 use super::lazy::course::Course;
 use super::lazy::redis::Stage;
 use super::promises::Promise;
@@ -70,6 +70,8 @@ pub struct Caller {
     pub rested: u8,
     /// What its pod has landed lately.
     pub kept: Vec<Complete>,
+    /// Its pod has not told yet how far the way from this token goes: to the token in what has landed.
+    pub leaves: Option<(LazyAsk, u8)>,
 }
 
 /// What the judge knows.
@@ -166,6 +168,12 @@ impl World {
         self.callers.iter().filter_map(|caller| caller.flight.as_ref())
     }
 
+    /// Whether all pods have told how far ways go, and nobody is about to ask about a token to which it was led: its record stays for that.
+    pub fn is_settled(&self) -> bool {
+        let is_led_on = |flight: &Flight| flight.step == Step::Asking && flight.course.led_on.is_some();
+        self.callers.iter().all(|caller| caller.leaves.is_none() && !caller.flight.as_ref().is_some_and(is_led_on))
+    }
+
     /// Claims whose flights are gone have no turn, and tokens whose leaders are gone no leader.
     pub fn forget_the_dead(&mut self) {
         for token in 1..=TOKENS as u8 {
@@ -214,6 +222,7 @@ impl World {
         self.faults.crashes -= 1;
         self.known.losses += 1;
         let caller = &mut self.callers[index];
+        caller.leaves = None;
         if let Some(flight) = caller.flight.take().filter(Flight::is_leading) {
             self.known.excused |= bit(flight.ask.token);
             if flight.step == Step::Calling {

@@ -138,7 +138,8 @@ impl Host<'_> {
             known = self.entry_before(ask, seen);
         }
         if matches!(ask.coming, Coming::Take | Coming::Walk) {
-            let is_first = seen.record.to == name && seen.record.generation > 0 && seen.record.used < place;
+            let is_used = seen.record.used >= place || (seen.family.newest.is_some() && seen.family.used > place);
+            let is_first = seen.record.to == name && seen.record.generation > 0 && !is_used;
             let is_owed = known.map_or(is_first, |entry| entry.given == place && entry.came < place);
             if !is_owed {
                 return Err(Followed::Spent);
@@ -149,8 +150,8 @@ impl Host<'_> {
         let mut entry = known.map(|entry| entry.name);
         if entry.is_none() && ask.coming != Coming::Claim {
             let is_used = seen.family.newest.is_some() && seen.family.used > place;
-            let next = seen.other.and_then(|other| self.db.lazy.record(other.next));
-            let is_used = is_used || (next.is_some_and(|it| it.used > place) && self.has(Rule::ComingIsUse));
+            let is_used_later = seen.other.is_some_and(|other| self.is_used_further_on(other, place));
+            let is_used = is_used || (is_used_later && self.has(Rule::ComingIsUse));
             if is_used && self.has(Rule::StrangerNeedsUnused) {
                 return Err(Followed::Spent);
             }
@@ -188,7 +189,7 @@ impl Host<'_> {
             }
         }
         if seen.family.newest.is_none() && self.has(Rule::OthersNoted) {
-            self.note_others(name, seen);
+            self.note_others(name, ask.token, seen);
         }
         let known = entry.and_then(|entry| seen.family.entry(entry));
         let mut known = known.unwrap_or_else(|| Entry::new(entry.unwrap_or(name), place, name, holds));
@@ -225,12 +226,16 @@ impl Host<'_> {
     }
 
     /// Others that are owed what follows this token: the claim that it was given to, and the one that presents it or has.
-    fn note_others(&self, name: Name, seen: &mut Seen) {
+    fn note_others(&self, name: Name, token: u8, seen: &mut Seen) {
         let (Record { to, claim, stage, .. }, place, holds) = (seen.record, seen.place, self.entry_life());
         let is_named = |family: &Family, name| family.entry(name).is_some() && self.has(Rule::OneEntryEach);
         if to.is_some() && to != name && seen.family.entry_of(to).is_none() && !is_named(&seen.family, to) {
-            let given = Entry::new(to, place - 1, Name::NONE, holds);
-            seen.family.write(Entry { given: place, given_claim: to, ..given });
+            let before = (seen.record.has_before && self.has(Rule::NamedBefore)).then(|| self.db.lazy.held(token - 1));
+            let came = before.flatten().map_or(Name::NONE, |held| held.claim);
+            let known = seen.family.entry_of(came).unwrap_or_else(|| Entry::new(to, place - 1, came, holds));
+            if known.given < place {
+                seen.family.write(Entry { given: place, given_claim: to, ..known });
+            }
         }
         let is_new = seen.is_new || !self.has(Rule::PresenterHasEntry);
         let presents = matches!(stage, Stage::Leading | Stage::Rotated) && claim.is_some() && claim != name && is_new;
@@ -239,12 +244,32 @@ impl Host<'_> {
         }
     }
 
-    /// Who comes with the token that followed finds the family, too.
+    /// Who comes with a token that followed finds the family, too.
     fn tell_next(&mut self, next: u8, id: u8) {
-        let is_free = self.db.lazy.record(next).is_some_and(|it| it.generation > 0 && it.family == 0);
-        if is_free && self.has(Rule::NextIsMember) {
-            self.db.lazy.write(next).family = id;
+        let mut next = Some(next).filter(|_| self.has(Rule::NextIsMember));
+        while let Some(token) = next {
+            let record = self.db.lazy.record(token);
+            if record.is_some_and(|it| it.family > 0) {
+                return;
+            }
+            if record.is_some_and(|it| it.generation > 0) {
+                self.db.lazy.write(token).family = id;
+            }
+            next = self.db.lazy.held(token).map(|held| held.next);
         }
+    }
+
+    /// Whether somebody came with a token that followed this answer, at a place after this one.
+    fn is_used_further_on(&self, answer: Held, place: u8) -> bool {
+        let used = |token: u8| self.db.lazy.record(token).is_some_and(|it| it.used > place);
+        let mut next = Some(answer);
+        while let Some(held) = next {
+            if used(held.next) {
+                return true;
+            }
+            next = self.db.lazy.held(held.next);
+        }
+        false
     }
 
     fn done(&mut self, ask: &Ask, mut family: Family) {

@@ -109,7 +109,7 @@ impl Host<'_> {
         let Some((claim, answer, is_good)) = origin.before else { return };
         let of_to = || family.entry_of(to).filter(|_| self.has(Rule::OneEntryEach));
         let name = family.entry_of(claim).or_else(of_to).map_or(claim, |entry| entry.name);
-        let entry = family.entry(name).unwrap_or_else(|| Entry::new(name, origin.newest - 1, claim, self.known_life()));
+        let entry = family.entry(name).unwrap_or_else(|| Entry::new(name, origin.place, claim, self.known_life()));
         if entry.given >= origin.newest {
             return;
         }

@@ -227,8 +227,21 @@ impl Scene<'_> {
         landing
     }
 
-    /// The caller is handed what landed.
+    /// The caller is handed what landed. How far the way from its own token goes its pod tells afterwards.
     pub fn landed(&mut self, token: u8) {
-        self.ends_with(token);
+        if self.course().walk.is_some() {
+            let flight = *self.flight();
+            let own = Ask { token: flight.ask.own, ..flight.course.question(&flight.ask) };
+            self.world.callers[self.caller].leaves = Some((own, token));
+        }
+        self.end(Some(token));
+    }
+
+    /// Its pod tells that.
+    pub fn leave(&mut self) {
+        let terms = self.terms();
+        if let Some((own, next)) = self.world.callers[self.caller].leaves.take() {
+            self.world.run(terms, |host| host.tip_lazily(&own, next, true));
+        }
     }
 }
