@@ -81,7 +81,7 @@ elseif there ~= 0 then
 end
 if record.state == 'landed' and record.claim == claim and record.attempt ~= attempt and not waited_us and not chain then
   local left, landed_at = (record.fresh_until or now) - now, tonumber(record.landed_at) or now
-  if left > 0 and left <= (tonumber(record.fresh_ms) or record.fresh_until - landed_at) and landed_at <= now and tonumber(record.fence) > newer_than
+  if left > 0 and left <= tonumber(record.fresh_ms) and landed_at <= now and tonumber(record.fence) > newer_than
     and not record.untold and not record.ended and not record['abandoned:' .. attempt] then
     return {'landed', record.fence, record.attempt, now - landed_at, record.sealed}
   end
@@ -237,6 +237,10 @@ if not is_unheard_of then
     if record.again_at ~= '0' then
       left = left_of(flight, record, 'again_at', now, grace_ms)
       if is_own then
+        if tonumber(record.started) and tonumber(record.started) > now then
+          -- It is put right, and what was charged is not found by it any more.
+          redis.call('HSET', flight, 'charged_window', record.charged_window or 'none')
+        end
         left = math.max(left, retry_ms - passed_of(flight, record, 'started', now))
       end
     end

@@ -45,8 +45,8 @@
 --     called with that and in the family, the places of that token and of the one that it presented, how long the access token is good, and how long the claim is known from now on
 --   the family's key, sealed for the caller's token, for the one that was presented, and for the one in the outcome
 --   the token in the outcome, and the outcome, sealed under that key
---   '<claim> <fence> <attempt> <age_ms> <good_ms>\n<sealed>': what another claim was given for the caller's token, where the family is
---     new; else ''
+--   '<claim> <fence> <attempt> <age_ms> <good_ms>\n<sealed>': what another claim was given for the token before the one that is
+--     presented, where the family did not tell this; else ''
 --
 -- Replies
 --   {'landed'}                                 this outcome stands, and there is no more to say
@@ -190,6 +190,11 @@ if not is_plain then
   if record.attempt ~= attempt or record.fence ~= own_fence then
     -- Else they are there from the lead on.
     redis.call('HSET', flight, 'owner', owner, 'lead', lead, 'charged_window', record.charged_window or 'none')
+    if record.class == 'success' then
+      -- As begin.lua would have noted it.
+      redis.call('HSET', flight, 'success_of', record.attempt)
+      record.success_of = record.attempt
+    end
   end
 end
 
@@ -198,10 +203,7 @@ if lives_ms then
   fresh_ms = math.max(0, math.min(fresh_ms, landed_at + lives_ms - now))
 end
 redis.call('HSET', flight, 'state', 'landed', 'class', class, 'token_state', token_state, 'landed_at', whole(landed_at),
-  'fresh_until', whole(now + fresh_ms), 'sealed', sealed)
-if now - landed_at > late_ms then
-  redis.call('HSET', flight, 'fresh_ms', whole(fresh_ms)) -- else it is what lies between the two
-end
+  'fresh_until', whole(now + fresh_ms), 'fresh_ms', whole(fresh_ms), 'sealed', sealed)
 if waits then
   keep_ms = math.max(keep_ms, wait_ms)
 end

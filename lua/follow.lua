@@ -298,7 +298,9 @@ for _ = 1, 16 do
   elseif next_holder then
     redis.call('HSET', next_key, 'family', id .. ' ' .. next_holder)
   end
-  next_name = redis.call('HGET', root .. 'held:' .. next_name, 'next')
+  local followed_by, presented_by = unpack(redis.call('HMGET', root .. 'held:' .. next_name, 'next', 'holder'))
+  -- Where another credential presented it, what followed is of that one's login.
+  next_name = presented_by == next_holder and followed_by
   next_holder, its_family = unpack(next_name and redis.call('HMGET', root .. 'flight:' .. next_name, 'holder', 'family') or {})
 end
 

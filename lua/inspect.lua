@@ -6,7 +6,7 @@
 --
 --   redis-cli --raw --eval lua/inspect.lua <KEYS> [, shown]
 --
--- KEYS                the first ten of begin.lua, by the same names; attempts:<flight> where the caller named no session
+-- KEYS                lock, flight, fence, incarnation, attempts, permits, budget, queue, circuit, meta; attempts:<flight> where the caller named no session
 -- ARGV[1] shown       how many lines of each list are shown, 10 if it is not given
 --
 -- Replies lines of text; never the sealed outcome.
@@ -183,9 +183,7 @@ local function tell_flight()
   elseif state == 'landed' then
     say('  landed %s: %s, %s', ago(record.landed_at), record.class, token_words[record.token_state] or record.token_state)
     say('  led by %s, attempt %s', leader.owner, leader.attempt)
-    -- How long it was is written only where the answer was long on its way.
-    local span_ms = record.fresh_ms or record.fresh_until and record.landed_at and record.fresh_until - record.landed_at
-    local fresh = left_ms(record.fresh_until, span_ms)
+    local fresh = left_ms(record.fresh_until, record.fresh_ms)
     if fresh > 0 then
       say('  callers get this outcome for %s more', span(fresh))
       if record.token_state == 'rotated' then

@@ -166,6 +166,7 @@ async fn pod_that_is_killed_while_its_hook_runs_loses_nothing_and_the_next_one_r
     let (told, written) = joined.await.expect("no panic");
     assert_eq!(told.expect("tokens").tokens().refresh_token(), Some("t'"));
     assert_eq!((written, provider.total(), shut.written().len()), (vec!["t'".to_owned()], 1, 0));
+    until("its flight is over", async || pod.in_flight() == 0).await;
     let (late, _) = caller(&pod, &provider, &open).await.expect("no panic");
     assert_eq!((late.expect("tokens").role(), open.tries()), (Role::Latecomer, 1));
 }

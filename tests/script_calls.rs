@@ -10,10 +10,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use refresh_coordinator::{Config, Refresh, RefreshCoordinator, TokenResponse};
-use support::fleet::{connect, quick};
+use support::fleet::{connect, connect_to, quick};
 use support::provider::Provider;
 use support::redis::RedisServer;
 use support::wait::until;
+use support::way::Way;
 
 /// A server that nobody else uses, and pods that neither renew nor look while a test runs.
 async fn fleet(pods: usize) -> (RedisServer, Vec<RefreshCoordinator>, Config) {
@@ -146,4 +147,21 @@ async fn tracked_session_is_light() {
         let bytes: u64 = redis.cli(&["MEMORY", "USAGE", &key]).await.parse().expect("a number");
         assert!(bytes <= 300, "{bytes} bytes for {key}");
     }
+}
+
+/// What a proxy passes on it may carry to another server, which would then be taken for the one before.
+#[tokio::test]
+async fn pod_behind_a_proxy_leaves_it_to_the_server_to_say_which_one_it_is() {
+    let (redis, config) = (RedisServer::start_own(&[]).await, quick());
+    let channels = ["PUBSUB", "CHANNELS", &format!("rc:{{{}}}:server:*", config.namespace)];
+    redis.in_use(&config.namespace).await;
+    let way = Way::to(redis.url()).await;
+    let behind = connect_to(&way.url(), &config).await;
+    refresh(&behind, "t").await;
+
+    assert_eq!(redis.cli(&channels).await, "");
+
+    let beside = connect(&redis, &config).await;
+    refresh(&beside, "u").await;
+    assert!(redis.cli(&channels).await.starts_with("rc:"));
 }

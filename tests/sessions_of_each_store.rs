@@ -11,7 +11,7 @@ use refresh_coordinator::{Config, RefreshCoordinator};
 use support::fleet::connect_to;
 use support::mortal::MortalPod;
 use support::redis::RedisServer;
-use support::session_stores::Failing;
+use support::session_stores::{Failing, PutTokens};
 use support::strict::StrictProvider;
 use support::wait::until;
 
@@ -21,23 +21,6 @@ const TABS: usize = 20;
 
 fn config() -> Config {
     Config::default().with_namespace("sessions").with_lease(3 * S).with_store_timeout(3 * S)
-}
-
-/// A store that a session can be put into.
-trait Begun: TokenStore + Clone {
-    async fn put_tokens(&self, session: &str, tokens: SessionTokens);
-}
-
-impl Begun for MemoryTokens {
-    async fn put_tokens(&self, session: &str, tokens: SessionTokens) {
-        self.put(session, tokens);
-    }
-}
-
-impl Begun for RedisTokens {
-    async fn put_tokens(&self, session: &str, tokens: SessionTokens) {
-        self.put(session, &tokens).await.expect("redis writes");
-    }
 }
 
 /// Tokens of which the access token is over.
@@ -68,7 +51,7 @@ fn over<T: TokenStore>(coordinator: &RefreshCoordinator, store: T, provider: &St
 }
 
 /// Three replicas over one Redis and one store.
-async fn replicas<T: Begun>(redis: &RedisServer, store: &T, provider: &StrictProvider) -> Vec<AccessTokens<T>> {
+async fn replicas<T: PutTokens>(redis: &RedisServer, store: &T, provider: &StrictProvider) -> Vec<AccessTokens<T>> {
     redis.in_use("sessions").await;
     let mut replicas = Vec::new();
     for _ in 0..3 {
@@ -79,7 +62,7 @@ async fn replicas<T: Begun>(redis: &RedisServer, store: &T, provider: &StrictPro
 }
 
 /// The access tokens of all sessions end; then all tabs of each ask at once, and every fourth is closed.
-async fn rotate<T: Begun>(replicas: &[AccessTokens<T>], store: &T, generation: u32) {
+async fn rotate<T: PutTokens>(replicas: &[AccessTokens<T>], store: &T, generation: u32) {
     for session in 0..SESSIONS {
         let name = format!("s{session}");
         let held = refresh_token(store, &name).await;
@@ -101,7 +84,7 @@ async fn rotate<T: Begun>(replicas: &[AccessTokens<T>], store: &T, generation: u
     }
 }
 
-async fn outlive_closed_tabs_three_rotations_and_a_coordinator_that_forgets<T: Begun>(store: &T) {
+async fn outlive_closed_tabs_three_rotations_and_a_coordinator_that_forgets<T: PutTokens>(store: &T) {
     let (redis, provider) = (RedisServer::start_own(&[]).await, StrictProvider::open());
     let fleet = replicas(&redis, store, &provider).await;
     for session in 0..SESSIONS {
@@ -120,7 +103,7 @@ async fn outlive_closed_tabs_three_rotations_and_a_coordinator_that_forgets<T: B
     assert_eq!((provider.presentations(), provider.revoked().len()), (4 * SESSIONS, 0));
 }
 
-async fn logout_in_the_middle_of_a_refresh_stands<T: Begun>(store: &T) {
+async fn logout_in_the_middle_of_a_refresh_stands<T: PutTokens>(store: &T) {
     let (redis, provider) = (RedisServer::start_own(&[]).await, StrictProvider::held());
     let fleet = replicas(&redis, store, &provider).await;
     store.put_tokens("left", over_already("l.1")).await;
@@ -143,7 +126,7 @@ async fn logout_in_the_middle_of_a_refresh_stands<T: Begun>(store: &T) {
     assert!(store.load("left").await.expect("the store answers").is_none(), "nothing has come back");
 }
 
-async fn replica_that_is_killed_before_it_wrote_leaves_its_answer_to_another<T: Begun>(store: &T) {
+async fn replica_that_is_killed_before_it_wrote_leaves_its_answer_to_another<T: PutTokens>(store: &T) {
     let (redis, provider) = (RedisServer::start_own(&[]).await, StrictProvider::open());
     let fleet = replicas(&redis, store, &provider).await;
     store.put_tokens("kept", over_already("k.1")).await;
@@ -164,7 +147,7 @@ async fn replica_that_is_killed_before_it_wrote_leaves_its_answer_to_another<T: 
 }
 
 /// What an application does that reads the session, presents its token, and writes what comes.
-async fn without_a_coordinator_all_are_logged_out<T: Begun>(store: &T) {
+async fn without_a_coordinator_all_are_logged_out<T: PutTokens>(store: &T) {
     let provider = StrictProvider::open();
     for session in 0..SESSIONS {
         let name = format!("w{session}");
@@ -188,7 +171,7 @@ async fn without_a_coordinator_all_are_logged_out<T: Begun>(store: &T) {
     assert_eq!(revoked.len(), SESSIONS, "without it nobody is logged out either: these tests show nothing");
 }
 
-async fn sessions_live(store: impl Begun) {
+async fn sessions_live(store: impl PutTokens) {
     outlive_closed_tabs_three_rotations_and_a_coordinator_that_forgets(&store).await;
     logout_in_the_middle_of_a_refresh_stands(&store).await;
     replica_that_is_killed_before_it_wrote_leaves_its_answer_to_another(&store).await;
@@ -212,12 +195,6 @@ mod postgres {
 
     use super::*;
     use crate::support::postgres::PostgresServer;
-
-    impl Begun for PostgresTokens {
-        async fn put_tokens(&self, session: &str, tokens: SessionTokens) {
-            self.put(session, &tokens).await.expect("postgres writes");
-        }
-    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn sessions_in_postgres_outlive_every_fault() {

@@ -405,7 +405,7 @@ async fn pods_on_a_cluster_tell_each_other_at_the_owner_alone() {
 
     assert_eq!((pods[1].metrics().pushes, provider.presented("t")), (1, 1));
     let clients = owner.cli(&["CLIENT", "LIST"]).await;
-    let last: Vec<_> = clients.lines().filter(|client| client.contains(" ssub=2 ")).collect();
+    let last: Vec<_> = clients.lines().filter(|client| client.contains(" ssub=3 ")).collect();
     assert!(last.len() == 2 && last.iter().all(|client| client.contains(" cmd=ssubscribe ")), "{clients}");
     for node in &cluster.masters {
         let stats = node.cli(&["INFO", "commandstats"]).await;

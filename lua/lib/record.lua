@@ -5,7 +5,6 @@
 -- owner  '<pod>/<fence>/<lease_ms>'; '-' for the pod once the lead was given back and leaders were lost before it
 -- lead   '<attempt> <claim> <client> <account>', each as wide as it always is: 36, 64, 64, 16
 -- known_before, lost_leaders, charged_window  only where they are other than 'nothing', '0' and '<started> <account>'
--- fresh_ms  only where the answer was long on its way
 local function read_record(flight)
   local record = read_hash(flight)
   local lead, owner = record.lead, record.owner or ''
@@ -17,9 +16,6 @@ local function read_record(flight)
     if string.sub(owner, 1, 2) == '-/' then
       record.owner, record.attempt, record.charged_window = nil, nil, nil
     end
-  end
-  if record.fresh_until and not record.fresh_ms then
-    record.fresh_ms = record.fresh_until - (tonumber(record.landed_at) or record.fresh_until)
   end
   return record
 end

@@ -26,6 +26,7 @@ mod roll;
 mod calls;
 mod scripts;
 mod slot;
+mod socket;
 mod keys;
 mod sealed;
 

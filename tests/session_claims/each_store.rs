@@ -6,10 +6,11 @@ use refresh_coordinator::{Config, OtherClaims, RefreshTokens};
 use crate::provider::{Provider, Tokens};
 use crate::support::fleet::connect;
 use crate::support::redis::RedisServer;
+use crate::support::session_stores::PutTokens;
 use crate::support::session_stores::StaleOnce;
-use crate::{Begun, Clock, S, claims, config, login, of, row, token};
+use crate::{Clock, S, claims, config, login, of, row, token};
 
-async fn handles<T: Begun>(
+async fn handles<T: PutTokens>(
     redis: &RedisServer,
     pods: usize,
     config: &Config,
@@ -38,7 +39,7 @@ async fn at_once<T: TokenStore>(handles: impl IntoIterator<Item = AccessTokens<T
     told
 }
 
-async fn two_claims_at_once_each_get_their_audience<T: Begun>(store: &T, config: Config) {
+async fn two_claims_at_once_each_get_their_audience<T: PutTokens>(store: &T, config: Config) {
     let (redis, provider, clock) =
         (RedisServer::start_own(&[]).await, Provider::of(Tokens::SingleUse), Clock::stands());
     let pods = handles(&redis, 2, &config, &provider, store, &clock).await;
@@ -61,7 +62,7 @@ async fn two_claims_at_once_each_get_their_audience<T: Begun>(store: &T, config:
     assert_eq!((provider.presentations(), provider.twice().len()), (40, 0));
 }
 
-async fn eight_claims_over_three_pods_go_on_for_ten_rounds<T: Begun>(store: &T) {
+async fn eight_claims_over_three_pods_go_on_for_ten_rounds<T: PutTokens>(store: &T) {
     let (redis, provider, clock) =
         (RedisServer::start_own(&[]).await, Provider::of(Tokens::SingleUse), Clock::stands());
     let pods = handles(&redis, 3, &config(), &provider, store, &clock).await;
@@ -84,7 +85,7 @@ async fn eight_claims_over_three_pods_go_on_for_ten_rounds<T: Begun>(store: &T) 
     assert_eq!(provider.presentations(), 80);
 }
 
-async fn eight_claims_at_once_lose_nothing_where_each_refresh_gives_a_token_beside_the_others<T: Begun>(store: &T) {
+async fn eight_claims_at_once_lose_nothing_where_each_refresh_gives_a_token_beside_the_others<T: PutTokens>(store: &T) {
     let (redis, provider, clock) = (RedisServer::start_own(&[]).await, Provider::of(Tokens::Reusable), Clock::stands());
     let config = config().with_refresh_tokens(RefreshTokens::Reusable);
     let pods = handles(&redis, 3, &config, &provider, store, &clock).await;
@@ -99,7 +100,7 @@ async fn eight_claims_at_once_lose_nothing_where_each_refresh_gives_a_token_besi
     assert_eq!(provider.presentations(), 8, "each is asked for once");
 }
 
-async fn logout_by_one_claim_ends_the_session_for_all<T: Begun>(store: &T) {
+async fn logout_by_one_claim_ends_the_session_for_all<T: PutTokens>(store: &T) {
     let (redis, provider, clock) =
         (RedisServer::start_own(&[]).await, Provider::of(Tokens::SingleUse), Clock::stands());
     let pods = handles(&redis, 2, &config(), &provider, store, &clock).await;
@@ -129,7 +130,7 @@ async fn logout_by_one_claim_ends_the_session_for_all<T: Begun>(store: &T) {
     .await;
 }
 
-async fn coordinator_that_has_forgotten_everything_presents_no_token_of_another_claim_twice<T: Begun>(store: &T) {
+async fn coordinator_that_has_forgotten_everything_presents_no_token_of_another_claim_twice<T: PutTokens>(store: &T) {
     let (redis, provider, clock) =
         (RedisServer::start_own(&[]).await, Provider::of(Tokens::SingleUse), Clock::stands());
     let config = config();
@@ -149,7 +150,7 @@ async fn coordinator_that_has_forgotten_everything_presents_no_token_of_another_
     assert_eq!(claims(&row(store, "stale").await), ["billing", "mail"]);
 }
 
-async fn keeps_all_claims(store: impl Begun) {
+async fn keeps_all_claims(store: impl PutTokens) {
     two_claims_at_once_each_get_their_audience(&store, config()).await;
     two_claims_at_once_each_get_their_audience(&store, config().with_other_claims(OtherClaims::Refuse)).await;
     eight_claims_over_three_pods_go_on_for_ten_rounds(&store).await;

@@ -17,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use refresh_coordinator::Config;
-use refresh_coordinator::tokens::{AccessTokens, MemoryTokens, RedisTokens, SessionTokens, TokenStore};
+use refresh_coordinator::tokens::{AccessTokens, SessionTokens, TokenStore};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -48,30 +48,6 @@ impl Clock {
     fn of<T: TokenStore>(&self, handle: AccessTokens<T>) -> AccessTokens<T> {
         let clock = self.clone();
         handle.clock(move || clock.now())
-    }
-}
-
-/// A store that a session can be put into.
-trait Begun: TokenStore + Clone {
-    async fn put_tokens(&self, session: &str, tokens: SessionTokens);
-}
-
-impl Begun for MemoryTokens {
-    async fn put_tokens(&self, session: &str, tokens: SessionTokens) {
-        self.put(session, tokens);
-    }
-}
-
-impl Begun for RedisTokens {
-    async fn put_tokens(&self, session: &str, tokens: SessionTokens) {
-        self.put(session, &tokens).await.expect("redis writes");
-    }
-}
-
-#[cfg(feature = "postgres")]
-impl Begun for refresh_coordinator::tokens::PostgresTokens {
-    async fn put_tokens(&self, session: &str, tokens: SessionTokens) {
-        self.put(session, &tokens).await.expect("postgres writes");
     }
 }
 

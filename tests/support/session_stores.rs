@@ -1,10 +1,34 @@
-//! Session stores that go wrong.
+//! Session stores: that a session is put into each of the shipped ones, and some that go wrong.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use refresh_coordinator::Secret;
-use refresh_coordinator::tokens::{MemoryTokens, SessionTokens, Swap, TokenStore};
+use refresh_coordinator::tokens::{MemoryTokens, RedisTokens, SessionTokens, Swap, TokenStore};
+
+/// A store that a session can be put into.
+pub trait PutTokens: TokenStore + Clone {
+    async fn put_tokens(&self, session: &str, tokens: SessionTokens);
+}
+
+impl PutTokens for MemoryTokens {
+    async fn put_tokens(&self, session: &str, tokens: SessionTokens) {
+        self.put(session, tokens);
+    }
+}
+
+impl PutTokens for RedisTokens {
+    async fn put_tokens(&self, session: &str, tokens: SessionTokens) {
+        self.put(session, &tokens).await.expect("redis writes");
+    }
+}
+
+#[cfg(feature = "postgres")]
+impl PutTokens for refresh_coordinator::tokens::PostgresTokens {
+    async fn put_tokens(&self, session: &str, tokens: SessionTokens) {
+        self.put(session, &tokens).await.expect("postgres writes");
+    }
+}
 
 /// A store that one caller has read too early.
 pub struct StaleOnce<T = MemoryTokens> {

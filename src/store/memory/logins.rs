@@ -125,7 +125,11 @@ impl MemoryPod {
                 return;
             }
             self.comes_to_login(&flight, id, until);
-            next = self.namespace.held.get(&flight).filter(|held| !held.is_over(now)).map(|held| held.next);
+            let record = self.namespace.flights.get(&flight);
+            let holder = record.and_then(|record| Some(record.link.as_ref()?.holder));
+            let held = self.namespace.held.get(&flight).filter(|held| !held.is_over(now));
+            // Where another credential presented it, what followed is of that one's login.
+            next = held.filter(|held| Some(held.holder) == holder).map(|held| held.next);
         }
     }
 

@@ -1,6 +1,7 @@
 //! How connections are made: to the node that serves a namespace now, over TLS or not, with the process' name, and so that a
 //! dead one is noticed.
 
+use std::net::SocketAddr;
 use std::pin::Pin;
 #[cfg(feature = "tls")]
 use std::sync::Arc;
@@ -10,7 +11,8 @@ use deadpool::managed::Manager;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
 use redis::io::tcp::socket2::TcpKeepalive;
-use redis::{AsyncConnectionConfig, ConnectionInfo, ProtocolVersion, RedisError};
+use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, ProtocolVersion, RedisConnectionInfo, RedisError};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -18,6 +20,7 @@ use super::access::Access;
 #[cfg(feature = "tls")]
 use super::certificates::Certificates;
 use super::node::{Address, Node};
+use super::socket;
 use super::target::{Target, TargetError, Whereabouts, at};
 #[cfg(feature = "tls")]
 use super::transport;
@@ -150,6 +153,22 @@ impl Connector {
         .await
     }
 
+    /// The same, and the address that the connection has on this side, where it has one.
+    pub(super) async fn connect_known(
+        &self,
+        place: &Place,
+        config: AsyncConnectionConfig,
+        protocol: Option<ProtocolVersion>,
+    ) -> Result<(MultiplexedConnection, Option<SocketAddr>), RedisError> {
+        self.in_time(Box::pin(async {
+            let info = self.entry(place).await?;
+            let (mut connection, local) = self.open_known(info, config, protocol).await?;
+            self.name(&mut connection).await?;
+            Ok((connection, local))
+        }))
+        .await
+    }
+
     /// Bounds connecting. In a box of any type: it is large, rare, and a part of every call, also for the compiler.
     pub(super) async fn in_time<T>(
         &self,
@@ -166,12 +185,16 @@ impl Connector {
         config: AsyncConnectionConfig,
         protocol: Option<ProtocolVersion>,
     ) -> Result<MultiplexedConnection, RedisError> {
+        self.open_at(self.entry(place).await?, config, protocol).await
+    }
+
+    /// How a place is entered now.
+    async fn entry(&self, place: &Place) -> Result<ConnectionInfo, RedisError> {
         let asked_over = |info| self.open_at(info, AsyncConnectionConfig::new(), Some(ProtocolVersion::RESP2));
-        let info = match (self.whereabouts().await?, place) {
-            (Whereabouts::Cluster { seeds }, Place::Node((host, port))) => at(&seeds[0], host, *port),
-            (whereabouts, _) => self.node.find(whereabouts, self.timeout, &asked_over).await?,
-        };
-        self.open_at(info, config, protocol).await
+        match (self.whereabouts().await?, place) {
+            (Whereabouts::Cluster { seeds }, Place::Node((host, port))) => Ok(at(&seeds[0], host, *port)),
+            (whereabouts, _) => self.node.find(whereabouts, self.timeout, &asked_over).await,
+        }
     }
 
     /// Connects to an address with the login that stands beside it.
@@ -181,20 +204,59 @@ impl Connector {
         config: AsyncConnectionConfig,
         protocol: Option<ProtocolVersion>,
     ) -> Result<MultiplexedConnection, RedisError> {
-        let settings = self.tcp_settings(info.tcp_settings().clone());
+        #[cfg(feature = "tls")]
+        if secured(&info).is_some() {
+            let (connection, _) = self.open_known(info, config, protocol).await?;
+            return Ok(connection);
+        }
+        let (settings, login, config) = self.terms(&info, config, protocol);
+        let info = info.set_tcp_settings(settings).set_redis_settings(login);
+        deadpool_redis::Manager::new_with_config(info, config)?.create().await
+    }
+
+    /// The same over a socket of our own, and the address of that on this side. A Unix socket has none, nor has one that a client of
+    /// the redis crate secures by itself.
+    async fn open_known(
+        &self,
+        info: ConnectionInfo,
+        config: AsyncConnectionConfig,
+        protocol: Option<ProtocolVersion>,
+    ) -> Result<(MultiplexedConnection, Option<SocketAddr>), RedisError> {
+        let (settings, login, made) = self.terms(&info, config, protocol);
+        #[cfg(feature = "tls")]
+        if let Some(host) = secured(&info) {
+            // In a box: a handshake is large.
+            return Box::pin(async {
+                let socket = socket::reach(host, &settings).await?;
+                let local = socket.local_addr().ok();
+                let stream = transport::secure(host.0, socket, &self.certificates).await?;
+                Ok((greeted(stream, &login, made).await?, local))
+            })
+            .await;
+        }
+        if let ConnectionAddr::Tcp(host, port) = info.addr() {
+            let socket = socket::reach((host, *port), &settings).await?;
+            let local = socket.local_addr().ok();
+            return Ok((greeted(socket, &login, made).await?, local));
+        }
+        let info = info.set_tcp_settings(settings).set_redis_settings(login);
+        Ok((deadpool_redis::Manager::new_with_config(info, made)?.create().await?, None))
+    }
+
+    /// On which terms a connection is made.
+    fn terms(
+        &self,
+        info: &ConnectionInfo,
+        config: AsyncConnectionConfig,
+        protocol: Option<ProtocolVersion>,
+    ) -> (TcpSettings, RedisConnectionInfo, AsyncConnectionConfig) {
         let login = match protocol {
             Some(protocol) => info.redis_settings().clone().set_protocol(protocol),
             None => info.redis_settings().clone(),
         };
         // The whole is bounded by `in_time`: a name may have several addresses.
         let config = config.set_connection_timeout(None).set_response_timeout(Some(self.timeout));
-        #[cfg(feature = "tls")]
-        if let Some(host) = secured(&info) {
-            // In a box: a handshake is large.
-            return Box::pin(transport::connect(host, &settings, &self.certificates, &login, config)).await;
-        }
-        let info = info.set_tcp_settings(settings).set_redis_settings(login);
-        deadpool_redis::Manager::new_with_config(info, config)?.create().await
+        (self.tcp_settings(info.tcp_settings().clone()), login, config)
     }
 
     pub(super) async fn name(&self, connection: &mut MultiplexedConnection) -> Result<(), RedisError> {
@@ -240,6 +302,18 @@ impl Connector {
         let settings = settings.set_user_timeout(self.timeout);
         settings
     }
+}
+
+/// Logs in over a stream.
+async fn greeted(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    login: &RedisConnectionInfo,
+    config: AsyncConnectionConfig,
+) -> Result<MultiplexedConnection, RedisError> {
+    let (connection, driver) = MultiplexedConnection::new_with_config(login, stream, config).await?;
+    // It ends when nobody holds the connection any more and all that was sent is answered, or the socket ends.
+    tokio::spawn(driver);
+    Ok(connection)
 }
 
 /// The host to verify, where TLS is ours to make. A client of the redis crate that brings its own settings of TLS uses them.

@@ -1,6 +1,6 @@
 //! The one subscription of this process at a node, for the channels of all its namespaces there, on a connection of its own.
 //!
-//! First it asks which server it leads to, and listens on that server's channel, too: by that `begin.lua` knows that it is the same.
+//! First it asks which server it ends at, and listens on that server's channel, too: by that `begin.lua` knows that it is the same.
 //! Then nothing but subscribing is sent over it, one thing at a time: a server that takes a channel away says so unasked, and the
 //! redis crate takes that for the answer to what was sent last. So a channel counts as heard when its own name was confirmed,
 //! and not because something was answered; where another name was, the connection is given up.
@@ -18,7 +18,7 @@ use super::connector::{Connector, Place};
 use super::keys::Keys;
 use super::pubsub::PubSub;
 use super::verdict::Verdict;
-use super::which_server::which_server;
+use super::which_server::server_without_proxy;
 use crate::metrics::Counted;
 use crate::store::contract::ServerId;
 
@@ -39,7 +39,7 @@ struct Line {
     connection: MultiplexedConnection,
     epoch: u64,
     pubsub: PubSub,
-    /// The server that it leads to, where the user may ask.
+    /// The server that it ends at, where no proxy is between and the user may ask.
     server: Option<ServerId>,
     heard: Arc<Heard>,
 }
@@ -106,19 +106,21 @@ impl Hub {
             Some(line) => held.insert(line),
             None => held.insert(self.connect(pubsub, epoch).await?),
         };
-        let mut channels = vec![keys.channel(pod), keys.fleet().to_owned()];
-        channels.extend(line.server.map(|server| keys.server(server.run_id())));
-        let channels: Vec<_> = channels.iter().map(String::as_str).collect();
-        let channels = channels.as_slice();
-        let (number, over) = line.heard.register(channels, deliver);
+        let channels = [&*keys.channel(pod), keys.fleet()];
+        let of_server = line.server.map(|server| keys.server(server.run_id()));
+        let (number, over) = line.heard.register(&channels, of_server.as_deref(), deliver);
         let listening = Listening { hub: Arc::clone(self), heard: Arc::clone(&line.heard), number, over, epochs };
-        let subscribed = line.subscribe(channels).await;
+        let subscribed = line.subscribe(&channels).await;
         if subscribed.as_ref().is_err_and(|error| Verdict::of(error) != Verdict::Broken) {
             // Of these channels only. What was subscribed of them is taken back as this is dropped.
             return subscribed.map(|()| listening);
         }
-        if subscribed.is_err() || !line.heard.are_subscribed(channels) {
+        if subscribed.is_err() || !line.heard.are_subscribed(&channels) {
             drop(held.take());
+        } else if let Some(channel) = of_server.as_deref()
+            && let Err(error) = line.subscribe(&[channel]).await
+        {
+            debug!(%error, "nobody listens for the server: it says itself which it is");
         }
         subscribed?;
         if held.is_none() {
@@ -136,8 +138,9 @@ impl Hub {
             Ok::<(), Infallible>(())
         };
         let config = AsyncConnectionConfig::new().set_push_sender(on_push);
-        let mut connection = self.connector.connect(&self.place, config, Some(ProtocolVersion::RESP3)).await?;
-        let server = which_server(&mut connection).await.ok();
+        let connected = self.connector.connect_known(&self.place, config, Some(ProtocolVersion::RESP3)).await;
+        let (mut connection, local) = connected?;
+        let server = server_without_proxy(&mut connection, local).await;
         counted.get_or_init(|| self.connector.standing.rise());
         Ok(Line { connection, epoch, pubsub, server, heard })
     }
@@ -166,13 +169,15 @@ impl Line {
 }
 
 impl Heard {
-    fn register(&self, channels: &[&str], deliver: Deliver) -> (u64, Arc<Notify>) {
+    /// The channel of the server is one more that is taken back with the others; nothing is said there, and it may be missing.
+    fn register(&self, channels: &[&str], of_server: Option<&str>, deliver: Deliver) -> (u64, Arc<Notify>) {
         let mut listeners = self.lock();
         listeners.last += 1;
         let (number, over) = (listeners.last, Arc::new(Notify::new()));
-        for channel in channels {
-            let listener = Listener { number, deliver: Arc::clone(&deliver), over: Arc::clone(&over) };
-            listeners.channels.entry((*channel).into()).or_default().listeners.push(listener);
+        let needed = channels.iter().map(|channel| (*channel, Arc::clone(&over)));
+        for (channel, over) in needed.chain(of_server.map(|channel| (channel, Arc::default()))) {
+            let listener = Listener { number, deliver: Arc::clone(&deliver), over };
+            listeners.channels.entry(channel.into()).or_default().listeners.push(listener);
         }
         (number, over)
     }

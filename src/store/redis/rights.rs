@@ -211,7 +211,8 @@ fn commands(keys: &Keys, pod: &str, pubsub: PubSub) -> Vec<Tried> {
     // Signs of life of a connection that nobody uses, and which server this is.
     all.push(Tried::plain("ping", words(&["PING"]), false));
     all.push(Tried::plain("info", words(&["INFO", "server"]), false));
-    // Whether a pod listens at this server, as begin.lua knows that it is the same.
+    // Whether this pod's connection ends there, and whether a pod listens at this server, as begin.lua knows that it is the same.
+    all.push(Tried::plain("client|info", words(&["CLIENT", "INFO"]), false));
     let (name, command) = listeners_of(pubsub);
     all.push(Tried::plain(name, words(&["PUBSUB", command, &keys.server("none")]), false));
     all
@@ -284,7 +285,7 @@ mod tests {
     fn every_command_that_a_script_calls_is_tried_and_documented_and_no_other() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("lua");
         let mut needed: BTreeSet<String> =
-            ["evalsha", "script|load", "subscribe", "unsubscribe", "ping"].map(str::to_owned).into();
+            ["evalsha", "script|load", "subscribe", "unsubscribe", "ping", "client|info"].map(str::to_owned).into();
         for folder in [folder.join("lib"), folder] {
             for file in std::fs::read_dir(folder).expect("a folder") {
                 let path = file.expect("a file").path();

@@ -43,6 +43,8 @@ impl Verdict {
             Some("NOAUTH" | "WRONGPASS") => Self::Denied,
             Some("OOM" | "NOREPLICAS" | "BUSY" | "MISCONF") => Self::NotReady,
             _ if is_missing_right(&error.to_string()) => Self::Denied,
+            // While a slot moves, too, of a key that the script spells by itself.
+            _ if error.to_string().contains("non local key") => Self::NotReady,
             _ => Self::Wrong,
         }
     }
@@ -88,6 +90,10 @@ mod tests {
             ("CLUSTERDOWN The cluster is down", Verdict::Demoted),
             ("ASK 3999 127.0.0.1:6381", Verdict::NotReady),
             ("TRYAGAIN Multiple keys request during rehashing of slot", Verdict::NotReady),
+            (
+                "ERR Script attempted to access a non local key in a cluster node script: 4, on @user:12",
+                Verdict::NotReady,
+            ),
             ("BUSY Redis is busy running a script.", Verdict::NotReady),
             ("MISCONF Errors writing to the AOF file: No space left on device", Verdict::NotReady),
             ("NOSCRIPT No matching script. Please use EVAL.", Verdict::NotReady),

@@ -95,6 +95,21 @@ both! {
         assert_eq!(Turn::at_once(&stage, "three", "a").await.token(), "four");
     }
 
+    // The provider took the token from it: a secret that was rolled, or one that binds no token.
+    async fn logout_by_another_credential_that_went_on_from_a_token_ends_nothing_for_its_owner(stage, held()) {
+        let rolled = |token: &str| by(&stage, Refresh::new(token).client("app", "rolled"), Coming::Directly);
+        rotate(&stage, &claim(&stage, "one", "a"), "two").await;
+        rotate(&stage, &rolled("two"), "three").await;
+        comes(&stage, &mut claim(&stage, "one", "b")).await;
+
+        stage.a.end_session(&rolled("three")).await.expect("an answer");
+
+        let begun = begin(&stage.b, &claim(&stage, "one", "b")).await;
+        assert!(!matches!(begun, Begun::Ended), "{begun:?}");
+        let followed = follow(&stage.b, &claim(&stage, "one", "b")).await;
+        assert!(!matches!(followed, Followed::Ended), "another claim's logout");
+    }
+
     async fn strangers_that_guess_a_secret_lead_an_old_token_once_and_take_nothing_from_its_owner(stage, held()) {
         rotate(&stage, &claim(&stage, "one", "a"), "two").await;
         let first = guessed(&stage, "x");

@@ -96,7 +96,8 @@ impl Operator {
             let is_lost = matches!(state.as_deref(), Some("leading" | "lost"));
             let (owner, lease_left) = match (lock, owner) {
                 (Some(owner), _) => (owner, Some(Duration::from_millis(left.try_into().unwrap_or(0)))),
-                (None, Some(owner)) if is_lost => (owner, None),
+                // A lead that was given back has no pod: nothing is held by it.
+                (None, Some(owner)) if is_lost && !owner.starts_with("-/") => (owner, None),
                 (None, _) => continue,
             };
             let started_ago = Duration::from_millis(now.saturating_sub(started.unwrap_or(now)));

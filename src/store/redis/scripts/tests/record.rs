@@ -1,8 +1,8 @@
-//! What a record leaves out, because it is as it mostly is, and what of an outcome outlives the lead after it.
+//! What of an outcome outlives the lead after it.
 
 use std::time::Duration;
 
-use super::alone::{Alone, NAME, TWO, With};
+use super::alone::{Alone, THREE, TWO, With};
 
 const FLIGHT: &str = "rc:{alone}:flight:ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
 
@@ -47,24 +47,17 @@ async fn success_that_is_told_again_lands_nothing_under_the_lead_that_was_put_ba
     success_told_again_changes_nothing(&alone, &told(&ours)).await;
 }
 
-/// How long it was fresh is written where it is not what lies between the answer and its end.
+/// An old server came back with the success of a leader, and the one that led after it ends unknown.
 #[tokio::test]
-async fn answer_that_was_long_on_its_way_is_fresh_for_no_longer_after_the_clock_was_set_back() {
-    for (held_ms, took_ms, written) in [("0", "3000", ""), ("500", "2500", ""), ("2000", "1000", "30000")] {
-        let alone = Alone::new().await;
-        alone.call("begin", &[]).await;
-        let started = alone.now_ms().await - 3_000;
-        alone.set(&format!("flight:{NAME}"), "started", &started.to_string()).await;
+async fn success_that_is_told_again_makes_no_token_certain_that_another_leader_left_uncertain() {
+    let alone = Alone::new().await;
+    let ours = land(&alone).await;
+    let uncertain = [("attempt", TWO), ("owner", "b/4503599627370000"), ("own_fence", "4503599627370000")];
+    let unknown = [("class", "unknown"), ("token_state", "unknown"), ("health", "neutral"), ("fresh_ms", "0")];
+    assert_eq!(alone.call("complete", &[&uncertain[..], &unknown].concat()).await[0], "landed");
 
-        alone.call("complete", &[("held_ms", held_ms), ("took_ms", took_ms)]).await;
+    assert_eq!(alone.call("complete", &told(&ours)).await[0], "landed");
 
-        assert_eq!(alone.redis.cli(&["HGET", FLIGHT, "fresh_ms"]).await, written, "after {held_ms} ms");
-        let now_ms = alone.now_ms().await;
-        alone.set(&format!("flight:{NAME}"), "fresh_until", &(now_ms + 3_600_000).to_string()).await;
-        alone.set(&format!("flight:{NAME}"), "landed_at", &(now_ms + 3_570_000).to_string()).await;
-        let refused = alone.call("begin", &[("attempt", TWO), ("claim", "another")]).await;
-        assert_eq!(refused[..2], ["rejected", "another_claim"], "{refused:?}");
-        let left_ms: u64 = refused[2].parse().expect("ms");
-        assert!(left_ms <= 30_000, "{left_ms}");
-    }
+    let never = [("attempt", THREE), ("uncertain", "never")];
+    assert_eq!(alone.call("begin", &never).await[0], "token_lost");
 }
