@@ -16,8 +16,9 @@ async fn provider() -> Provider {
     Provider::start(async |_| json(200, r#"{"access_token":"a"}"#)).await
 }
 
-async fn counted(daemon: &Daemon, line: &str) -> bool {
-    daemon.get("/metrics").await.1.lines().any(|counted| counted == line)
+/// Waits until it is: what came a moment ago may be on its way to the counters.
+async fn until_counted(daemon: &Daemon, line: &str) {
+    within(async { while !daemon.get("/metrics").await.1.lines().any(|counted| counted == line) {} }).await;
 }
 
 #[tokio::test]
@@ -55,7 +56,7 @@ async fn half_a_body_makes_way_and_a_refresh_that_is_under_way_does_not() {
     let mut led = BufReader::new(led).lines();
     let status = within(led.next_line()).await.expect("readable").expect("an answer");
     assert!(status.starts_with("HTTP/1.1 200 "), "{status}");
-    assert!(counted(&daemon, "refreshd_connections_cut_total 1").await);
+    until_counted(&daemon, "refreshd_connections_cut_total 1").await;
 }
 
 #[tokio::test]
@@ -75,7 +76,8 @@ async fn caller_that_never_reads_is_cut() {
     // Refreshd reads no more where nobody takes its answers, so this ends only when the connection does.
     within(async { while stream.write_all(&requests).await.is_ok() {} }).await;
 
-    assert!(counted(&daemon, "refreshd_connections 1").await, "that of who asks");
+    // That of who asks.
+    until_counted(&daemon, "refreshd_connections 1").await;
 }
 
 #[tokio::test]
@@ -104,7 +106,7 @@ async fn half_a_request_does_not_hold_the_drain() {
         Daemon::start(&provider().await, &["--drain-delay", "0s", "--drain", "10m", "--read-timeout", "10m"]).await;
     let _half = daemon.write(format!("{HEAD}content-length: 100\r\n\r\ngrant_type=").as_bytes()).await;
     let _silent = daemon.write(b"").await;
-    assert!(counted(&daemon, "refreshd_connections 3").await);
+    until_counted(&daemon, "refreshd_connections 3").await;
 
     daemon.signal(Signal::SIGTERM);
 
