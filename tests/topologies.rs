@@ -130,6 +130,9 @@ async fn killed(pair: &Pair, signal: &str) -> Took {
     };
     let joins = async {
         let mut joiners = Answers::new();
+        // Who comes before the leaders have put their flights back waits until the server has recovered.
+        let locks = format!("rc:{{{}}}:lock:*", pair.config.namespace);
+        pair.takes_over.until_so(&["KEYS", &locks], |there| there.lines().count() >= flying.len()).await;
         until("it is joined", async || {
             if joiners.is_empty() {
                 comes(&mut joiners, c, &held, &flying[0]);
