@@ -23,8 +23,11 @@ mod monitor;
 
 /// Every EVALSHA of a run, as it was sent.
 async fn recorded(redis: &RedisServer, flights: usize) -> Vec<redis::Cmd> {
+    let config = wide();
+    // Else the first flights wait until the server has recovered, and begin twice.
+    redis.in_use(&config.namespace).await;
     let mut lines = monitor::listen(redis.url()).await;
-    let pod = connect(redis, &wide()).await;
+    let pod = connect(redis, &config).await;
     let monitor = tokio::spawn(async move {
         let mut commands = Vec::new();
         while let Some(line) = lines.next_line().await.expect("a line") {
@@ -32,8 +35,12 @@ async fn recorded(redis: &RedisServer, flights: usize) -> Vec<redis::Cmd> {
             if words == [b"ECHO".as_slice(), b"the-end"] {
                 break;
             }
-            // With nine keys or so it is begin or complete; what pods ask at start has fewer.
-            let is_verb = by != "lua" && words.len() > 20 && words[0].eq_ignore_ascii_case(b"EVALSHA");
+            // With four keys, of which the first is a lock, it is begin or complete.
+            let is_verb = by != "lua"
+                && words.len() > 10
+                && words[0].eq_ignore_ascii_case(b"EVALSHA")
+                && words[2] == b"4"
+                && words[3].windows(6).any(|part| part == b":lock:");
             if is_verb {
                 let mut command = redis::cmd("EVALSHA");
                 for word in &words[1..] {

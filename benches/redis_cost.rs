@@ -205,6 +205,7 @@ async fn run() {
     let redis = RedisServer::start().await;
     let mut connection = redis.connect().await;
     let unlock = redis::Script::new(COMPARE_AND_DELETE);
+    redis.in_use(&config.namespace).await;
     let pod = connect(&redis, &config).await;
     let other = connect(&redis, &config).await;
     led(&pod, times).await;
