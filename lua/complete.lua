@@ -190,10 +190,9 @@ if not is_plain then
   if record.attempt ~= attempt or record.fence ~= own_fence then
     -- Else they are there from the lead on.
     redis.call('HSET', flight, 'owner', owner, 'lead', lead, 'charged_window', record.charged_window or 'none')
-    if record.class == 'success' then
+    if record.class == 'success' and class ~= 'success' then
       -- As begin.lua would have noted it.
       redis.call('HSET', flight, 'success_of', record.attempt)
-      record.success_of = record.attempt
     end
   end
 end

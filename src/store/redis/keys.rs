@@ -197,12 +197,7 @@ impl Keys {
 
     /// Channel of the pods that listen at the server with this run id: that somebody does says which server it is.
     pub(super) fn server(&self, run_id: impl fmt::Display) -> String {
-        format!("{}{run_id}", self.servers())
-    }
-
-    /// Channels of servers, without the run id.
-    pub(super) fn servers(&self) -> &str {
-        &self.servers
+        format!("{}{run_id}", self.servers)
     }
 
     /// What a key of this namespace holds, by its name.
