@@ -51,13 +51,13 @@ redis.call('HSET', attempts, 'attempts', '1', 'window_start', '4102444800000')
 redis.call('PEXPIRE', attempts, '300000')
 redis.call('HSET', flight, 'state', 'leading', 'owner', owner, 'lead', lead, 'started', '4102444800000')
 redis.call('PEXPIRE', flight, '3660000')
-return {'lead', '12345', 'nothing'}";
+return 'lead 12345 nothing'";
 
 const CALLS_OF_COMPLETE: &str = "\
 local lock, flight, fence, attempts, permits, budget, queue, circuit = unpack(KEYS)
 local owner, lead, caller, sealed = unpack(ARGV)
 redis.call('TIME')
-redis.call('EXISTS', circuit, queue)
+redis.call('EXISTS', circuit, queue, flight)
 redis.call('HLEN', flight)
 redis.call('HMGET', flight, 'owner', 'started')
 redis.call('ZREM', permits, owner)
@@ -66,7 +66,7 @@ redis.call('DEL', lock, budget)
 redis.call('HSET', flight, 'state', 'landed', 'class', 'success', 'token_state', 'rotated', 'landed_at', '4102444800000',
   'fresh_until', '4102444800000', 'fresh_ms', '30000', 'sealed', sealed)
 redis.call('PEXPIRE', flight, '65000')
-return {'landed'}";
+return 'landed'";
 
 impl Floor {
     fn of_calls() -> Self {

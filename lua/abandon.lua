@@ -65,7 +65,7 @@ undo_lead(flight, record, lease_ms)
 -- A repeated begin or renewal of this attempt may still be on its way.
 redis.call('HSET', flight, 'abandoned:' .. attempt, now)
 keep_at_least(flight, lease_ms)
-tell_waiting(flight, waits_and_marks(record), channels, 'look ' .. name)
+tell_waiting(flight, channels, 'look ' .. name)
 if record.family then
   pcall(wake_family, flight, string.match(record.family, '^%x+'), channels, now, tonumber(ARGV[8]))
 end

@@ -2,16 +2,15 @@
 --
 -- KEYS[1] lock        string, the owner: the leader
 -- KEYS[2] flight      hash, the record
--- KEYS[3] fence       string, the last fence given; tells the other keys of the namespace (lib/namespace.lua)
--- KEYS[4] attempts    hash, how often the session led
--- KEYS[5] held        hash, the answer that is held for the token: where there is a chain
+-- KEYS[3] attempts    hash, how often the session led
+-- KEYS[4] held        hash, the answer that is held for the token: where there is a chain
 -- ARGV[1] pod         the caller's pod
--- ARGV[2] lead        '<attempt> <claim> <client> <account>', as it is written where it leads (lib/record.lua): the caller's local
---                     flight, the same one gets the same answer; what must be equal for an answer to be shared; the caller's client
---                     with its token; which account of the session is charged
--- ARGV[3] caller      '<client_name> <standing>': the caller's client by its id, whatever token and credential it comes with; 'known'
---                     when the pod knows the caller, else the name of its credential, '' without one
--- ARGV[4] numbers     doubles, little-endian; 2^53 is none. Those of the call, then the settings, as
+-- ARGV[2] caller      '<attempt> <claim> <client> <account> <client_name> <standing>'. First what is written where it leads
+--                     (lib/record.lua): the caller's local flight, the same one gets the same answer; what must be equal for an
+--                     answer to be shared; the caller's client with its token; which account of the session is charged. Then its client
+--                     by its id, whatever token and credential it comes with; 'known' when the pod knows the caller, else the name
+--                     of its credential, '' without one
+-- ARGV[3] numbers     doubles, little-endian; 2^53 is none. Those of the call, then the settings, as
 --                     src/store/redis/scripts/settings.rs declares them
 -- NUMBER[1] joined    the fence the caller joined before, 0 if none
 -- NUMBER[2] seen      the highest fence the pod has seen
@@ -20,12 +19,13 @@
 -- NUMBER[5] urgency   1; 0 when it waits for a permit no longer, 2 when nobody waits for it (in the background)
 -- NUMBER[6] newer_than the fence of the answer that its callers have: of a token that may be used again, and of a refusal that says
 --                     nothing of the token, they want a newer one
--- ARGV[5] chain        '<as> <holder> <from>': as what the caller comes along a chain (lib/held.lua), with ' follows' behind it where it
+-- ARGV[4] chain        '<as> <holder> <from>': as what the caller comes along a chain (lib/held.lua), with ' follows' behind it where it
 --                     goes on where other claims went; only there
 --
 -- Replies
 --   {'landed', fence, attempt, age_ms, sealed}    the outcome is there; its fence again where nobody was told of it
 --   {'token_lost', fence}                         the token may have been rotated, and is not presented again
+--   {'join', fence, look_ms}                      a leader of this claim lives; the pod is registered; look again after look_ms
 --   {'join', fence, claim, leader, look_ms}       a leader lives ('living'), or was lost and may still come back
 --                                                 ('lost'); the pod is registered; look again after look_ms
 --   {'lead', fence, known_before, run_id}         it leads; 'nothing', 'lost_leaders' or 'rotated'; '' where nobody may ask
@@ -40,12 +40,11 @@
 --   {'broken'}                                    what became of this token is not known, or writes were lost since
 --   {'abandoned'}                                 the attempt was taken back before it arrived
 --   {'ended'}                                     the caller's client has ended the session of this token
-assert((#KEYS == 5 and #ARGV == 5) or (#KEYS == 4 and #ARGV == 4), 'begin: 5 keys, 5 arguments, or one less of each')
-local lock, flight, fence, attempts, held_key = unpack(KEYS)
-local pod, lead, caller, numbers, chain = unpack(ARGV)
+assert((#KEYS == 4 and #ARGV == 4) or (#KEYS == 3 and #ARGV == 3), 'begin: 4 keys, 4 arguments, or one less of each')
+local lock, flight, attempts, held_key = unpack(KEYS)
+local pod, caller, numbers, chain = unpack(ARGV)
 -- PARTS HERE: namespace
 local joined, seen, waited_us, may_lead, urgency, newer_than, at = struct.unpack('<dddddd', numbers)
--- UNPACKED HERE: BEGIN in src/store/redis/scripts/settings.rs
 waited_us = waited_us < 2 ^ 53 and waited_us or nil
 
 -- By itself: a pod that joins needs no more.
@@ -54,6 +53,7 @@ if owner and owner.err then
   owner = false -- a key of another type is none
 end
 -- PARTS HERE: join
+-- UNPACKED HERE: BEGIN in src/store/redis/scripts/settings.rs
 -- PARTS HERE: clock
 local now, now_us = read_clock()
 local circuit_key, queue = tag .. 'circuit', tag .. 'queue'
@@ -61,7 +61,7 @@ local circuit_key, queue = tag .. 'circuit', tag .. 'queue'
 local there = not owner and redis.call('EXISTS', flight, circuit_key, attempts, queue)
 local attempt, claim, client
 if there ~= 0 or chain or waited_us then
-  attempt, claim, client = string.sub(lead, 1, 36), string.sub(lead, 38, 101), string.sub(lead, 103, 166)
+  attempt, claim, client = string.sub(caller, 1, 36), string.sub(caller, 38, 101), string.sub(caller, 103, 166)
 end
 
 -- A latecomer mostly finds its session, and a fresh outcome of its claim. It needs a few fields of the record: to read all of it costs
@@ -90,7 +90,7 @@ if is_part then
   -- PARTS HERE: hash record
   record = read_record(flight)
 end
-local incarnation, in_use_key = tag .. 'incarnation', tag .. 'budget'
+local fence, incarnation, in_use_key = tag .. 'fence', tag .. 'incarnation', tag .. 'budget'
 local last, noted, in_use_there = unpack(redis.call('MGET', fence, incarnation, in_use_key))
 -- PARTS HERE: server
 seen, uncertain = fence_number(seen), uncertain == 1 and 'never' or 'retry'
@@ -335,7 +335,7 @@ if may_lead < 2 then
 end
 -- Mostly none of them is there. What was given back since they were looked for only makes them less.
 local is_quiet = (there or redis.call('EXISTS', circuit_key, attempts, queue)) == 0
-local passage, circuit, session, in_window, account = 'free', nil, nil, 0, string.sub(lead, 168)
+local passage, circuit, session, in_window, account = 'free', nil, nil, 0, string.sub(caller, 168, 183)
 if not is_quiet then
   -- PARTS HERE: hash spans fields keep begun stamps circuit accounts attempts
   local refusal, refused_ms
@@ -357,10 +357,11 @@ if not is_quiet then
   end
 end
 local in_use, is_called = tonumber(in_use_there or '0'), false
--- Mostly nobody queues, nor did this flight, which would have left its mark in the record; and no permit is out, or none that is over
--- and fewer than strangers may have.
+-- Mostly nobody queues, nor did this flight, which would be among those that wait; and no permit is out, or none that is over and
+-- fewer than strangers may have.
 local is_plenty = is_quiet and not waited_us and (not in_use_there or (is_unheard_of and urgency ~= 2 and in_use
-  and in_use < limit - math.floor(limit / 4) and #redis.call('ZRANGEBYSCORE', tag .. 'permits', '-inf', whole(now), 'LIMIT', '0', '1') == 0))
+  and in_use < limit - math.floor(limit / 4) and #redis.call('ZRANGEBYSCORE', tag .. 'permits', '-inf', whole(now), 'LIMIT', '0', '1') == 0
+  and redis.call('EXISTS', tag .. 'waits:' .. string.sub(flight, #tag + 8)) == 0))
 if not is_plenty then
   -- PARTS HERE: hash spans keep begun in_use permits lines freed budget queue
   local is_free
@@ -430,7 +431,7 @@ if state == 'landed' then
   end
   redis.call('HDEL', flight, 'class', 'token_state', 'sealed', 'landed_at', 'fresh_until', 'fresh_ms')
 end
-redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'lead', lead, 'started', started)
+redis.call('HSET', flight, 'state', 'leading', 'owner', own, 'lead', string.sub(caller, 1, 183), 'started', started)
 if charged_window or known_before ~= 'nothing' or record.fence then
   -- Other than usual, or what the lead before left.
   redis.call('HSET', flight, 'known_before', known_before, 'lost_leaders', known_before == 'lost_leaders' and lost_leaders or '0',
@@ -445,4 +446,4 @@ if record.family then
   lives_ms = math.max(lives_ms, login_ms(flight, record))
 end
 redis.call('PEXPIRE', flight, whole(lives_ms))
-return {'lead', own_fence, known_before, run_id}
+return 'lead ' .. own_fence .. ' ' .. known_before .. ' ' .. run_id

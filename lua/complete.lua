@@ -6,22 +6,20 @@
 --
 -- KEYS[1] lock      string, the owner: the leader
 -- KEYS[2] flight    hash, the record
--- KEYS[3] fence     string, the last fence given; tells the other keys of the namespace (lib/namespace.lua)
--- KEYS[4] attempts  hash, how often the session led
--- KEYS[5] held      hash, where an answer is held: that for the token
--- KEYS[6] link      hash, there, too: the record of the token in the outcome
+-- KEYS[3] attempts  hash, how often the session led
+-- KEYS[4] held      hash, where an answer is held: that for the token
+-- KEYS[5] link      hash, there, too: the record of the token in the outcome
 -- ARGV[1] owner     the caller, <pod>/<fence>/<lease_ms>
--- ARGV[2] lead      '<attempt> <claim> <client> <account>', as begin.lua was told: the caller's local flight, completing it again
---                   changes nothing; what must be equal for an answer to be shared; the caller's client with its token; which account
---                   of the session is charged
--- ARGV[3] caller    '<client_name> <standing>', as begin.lua was told
--- ARGV[4] class     success, denied, busy, not_sent, not_processed, unknown, lost: for the scripts and redis-cli; callers act on
+-- ARGV[2] caller    '<attempt> <claim> <client> <account> <client_name> <standing>', as begin.lua was told: the caller's local flight,
+--                   completing it again changes nothing; what must be equal for an outcome to be shared; the caller's client with its
+--                   token; which account of the session is charged; its client by its id, and how it is known
+-- ARGV[3] class     success, denied, busy, not_sent, not_processed, unknown, lost: for the scripts and redis-cli; callers act on
 --                   the sealed one
--- ARGV[5] token_state  what became of the token: rotated, kept, dead, untouched, unknown
--- ARGV[6] health    what it says of the provider: healthy, failing, neutral, session_limited, fleet_limited
--- ARGV[7] noted    how the caller is to be known from now on: 'client <credential>', or by the bits of its client with its
+-- ARGV[4] token_state  what became of the token: rotated, kept, dead, untouched, unknown
+-- ARGV[5] health    what it says of the provider: healthy, failing, neutral, session_limited, fleet_limited
+-- ARGV[6] noted    how the caller is to be known from now on: 'client <credential>', or by the bits of its client with its
 --                   token, as three numbers; '' when it is not to be noted
--- ARGV[8] numbers  doubles, little-endian; 2^53 is none. Those of the call, then the settings; the names of these and what
+-- ARGV[7] numbers  doubles, little-endian; 2^53 is none. Those of the call, then the settings; the names of these and what
 --                   they are stand where they are declared, for the pod and for this script: src/store/redis/scripts/settings.rs
 -- NUMBER[1] own_fence  the caller's fence
 -- NUMBER[2] held_ms    how long ago the provider answered, when this was sent
@@ -34,8 +32,8 @@
 -- NUMBER[9] charge     1, or 0 where the session does not pay for it
 -- NUMBER[10] unanswered  1 when a begin or a renewal of the attempt was not answered: it may arrive yet, and is to change nothing
 -- NUMBER[11] untold    1 when nobody is to be told yet: the leader does something before (before_told), and then calls tell.lua
--- ARGV[9] sealed   the outcome
--- ARGV[10] chain    '<as> <holder> <flight> <holder> <claim> <holds_ms>': 'direct', or the place that a walker came from; whose the token
+-- ARGV[8] sealed   the outcome
+-- ARGV[9] chain    '<as> <holder> <flight> <holder> <claim> <holds_ms>': 'direct', or the place that a walker came from; whose the token
 --                   and the one in the outcome are, its claim, and how long that is known from now on. 'dead <holder>' where what is held for the token may be over. Else
 --                   neither it nor the last keys
 -- Where several claims come with tokens of the login (lib/family.lua), two keys and seven arguments more, also of an outcome that gave no
@@ -60,48 +58,49 @@
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
 --
 -- Message to pods: 'landed <flight> <claim> <fence> <attempt> <age_ms>\n<sealed>' or 'look <flight>'
-local is_among_claims = #KEYS == 8 and #ARGV == 17
+local is_among_claims = #KEYS == 7 and #ARGV == 16
 if not is_among_claims then
-  assert((#KEYS == 6 and #ARGV == 10) or (#KEYS == 4 and #ARGV == 9), 'complete: 6 keys, 10 arguments, or 2 and one less')
+  assert((#KEYS == 5 and #ARGV == 9) or (#KEYS == 3 and #ARGV == 8), 'complete: 5 keys, 9 arguments, or 2 and one less')
 end
-local lock, flight, fence, attempts, held, link = unpack(KEYS)
-local owner, lead, caller, class, token_state, health, noted, numbers, sealed, chain = unpack(ARGV)
+local lock, flight, attempts, held, link = unpack(KEYS)
+local owner, caller, class, token_state, health, noted, numbers, sealed, chain = unpack(ARGV)
 -- PARTS HERE: namespace
 local permits, in_use_key, queue, circuit = tag .. 'permits', tag .. 'budget', tag .. 'queue', tag .. 'circuit'
 local own_fence, held_ms, took_ms, fresh_ms, keep_ms, lives_ms, stay_away_ms, allowed, charge, unanswered,
   untold, at = struct.unpack('<ddddddddddd', numbers)
 -- UNPACKED HERE: COMPLETE in src/store/redis/scripts/settings.rs
 local none = 2 ^ 53
--- state, owner, lead, started.
-local fields_of_a_lead = 4
+-- PARTS HERE: plain
 
 local now = read_clock()
--- Mostly none of them is there: one look instead of two.
-local is_quiet = redis.call('EXISTS', circuit, queue) == 0
-local has_circuit, circuit_now = true, {}
+-- Mostly none of them is there, or only who waits: one look instead of three.
+local waits, pods = tag .. 'waits:' .. string.sub(flight, #tag + 8), {}
+local there = redis.call('EXISTS', circuit, queue, waits)
+if there > 0 then
+  pods = redis.pcall('HKEYS', waits)
+  there = pods[1] and there - 1 or there
+end
+local is_quiet, has_circuit, circuit_now = there == 0, true, {}
 if not is_quiet then
   -- PARTS HERE: hash
   has_circuit, circuit_now = pcall(read_hash, circuit)
 end
 
--- Mostly a success lands, and in the record stands what its lead wrote, and beside that only which pods wait. Where none does, a few
--- of the fields are enough, and to read all of them would cost as much as five small calls.
-local record, waits, is_marked, is_plain, holder = {}, nil, nil, false, owner
-local count = class == 'success' and health == 'healthy' and is_quiet and redis.call('HLEN', flight)
-if count == fields_of_a_lead then
+-- Mostly a success lands, and in the record stands what its lead wrote. Then a few of the fields are enough, and to read all of them
+-- would cost as much as five small calls.
+local record, is_plain, holder = {}, false, owner
+if class == 'success' and health == 'healthy' and is_quiet and redis.call('HLEN', flight) == fields_of_a_lead then
   record.owner, record.started = unpack(redis.call('HMGET', flight, 'owner', 'started'))
   -- Of a lost leader there is one field more, as of one that put its record back, and of one that was given back two.
   is_plain, record.state = record.owner == owner, 'leading'
 end
 local attempt, claim, client
-if not is_plain or chain or unanswered == 1 then
-  attempt, claim, client = string.sub(lead, 1, 36), string.sub(lead, 38, 101), string.sub(lead, 103, 166)
+if not is_plain or chain or unanswered == 1 or pods[1] then
+  attempt, claim, client = string.sub(caller, 1, 36), string.sub(caller, 38, 101), string.sub(caller, 103, 166)
 end
 if not is_plain then
-  -- PARTS HERE: hash record waiting
+  -- PARTS HERE: hash record
   record, own_fence = read_record(flight), whole(own_fence)
-  waits, is_marked = waits_and_marks(record)
-  is_plain = waits and count and count - #waits == fields_of_a_lead and record.state == 'leading' and record.owner == owner
   -- A leader that takes or renews the lock of another owner writes the record anew: where the record says that this owner
   -- leads, the lock is this owner's, or nobody's.
   if record.state ~= 'leading' or record.owner ~= owner then
@@ -177,7 +176,7 @@ if not is_plain then
   end
   if not lands then
     -- PARTS HERE: names
-    tell_waiting(flight, waits, channels_of(fence), 'look ' .. name_of(flight))
+    tell_pods(waits, pods, channels_of(tag), 'look ' .. name_of(flight))
     if is_over then
       return done({'ended', 0, 'counted'})
     end
@@ -189,7 +188,7 @@ if not is_plain then
   end
   if record.attempt ~= attempt or record.fence ~= own_fence then
     -- Else they are there from the lead on.
-    redis.call('HSET', flight, 'owner', owner, 'lead', lead, 'charged_window', record.charged_window or 'none')
+    redis.call('HSET', flight, 'owner', owner, 'lead', string.sub(caller, 1, 183), 'charged_window', record.charged_window or 'none')
     if record.class == 'success' and class ~= 'success' then
       -- As begin.lua would have noted it.
       redis.call('HSET', flight, 'success_of', record.attempt)
@@ -203,7 +202,7 @@ if lives_ms then
 end
 redis.call('HSET', flight, 'state', 'landed', 'class', class, 'token_state', token_state, 'landed_at', whole(landed_at),
   'fresh_until', whole(now + fresh_ms), 'fresh_ms', whole(fresh_ms), 'sealed', sealed)
-if waits then
+if pods[1] then
   keep_ms = math.max(keep_ms, wait_ms)
 end
 if record.success_of and class == 'success' then
@@ -217,8 +216,11 @@ if record.others then
     keep_ms = math.max(keep_ms, memory_ms)
   end
 end
-if is_marked then
-  keep_ms = math.max(keep_ms, lease_ms)
+if not is_plain then
+  -- PARTS HERE: fields
+  if next(fields_after(record, 'abandoned:')) then
+    keep_ms = math.max(keep_ms, lease_ms)
+  end
 end
 if (token_state == 'untouched' or token_state == 'unknown') and tonumber(record.lost_leaders or '0') > 0 then
   keep_ms = math.max(keep_ms, memory_ms)
@@ -239,7 +241,7 @@ redis.call('PEXPIRE', flight, whole(math.max(1, keep_ms)))
 if untold == 1 and not is_over then
   -- PARTS HERE: keep untold
   keep_untold(lock, holder, flight, owner, whole(own_fence), lease_ms)
-  waits = nil
+  pods = {}
 end
 local its_holder = chain and string.match(chain, '^dead (%x+)$')
 if its_holder then
@@ -255,7 +257,7 @@ if its_holder then
   local id, member = string.match(record.family or '', '^(%x+) (%x+)$')
   if member == its_holder then
     -- PARTS HERE: hash login end_family
-    if end_family(flight, name_of(flight), id, channels_of(fence), now) then
+    if end_family(flight, name_of(flight), id, channels_of(tag), now) then
       record.family = nil
     end
   end
@@ -277,10 +279,10 @@ if is_held_now then
     redis.call('HSET', flight, 'used', whole(record.used))
   end
   if is_among_claims then
-    local login, own_key, here_key, next_key, newest_token, sealed_answer, given_before = unpack(ARGV, 11)
+    local login, own_key, here_key, next_key, newest_token, sealed_answer, given_before = unpack(ARGV, 10)
     -- PARTS HERE: hash login family land_family
     local is_told
-    is_told, entry, first_entry = pcall(land_in_family, {family = KEYS[7], answers = KEYS[8], link = link, flight = flight, name = name_of(flight)},
+    is_told, entry, first_entry = pcall(land_in_family, {family = KEYS[6], answers = KEYS[7], link = link, flight = flight, name = name_of(flight)},
       {claim = claim, holder = holder, next_flight = next_flight, next_holder = next_holder, next_claim = next_claim,
       fence = whole(own_fence), attempt = attempt, landed_at = landed_at}, record, now, outcome_ms + wait_ms)
     entry, is_kept = is_told and entry or nil, is_told
@@ -310,7 +312,7 @@ end
 local is_failure, counts = health ~= 'healthy' and health ~= 'neutral', true
 if is_failure then
   -- PARTS HERE: known
-  local is_judged, is_caller_known = pcall(is_known, known_keys(tag, now), client, string.match(caller, '%w*$'))
+  local is_judged, is_caller_known = pcall(is_known, known_keys(tag, now), client, string.match(caller, '%w*$', 185))
   counts = is_caller_known or not is_judged
 end
 if noted ~= '' then
@@ -328,16 +330,16 @@ end
 local moved
 if state and has_circuit and counts and (is_failure or next(circuit_now)) then
   -- PARTS HERE: names spans fields stamps keep health
-  local is_learned, how = pcall(learn, circuit, circuit_now, fence, {owner = owner, fence = own_fence, token = name_of(flight),
-    session = name_of(attempts), client = string.match(caller, '^%w+'), health = health, retry_ms = stay_away_ms}, now, {max_failures = max_failures,
+  local is_learned, how = pcall(learn, circuit, circuit_now, tag .. 'fence', {owner = owner, fence = own_fence, token = name_of(flight),
+    session = name_of(attempts), client = string.match(caller, '^%w+', 185), health = health, retry_ms = stay_away_ms}, now, {max_failures = max_failures,
     open_ms = open_ms, quiet_ms = quiet_ms, lease_ms = lease_ms})
   moved = is_learned and how or nil
 end
 local is_held = health == 'session_limited' and stay_away_ms
 if charge == 0 or allowed > 0 or is_held or token_state == 'dead' then
   -- PARTS HERE: hash names spans keep accounts session
-  local charged_window = record.charged_window or (is_plain and record.started .. string.sub(lead, 167)) or ''
-  local charged = string.match(charged_window, ' (%w+)$') or string.sub(lead, 168)
+  local charged_window = record.charged_window or (is_plain and record.started .. string.sub(caller, 167, 183)) or ''
+  local charged = string.match(charged_window, ' (%w+)$') or string.sub(caller, 168, 183)
   if charge == 0 then
     pcall(uncharge_attempt, attempts, charged_window)
   end
@@ -353,7 +355,7 @@ if charge == 0 or allowed > 0 or is_held or token_state == 'dead' then
   end
 end
 
-if waits then
+if pods[1] then
   -- PARTS HERE: names waiting
   -- Over 8 KiB it costs less to let the pods look that still wait than to send it to all.
   local name = name_of(flight)
@@ -362,19 +364,19 @@ if waits then
     message = 'landed ' .. name .. ' ' .. claim .. ' ' .. whole(own_fence) .. ' ' .. attempt .. ' ' .. whole(now - landed_at)
       .. '\n' .. sealed
   end
-  tell_waiting(flight, waits, channels_of(fence), message)
+  tell_pods(waits, pods, channels_of(tag), message)
 end
 if record.family or is_among_claims then
   -- PARTS HERE: hash names keep login wake
-  pcall(tell_logins, flight, record, channels_of(fence), now, called_ms, {
-    own_id = is_among_claims and string.match(ARGV[11], '^%x+') or chain and string.match(chain, '^%w+ (%x+)'),
+  pcall(tell_logins, flight, record, channels_of(tag), now, called_ms, {
+    own_id = is_among_claims and string.match(ARGV[10], '^%x+') or chain and string.match(chain, '^%w+ (%x+)'),
     is_outside = not is_among_claims and token_state == 'rotated', link = link,
     next_holder = chain and string.match(chain, '^%w+ %x+ %x+ (%x+) '),
     fails_ms = class ~= 'success' and math.max(wait_ms, given_ms), keep_ms = keep_ms,
     is_untold = untold == 1 and not is_over, entry = entry, first_entry = first_entry})
 end
 if is_plain and unanswered == 0 and evicted == 0 and not moved then
-  return {'landed'}
+  return 'landed'
 end
 local reply = {is_over and 'ended' or 'landed', evicted, counts and 'counted' or 'stranger', moved}
 if is_plain and unanswered == 0 then

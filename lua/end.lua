@@ -58,7 +58,7 @@ redis.call('HSET', flight, 'ended:' .. client, whole(ends), 'ended', whole(longe
 keep_at_least(flight, longest - now)
 
 -- Who waits finds the mark, or waits again.
-tell_waiting(flight, waits_and_marks(record), channels, 'look ' .. name)
+tell_waiting(flight, channels, 'look ' .. name)
 local id, member = string.match(record.family or '', '^(%x+) (%x+)$')
 if id and member == holder then
   local newest, token = end_claims(flight, id, channels, now, span_ms)

@@ -211,10 +211,10 @@ local function tell_flight()
   say_if(record.last_fence, '  the success before, of fence %s, landed %s', record.last_fence, ago(record.last_landed_at))
 
   tell_ended(record, order, leader.client)
-  local waits = fields_after(order, 'waits:')
+  local attempts_of, waits = read_hash(tag .. 'waits:' .. flight_name)
   table.sort(waits)
   say(#waits == 0 and '  no other pod waits' or '  ' .. counted(#waits, 'other pod waits:', 'other pods wait:'))
-  list(#waits, function(i) return '  ' .. waits[i] .. ', attempt ' .. record['waits:' .. waits[i]] end)
+  list(#waits, function(i) return '  ' .. waits[i] .. ', attempt ' .. attempts_of[waits[i]] end)
   local abandoned = fields_after(order, 'abandoned:')
   say_if(#abandoned > 0, '  ' .. counted(#abandoned, 'attempt was', 'attempts were') .. ' given up')
 end

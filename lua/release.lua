@@ -31,13 +31,11 @@ local name, channels, act, expected = unpack(ARGV)
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local record, flat, waiting = {}, redis.call('HGETALL', flight), {}
+local record, flat = {}, redis.call('HGETALL', flight)
 for i = 1, #flat, 2 do
   record[flat[i]] = flat[i + 1]
-  if string.sub(flat[i], 1, 6) == 'waits:' then
-    waiting[#waiting + 1] = string.sub(flat[i], 7)
-  end
 end
+local waiting = redis.pcall('HKEYS', (string.gsub(flight, 'flight:(%w+)$', 'waits:%1')))
 local holder = redis.call('GET', lock)
 local is_led = record.state == 'leading' or record.state == 'lost'
 -- A lead that was given back has no pod.

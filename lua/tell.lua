@@ -55,7 +55,7 @@ if act == 'tell' then
       whole(passed_ms(record.landed_at, now))}, ' ') .. '\n' .. record.sealed
   end
 end
-tell_waiting(flight, waits_and_marks(record), channels, message)
+tell_waiting(flight, channels, message)
 if record.family then
   -- Also of its own claim: they wait for it, too.
   pcall(wake_family, flight, string.match(record.family, '^%x+'), channels, now, tonumber(called_ms),

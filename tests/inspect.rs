@@ -103,7 +103,7 @@ async fn long_lists_are_cut_and_counted() {
     stage.on("SET", "budget", &["13"]).await;
     stage.on("ZADD", "queue", &["1", "c11e"]).await;
     for i in 0..13 {
-        stage.on("HSET", "flight:f", &[&format!("waits:pod{i}"), "attempt"]).await;
+        stage.on("HSET", "waits:f", &[&format!("pod{i}"), "attempt"]).await;
         stage.on("ZADD", "permits", &[&later, &format!("pod{i}/{i}")]).await;
         stage.on("ZADD", "queue:c11e", &[&format!("{stamp}000"), &format!("pod{i} attempt flight{i}")]).await;
         stage.on("HSET", "circuit", &[&format!("probe:{i}"), &format!("{later} 10000")]).await;

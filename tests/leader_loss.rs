@@ -33,7 +33,9 @@ fn flight_of(config: &Config) -> String {
 
 /// Until so many pods wait for the flight.
 async fn until_waited_for(redis: &RedisServer, config: &Config, pods: usize) {
-    redis.until_so(&["HKEYS", &flight_of(config)], |fields| fields.matches("waits:").count() == pods).await;
+    redis
+        .until_so(&["HLEN", &flight_of(config).replace("flight:", "waits:")], |waiting| waiting == pods.to_string())
+        .await;
 }
 
 /// `printf t | sha256sum`
@@ -125,9 +127,8 @@ async fn late_failure_of_a_stopped_leader_changes_nothing_and_its_callers_wait_f
     let after = stage.redis.dump(&stage.config.namespace).await;
     stage.quick.release(1);
 
-    let without_waits = |dump: &str| {
-        dump.split_whitespace().filter(|word| !word.starts_with("waits:")).map(str::to_owned).collect::<Vec<_>>()
-    };
+    let without_waits =
+        |dump: &str| dump.lines().filter(|line| !line.contains(":waits:")).map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(without_waits(&after), without_waits(&before));
     let first = stage.first.await.expect("told");
     assert!(matches!(first, Err(RefreshError::Lost { .. })), "{first:?}");

@@ -26,9 +26,9 @@ fn lock_of(config: &Config) -> String {
 
 /// Until a pod waits for the flight of this leader, which may have waited itself for the one before.
 async fn until_waited_for(redis: &RedisServer, config: &Config, leader: &str) {
-    let (flight, own) = (format!("rc:{{{}}}:flight:{T}", config.namespace), format!("waits:{leader}"));
-    let is_other = |field: &str| field.contains("waits:") && !field.ends_with(&own);
-    redis.until_so(&["HKEYS", &flight], |fields| fields.lines().any(is_other)).await;
+    let waits = format!("rc:{{{}}}:waits:{T}", config.namespace);
+    let is_other = |pod: &str| !pod.is_empty() && pod != leader;
+    redis.until_so(&["HKEYS", &waits], |pods| pods.lines().any(is_other)).await;
 }
 
 /// A pod whose refresh function has connected, and which was stopped for longer than its lease before it sends.

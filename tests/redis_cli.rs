@@ -285,11 +285,9 @@ async fn staged(situation: &str) -> Stage {
             let stage = Stage::new(3, &default()).await;
             stage.call(0, Refresh::new(TOKEN), TOKEN);
             stage.provider.asked(1).await;
-            let fields = stage.redis.cli(&["HLEN", &format!("rc:{{default}}:{}", flight())]).await;
-            let fields: usize = fields.parse().expect("a number");
             for pod in [1, 2] {
                 stage.call(pod, Refresh::new(TOKEN), TOKEN);
-                stage.key(&["HLEN", &flight()], &(fields + pod).to_string()).await;
+                stage.key(&["HLEN", &flight().replace("flight:", "waits:")], &pod.to_string()).await;
             }
             stage
         }

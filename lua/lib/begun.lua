@@ -1,11 +1,11 @@
 -- What begin.lua needs where there is more to say than that the caller leads. Names that script's keys and arguments as it does.
 
 -- PARTS HERE: names
-local attempt, client = string.sub(lead, 1, 36), string.sub(lead, 103, 166)
-local client_name, standing = string.match(caller, '^(%w+) (%w*)$')
+local attempt, client = string.sub(caller, 1, 36), string.sub(caller, 103, 166)
+local client_name, standing = string.match(caller, '^(%w+) (%w*)$', 185)
 local permits = tag .. 'permits'
 local budget = {permits = permits, counter = in_use_key, queue = queue, limit = limit, lease_ms = lease_ms,
-  called_ms = called_ms, wait_ms = budget_wait_ms, channels = channels_of(fence), now = now}
+  called_ms = called_ms, wait_ms = budget_wait_ms, channels = channels_of(tag), now = now}
 -- The caller's place in the queue.
 local place = pod .. ' ' .. attempt .. ' ' .. name_of(flight)
 
@@ -27,7 +27,9 @@ end
 
 -- Registered in the same step, so there is no gap between looking and waiting.
 local function wait_for_flight()
-  redis.call('HSET', flight, 'waits:' .. pod, attempt)
-  -- PARTS HERE: keep
+  -- PARTS HERE: keep waiting
+  local waits = waits_of(flight)
+  redis.call('HSET', waits, pod, attempt)
+  keep_at_least(waits, wait_ms)
   keep_at_least(flight, wait_ms)
 end

@@ -14,7 +14,7 @@ local function done(reply)
   if not is_quiet then
     -- PARTS HERE: hash names spans keep in_use permits lines freed budget
     pcall(settle, {permits = permits, counter = in_use_key, queue = queue, limit = limit, lease_ms = lease_ms,
-      called_ms = called_ms, channels = channels_of(fence), now = now})
+      called_ms = called_ms, channels = channels_of(tag), now = now})
   end
   return reply
 end

@@ -27,7 +27,7 @@ local function undo_lead(flight, record, lease_ms)
     record.state, record.owner, record.attempt, record.claim = nil, nil, nil, nil
     record.client = nil
     if not next(fields_after(record, 'uncertain:')) then
-      -- What is left are marks and waiting pods, and they last one lease.
+      -- What is left are marks, and they last one lease.
       -- A token that an answer gave is given again, for as long as before.
       redis.call('PEXPIRE', flight, math.max(lease_ms, login_ms(flight, record), math.max(record.given_until or 0, record.ended or 0) - read_clock()))
     end

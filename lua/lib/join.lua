@@ -9,18 +9,31 @@ if owner and chain and string.sub(chain, 1, 7) == 'direct ' then
   is_noted = not generation or used == generation
 end
 if owner and is_noted and joined == 0 and not waited_us then
-  local attempt = string.sub(lead, 1, 36)
-  local own_fence, leased_ms = string.match(owner, '/(%d+)/(%d+)$')
-  local state, led, ended, abandoned = unpack(redis.call('HMGET', flight, 'state', 'lead', 'ended', 'abandoned:' .. attempt))
-  local claim = string.sub(lead, 38, 101)
-  if own_fence and state == 'leading' and led and string.sub(led, 38, 101) == claim and string.sub(led, 1, 36) ~= attempt
-    and not ended and not abandoned then
-    local left = redis.call('PTTL', lock)
+  local attempt, claim = string.sub(caller, 1, 36), string.sub(caller, 38, 101)
+  local own_fence, leased_ms = string.match(owner, '^[^/]*/(%d+)/(%d+)$')
+  -- PARTS HERE: plain
+  local led
+  if not chain and redis.call('HLEN', flight) == fields_of_a_lead then
+    led = redis.call('HGET', flight, 'lead')
+  else
+    local few = redis.call('HMGET', flight, 'state', 'lead', 'ended', 'abandoned:' .. attempt)
+    led = few[1] == 'leading' and not few[3] and not few[4] and few[2]
+  end
+  if own_fence and led and string.find(led, claim, 38, true) == 38 and string.sub(led, 1, 36) ~= attempt then
+    local left, waits = redis.call('PTTL', lock), tag .. 'waits:' .. string.sub(flight, #tag + 8)
     if left <= tonumber(leased_ms) then
-      redis.call('HSET', flight, 'waits:' .. pod, attempt)
-      -- PARTS HERE: keep
-      keep_at_least(flight, wait_ms)
-      return {'join', own_fence, claim, 'living', left}
+      redis.call('HSET', waits, pod, attempt)
+      -- Twice as long as it waits: most that come after the first find that long enough.
+      local wait_ms, memory_ms = struct.unpack('<dd', numbers, at)
+      if redis.call('PTTL', waits) < wait_ms then
+        redis.call('PEXPIRE', waits, 2 * wait_ms)
+      end
+      -- The record outlives the lock by as long as a lost leader is remembered, and is to outlive who waits, too.
+      if left + memory_ms < wait_ms then
+        -- PARTS HERE: keep
+        keep_at_least(flight, wait_ms)
+      end
+      return 'join ' .. own_fence .. ' ' .. left
     end
   end
 end

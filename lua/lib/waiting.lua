@@ -1,35 +1,24 @@
--- The pods that wait for a flight.
-
--- The fields by which pods wait, nil where none does; and whether an attempt was marked as gone.
-local function waits_and_marks(record)
-  local waits, is_marked
-  for field in pairs(record) do
-    -- Mostly the others are single words.
-    if string.find(field, ':', 1, true) then
-      if string.sub(field, 1, 6) == 'waits:' then
-        waits = waits or {}
-        waits[#waits + 1] = field
-      elseif string.sub(field, 1, 10) == 'abandoned:' then
-        is_marked = true
-      end
-    end
-  end
-  return waits, is_marked
+-- The pods that wait for a flight: a hash of its own, pod -> attempt. Beside the record, whose fields are longer than Redis packs, each
+-- of them would cost twice as much.
+local function waits_of(flight)
+  return (string.gsub(flight, 'flight:(%w+)$', 'waits:%1'))
 end
 
--- Tells every pod that waits for a flight, once, and forgets them.
+-- Tells these pods, once, and forgets that they wait.
 --
 -- Last of all that is written, and by pcall: a channel that the ACL forbids must not undo what was decided.
 -- The channels are in the slot of the keys, but not among them: the waiting pods are known only here.
-local function tell_waiting(flight, waits, channels, message)
-  if not waits then
-    return
+local function tell_pods(waits, pods, channels, message)
+  if pods[1] then
+    redis.call('DEL', waits)
   end
-  -- Lua unpacks no more than some thousands.
-  for first = 1, #waits, 1000 do
-    redis.call('HDEL', flight, unpack(waits, first, math.min(first + 999, #waits)))
+  for _, pod in ipairs(pods) do
+    redis.pcall('PUBLISH', channels .. pod, message)
   end
-  for _, field in ipairs(waits) do
-    redis.pcall('PUBLISH', channels .. string.sub(field, 7), message)
-  end
+end
+
+-- Tells every pod that waits.
+local function tell_waiting(flight, channels, message)
+  local waits = waits_of(flight)
+  tell_pods(waits, redis.pcall('HKEYS', waits), channels, message)
 end

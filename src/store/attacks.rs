@@ -352,6 +352,7 @@ mod user_that_may_not_touch {
         let key = |name: &str| format!("~rc:{{{}}}:{name}", config.namespace);
         let all = [
             "lock:*",
+            "waits:*",
             "flight:*",
             "fence",
             "incarnation",

@@ -48,6 +48,7 @@ impl BrokenKeys {
         // What scripts spell by themselves is none of the call's.
         let keys = || {
             let mut keys = call.keys();
+            keys.extend(keys.iter().filter_map(|key| self.keys.waits_beside(key)).collect::<Vec<_>>());
             keys.extend(self.keys.of_namespace().map(str::to_owned));
             keys.push(self.keys.line("strangers"));
             keys.sort();

@@ -79,7 +79,7 @@ impl Calls {
     /// Sends a call until it is answered. The script's name is told where its reply is not understood.
     async fn run(&self, script: &'static str, call: &Call<'_>) -> Result<Reply, StoreError> {
         match self.lanes.run(call).await {
-            Ok(values) => Ok(Reply::new(script, values)),
+            Ok(reply) => Ok(Reply::new(script, reply)),
             Err(unanswered) if unanswered.is_wrong => {
                 Err(Box::pin(self.broken_keys.search(script, call, unanswered)).await)
             }

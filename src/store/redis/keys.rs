@@ -76,6 +76,12 @@ impl Keys {
         NamedKey { tag: &self.tag, kind: Kind::Flight, name: flight }
     }
 
+    /// Hash, the pods that wait for the flight of this record. Scripts spell it. Ends when they are told, or wait no longer.
+    pub(super) fn waits_beside(&self, flight: &str) -> Option<String> {
+        let name = flight.strip_prefix(&self.tag)?.strip_prefix("flight:")?;
+        Some(format!("{}waits:{name}", self.tag))
+    }
+
     /// Hash, the answer that is held for a token until somebody has used the one that it gave. Ends then, or after
     /// `keep_until_used`.
     pub(super) fn held<'a>(&'a self, flight: &'a Hash) -> NamedKey<'a> {

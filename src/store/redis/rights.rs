@@ -159,7 +159,8 @@ fn commands(keys: &Keys, pod: &str, pubsub: PubSub) -> Vec<Tried> {
     let queue = keys.line(probe);
     let (lock, flight, queue) = (lock.as_str(), flight.as_str(), queue.as_str());
     let (attempts, held) = (keys.attempts(&probe).to_string(), keys.held(&probe).to_string());
-    let mut all_keys = vec![lock, flight, queue, &attempts, &held];
+    let waits = keys.waits_beside(flight).expect("BUG: the record of a flight has a name");
+    let mut all_keys = vec![lock, flight, queue, &attempts, &held, &waits];
     all_keys.extend(keys.of_namespace());
     let of_login = [keys.family(&probe).to_string(), keys.answers(&probe).to_string(), keys.order(probe)];
     all_keys.extend(of_login.iter().map(String::as_str));
@@ -185,6 +186,7 @@ fn commands(keys: &Keys, pod: &str, pubsub: PubSub) -> Vec<Tried> {
         ("hincrby", words(&["HINCRBY", flight, "failures", "none"])),
         ("hdel", words(&["HDEL", flight, "state"])),
         ("hexists", words(&["HEXISTS", flight, "state"])),
+        ("hkeys", words(&["HKEYS", flight])),
         ("hlen", words(&["HLEN", flight])),
         ("getbit", words(&["GETBIT", lock, "0"])),
         ("setbit", words(&["SETBIT", lock, "0", "none"])),

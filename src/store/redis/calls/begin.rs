@@ -106,17 +106,17 @@ impl Calls {
     pub(crate) async fn begin(&self, begin: &Begin<'_>) -> Result<BeginReply, StoreError> {
         let Ask { identity, attempt, .. } = begin.ask;
         let chain = chain_of(begin.ask, begin.follows);
-        let mut call = Call::new(&self.scripts.begin, if chain.is_some() { 5 } else { 4 });
+        let mut call = Call::new(&self.scripts.begin, if chain.is_some() { 4 } else { 3 });
         call.key(self.keys.lock(&identity.flight)).key(self.keys.flight(&identity.flight));
-        call.key(self.keys.fence()).key(self.keys.attempts(&identity.session));
+        call.key(self.keys.attempts(&identity.session));
         if chain.is_some() {
             call.key(self.keys.held(&identity.flight));
         }
         let Identity { client, account, .. } = identity;
         call.arg(&self.pod);
-        call.text(Lead { attempt: *attempt, claim: begin.claim, client: *client, account: *account });
+        let lead = Lead { attempt: *attempt, claim: begin.claim, client: *client, account: *account };
         let client_name = identity.client_name(self.config.pepper.as_ref());
-        call.text(Caller { client_name, standing: begin.standing });
+        call.text(Caller { lead, client_name, standing: begin.standing });
         let numbers = packed([
             begin.joined.unwrap_or(0),
             begin.seen,
@@ -141,7 +141,7 @@ impl Calls {
         if call.may_arrive_late() {
             begin.ask.note_unanswered();
         }
-        read(&reply?)
+        read(&reply?, begin.claim)
     }
 }
 
@@ -161,11 +161,17 @@ fn chain_of(ask: &Ask, may_follow: bool) -> Option<String> {
     Some(format!("{word} {holder} {from}{follows}"))
 }
 
-fn read(reply: &Reply) -> Result<BeginReply, StoreError> {
+fn read(reply: &Reply, own_claim: &str) -> Result<BeginReply, StoreError> {
     Ok(match reply.word()? {
         "landed" if reply.len() > 5 => BeginReply::Untold(reply.sealed_outcome()?),
         "landed" => BeginReply::Landed(reply.sealed_outcome()?),
         "token_lost" => BeginReply::TokenLost { fence: reply.field(1)? },
+        "join" if reply.len() == 3 => BeginReply::Join(Join {
+            fence: reply.field(1)?,
+            claim: own_claim.to_owned(),
+            leader: LeaderSeen::Living,
+            look: reply.span(2)?,
+        }),
         "join" => BeginReply::Join(Join {
             fence: reply.field(1)?,
             claim: reply.field(2)?,

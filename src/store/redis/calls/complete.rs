@@ -106,13 +106,12 @@ impl Calls {
         let is_chained = complete.held.is_some() || complete.ends_held.is_some();
         let family = complete.family.as_ref().filter(|_| complete.held.is_some());
         let keys = match (is_chained, family) {
-            (_, Some(_)) => 8,
-            (true, None) => 6,
-            (false, None) => 4,
+            (_, Some(_)) => 7,
+            (true, None) => 5,
+            (false, None) => 3,
         };
         let mut call = Call::with_payload(&self.scripts.complete, keys, complete.sealed.len());
-        call.key(self.keys.lock(flight)).key(self.keys.flight(flight)).key(self.keys.fence());
-        call.key(self.keys.attempts(session));
+        call.key(self.keys.lock(flight)).key(self.keys.flight(flight)).key(self.keys.attempts(session));
         if is_chained {
             let next = complete.held.as_ref().map_or(flight, |held| &held.next);
             call.key(self.keys.held(flight)).key(self.keys.flight(next));
@@ -122,8 +121,8 @@ impl Calls {
         }
         let Complete { attempt, claim, client, account, client_name, standing, .. } = complete;
         call.arg(self.owner(complete.fence));
-        call.text(Lead { attempt: *attempt, claim, client: *client, account: *account });
-        call.text(Caller { client_name: *client_name, standing });
+        let lead = Lead { attempt: *attempt, claim, client: *client, account: *account };
+        call.text(Caller { lead, client_name: *client_name, standing });
         let (health, stay_away) = health_words(complete.health);
         call.arg(complete.class.word()).arg(complete.token.word()).arg(health).arg(&complete.noted);
         // Told when it is sent: a completion may have waited for Redis.

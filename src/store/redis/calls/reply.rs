@@ -1,4 +1,5 @@
-//! What a script replies: a word, and what belongs to it.
+//! What a script replies: a word, and what belongs to it. Where every refresh or pod is told it, in one string with spaces between:
+//! a table costs Redis as much as a small call.
 //!
 //! An unknown word is an error of this crate or of a fleet that mixes protocols, and is told as an outage rather than
 //! guessed at.
@@ -17,7 +18,14 @@ pub(super) struct Reply {
 }
 
 impl Reply {
-    pub(super) fn new(script: &'static str, values: Vec<Value>) -> Self {
+    pub(super) fn new(script: &'static str, reply: Value) -> Self {
+        let values = match reply {
+            Value::Array(values) => values,
+            Value::BulkString(words) => {
+                words.split(|byte| *byte == b' ').map(|word| Value::BulkString(word.to_vec())).collect()
+            }
+            other => vec![other],
+        };
         Self { script, values }
     }
 

@@ -54,15 +54,16 @@ impl<C: fmt::Display> fmt::Display for Lead<C> {
     }
 }
 
-/// Whose caller asks: its client by the id, and how the scripts find out whether it is known.
-pub(super) struct Caller<'a> {
+/// Who asks: what it writes of itself where it leads, its client by the id, and how the scripts find out whether it is known.
+pub(super) struct Caller<'a, C> {
+    pub(super) lead: Lead<C>,
     pub(super) client_name: u64,
     pub(super) standing: &'a str,
 }
 
-impl fmt::Display for Caller<'_> {
+impl<C: fmt::Display> fmt::Display for Caller<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", ShortName(self.client_name), self.standing)
+        write!(f, "{} {} {}", self.lead, ShortName(self.client_name), self.standing)
     }
 }
 

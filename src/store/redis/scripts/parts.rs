@@ -10,9 +10,9 @@ macro_rules! parts {
     };
 }
 
-const PARTS: [(&str, &str); 45] = parts!(
+const PARTS: [(&str, &str); 46] = parts!(
     accounts again attempts begun budget charge circuit clients clock end_family ended family fields flight follows freed hash health held hold in_use incarnation join
-    keep known land_family lines login names namespace note note_client permits queue record register run_id server session spans stamps turns untold waiting wake
+    keep known land_family lines login names namespace note note_client permits plain queue record register run_id server session spans stamps turns untold waiting wake
 );
 
 const MARK: &str = "-- PARTS HERE: ";

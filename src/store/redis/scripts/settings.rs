@@ -17,16 +17,16 @@ pub(crate) struct Settings {
 pub(crate) const BEGIN: Settings = Settings {
     mark: "-- UNPACKED HERE: BEGIN in src/store/redis/scripts/settings.rs",
     numbers: &[
+        // How long a caller waits at most, and how long it is remembered that a leader was lost, at least retry_ms. First, because a pod
+        // that joins reads no others (lua/lib/join.lua).
+        ("wait_ms", |config| ms(config.wait_timeout)),
+        ("memory_ms", |config| ms(config.memory_of_lost())),
         // How long a lead lasts unless it is renewed.
         ("lease_ms", |config| ms(config.lease)),
         // What to do with a token of which nobody knows whether it was rotated: 0 is to present it again, 1 never to.
         ("uncertain", |config| (config.uncertain == Uncertain::Never).into()),
         // When the token of a lost leader is presented again, from the start of the lost flight.
         ("retry_ms", |config| ms(config.retry_lost_after())),
-        // How long it is remembered that a leader was lost, at least retry_ms.
-        ("memory_ms", |config| ms(config.memory_of_lost())),
-        // How long a caller waits at most.
-        ("wait_ms", |config| ms(config.wait_timeout)),
         // The limits of the session.
         ("max_attempts", |config| config.max_refresh_attempts.into()),
         ("window_ms", |config| ms(config.refresh_attempt_window)),

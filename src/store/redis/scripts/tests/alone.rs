@@ -247,7 +247,7 @@ pub(super) const USUAL: [(&str, &str); 87] = [
     ("client", CLIENT),
     ("standing", ""),
     ("client_name", "c11e"),
-    ("account", "acc"),
+    ("account", "acc0000000000000"),
     ("permit", "keep"),
     ("noted", "74565 2591147 913153"),
 ];
@@ -313,7 +313,7 @@ impl Alone {
                 packed(text.names("NUMBER").into_iter().chain(settings).collect())
             }
             "lead" => lead().into_bytes(),
-            "caller" => format!("{} {}", value("client_name"), value("standing")).into_bytes(),
+            "caller" => format!("{} {} {}", lead(), value("client_name"), value("standing")).into_bytes(),
             name => value(name).into_bytes(),
         };
         let mut keys: Vec<String> = text.names("KEYS").iter().map(|key| self.key(key, &value)).collect();
@@ -397,7 +397,13 @@ impl Alone {
         arguments.iter().for_each(|argument| {
             call.arg(argument);
         });
-        call.invoke_async(&mut self.connection.clone()).await
+        let reply: redis::Value = call.invoke_async(&mut self.connection.clone()).await?;
+        match reply {
+            redis::Value::BulkString(words) => {
+                Ok(String::from_utf8_lossy(&words).split(' ').map(str::to_owned).collect())
+            }
+            reply => redis::from_redis_value(reply).map_err(Into::into),
+        }
     }
 
     /// Calls twice: the second time changes nothing.
@@ -414,6 +420,7 @@ impl Alone {
         let [first, second] = self.twice(name, with).await;
         // What remains of a time is less the second time.
         let steady = |reply: &[String]| match reply[0].as_str() {
+            "join" if reply.len() == 3 => reply[..2].to_vec(),
             "join" => reply[..4].to_vec(),
             "landed" => [&reply[..3], &reply[4..]].concat(),
             "stands" => reply[..3].to_vec(),

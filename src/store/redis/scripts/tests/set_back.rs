@@ -66,7 +66,7 @@ impl SetBack {
     }
 
     async fn cooldown_is_over(&self) {
-        self.set("attempts:session", &[("cooldown_until:acc", &self.far)]).await;
+        self.set("attempts:session", &[("cooldown_until:acc0000000000000", &self.far)]).await;
         self.refused("cooling_down", 400).await;
     }
 
@@ -112,10 +112,11 @@ impl SetBack {
 
     /// The provider sets how long that is: 5 minutes at the most, also in what Redis keeps.
     async fn hold_of_a_session_is_shortened(&self) {
-        self.set("attempts:session", &[("held_until:acc", &self.far)]).await;
+        self.set("attempts:session", &[("held_until:acc0000000000000", &self.far)]).await;
         let rest = rejected(&self.alone, &of_other(Self::SHORT), "limited").await;
         assert!(ms_in(&rest[0]) <= 300_000, "{rest:?}");
-        let held_until = self.alone.redis.cli(&["HGET", "rc:{alone}:attempts:session", "held_until:acc"]).await;
+        let held_until =
+            self.alone.redis.cli(&["HGET", "rc:{alone}:attempts:session", "held_until:acc0000000000000"]).await;
         assert!(ms_in(&held_until) <= self.alone.now_ms().await + 300_000);
     }
 
@@ -150,5 +151,5 @@ impl SetBack {
 
 /// As a leader writes of itself whose claim is this.
 fn led_as(claim: &str) -> String {
-    format!("{ONE} {} {CLIENT} acc", widened("claim", claim))
+    format!("{ONE} {} {CLIENT} acc0000000000000", widened("claim", claim))
 }
