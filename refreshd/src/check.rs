@@ -1,5 +1,6 @@
 //! `refreshd check`: prints what is in force for each provider, written as the file is, and where each value comes from.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction};
@@ -32,12 +33,14 @@ pub(crate) fn run(configuration: &Configuration, flags: &clap::Command) -> Resul
         let secrets = set.map(|(variable, _)| with_comment(&format!("# {variable}"), "environment, not shown"));
         of_flags.map(|flag| line(flag, planned)).chain(secrets).collect()
     };
-    println!("{}", lines(first, true).join("\n"));
+    let mut text = lines(first, true).join("\n");
     for planned in &planned {
         let table = format!("[provider.{}]", planned.configured.name().unwrap_or("NAME"));
         let place = format!("served at {}", planned.place.shown("/token"));
-        println!("\n{}\n{}", with_comment(&table, &place), lines(planned, false).join("\n"));
+        text += &format!("\n\n{}\n{}", with_comment(&table, &place), lines(planned, false).join("\n"));
     }
+    // A reader that has seen enough (`| head`) is no error.
+    let _ = writeln!(std::io::stdout(), "{text}");
     Ok(ExitCode::SUCCESS)
 }
 

@@ -122,9 +122,7 @@ impl Task {
             Self::Other(Command::Release(release)) => Box::pin(release.run()).await,
             Self::Other(Command::Namespace(namespace)) => Box::pin(namespace.run()).await,
             Self::Other(Command::Presets) => {
-                for preset in Preset::all() {
-                    println!("{preset}");
-                }
+                Preset::all().iter().for_each(operate::say);
                 Ok(ExitCode::SUCCESS)
             }
             // The arguments are not repeated: they may hold a password.

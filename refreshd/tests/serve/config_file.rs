@@ -192,6 +192,21 @@ async fn check_takes_what_serve_takes_without_a_file() {
 }
 
 #[tokio::test]
+async fn reader_that_has_seen_enough_is_no_error() {
+    let file = ConfigFile::new(OKTA);
+    for arguments in [&["check", "--config", &file.path()][..], &["presets"]] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+
+        let started = refreshd(arguments).stdout(writer).spawn().expect("refreshd starts");
+        let output = within(started.wait_with_output()).await.expect("refreshd runs");
+
+        let said = String::from_utf8(output.stderr).expect("UTF-8");
+        assert_eq!((output.status.code(), said.as_str()), (Some(0), ""), "{arguments:?}");
+    }
+}
+
+#[tokio::test]
 async fn example_of_the_docs_runs() {
     let page = include_str!("../../../docs/config-file.md");
     let example = page.split_once("```toml\n").and_then(|(_, rest)| rest.split_once("```")).expect("an example").0;
