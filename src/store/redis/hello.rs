@@ -170,6 +170,11 @@ pub(super) fn is_distrust(error: &RedisError) -> bool {
     cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
 }
 
+/// Whether the URL asks for TLS, and this build has none.
+pub(super) fn is_without_tls(error: &RedisError) -> bool {
+    error.kind() == redis::ErrorKind::InvalidClientConfig && error.to_string().contains("without the tls feature")
+}
+
 /// What a single server says where it is asked as a sentinel or as a node of a cluster.
 fn is_of_another_kind(error: &RedisError) -> bool {
     let text = error.to_string();
@@ -212,5 +217,13 @@ mod tests {
         assert_eq!(Place { info: &clear }.url("+cluster", None), "redis+cluster://[::1]:7000");
         assert_eq!(Place { info: &tls }.url("+sentinel", None), "rediss+sentinel://h:7000");
         assert_eq!(Place { info: &tls }.url("", Some("m:1".to_owned())), "rediss://m:1");
+    }
+
+    #[test]
+    fn build_without_tls_is_told_from_a_server_out_of_reach() {
+        let config = |text| RedisError::from((redis::ErrorKind::InvalidClientConfig, text));
+
+        assert!(is_without_tls(&config("Cannot connect to TCP with TLS without the tls feature")));
+        assert!(!is_without_tls(&config("another mistake")));
     }
 }

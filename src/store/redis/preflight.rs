@@ -75,6 +75,10 @@ impl Preflight {
     }
 
     async fn not_connected(&self, connector: &Connector, whereabouts: &Whereabouts, error: &RedisError) -> NotEnrolled {
+        if hello::is_without_tls(error) {
+            let reason = "this build has none: switch the cargo feature tls on".to_owned();
+            return NotEnrolled { error: ConnectError::Tls { reason }, is_away: false };
+        }
         let is_mistake = matches!(Verdict::of(error), Verdict::Denied | Verdict::Wrong) || hello::is_distrust(error);
         if error.code() == Some("NOPERM") {
             return NotEnrolled { error: self.refused(error), is_away: false };
