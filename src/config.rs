@@ -97,7 +97,7 @@ pub struct Config {
     pub keep_outcome: Duration,
     /// How long new tokens are held that nobody has used yet, from the provider's answer on: a caller that went away before
     /// it was answered is handed them when it comes again with the old token, also after `keep_outcome`. Only for requests
-    /// with a client's credential whose refresh function presents the token that it is handed
+    /// with a client's credential, and with a refresh function that presents the token it is handed
     /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)); as soon as somebody comes with the new token,
     /// the old one is the provider's to judge. Default: 1 h. Zero: not beyond `keep_outcome`. At most 24 h.
     #[serde(with = "written::time")]
@@ -116,8 +116,8 @@ pub struct Config {
     pub keep_refusal: Duration,
     /// Whether a refresh token can be presented more than once. Default: [`RefreshTokens::SingleUse`].
     pub refresh_tokens: RefreshTokens,
-    /// What a request gets whose token was rotated for another scope, resource or audience of the same client with the same
-    /// credential. Only where answers are held is there anything to follow: `keep_until_used` above zero,
+    /// What happens to a request that comes with a token which was rotated for another scope, resource or audience of the same client
+    /// with the same credential. Only where answers are held is there anything to follow: `keep_until_used` above zero,
     /// [`RefreshTokens::SingleUse`], a client with a credential, and a refresh function that presents the token that it is handed
     /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)); elsewhere such a request is refused whatever this
     /// says, and while a living pod of the namespace refuses, or is of a release that does not know this. Default:

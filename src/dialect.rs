@@ -51,8 +51,8 @@ pub struct Dialect {
     /// Texts in a refusal which say that it will pass, whatever its error is called: the token was not looked at. The case
     /// of letters is not looked at. Default: none. At most 64, of 1 to 200 bytes each.
     pub passing_refusals: Vec<String>,
-    /// Texts in a 503 which say that the request may have been processed: those of a gateway whose connection ended after it
-    /// had sent the request. The case of letters is not looked at. Default: none beside those of Envoy, Varnish, Fastly and
+    /// Texts in a 503 which say that the request may have been processed: those of a gateway that lost its
+    /// connection after it had sent the request. The case of letters is not looked at. Default: none beside those of Envoy, Varnish, Fastly and
     /// Heroku. At most 64, of 1 to 200 bytes each.
     pub gateway_texts: Vec<String>,
 }

@@ -22,13 +22,13 @@ pub enum EnvironmentError {
         /// Its name.
         variable: String,
     },
-    /// A variable whose value is not UTF-8.
+    /// The value of a variable is not UTF-8.
     #[error("{variable} is not UTF-8")]
     NotUnicode {
         /// Its name.
         variable: String,
     },
-    /// A variable whose value cannot be read.
+    /// The value of a variable cannot be read.
     #[error("{variable}: {reason}")]
     Unreadable {
         /// Its name.
@@ -41,7 +41,7 @@ pub enum EnvironmentError {
     Impossible(#[from] ConfigError),
 }
 
-/// Reads those of these variables whose names begin with the prefix.
+/// Reads those of these variables that begin with the prefix.
 pub(crate) fn read<T: DeserializeOwned>(
     prefix: &str,
     variables: impl Iterator<Item = (OsString, OsString)>,

@@ -82,7 +82,8 @@ impl RefreshError {
         }
     }
 
-    /// When asking again makes sense, as far as anyone knows.
+    /// When asking again makes sense. None where the error is not transient, and where the provider has named no time: then after a
+    /// pause of the caller's own.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {
             Self::Invalid(_) | Self::Lost { .. } | Self::SessionEnded | Self::NotUnderWay => None,
@@ -212,7 +213,7 @@ pub enum ConnectError {
         /// What is wrong with it, and what would be right. Without the URL: it may hold a password.
         reason: String,
     },
-    /// Nothing answers there, or not in time, the login is refused, or it is a 32-bit build.
+    /// Nothing answers there, or not in time, or the login is refused, or Redis is a 32-bit build.
     #[error("redis at {address} cannot be used: {reason}")]
     Unreachable {
         /// Host and port.

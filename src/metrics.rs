@@ -150,7 +150,7 @@ counters! {
     second_successes,
     /// Leases found lost at renewal, while the refresh was still running.
     leases_lost,
-    /// Leads whose lease was over before the refresh function was called, as in a process that was stopped: begun again.
+    /// Leads that were over before the refresh function was called, as in a process that was stopped: begun again.
     leases_over,
     /// Leads given back because too few replicas had them in time (`wait_replicas`).
     leads_unreplicated,

@@ -1,7 +1,7 @@
 //! TLS by files that an operator names: what is trusted, what is shown, and until when (feature `tls`).
 //!
-//! A file of certificates is understood as curl understands it: trusted is a server whose certificate one of the file's has
-//! issued, and one whose certificate stands in the file itself, such as the self-signed one of a single server. The latter is
+//! A file of certificates is understood as curl understands it. A server is trusted where a certificate of the file has issued its
+//! own, and where its own stands in the file, such as the self-signed one of a single server. The latter is
 //! refused by rustls alone where that certificate says of itself that it is a CA's, as those of `openssl req -x509` do.
 //!
 //! Names, addresses and dates are verified always, and there is no switch that turns it off.
@@ -22,7 +22,7 @@ pub use self::error::TlsError;
 use self::pinned::FileVerifier;
 use self::validity::Validity;
 
-/// Trusts servers whose certificate one of these has issued, or is one of these: what a CA file means to curl. The rustls
+/// Trusts servers with a certificate that one of these has issued, or that is one of these: what a CA file means to curl. The rustls
 /// crate's types are part of the public API here and nowhere else.
 ///
 /// # Errors

@@ -53,7 +53,7 @@ pub struct Settings {
     /// Whether a refresh token can be presented more than once [default: that of --provider, else single-use]
     #[arg(long, value_name = "USE", env = "REFRESHD_REFRESH_TOKENS", value_enum)]
     refresh_tokens: Option<TokenUse>,
-    /// What a request gets whose token was rotated for another scope, resource or audience of the same client
+    /// What happens to a request with a token that was rotated for another scope, resource or audience of the same client
     /// [default: that of --provider, else follow]
     #[arg(long, value_name = "POLICY", env = "REFRESHD_OTHER_CLAIMS", value_enum)]
     other_claims: Option<Others>,

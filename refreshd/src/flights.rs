@@ -13,7 +13,7 @@ use crate::operate::{Way, say, told};
 /// environment are those of serve; of the settings only --namespace and --store-timeout matter here.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Flights {
-    /// Also flights whose leader is lost: every record of the namespace is read for it
+    /// Also flights that have lost their leader: every record of the namespace is read for it
     #[arg(long)]
     lost: bool,
     /// How many flights are listed at most

@@ -7,7 +7,7 @@ use refresh_coordinator_cli::BadSetting;
 
 use crate::operate::{Token, Way, line_of_stdin, say, told};
 
-/// Ends at once what a flight still holds whose leader is lost: its lease, its permit, its probe
+/// Ends at once what a flight that has lost its leader still holds: its lease, its permit, its probe
 ///
 /// First it says what it would do, and asks. Refused while the leader may live: while its pod listens, or has renewed its
 /// lease within the last two thirds of that. When the token is presented again is up to --retry-lost-after and --uncertain of

@@ -69,7 +69,7 @@ pub(crate) struct UpstreamSettings {
     )]
     revocation_upstream: Option<String>,
     /// The provider's name: pods that share a namespace have the same, whatever the URL each of them asks
-    /// [default: host and port of --upstream]
+    /// [default: the host of --upstream, with the port where the URL has one]
     #[arg(long, value_name = "NAME", env = "REFRESHD_PROVIDER_NAME")]
     provider_name: Option<String>,
     /// Trust these certificates (PEM) for the upstream and its proxy, and no others [default: those of the system]

@@ -1,8 +1,8 @@
 //! Handlers of axum 0.8 that are handed a valid access token (feature `axum`).
 //!
 //! [`fresh_tokens`] is a layer that knows which session a request is of; [`FreshToken`] is what a handler takes. A caller
-//! without a valid session is answered 401, one whose token cannot be refreshed at the moment 503 with Retry-After, and where
-//! the settings are at fault 500: nobody is logged out for a wrong client secret.
+//! without a valid session is answered 401. Where the token cannot be refreshed at the moment the answer is 503 with Retry-After, and
+//! where the settings are at fault 500: nobody is logged out for a wrong client secret.
 //!
 //! ```
 //! use axum::Router;

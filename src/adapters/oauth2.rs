@@ -52,7 +52,7 @@ const SESSION: HeaderName = HeaderName::from_static("x-refresh-coordinator-sessi
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 type BeforeTold = dyn Fn(Secret, TokenResponse) -> Boxed<'static, ()> + Send + Sync;
 
-/// An HTTP client whose refreshes are coordinated, around one whose are not. Shared by clones.
+/// Wraps an HTTP client, so that the refreshes among its requests are coordinated. Shared by clones.
 #[derive(Clone)]
 #[must_use]
 pub struct Coordinated<C> {

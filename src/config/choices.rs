@@ -47,8 +47,8 @@ pub enum RefreshTokens {
     Reusable,
 }
 
-/// What a request gets whose token was just rotated for another request of the same client, with the same credential, that asked
-/// for another scope, resource or audience. Written as `follow` or `refuse`.
+/// What happens to a request that comes with a token which was just rotated for another one: of the same client, with the same
+/// credential, but for another scope, resource or audience. Written as `follow` or `refuse`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
@@ -59,9 +59,9 @@ pub enum OtherClaims {
     #[default]
     Follow,
     /// It is refused as transient ([`AnotherClaim`](crate::Refusal::AnotherClaim)) until `keep_outcome` is over; after that the
-    /// rotated token is the provider's to judge. Right for providers whose next refresh token has only the scope that was asked for,
-    /// where the standard says that it must have the scope of the one presented (RFC 6749 section 6), and for those that end the
-    /// access token before with each refresh: one scope would take from the others what they have.
+    /// rotated token is the provider's to judge. Right for providers that give the next refresh token only the scope that was asked
+    /// for (RFC 6749 section 6 wants that of the token presented), and for those that end the access token before with each refresh:
+    /// one scope would take from the others what they have.
     Refuse,
 }
 

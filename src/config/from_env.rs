@@ -4,7 +4,7 @@ use super::Config;
 use crate::environment::{self, EnvironmentError};
 
 impl Config {
-    /// The settings from the variables whose names begin with `prefix`, and the defaults of all others, validated.
+    /// The settings from the variables that begin with `prefix`, and the defaults of all others, validated.
     ///
     /// A variable is called by its field in capitals: with the prefix `TOKENS_` it is `TOKENS_LEASE` for `lease`,
     /// `TOKENS_BREAKER_MAX_FAILURES` for the field of [`Breaker`](crate::Breaker). Values are as in a file. Texts of a

@@ -15,8 +15,8 @@ use crate::token_response::TokenResponse;
 impl RefreshCoordinator {
     /// Refreshes a token: by `call`, or by the flight of the same request that is under way in the fleet already.
     ///
-    /// `call` runs at most once per flight in the fleet, in a task of its own. An application that must
-    /// persist the rotated token before any caller hears of it does so inside `call`.
+    /// `call` runs at most once per flight in the fleet, in a task of its own. An application that must write the new tokens
+    /// down before any caller hears of them asks by [`refresh_with`](Self::refresh_with).
     ///
     /// # Errors
     ///

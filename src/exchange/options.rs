@@ -73,7 +73,7 @@ chained! { ExchangeOptions {
 } }
 
 impl ExchangeOptions {
-    /// The options from the variables whose names begin with `prefix`, as [`Config::from_env`](crate::Config::from_env) reads its
+    /// The options from the variables that begin with `prefix`, as [`Config::from_env`](crate::Config::from_env) reads its
     /// own: under another prefix, since a variable that is no setting is an error.
     ///
     /// # Errors

@@ -68,8 +68,8 @@ impl Preset {
         is_harmless.then_some(Duration::ZERO)
     }
 
-    /// What another scope, resource or audience gets whose token was rotated for the first: it is refused where it would be left with
-    /// the first one's scope, or would end the first one's access token. None: as usual.
+    /// What happens to another scope, resource or audience that comes with a token which was rotated for the first: it is refused where
+    /// it would be left with the first one's scope, or would end the first one's access token. None: as usual.
     pub fn other_claims(&self) -> Option<OtherClaims> {
         let harms_others = self.narrows.is_some() || self.revokes_access.is_some();
         harms_others.then_some(OtherClaims::Refuse)

@@ -46,7 +46,7 @@ impl SessionTokens {
 
     /// These in the place of those that a session holds: one write later, and with the access tokens of its other claims.
     ///
-    /// For stores' own tests, and for whoever writes to a store without [`AccessTokens`](super::AccessTokens).
+    /// For the tests of a store, and for programs that write to a store without [`AccessTokens`](super::AccessTokens).
     pub fn in_place_of(self, held: &Self) -> Self {
         let row = held.rewritten(self.refresh_token, self.id_token);
         Self { own: self.own, ..row }

@@ -104,8 +104,8 @@ impl RedisTarget {
         self
     }
 
-    /// A PEM file with the certificates that are trusted. Default: the system's. Trusted is a server whose certificate one of
-    /// these has issued, or is one of these. With a URL of TLS only (`rediss://`), and the feature `tls`.
+    /// A PEM file with the certificates that are trusted. Default: the system's. A server is trusted where one of these
+    /// has issued its certificate, or is its certificate. With a URL of TLS only (`rediss://`), and the feature `tls`.
     pub fn ca_file(mut self, file: impl Into<PathBuf>) -> Self {
         self.access.files.ca = Some(file.into());
         self

@@ -36,8 +36,8 @@ pub struct SeenFlight {
 type Record = (Option<String>, Option<String>, Option<u64>);
 
 impl Operator {
-    /// The flights that are led, or, with `also_lost`, those without a leader, too, whose outcome is missing: for these every
-    /// record of the namespace is read. Ends when `most` are found, or some `keys` keys of the server were looked at.
+    /// The flights that are led. With `also_lost` also those that have neither a leader nor an outcome: for these every record of the
+    /// namespace is read. Ends when `most` are found, or some `keys` keys of the server were looked at.
     ///
     /// # Errors
     ///

@@ -63,7 +63,7 @@ impl Operator {
         Ok((word != "free").then_some(hold))
     }
 
-    /// Ends lease, permit and probe of a flight whose leader is lost, as it was looked at before. What is known of the token
+    /// Ends lease, permit and probe of a flight that has lost its leader, as it was looked at before. What is known of the token
     /// stays: it is presented again as after any lost leader, by `retry_lost_after` and `uncertain`.
     ///
     /// # Errors
