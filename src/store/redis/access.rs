@@ -160,6 +160,11 @@ impl Access {
         })
     }
 
+    /// Whether the password stands beside the URL, and not in it.
+    pub(super) fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
     /// A server's address with the login as it is now. Reads the password's file.
     async fn to(&self, info: ConnectionInfo) -> Result<ConnectionInfo, TargetError> {
         if !self.files.is_empty() && !matches!(info.addr(), ConnectionAddr::TcpTls { .. }) {

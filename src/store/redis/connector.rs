@@ -41,7 +41,7 @@ pub(super) enum Place {
 
 pub(super) struct Connector {
     target: Target,
-    access: Access,
+    pub(super) access: Access,
     node: Node,
     #[cfg(feature = "tls")]
     certificates: Arc<Certificates>,

@@ -142,6 +142,8 @@ pub(super) async fn hint(connector: &Connector, whereabouts: &Whereabouts, error
     if is_refused_login(error) {
         return match info.redis_settings().password() {
             None | Some("") => Hint::default(),
+            // It stands as it is there.
+            Some(_) if connector.access.has_password() => Hint::default(),
             Some(_) => Hint {
                 text: "; in a URL a password is percent-encoded: % as %25, / as %2F, # as %23, ? as %3F".to_owned(),
                 is_sure: false,
@@ -205,6 +207,9 @@ async fn answers_in_clear(connector: &Connector, info: &ConnectionInfo) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::redis::access::RedisTarget;
+    use crate::store::redis::node::Node;
+    use crate::store::redis::target::Target;
 
     #[test]
     fn urls_to_write_instead_keep_tls_and_the_brackets_of_an_address() {
@@ -217,6 +222,22 @@ mod tests {
         assert_eq!(Place { info: &clear }.url("+cluster", None), "redis+cluster://[::1]:7000");
         assert_eq!(Place { info: &tls }.url("+sentinel", None), "rediss+sentinel://h:7000");
         assert_eq!(Place { info: &tls }.url("", Some("m:1".to_owned())), "rediss://m:1");
+    }
+
+    #[tokio::test]
+    async fn only_a_password_in_the_url_is_said_to_be_percent_encoded() {
+        let info = |url| redis::IntoConnectionInfo::into_connection_info(url).expect("a URL");
+        let refused = RedisError::from((redis::ErrorKind::AuthenticationFailed, "WRONGPASS"));
+        let hint = async |target: RedisTarget| {
+            let whereabouts = Whereabouts::Fixed(info("redis://:of-either@127.0.0.1:1"));
+            let (node, target_of) = (Node::new(&whereabouts), Target::fixed("redis://127.0.0.1:1").expect("a URL"));
+            let second = std::time::Duration::from_secs(1);
+            let connector = Connector::new(target_of, target.access, node, String::new(), second, second);
+            hint(&connector, &whereabouts, &refused).await.text
+        };
+
+        assert!(hint(RedisTarget::new("redis://:of-either@h")).await.contains("percent-encoded"));
+        assert_eq!(hint(RedisTarget::new("redis://h").password("of-either")).await, "");
     }
 
     #[test]
