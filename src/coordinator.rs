@@ -101,11 +101,12 @@ impl RefreshCoordinator {
     /// A coordinator that shares flights with all pods of its namespace in this Redis (7.0 or newer, 64-bit), given as
     /// `redis://[user:password@]host[:port][/db]`, `redis+unix:///path`,
     /// `redis+sentinel://[user:password@]host[:port],host[:port]/MASTER[/db]` or
-    /// `redis+cluster://[user:password@]host[:port],host[:port]`; with TLS `rediss` for `redis`.
+    /// `redis+cluster://[user:password@]host[:port],host[:port]`; with TLS `rediss` for `redis`, and the feature `tls`.
     ///
     /// # Errors
     ///
-    /// [`ConnectError`] when a setting is wrong, Redis is out of reach, too old or of another kind, the user lacks rights (the
+    /// [`ConnectError`] when a setting is wrong, Redis is out of reach (unless
+    /// [`start_without_redis`](Config::start_without_redis)), too old or of another kind, the user lacks rights (the
     /// ACL rules are named), or a living pod of the namespace goes by another protocol, pepper, provider or
     /// `refresh_tokens`.
     ///

@@ -112,7 +112,7 @@ impl<S: TokenStore> AccessTokens<S> {
     ///   (`invalid_target`, `invalid_scope`) is this claim's alone.
     /// * While an older release of this crate writes to the same sessions, what it writes holds no claims: they are refreshed again.
     ///
-    /// It is for providers whose next refresh token is good for all that the login was granted, whatever the refresh asks for, and that let
+    /// It is for providers that make the next refresh token good for all that the login was granted, whatever the refresh asks for, and that let
     /// access tokens of other claims live: as the standards have it (RFC 6749 section 6, RFC 8707 section 2.2), Auth0
     /// ([multi-resource refresh tokens](https://auth0.com/docs/secure/tokens/refresh-tokens/multi-resource-refresh-token)), or Entra
     /// ([refresh tokens](https://learn.microsoft.com/en-us/entra/identity-platform/refresh-tokens)). Elsewhere one claim takes from the
