@@ -210,8 +210,12 @@ impl Connector {
             return Ok(connection);
         }
         let (settings, login, config) = self.terms(&info, config, protocol);
-        let info = info.set_tcp_settings(settings).set_redis_settings(login);
-        deadpool_redis::Manager::new_with_config(info, config)?.create().await
+        let of_tcp = info.clone();
+        let info = info.set_tcp_settings(settings.clone()).set_redis_settings(login);
+        match deadpool_redis::Manager::new_with_config(info, config)?.create().await {
+            Err(error) => Err(socket::why_dropped(error, &of_tcp, &settings, self.timeout / 4).await),
+            connected => connected,
+        }
     }
 
     /// The same over a socket of our own, and the address of that on this side. A Unix socket has none, nor has one that a client of
@@ -237,7 +241,10 @@ impl Connector {
         if let ConnectionAddr::Tcp(host, port) = info.addr() {
             let socket = socket::reach((host, *port), &settings).await?;
             let local = socket.local_addr().ok();
-            return Ok((greeted(socket, &login, made).await?, local));
+            return match greeted(socket, &login, made).await {
+                Ok(connection) => Ok((connection, local)),
+                Err(error) => Err(socket::why_dropped(error, &info, &settings, self.timeout / 4).await),
+            };
         }
         let info = info.set_tcp_settings(settings).set_redis_settings(login);
         Ok((deadpool_redis::Manager::new_with_config(info, made)?.create().await?, None))

@@ -150,6 +150,12 @@ pub(super) async fn hint(connector: &Connector, whereabouts: &Whereabouts, error
             },
         };
     }
+    if error.kind() == redis::ErrorKind::Parse {
+        return Hint { text: "; what answers there is no Redis".to_owned(), is_sure: false };
+    }
+    if error.code() == Some("NOAUTH") {
+        return Hint { text: "; it wants a password, and none is given".to_owned(), is_sure: false };
+    }
     if !(error.is_io_error() || error.is_timeout()) || error.is_connection_refusal() {
         return Hint::default();
     }

@@ -101,6 +101,8 @@ impl Preflight {
     }
 
     fn unreachable(&self, reason: String) -> ConnectError {
+        // What cannot be read as Redis is told with line breaks.
+        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
         ConnectError::Unreachable { address: self.address.clone(), reason }
     }
 
