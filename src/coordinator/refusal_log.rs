@@ -17,16 +17,18 @@ pub(super) struct RefusalLog {
 
 /// A refusal as it is told.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Refused {
+pub(super) struct Refused<'a> {
     pub(super) reason: &'static str,
+    /// What the store said, or the way to it.
+    pub(super) cause: Option<&'a str>,
     pub(super) setting: Option<&'static str>,
     /// For how long the same would be refused.
     pub(super) lasts: Option<Duration>,
 }
 
-impl Refused {
+impl<'a> Refused<'a> {
     /// None where it is no refusal of ours.
-    pub(super) fn of(error: &RefreshError) -> Option<Self> {
+    pub(super) fn of(error: &'a RefreshError) -> Option<Self> {
         let (reason, setting) = match error {
             // What the provider answered is told where it was asked.
             RefreshError::Provider { .. } | RefreshError::Lost { response: Some(_) } => return None,
@@ -39,7 +41,11 @@ impl Refused {
             RefreshError::TimedOut { .. } => ("timed_out", Some("refresh_timeout")),
             RefreshError::StoreOutage { .. } => ("store_outage", Some("store_timeout")),
         };
-        Some(Self { reason, setting, lasts: error.retry_after() })
+        let cause = match error {
+            RefreshError::StoreOutage { reason, .. } => Some(&reason[..]),
+            _ => None,
+        };
+        Some(Self { reason, cause, setting, lasts: error.retry_after() })
     }
 }
 
@@ -49,12 +55,13 @@ impl RefusalLog {
     }
 
     /// Tells it, unless the same was told a moment ago. `of` is none where the refusal came before there was a flight.
-    pub(super) fn tell(&self, refused: Refused, of: Option<&Identity>) {
+    pub(super) fn tell(&self, refused: Refused<'_>, of: Option<&Identity>) {
         let Some(left_out) = self.told.due(refused.reason) else { return };
-        let Refused { reason, setting, lasts } = refused;
+        let Refused { reason, cause, setting, lasts } = refused;
         let until = lasts.and_then(|lasts| SystemTime::now().checked_add(lasts));
         info!(
             reason,
+            error = cause,
             setting,
             flight = of.map(|of| tracing::field::display(&of.flight)),
             session = of.map(|of| tracing::field::display(&of.session)),
@@ -75,10 +82,14 @@ mod tests {
 
     #[test]
     fn refusal_of_ours_names_its_setting_and_what_the_provider_says_is_none() {
-        let limited = Refused::of(&crate::Refusal::CoolingDown { retry_after: PAUSE }.into()).expect("ours");
+        let limited = crate::Refusal::CoolingDown { retry_after: PAUSE }.into();
+        let limited = Refused::of(&limited).expect("ours");
         assert_eq!((limited.reason, limited.setting), ("cooling_down", Some("max_refresh_attempts")));
         assert_eq!(limited.lasts, Some(PAUSE));
 
+        let outage =
+            RefreshError::StoreOutage { reason: "max number of clients reached".to_owned(), retry_after: PAUSE };
+        assert_eq!(Refused::of(&outage).expect("ours").cause, Some("max number of clients reached"));
         let failure = crate::ProviderFailure::denied("invalid_grant");
         assert!(Refused::of(&RefreshError::Provider { failure, fence: 1 }).is_none());
     }

@@ -48,6 +48,7 @@ mod node_lanes;
 pub(crate) mod nodes;
 mod lanes;
 mod broken_keys;
+mod taken_rights;
 mod outage;
 mod prober;
 
@@ -86,6 +87,7 @@ use self::prober::Prober;
 use self::replicas::Replicas;
 use self::roll::Roll;
 use self::sealed::Opener;
+use self::taken_rights::TakenRights;
 use self::tasks::Tasks;
 pub(crate) use self::waiters::Ticket;
 use self::waiters::Waiters;
@@ -101,6 +103,7 @@ pub(crate) struct RedisStore {
     counters: Arc<Counters>,
     calls: Arc<Calls>,
     broken_keys: Arc<BrokenKeys>,
+    taken_rights: Arc<TakenRights>,
     inbox: Arc<Inbox>,
     waiters: Arc<Waiters>,
     fences: Arc<Fences>,
@@ -200,6 +203,11 @@ impl RedisStore {
         self.prober.probe().await?;
         self.replicas.have(0).await.map_err(StoreError::did_not_run)?;
         self.broken_keys.are_healed().await?;
+        if self.taken_rights.are_missed() {
+            self.prober.enrolment.has_rights().await?;
+            self.taken_rights.are_back();
+        }
+        self.locator.can_ask().await?;
         Ok(())
     }
 

@@ -229,6 +229,48 @@ fn rename_over(file: &tempfile::NamedTempFile, url: &str) {
     std::fs::rename(renewed, file).expect("renamed");
 }
 
+/// Connections that stand are answered, and no lead counts: which server the endpoint leads to is asked over new ones.
+#[tokio::test]
+async fn redis_with_too_many_clients_is_told_and_makes_the_daemon_not_ready_until_it_has_room() {
+    let (redis, provider) = (RedisServer::start_own(&[]).await, provider().await);
+    let daemon = daemon(&provider, &redis, &[]).await;
+    let mut operator = redis.connect().await;
+    let mut most = async |clients: &str| {
+        let mut set = redis::cmd("CONFIG");
+        set.arg("SET").arg("maxclients").arg(clients).query_async::<()>(&mut operator).await.expect("set");
+    };
+    most("1").await;
+
+    // Which server it is was asked a moment ago.
+    let mut tokens = (0..).map(|number| refresh(&format!("before-{number}")));
+    within(async { while daemon.post(&tokens.next().expect("one more")).await.status() == 200 {} }).await;
+    let line = daemon.logged("store_outage").await;
+    let (ready, _) = daemon.get("/readyz").await;
+    most("1000").await;
+    served_again(&daemon, "r2").await;
+
+    assert!(line.contains("max number of clients reached"), "{line}");
+    assert_eq!((ready, daemon.get("/readyz").await.0), (503, 200));
+}
+
+#[tokio::test]
+async fn right_that_is_taken_is_told_and_makes_the_daemon_not_ready_until_it_is_given_back() {
+    let (redis, provider) = (RedisServer::start_own(&[]).await, provider().await);
+    let daemon = daemon(&provider, &redis, &[]).await;
+    redis.cli(&["ACL", "SETUSER", "default", "-hset"]).await;
+
+    let refused = daemon.post(&refresh("r1")).await.status();
+    let line = daemon.logged("store_outage").await;
+    let (ready, _) = daemon.get("/readyz").await;
+    let missing = daemon.logged("not ready").await;
+    redis.cli(&["ACL", "SETUSER", "default", "+hset"]).await;
+    served_again(&daemon, "r1").await;
+
+    assert_eq!((refused.as_u16(), ready), (503, 503));
+    assert!(line.contains(r#""error":"#) && missing.contains("+hset"), "{line} {missing}");
+    assert_eq!(daemon.get("/readyz").await.0, 200);
+}
+
 async fn daemon_by_file(provider: &Provider, file: &tempfile::NamedTempFile, more: &[&str]) -> Daemon {
     let path = file.path().to_str().expect("UTF-8");
     let common = ["--redis-file", path, "--store-timeout", "500ms", "--lease", "1s"];

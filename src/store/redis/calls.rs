@@ -13,6 +13,7 @@ use super::keys::Keys;
 use super::lanes::Lanes;
 use super::pubsub::PubSub;
 use super::scripts::{Scripts, settings};
+use super::taken_rights::TakenRights;
 use crate::config::Config;
 use crate::store::contract::StoreError;
 
@@ -43,6 +44,7 @@ pub(super) struct Calls {
     pod: String,
     lanes: Arc<Lanes>,
     broken_keys: Arc<BrokenKeys>,
+    taken_rights: Arc<TakenRights>,
     scripts: Scripts,
     keys: Arc<Keys>,
     config: Arc<Config>,
@@ -56,6 +58,7 @@ impl Calls {
         pod: &str,
         lanes: Arc<Lanes>,
         broken_keys: Arc<BrokenKeys>,
+        taken_rights: Arc<TakenRights>,
         keys: Arc<Keys>,
         config: Arc<Config>,
         pubsub: PubSub,
@@ -64,6 +67,7 @@ impl Calls {
             pod: pod.to_owned(),
             lanes,
             broken_keys,
+            taken_rights,
             scripts: Scripts::new(pubsub),
             keys,
             begin_settings: settings::BEGIN.packed(&config),
@@ -83,7 +87,10 @@ impl Calls {
             Err(unanswered) if unanswered.is_wrong => {
                 Err(Box::pin(self.broken_keys.search(script, call, unanswered)).await)
             }
-            Err(unanswered) => Err(unanswered.error),
+            Err(unanswered) => {
+                self.taken_rights.note(&unanswered.error.reason);
+                Err(unanswered.error)
+            }
         }
     }
 

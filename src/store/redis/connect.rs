@@ -35,6 +35,7 @@ use super::register::Register;
 use super::replicas::Replicas;
 use super::roll::Roll;
 use super::switches::Switches;
+use super::taken_rights::TakenRights;
 use super::tasks::Tasks;
 use super::unlanded::Unlanded;
 use super::waiters::Waiters;
@@ -76,9 +77,16 @@ impl RedisStore {
         let outage = Arc::new(Outage::new(Arc::clone(&gaps), config.store_timeout, &config.namespace, pod));
         let lanes = Arc::new(Lanes::new(nodes, keys.slot(), config.store_patience(), Arc::clone(&outage)));
         let broken_keys = Arc::new(BrokenKeys::new(Arc::clone(&lanes), Arc::clone(&keys)));
-        let (scripts_lanes, scripts_keys) = (Arc::clone(&lanes), Arc::clone(&keys));
-        let calls = Calls::new(pod, scripts_lanes, Arc::clone(&broken_keys), scripts_keys, Arc::clone(&config), pubsub);
-        let calls = Arc::new(calls);
+        let taken_rights = Arc::new(TakenRights::default());
+        let calls = Arc::new(Calls::new(
+            pod,
+            Arc::clone(&lanes),
+            Arc::clone(&broken_keys),
+            Arc::clone(&taken_rights),
+            Arc::clone(&keys),
+            Arc::clone(&config),
+            pubsub,
+        ));
         let fences = Arc::new(Fences::default());
         let register = Arc::new(Register::new(&config));
         let agreement =
@@ -133,8 +141,20 @@ impl RedisStore {
             }
         }
         let found = Found { locator, forgotten, register, sentinels, keys };
-        Ok(Admitted { config, counters, calls, broken_keys, outage, fences, found, inbox, agreement, enrolment }
-            .start())
+        Ok(Admitted {
+            config,
+            counters,
+            calls,
+            broken_keys,
+            taken_rights,
+            outage,
+            fences,
+            found,
+            inbox,
+            agreement,
+            enrolment,
+        }
+        .start())
     }
 }
 
@@ -154,6 +174,7 @@ struct Admitted {
     counters: Arc<Counters>,
     calls: Arc<Calls>,
     broken_keys: Arc<BrokenKeys>,
+    taken_rights: Arc<TakenRights>,
     outage: Arc<Outage>,
     fences: Arc<Fences>,
     found: Found,
@@ -165,7 +186,19 @@ struct Admitted {
 impl Admitted {
     /// Starts what goes on beside the flights, until the store is closed.
     fn start(self) -> RedisStore {
-        let Self { config, counters, calls, broken_keys, outage, fences, found, inbox, agreement, enrolment } = self;
+        let Self {
+            config,
+            counters,
+            calls,
+            broken_keys,
+            taken_rights,
+            outage,
+            fences,
+            found,
+            inbox,
+            agreement,
+            enrolment,
+        } = self;
         let Found { locator, forgotten, register, sentinels, keys } = found;
         let closed = CancellationToken::new();
         // Random per pod: 0 to a twentieth of the lease.
@@ -231,6 +264,7 @@ impl Admitted {
             counters,
             calls,
             broken_keys,
+            taken_rights,
             inbox,
             waiters,
             fences,

@@ -17,6 +17,7 @@ use super::not_enrolled::NotEnrolled;
 use super::preflight::Preflight;
 use super::verdict::Verdict;
 use crate::error::ConnectError;
+use crate::store::contract::StoreError;
 
 pub(super) struct Enrolment {
     pub(super) lanes: Arc<Lanes>,
@@ -45,6 +46,16 @@ impl Enrolment {
         self.is_done.send_replace(true);
         self.preflight.warn_about_eviction(&self.lanes).await;
         Ok(())
+    }
+
+    /// Whether the user has all rights that a pod needs, now.
+    ///
+    /// # Errors
+    ///
+    /// Names those that are missing, or what kept this pod from trying.
+    pub(super) async fn has_rights(&self) -> Result<(), StoreError> {
+        let looked = self.preflight.look(&self.lanes, &self.pod).await;
+        looked.map_err(|missing| StoreError::did_not_run(missing.error.to_string()))
     }
 
     async fn take_part(&self) -> Result<(), ConnectError> {

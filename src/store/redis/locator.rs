@@ -45,6 +45,8 @@ pub(super) struct Locator {
     wake: Notify,
     /// The server found last; told when it is another one.
     moved: watch::Sender<Option<ServerId>>,
+    /// Why the endpoint could not be asked the last time. None: it could.
+    failed: Mutex<Option<String>>,
 }
 
 impl Locator {
@@ -58,6 +60,7 @@ impl Locator {
             active_until: Mutex::new(Instant::now()),
             wake: Notify::new(),
             moved: watch::Sender::new(None),
+            failed: Mutex::new(None),
         }
     }
 
@@ -96,6 +99,19 @@ impl Locator {
             Some(_) => {}
         }
         Ok(self.ask(now).await? == server)
+    }
+
+    /// Whether the endpoint can be asked, as far as this pod knows: where it could not the last time, it is asked now. Without that
+    /// no lead counts, however well the connections that stand are answered.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot be asked.
+    pub(super) async fn can_ask(&self) -> Result<(), StoreError> {
+        if lock(&self.failed).is_none() {
+            return Ok(());
+        }
+        self.ask(Instant::now()).await.map(|_| ())
     }
 
     /// This pod leads or keeps something for so long.
@@ -155,14 +171,19 @@ impl Locator {
             return Ok(found.server);
         }
         // No longer than a third of a lease, or an endpoint that is slow once is asked again when it is too late to move over.
-        let (server, asked) = tokio::time::timeout(self.period, self.lanes.server_id(since))
-            .await
-            .map_err(|_| {
-                StoreError::did_not_run(format!("redis did not say which server it is within {:?}", self.period))
-            })?
-            .map_err(|error| StoreError::did_not_run(format!("redis did not say which server it is: {error}")))?;
-        self.see(Found { server, asked });
-        Ok(server)
+        let reason = match tokio::time::timeout(self.period, self.lanes.server_id(since)).await {
+            Ok(Ok((server, asked))) => {
+                lock(&self.failed).take();
+                self.see(Found { server, asked });
+                return Ok(server);
+            }
+            Ok(Err(error)) => format!("redis did not say which server it is: {error}"),
+            Err(_) => format!("redis did not say which server it is within {:?}", self.period),
+        };
+        if lock(&self.failed).replace(reason.clone()).is_none() {
+            warn!(reason, "the endpoint cannot be asked over a new connection: nobody is given a lead until it can");
+        }
+        Err(StoreError::did_not_run(reason))
     }
 
     fn see(&self, found: Found) {
