@@ -5,13 +5,63 @@ use serde::{Deserialize, Serialize};
 use crate::chained::chained;
 use crate::config_error::{Allowed, ConfigError};
 
-/// What a provider calls a dead refresh token, known without any setting: the standard's name, and those in wide use.
-const DEAD_TOKEN_ERRORS: [&str; 5] = [
-    "invalid_grant",
-    "bad_refresh_token",
-    "invalid_refresh_token",
-    "refresh_token_reused",
-    "refresh_token_already_used",
+/// What a provider calls a dead refresh token, known without any setting: the standard's name, and what else names the refresh
+/// token and says what became of it, by letters alone. Nothing is here that may speak of another token: that of the client
+/// expires, too.
+const DEAD_TOKEN_ERRORS: [&str; 2] = ["invalidgrant", "invalidgranterror"];
+/// What stands before `refresh_token` in such a name.
+const DEAD: [&str; 13] = [
+    "bad",
+    "invalid",
+    "expired",
+    "revoked",
+    "unknown",
+    "inactive",
+    "used",
+    "reused",
+    "rotated",
+    "invalidorexpired",
+    "expiredorinvalid",
+    "invalidorrevoked",
+    "expiredorrevoked",
+];
+/// What stands behind it.
+const HAS_DIED: [&str; 35] = [
+    "invalid",
+    "expired",
+    "revoked",
+    "unknown",
+    "inactive",
+    "used",
+    "reused",
+    "rotated",
+    "notfound",
+    "notvalid",
+    "alreadyused",
+    "reusedetected",
+    "isinvalid",
+    "isexpired",
+    "isrevoked",
+    "isunknown",
+    "isinactive",
+    "isnotvalid",
+    "isnotactive",
+    "isnolongervalid",
+    "isnolongeractive",
+    "isinvalidorexpired",
+    "isexpiredorinvalid",
+    "hasexpired",
+    "hasbeenrevoked",
+    "hasbeenused",
+    "hasbeenrotated",
+    "hasalreadybeenused",
+    "wasnotfound",
+    "wasrevoked",
+    "wasalreadyused",
+    "doesnotexist",
+    "invalidorexpired",
+    "expiredorrevoked",
+    "expiredorinvalid",
 ];
 
 /// Gateways answer 503 where they reached nobody, and some of them also where the connection ended after the request was
@@ -44,9 +94,10 @@ const GATEWAY_TEXTS: [&str; 8] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dialect {
-    /// More names of an error that says that the refresh token is dead, beside `invalid_grant`, `bad_refresh_token`,
-    /// `invalid_refresh_token`, `refresh_token_reused` and `refresh_token_already_used`. Its description or message counts as a name, too:
-    /// the whole text of it. The case of letters is not looked at. Default: none. At most 64, of 1 to 200 bytes each.
+    /// More names of an error that says that the refresh token is dead, beside `invalid_grant` and what names the refresh token and
+    /// says what became of it, such as `invalid_refresh_token`, `refresh_token_reused` and "Refresh token has expired", however
+    /// that is written. Its description or message counts as a name, too: the whole text of it. The case of letters is not looked at.
+    /// Default: none. At most 64, of 1 to 200 bytes each.
     pub dead_token_errors: Vec<String>,
     /// Texts in a refusal which say that it will pass, whatever its error is called: the token was not looked at. The case
     /// of letters is not looked at. Default: none. At most 64, of 1 to 200 bytes each.
@@ -70,8 +121,18 @@ fn texts(texts: impl IntoIterator<Item: Into<String>>) -> Vec<String> {
 impl Dialect {
     /// Whether an error of this name says that the token is dead.
     pub(crate) fn is_dead_token(&self, error: &str) -> bool {
-        let own = self.dead_token_errors.iter().map(String::as_str);
-        DEAD_TOKEN_ERRORS.into_iter().chain(own).any(|name| name.eq_ignore_ascii_case(error))
+        self.dead_token(error).is_some()
+    }
+
+    /// What in the name of an error says that the token is dead. Nothing but known words is in it: it may be logged.
+    pub(crate) fn dead_token<'a>(&self, error: &'a str) -> Option<&'a str> {
+        // As in `https://errors.example/invalid_grant` and `oauth.v2.InvalidRefreshToken`.
+        let last = error.rsplit(['.', ':', '/', '#']).find(|part| !part.is_empty()).unwrap_or_default();
+        let is_listed = || self.dead_token_errors.iter().any(|name| name.eq_ignore_ascii_case(error));
+        if names_dead_token(error) || is_listed() {
+            return Some(error);
+        }
+        Some(last.trim()).filter(|last| names_dead_token(last))
     }
 
     /// Whether a refusal with this body will pass.
@@ -106,6 +167,26 @@ impl Dialect {
     }
 }
 
+/// Whether it is a name of a dead token by its letters: `invalid_grant`, `InvalidGrant`, "The refresh token is invalid.".
+fn names_dead_token(name: &str) -> bool {
+    /// No name is longer; descriptions may be.
+    const LONGEST: usize = 80;
+    if name.len() > LONGEST {
+        return false;
+    }
+    let letters: String =
+        name.chars().filter(char::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase()).collect();
+    if DEAD_TOKEN_ERRORS.contains(&&letters[..]) {
+        return true;
+    }
+    let letters = letters.strip_suffix("error").or(letters.strip_suffix("exception")).unwrap_or(&letters);
+    match letters.split_once("refreshtoken") {
+        Some(("" | "the" | "this" | "your", behind)) => HAS_DIED.contains(&behind),
+        Some((before, "")) => DEAD.contains(&before),
+        _ => false,
+    }
+}
+
 /// How much of a body is looked through: what a gateway or a provider says of itself stands at the beginning.
 #[cfg(any(feature = "http", test))]
 const LOOKED_THROUGH: usize = 16 * 1024;
@@ -128,13 +209,44 @@ mod tests {
     fn dead_tokens_are_known_by_listed_names_only() {
         let dialect = Dialect { dead_token_errors: vec!["token_gone".to_owned()], ..Dialect::default() };
 
-        for name in ["invalid_grant", "BAD_REFRESH_TOKEN", "refresh_token_already_used", "Token_Gone"] {
+        for name in [
+            "invalid_grant",
+            "BAD_REFRESH_TOKEN",
+            "refresh_token_already_used",
+            "Token_Gone",
+            "InvalidGrant",
+            "invalid-grant",
+            "Invalid grant.",
+            "urn:example:error:invalid_grant",
+            "https://errors.example/invalid_grant",
+            "keymanagement.service.invalid_refresh_token",
+            "REFRESH_TOKEN_EXPIRED",
+            "refresh_token_not_found",
+            "expired_refresh_token",
+            "InvalidRefreshTokenException",
+            "Refresh Token has been revoked",
+            "The refresh token is invalid or expired.",
+            "Invalid or expired refresh token",
+        ] {
             assert!(dialect.is_dead_token(name), "{name}");
         }
-        for name in ["", "invalid_token", "invalid_grant ", "expired_token"] {
+        for name in [
+            "",
+            "invalid_token",
+            "expired_token",
+            "token_expired",
+            "missing_refresh_token",
+            "refresh_token",
+            "refresh_token_required",
+            "no invalid_grant here",
+            "refresh_token_expired_soon",
+            "could not look whether the refresh token is expired",
+            "invalid_grant_type",
+        ] {
             assert!(!dialect.is_dead_token(name), "{name}");
         }
         assert!(!Dialect::default().is_dead_token("token_gone"));
+        assert_eq!(dialect.dead_token("the token hush: invalid_grant"), Some("invalid_grant"));
     }
 
     #[test]

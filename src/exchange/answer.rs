@@ -291,7 +291,7 @@ mod tests {
         let atlassian = r#"{"error":"unauthorized_client","error_description":"refresh_token is invalid"}"#;
 
         assert_eq!(read("atlassian", 403, atlassian), "dead refresh_token is invalid");
-        assert_eq!(read("auth0", 403, atlassian), "denied unauthorized_client");
+        assert_eq!(read("auth0", 403, atlassian), "dead refresh_token is invalid", "it is plain, whoever says so");
         assert_eq!(
             read("atlassian", 403, r#"{"error":"unauthorized_client","error_description":"x"}"#),
             "denied unauthorized_client"

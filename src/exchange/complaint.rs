@@ -30,7 +30,7 @@ const ERRORS: [&str; 6] = ["error", "errorcode", "errcode", "err", "errno", "err
 /// Fields that hold an error, or what went well.
 const STATES: [&str; 2] = ["code", "status"];
 /// Fields within an error, the most telling first, and where else the name of a dead token may stand.
-const DETAILS: [&str; 14] = [
+const DETAILS: [&str; 15] = [
     "code",
     "error",
     "type",
@@ -45,6 +45,7 @@ const DETAILS: [&str; 14] = [
     "errordescription",
     "description",
     "detail",
+    "title",
 ];
 /// What stands in a field for errors where there is none.
 const NONE: [&str; 7] = ["", "200", "ok", "success", "none", "null", "false"];
@@ -58,8 +59,8 @@ pub(super) fn find(status: Status, headers: &HeaderMap, text: &[u8], dialect: &D
         None => names_in_text(text),
     };
     let plain = serde_json::from_slice::<Cow<'_, str>>(text).ok().map(Cow::into_owned);
-    let dead = named.into_iter().chain(plain).chain(challenges(headers)).find(|name| dialect.is_dead_token(name));
-    if let Some(name) = dead {
+    let mut names = named.into_iter().chain(plain).chain(challenges(headers));
+    if let Some(name) = names.find_map(|name| dialect.dead_token(&name).map(str::to_owned)) {
         return Some(Complaint { name, is_token_dead: true });
     }
     let name = match &objects {
@@ -220,6 +221,12 @@ mod tests {
             r#"{"errors":["invalid_grant"]}"#,
             r#"[{"Error":"invalid_grant"}]"#,
             r#"{"data":{"error":{"type":"invalid_grant"}}}"#,
+            r#"{"error":"InvalidGrant"}"#,
+            r#"{"type":"https://errors.example/invalid-grant","title":"x","status":400}"#,
+            r#"{"type":"about:blank","title":"Invalid grant","status":400}"#,
+            r#"{"__type":"NotAuthorizedException","message":"Refresh Token has been revoked"}"#,
+            r#"{"fault":{"detail":{"errorcode":"keymanagement.service.invalid_refresh_token"}}}"#,
+            r#"{"error_code":"refresh_token_not_found","msg":"x"}"#,
             "error=bad_refresh_token&error_description=x",
             "\"invalid_grant\"",
             "invalid_grant\n",
