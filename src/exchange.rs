@@ -152,6 +152,11 @@ impl TokenExchange {
                 "a request that cannot be read speaks of a refresh token: passed on uncoordinated"
             );
         }
+        if matches!(asked, Ok(Asked::NoToken))
+            && let Some(left_out) = self.told.due("no token")
+        {
+            tracing::warn!(left_out, "a refresh names no refresh token: passed on uncoordinated");
+        }
         let accepted = Accepted::by(request.headers());
         let mut onward = headers::onward(request, self.options.session_header.as_ref());
         onward.extensions_mut().insert(match &asked {

@@ -17,7 +17,7 @@ pub(super) fn is_likely(body: &[u8]) -> bool {
 }
 
 /// The members in the order they came, those that come twice too, and after them those of the envelope that says what is asked
-/// for, where the top does not. None: it is no JSON object.
+/// for, or which token is presented, where the top does not. None: it is no JSON object.
 pub(super) fn pairs(body: &[u8]) -> Option<Vec<Pair>> {
     let top: Members<'_> = serde_json::from_slice(without_bom(body)).ok()?;
     let envelope = top.envelope();
@@ -77,15 +77,32 @@ impl<'a> Members<'a> {
         self.0.iter().any(|(name, _)| is_like(name, "grant_type") || is_like(name, "refresh_token"))
     }
 
-    /// The one object in it that says what is asked for.
+    fn name_a_token(&self) -> bool {
+        self.0.iter().any(|(name, _)| is_like(name, "refresh_token"))
+    }
+
+    /// The one object in it that says what is asked for, or only the token where the top says the rest: `{"data":{..}}`, and
+    /// `{"data":{"attributes":{..}}}` of JSON:API.
     fn envelope(&self) -> Option<Self> {
-        if self.say_what_is_asked() {
+        const DEEPEST: usize = 3;
+        if self.name_a_token() {
             return None;
         }
+        let is_it = if self.say_what_is_asked() { Self::name_a_token } else { Self::say_what_is_asked };
+        let mut objects = self.objects();
+        for _ in 0..DEEPEST {
+            let (asking, others): (Vec<_>, Vec<_>) = objects.into_iter().partition(is_it);
+            if !asking.is_empty() {
+                return <[Self; 1]>::try_from(asking).ok().map(|[only]| only);
+            }
+            objects = others.iter().flat_map(Self::objects).collect();
+        }
+        None
+    }
+
+    fn objects(&self) -> Vec<Self> {
         let objects = self.0.iter().filter(|(_, raw)| raw.get().starts_with('{'));
-        let objects = objects.filter_map(|(_, raw)| serde_json::from_str::<Members<'a>>(raw.get()).ok());
-        let mut asking = objects.filter(Self::say_what_is_asked);
-        asking.next().filter(|_| asking.next().is_none())
+        objects.filter_map(|(_, raw)| serde_json::from_str(raw.get()).ok()).collect()
     }
 }
 

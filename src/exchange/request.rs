@@ -29,7 +29,9 @@ pub(super) fn read(request: &Request<Vec<u8>>, options: &ExchangeOptions, trust:
     let Body { dress, pairs } = Body::read(request);
     let mut parameters = Parameters::of(pairs.into_iter().chain(form::pairs(query.as_bytes())));
     if !parameters.ask_for_refresh() {
-        if request.body().windows(13).any(|part| part == b"refresh_token") && dress == Dress::Unknown {
+        // Where another grant is asked for, that is what it speaks of.
+        let is_open = dress == Dress::Unknown || parameters.given("grant_type").next().is_none();
+        if is_open && request.body().windows(13).any(|part| part == b"refresh_token") {
             return Ok(Asked::Unread);
         }
         return Ok(Asked::Other);
@@ -201,6 +203,8 @@ mod tests {
             json("/token", r#"{"refreshToken":"r"}"#),
             json("/token", "grant_type=refresh_token&refresh_token=r"),
             json("/token", r#"{"meta":{"a":1},"data":{"grant_type":"refresh_token","refresh_token":"r"}}"#),
+            json("/token", r#"{"grant_type":"refresh_token","data":{"refresh_token":"r"}}"#),
+            json("/token", r#"{"data":{"type":"t","attributes":{"grant_type":"refresh_token","refresh_token":"r"}}}"#),
             json("/token?grant_type=refresh_token", r#"{"data":{"refreshToken":"r"}}"#),
         ];
 
@@ -375,6 +379,21 @@ mod tests {
                 .expect("readable")
                 .is_none()
         );
+    }
+
+    #[test]
+    fn what_speaks_of_a_refresh_token_and_cannot_be_read_is_told() {
+        let asked = |request| read(&request, &options(), &Trust::by(&options()));
+        for body in [
+            "<a><grant_type>refresh_token</grant_type><refresh_token>r</refresh_token></a>",
+            r#"{"a":{"refresh_token":"r"},"b":{"refresh_token":"r"}}"#,
+            r#"[{"refresh_token":"r"}]"#,
+        ] {
+            assert!(matches!(asked(request(&[], body)), Ok(Asked::Unread)), "{body}");
+        }
+        for body in ["grant_type=authorization_code&scope=refresh_token", "code=a"] {
+            assert!(matches!(asked(request(&[], body)), Ok(Asked::Other)), "{body}");
+        }
     }
 
     #[test]
