@@ -36,6 +36,7 @@ mod refusals;
 mod release;
 mod reload;
 mod serve;
+mod signals;
 mod signatures;
 mod spans;
 mod stamps;

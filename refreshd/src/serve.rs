@@ -9,7 +9,6 @@ use std::time::Duration;
 use hyper_util::server::graceful::GracefulShutdown;
 use refresh_coordinator_cli::{BadSetting, Span};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
@@ -31,6 +30,7 @@ use crate::providers::Providers;
 use crate::recent::Recent;
 use crate::refusals::Refusals;
 use crate::reload::Reload;
+use crate::signals::{self, Signals};
 use crate::supervisor;
 use crate::survey::Survey;
 use crate::together::Together;
@@ -266,7 +266,7 @@ impl Serve {
     /// Waits for a signal, and then for as long as requests are still taken. Answers how much of the drain is left.
     async fn until_stopped(&self, endpoint: &Endpoint, signals: &mut Signals) -> Duration {
         let name = signals.next().await;
-        let delay = if name == SIGTERM { self.drain_delay.0.min(self.drain.0) } else { Duration::ZERO };
+        let delay = if signals::waits(name) { self.drain_delay.0.min(self.drain.0) } else { Duration::ZERO };
         endpoint.is_draining.store(true, Ordering::Relaxed);
         tracing::info!(signal = name, delay = %Span(delay), deadline = %self.drain, "draining");
         supervisor::ends(self.drain.0 + THE_REST);
@@ -325,30 +325,3 @@ const ADMIN_NEWCOMERS: usize = 16;
 const PATIENCE_AT_THE_END: Duration = Duration::from_millis(500);
 /// For what is completed after the drain: three times the longest `store_timeout` there is.
 const THE_REST: Duration = Duration::from_secs(3 * 60);
-const SIGTERM: &str = "SIGTERM";
-
-/// SIGTERM, SIGINT and SIGHUP, listened to from before the first connection on.
-struct Signals {
-    term: Signal,
-    interrupt: Signal,
-    hangup: Option<Signal>,
-}
-
-impl Signals {
-    fn listen() -> Result<Self, BadSetting> {
-        let listen =
-            |kind| signal(kind).map_err(|error| BadSetting::new(format!("signals cannot be listened to: {error}")));
-        Ok(Self {
-            term: listen(SignalKind::terminate())?,
-            interrupt: listen(SignalKind::interrupt())?,
-            hangup: Some(listen(SignalKind::hangup())?),
-        })
-    }
-
-    async fn next(&mut self) -> &'static str {
-        tokio::select! {
-            _ = self.term.recv() => SIGTERM,
-            _ = self.interrupt.recv() => "SIGINT",
-        }
-    }
-}

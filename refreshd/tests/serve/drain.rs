@@ -36,6 +36,30 @@ async fn what_is_under_way_at_sigterm_is_answered() {
     assert!(log.contains("drained"), "{log}");
 }
 
+/// Servers that drain at SIGQUIT are stopped by it; what rotates logs sends SIGUSR1.
+#[tokio::test]
+async fn signals_of_users_end_no_flight_and_sigquit_drains() {
+    let gate = Gate::closed();
+    let provider = Provider::behind(&gate, json(200, TOKENS)).await;
+    let daemon = Daemon::start(&provider, &["--drain-delay", "0s"]).await;
+
+    let refresh = refresh("r1");
+    let (led, ()) = tokio::join!(daemon.post(&refresh), async {
+        provider.asked(1).await;
+        for signal in [Signal::SIGUSR1, Signal::SIGUSR2] {
+            daemon.signal(signal);
+            daemon.logged(signal.as_str()).await;
+        }
+        assert_eq!(daemon.get("/readyz").await.0, 200);
+        daemon.signal(Signal::SIGQUIT);
+        daemon.logged("draining").await;
+        gate.open();
+    });
+
+    assert_eq!(within(led.text()).await.expect("text"), TOKENS);
+    assert_eq!(daemon.ended().await.0, Some(0));
+}
+
 #[tokio::test]
 async fn request_that_is_no_refresh_holds_the_drain_too() {
     // No flight: nothing but its connection tells that it is under way.
