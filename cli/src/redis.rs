@@ -44,6 +44,9 @@ pub struct RedisSettings {
     redis_key_file: Option<PathBuf>,
 }
 
+/// It is no flag: an argument is no place for a secret.
+const PASSWORD_VARIABLE: &str = "REFRESHD_REDIS_PASSWORD";
+
 /// Where Redis is, and how it is entered.
 #[derive(Clone, Debug)]
 pub struct Redis {
@@ -112,14 +115,13 @@ impl RedisSettings {
     }
 
     fn password(&self) -> Result<Option<Secret>, BadSetting> {
-        const VARIABLE: &str = "REFRESHD_REDIS_PASSWORD";
-        match std::env::var(VARIABLE) {
-            Ok(_) if self.redis_password_file.is_some() => {
-                Err(BadSetting::new(format!("--redis-password-file and {VARIABLE} are both given: keep one of them")))
-            }
+        match std::env::var(PASSWORD_VARIABLE) {
+            Ok(_) if self.redis_password_file.is_some() => Err(BadSetting::new(format!(
+                "--redis-password-file and {PASSWORD_VARIABLE} are both given: keep one of them"
+            ))),
             Ok(password) => Ok(Some(Secret::from(password))),
             Err(std::env::VarError::NotPresent) => Ok(None),
-            Err(std::env::VarError::NotUnicode(_)) => Err(BadSetting::new(format!("{VARIABLE} is not UTF-8"))),
+            Err(std::env::VarError::NotUnicode(_)) => Err(BadSetting::new(format!("{PASSWORD_VARIABLE} is not UTF-8"))),
         }
     }
 
@@ -129,6 +131,7 @@ impl RedisSettings {
             ("--redis-password-file", self.redis_password_file.is_some()),
             ("--redis-ca-file", self.redis_ca_file.is_some()),
             ("--redis-cert-file", self.redis_cert_file.is_some()),
+            (PASSWORD_VARIABLE, std::env::var_os(PASSWORD_VARIABLE).is_some_and(|password| !password.is_empty())),
         ];
         given.into_iter().find(|(_, is_given)| *is_given).map(|(flag, _)| flag)
     }

@@ -4,6 +4,8 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 
+use crate::lines::complain;
+
 /// Prints help and version as asked for, everything else as one line on stderr that begins with the program's name.
 pub fn explain(program: &str, error: &clap::Error) -> ExitCode {
     match error.kind() {
@@ -11,7 +13,7 @@ pub fn explain(program: &str, error: &clap::Error) -> ExitCode {
             error.exit()
         }
         _ => {
-            eprintln!("{program}: {}; see --help", usage_line(error));
+            complain(format_args!("{program}: {}; see --help", usage_line(error)));
             ExitCode::from(2)
         }
     }

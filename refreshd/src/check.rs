@@ -1,11 +1,10 @@
 //! `refreshd check`: prints what is in force for each provider, written as the file is, and where each value comes from.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Arg, ArgAction};
 use refresh_coordinator::{OtherClaims, RefreshTokens, Uncertain};
-use refresh_coordinator_cli::{BadSetting, Span};
+use refresh_coordinator_cli::{BadSetting, Span, print_line};
 
 use crate::config_file::{Scope, Source, key, scope};
 use crate::configuration::Configuration;
@@ -15,7 +14,7 @@ use crate::serve;
 /// Where the comments begin.
 const WIDTH: usize = 56;
 /// They are no flags: an argument is no place for a secret.
-const SECRET_VARIABLES: [(&str, Scope); 2] =
+pub(crate) const SECRET_VARIABLES: [(&str, Scope); 2] =
     [("REFRESHD_REDIS_PASSWORD", Scope::Shared), ("REFRESHD_PEPPER", Scope::Each)];
 
 /// `flags` are those of the subcommand.
@@ -33,14 +32,12 @@ pub(crate) fn run(configuration: &Configuration, flags: &clap::Command) -> Resul
         let secrets = set.map(|(variable, _)| with_comment(&format!("# {variable}"), "environment, not shown"));
         of_flags.map(|flag| line(flag, planned)).chain(secrets).collect()
     };
-    let mut text = lines(first, true).join("\n");
+    print_line(lines(first, true).join("\n"));
     for planned in &planned {
         let table = format!("[provider.{}]", planned.configured.name().unwrap_or("NAME"));
         let place = format!("served at {}", planned.place.shown("/token"));
-        text += &format!("\n\n{}\n{}", with_comment(&table, &place), lines(planned, false).join("\n"));
+        print_line(format_args!("\n{}\n{}", with_comment(&table, &place), lines(planned, false).join("\n")));
     }
-    // A reader that has seen enough (`| head`) is no error.
-    let _ = writeln!(std::io::stdout(), "{text}");
     Ok(ExitCode::SUCCESS)
 }
 

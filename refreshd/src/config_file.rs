@@ -18,7 +18,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use refresh_coordinator_cli::{BadSetting, usage_line};
 
 pub(crate) use configured::{Configured, Source};
-pub(crate) use keys::{Scope, key, scope};
+pub(crate) use keys::{Scope, key, nearest, scope};
 
 use crate::stamps::Stamps;
 use configured::FromFile;

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use refresh_coordinator::SeenFlight;
-use refresh_coordinator_cli::BadSetting;
+use refresh_coordinator_cli::{BadSetting, print_line};
 
-use crate::operate::{Way, say, told};
+use crate::operate::{Way, told};
 
 /// Lists the flights that are led now, with their leaders
 ///
@@ -35,7 +35,7 @@ impl Flights {
         let found = operator.flights(self.lost, self.limit as usize, self.keys.into()).await.map_err(told)?;
         if self.json {
             let flights: Vec<_> = found.flights.iter().map(as_json).collect();
-            say(serde_json::json!({
+            print_line(serde_json::json!({
                 "namespace": self.way.namespace()?,
                 "flights": flights,
                 "is_all": found.is_all,
@@ -44,9 +44,9 @@ impl Flights {
         }
         found.flights.iter().map(line).for_each(say);
         match (found.is_all, found.flights.is_empty()) {
-            (true, true) => say("no flights"),
+            (true, true) => print_line("no flights"),
             (true, false) => {}
-            (false, _) => say("there may be more: not all keys were looked at (--limit, --keys)"),
+            (false, _) => print_line("there may be more: not all keys were looked at (--limit, --keys)"),
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use refresh_coordinator::Secret;
-use refresh_coordinator_cli::BadSetting;
+use refresh_coordinator_cli::{BadSetting, print_line};
 
-use crate::operate::{Token, Way, say, told};
+use crate::operate::{Token, Way, told};
 
 /// Tells how a refresh token, its session and the fleet stand: who leads and who waits, what is refused and until when
 ///
@@ -37,10 +37,10 @@ impl Inspect {
             None => None,
         };
         if self.json {
-            say(operator.inspect_json(flight, session, self.shown).await.map_err(told)?);
+            print_line(operator.inspect_json(flight, session, self.shown).await.map_err(told)?);
         } else {
             for line in operator.inspect(flight, session, self.shown).await.map_err(told)? {
-                say(line);
+                print_line(line);
             }
         }
         Ok(ExitCode::SUCCESS)

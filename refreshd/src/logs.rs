@@ -14,7 +14,7 @@ use tracing_subscriber::{Layer, Registry, layer::SubscriberExt};
 #[command(next_help_heading = "Logs")]
 pub(crate) struct LogSettings {
     /// What is logged: error, warn, info, debug, trace, or directives such as info,refreshd=debug
-    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info", global = true)]
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = DEFAULT, global = true)]
     log: String,
     /// How it is written
     #[arg(long, value_name = "FORMAT", env = "REFRESHD_LOG_FORMAT", value_enum, default_value_t = Format::Text,
@@ -31,9 +31,13 @@ enum Format {
 impl LogSettings {
     /// Logs from now on, and until the guard is dropped.
     pub(crate) fn start(&self) -> Result<WorkerGuard, BadSetting> {
-        let chosen = EnvFilter::try_new(&self.log).map_err(|error| {
-            BadSetting::new(format!("--log is {:?}: {error}; expected info, or info,refreshd=debug", self.log))
-        })?;
+        let wrong = |why: &str| BadSetting::new(format!("--log is {:?}: {why}; expected {EXPECTED}", self.log));
+        if let Some(word) = self.log.split(',').map(str::trim).find(|word| is_meant_as_level(word)) {
+            return Err(wrong(&format!("{word} is no level: it would log nothing")));
+        }
+        // An empty variable is one that was left out.
+        let log = if self.log.trim().is_empty() { DEFAULT } else { &self.log };
+        let chosen = EnvFilter::try_new(log).map_err(|error| wrong(&error.to_string()))?;
         let discreet = filter_fn(|metadata| is_discreet(metadata.target(), *metadata.level()));
         let filter = chosen.and(discreet);
         let (stderr, guard) = NonBlockingBuilder::default().buffered_lines_limit(MOST_LINES).finish(std::io::stderr());
@@ -49,6 +53,30 @@ impl LogSettings {
             .expect("BUG: logs are started once, first of all");
         Ok(guard)
     }
+}
+
+const DEFAULT: &str = "info";
+const EXPECTED: &str = "error, warn, info, debug or trace, or info,refreshd=debug";
+/// What other programs call levels. Here each would be the name of a program part, of which there is none.
+const NO_LEVELS: [&str; 14] = [
+    "all",
+    "crit",
+    "critical",
+    "err",
+    "fatal",
+    "false",
+    "information",
+    "no",
+    "none",
+    "notice",
+    "quiet",
+    "true",
+    "verbose",
+    "warning",
+];
+
+fn is_meant_as_level(word: &str) -> bool {
+    NO_LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
 }
 
 /// More than a pod writes in a second. They wait here while stderr takes none.

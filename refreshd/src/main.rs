@@ -45,6 +45,7 @@ mod supervisor;
 mod survey;
 mod together;
 mod upstream;
+mod variables;
 mod wiping;
 
 use std::ffi::OsString;
@@ -123,7 +124,9 @@ impl Task {
             Self::Other(Command::Release(release)) => Box::pin(release.run()).await,
             Self::Other(Command::Namespace(namespace)) => Box::pin(namespace.run()).await,
             Self::Other(Command::Presets) => {
-                Preset::all().iter().for_each(operate::say);
+                for preset in Preset::all() {
+                    cli::print_line(preset);
+                }
                 Ok(ExitCode::SUCCESS)
             }
             // The arguments are not repeated: they may hold a password.
@@ -146,7 +149,7 @@ fn main() -> ExitCode {
         Err(error) => return cli::explain("refreshd", &error),
     };
     start(cli, &flags, &given).unwrap_or_else(|bad_setting| {
-        eprintln!("refreshd: {bad_setting}");
+        cli::complain(format_args!("refreshd: {bad_setting}"));
         ExitCode::from(2)
     })
 }
@@ -162,6 +165,9 @@ fn start(cli: Cli, flags: &clap::Command, given: &ArgMatches) -> Result<ExitCode
         }
         Task::Other(_) => cli.logs.start()?,
     };
+    if let Task::Serve(_) | Task::Check(..) = &task {
+        warn_about_variables(flags);
+    }
     // First: building an HTTP client without a process-wide provider panics.
     rustls::crypto::ring::default_provider()
         .install_default()
@@ -175,6 +181,15 @@ fn start(cli: Cli, flags: &clap::Command, given: &ArgMatches) -> Result<ExitCode
     // A name resolution that hangs must not keep a process that is done.
     runtime.shutdown_timeout(Duration::from_millis(100));
     ended
+}
+
+/// Of settings whose names have a slip: they are not in force, and nothing else says so.
+fn warn_about_variables(flags: &clap::Command) {
+    let secrets = check::SECRET_VARIABLES.map(|(variable, _)| variable);
+    let given = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    for variables::Unknown { name: variable, meant } in variables::unknown(flags, &secrets, given) {
+        tracing::warn!(variable, meant, "this variable is no setting of refreshd, and means nothing");
+    }
 }
 
 #[cfg(test)]

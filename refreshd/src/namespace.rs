@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use refresh_coordinator::{Forgotten, NamespaceSeen, Operator, PodSeen};
-use refresh_coordinator_cli::BadSetting;
+use refresh_coordinator_cli::{BadSetting, print_line};
 use serde_json::json;
 
-use crate::operate::{Way, line_of_stdin, say, told};
+use crate::operate::{Way, line_of_stdin, told};
 
 /// Tells what is left of a namespace in Redis, or forgets it
 #[derive(Clone, Debug, clap::Args)]
@@ -81,7 +81,7 @@ impl Show {
         let (_, seen) = self.walk.seen().await?;
         let namespace = self.walk.way.namespace()?;
         if self.json {
-            say(as_json(&namespace, &seen));
+            print_line(as_json(&namespace, &seen));
         } else {
             tell(&namespace, &seen);
         }
@@ -98,36 +98,36 @@ impl Forget {
             Ok(seen) => seen,
             // What is broken may be what is to be forgotten.
             Err(error) => {
-                say(format_args!("namespace {namespace}: what stands there cannot be counted: {error}"));
+                print_line(format_args!("namespace {namespace}: what stands there cannot be counted: {error}"));
                 NamespaceSeen::default()
             }
         };
         tell(&namespace, &seen);
         // Redis decides; this says it before anybody is asked.
         if seen.pods.iter().any(|pod| pod.lives_for.is_some()) {
-            say(
+            print_line(
                 "not forgotten: pods live in it. End them first; one that was killed counts for its lease and 3 min more",
             );
             return Ok(ExitCode::FAILURE);
         }
         if !self.yes && !is_confirmed(&namespace).await? {
-            say("not forgotten: not confirmed, nothing was changed (--yes does not ask)");
+            print_line("not forgotten: not confirmed, nothing was changed (--yes does not ask)");
             return Ok(ExitCode::FAILURE);
         }
         match operator.forget(most).await.map_err(told)? {
             Forgotten::Removed { keys, is_all: true } => {
-                say(format_args!("forgotten: {keys} keys are removed"));
+                print_line(format_args!("forgotten: {keys} keys are removed"));
                 Ok(ExitCode::SUCCESS)
             }
             Forgotten::Removed { keys, .. } => {
-                say(format_args!(
+                print_line(format_args!(
                     "{keys} keys are removed, and some may be left: not all keys were looked at (--keys)"
                 ));
                 Ok(ExitCode::FAILURE)
             }
             Forgotten::InUse { keys, pods, listeners, led } => {
                 let how_far = if keys == 0 { "not" } else { "partly" };
-                say(format_args!(
+                print_line(format_args!(
                     "{how_far} forgotten: it is in use (pods that live: {pods}, connections that listen: {listeners}, flights that are led: \
                      {led}); {keys} keys were removed before that was seen"
                 ));
@@ -139,40 +139,40 @@ impl Forget {
 }
 
 async fn is_confirmed(namespace: &str) -> Result<bool, BadSetting> {
-    say(
+    print_line(
         "what is known of its tokens is lost: a caller that comes with a token that was rotated is not handed the newer one,",
     );
-    say("and the provider may take that for theft. The last fence stays.");
-    say("forget it? Type its name:");
+    print_line("and the provider may take that for theft. The last fence stays.");
+    print_line("forget it? Type its name:");
     Ok(line_of_stdin().await? == namespace)
 }
 
 fn tell(namespace: &str, seen: &NamespaceSeen) {
-    say(format_args!("namespace {namespace}"));
+    print_line(format_args!("namespace {namespace}"));
     if seen.pods.is_empty() {
-        say("  no pod is in its register");
+        print_line("  no pod is in its register");
     }
     for PodSeen { pod, lives_for, settings, .. } in &seen.pods {
         match lives_for {
             Some(left) => {
-                say(format_args!("  pod {pod} lives, for {:.0} s unless it writes again", left.as_secs_f64()))
+                print_line(format_args!("  pod {pod} lives, for {:.0} s unless it writes again", left.as_secs_f64()))
             }
-            None => say(format_args!("  pod {pod} does not live any more")),
+            None => print_line(format_args!("  pod {pod} does not live any more")),
         }
-        say(format_args!("    {settings}"));
+        print_line(format_args!("    {settings}"));
     }
     for (what, count) in counts(seen) {
-        say(format_args!("  {what}: {count}"));
+        print_line(format_args!("  {what}: {count}"));
     }
     if let Some(fence) = &seen.last_fence {
-        say(format_args!("  last fence: {fence}"));
+        print_line(format_args!("  last fence: {fence}"));
     }
     match seen.bytes {
-        Some(bytes) => say(format_args!("  keys: {}, about {} KiB", seen.keys, bytes.div_ceil(1024))),
-        None => say(format_args!("  keys: {} (their memory cannot be asked for: +memory|usage)", seen.keys)),
+        Some(bytes) => print_line(format_args!("  keys: {}, about {} KiB", seen.keys, bytes.div_ceil(1024))),
+        None => print_line(format_args!("  keys: {} (their memory cannot be asked for: +memory|usage)", seen.keys)),
     }
     if !seen.is_all {
-        say("there may be more: not all keys were looked at (--keys)");
+        print_line("there may be more: not all keys were looked at (--keys)");
     }
 }
 

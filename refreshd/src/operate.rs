@@ -72,11 +72,6 @@ pub(crate) async fn line_of_stdin() -> Result<String, BadSetting> {
     line.map_err(|error| BadSetting::new(format!("stdin cannot be read: {error}")))
 }
 
-/// Prints a line. A reader that has seen enough (`| head`) is no error.
-pub(crate) fn say(line: impl std::fmt::Display) {
-    let _ = writeln!(std::io::stdout(), "{line}");
-}
-
 /// What Redis said. An operator cannot leave it out, as a pod can.
 pub(crate) fn told(error: ConnectError) -> BadSetting {
     match error {

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Empty, Limited};
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use refresh_coordinator_cli::{BadSetting, Span};
+use refresh_coordinator_cli::{BadSetting, Span, complain, print_line};
 use tokio::net::TcpStream;
 use url::Url;
 
@@ -50,10 +50,10 @@ impl Ready {
             Err(_) => (false, format!("not ready: {url} did not answer within {}", self.timeout)),
         };
         if is_ready {
-            println!("{said}");
+            print_line(said);
             return Ok(ExitCode::SUCCESS);
         }
-        eprintln!("refreshd: {said}");
+        complain(format_args!("refreshd: {said}"));
         Ok(ExitCode::FAILURE)
     }
 

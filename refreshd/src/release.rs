@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use refresh_coordinator::{Hold, Leader, Operator, RedisName, Released};
-use refresh_coordinator_cli::BadSetting;
+use refresh_coordinator_cli::{BadSetting, print_line};
 
-use crate::operate::{Token, Way, line_of_stdin, say, told};
+use crate::operate::{Token, Way, line_of_stdin, told};
 
 /// Ends at once what a flight that has lost its leader still holds: its lease, its permit, its probe
 ///
@@ -35,18 +35,18 @@ impl Release {
         let mut operator = self.way.connect().await?;
         let flight = self.token.flight(&mut operator).await?.expect("BUG: clap asks for one");
         let Some(hold) = operator.hold_of(flight).await.map_err(told)? else {
-            say(format_args!("flight {flight} holds nothing: there is nothing to release"));
+            print_line(format_args!("flight {flight} holds nothing: there is nothing to release"));
             return Ok(ExitCode::SUCCESS);
         };
         tell(flight, &hold);
         let may_live = hold.leader != Leader::Silent;
         if may_live && !self.risk_presenting_the_token_twice {
-            say("not released: the leader may be presenting the token now. Where you know that it does not, there is");
-            say("--risk-presenting-the-token-twice");
+            print_line("not released: the leader may be presenting the token now. Where you know that it does not, there is");
+            print_line("--risk-presenting-the-token-twice");
             return Ok(ExitCode::FAILURE);
         }
         if !self.yes && !is_confirmed(may_live).await? {
-            say("not released: not confirmed, nothing was changed (--yes does not ask)");
+            print_line("not released: not confirmed, nothing was changed (--yes does not ask)");
             return Ok(ExitCode::FAILURE);
         }
         self.act(&mut operator, flight, &hold).await
@@ -59,11 +59,11 @@ impl Release {
         };
         match released.map_err(told)? {
             Released::Over => {
-                say("released");
+                print_line("released");
                 return Ok(ExitCode::SUCCESS);
             }
-            Released::LeaderMayLive => say("not released: the leader was heard of meanwhile, nothing was changed"),
-            Released::Changed => say("not released: another leader has the flight now, or nobody; nothing was changed"),
+            Released::LeaderMayLive => print_line("not released: the leader was heard of meanwhile, nothing was changed"),
+            Released::Changed => print_line("not released: another leader has the flight now, or nobody; nothing was changed"),
         }
         Ok(ExitCode::FAILURE)
     }
@@ -72,19 +72,19 @@ impl Release {
 /// What is held, whether its leader may live, and what a release would do.
 fn tell(flight: RedisName, hold: &Hold) {
     let Hold { owner, leader, lease, permit, probe, waiting, .. } = hold;
-    say(format_args!("flight {flight}"));
-    say(format_args!("  leader {owner}"));
+    print_line(format_args!("flight {flight}"));
+    print_line(format_args!("  leader {owner}"));
     for (what, left) in [
         ("lease", lease.clone()),
         ("permit", permit.map(|left| format!("for {:.1} s more", left.as_secs_f64()))),
         ("probe", probe.map(|left| format!("for {:.1} s more", left.as_secs_f64()))),
     ] {
         if let Some(left) = left {
-            say(format_args!("  holds a {what} {left}"));
+            print_line(format_args!("  holds a {what} {left}"));
         }
     }
-    say(format_args!("  pods that wait for it: {waiting}"));
-    say(match leader {
+    print_line(format_args!("  pods that wait for it: {waiting}"));
+    print_line(match leader {
         Leader::Silent => {
             "  the leader is lost: nobody listens for its pod, and two renewals of its lease are missing".to_owned()
         }
@@ -94,14 +94,14 @@ fn tell(flight: RedisName, hold: &Hold) {
         Leader::MayLive { listeners: Some(_) } => "  the leader may live: its pod listens".to_owned(),
         Leader::MayLive { listeners: None } => "  the leader may live: its pod cannot be asked for".to_owned(),
     });
-    say("  a release ends what it holds now; the token is presented again as after any lost leader, not before");
-    say("  retry_lost_after has passed since the start, and not at all with uncertain = never");
+    print_line("  a release ends what it holds now; the token is presented again as after any lost leader, not before");
+    print_line("  retry_lost_after has passed since the start, and not at all with uncertain = never");
 }
 
 async fn is_confirmed(may_live: bool) -> Result<bool, BadSetting> {
     if may_live {
-        say("the token may be presented twice, and its session be ended for that");
+        print_line("the token may be presented twice, and its session be ended for that");
     }
-    say("release it? Type yes:");
+    print_line("release it? Type yes:");
     Ok(line_of_stdin().await? == "yes")
 }

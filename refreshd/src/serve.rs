@@ -1,5 +1,6 @@
 //! `refreshd serve`: the token endpoint, from the first check to the last answer.
 
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -123,6 +124,12 @@ pub(crate) fn plan(configuration: &Configuration) -> Result<(Serve, Vec<Planned>
     let planned = configuration.providers.iter().map(|configured| Planned::of(configured, &serve.limits));
     let planned = planned.collect::<Result<Vec<_>, _>>()?;
     Providers::can_be_together(&planned)?;
+    if let Some(itself) = planned.iter().find(|planned| serve.listens_at(planned.upstream.address())) {
+        return Err(itself.configured.explain(BadSetting::new(format!(
+            "--upstream is where refreshd listens itself (--listen {}): it must be the provider's token endpoint",
+            serve.listen
+        ))));
+    }
     Ok((serve, planned))
 }
 
@@ -139,6 +146,16 @@ impl Serve {
             )));
         }
         Ok(())
+    }
+
+    /// Whether an address is its own for certain: each request would be asked of it again, until it takes no more.
+    fn listens_at(&self, (host, port): (&str, u16)) -> bool {
+        let Ok(own) = self.listen.parse::<SocketAddr>() else { return false };
+        let is_own = match host.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(ip) => ip == own.ip() || own.ip().is_unspecified() && ip.is_loopback(),
+            Err(_) => host == "localhost" && (own.ip().is_loopback() || own.ip().is_unspecified()),
+        };
+        port == own.port() && is_own
     }
 
     /// Where tokens are asked for, and where health and metrics are, if that is elsewhere.

@@ -40,7 +40,7 @@ pub(crate) fn scope(flag: &Arg) -> Scope {
 }
 
 /// The key that was meant, most likely.
-pub(super) fn nearest<'a>(wrong: &str, keys: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+pub(crate) fn nearest<'a>(wrong: &str, keys: impl Iterator<Item = &'a str>) -> Option<&'a str> {
     const LEAST: f64 = 0.8;
     let wrong = wrong.to_lowercase().replace('_', "-");
     let alike = keys.map(|key| (strsim::jaro_winkler(&wrong, key), key));

@@ -90,6 +90,7 @@ async fn each_wrong_setting_is_named_with_what_would_be_right() {
         (&["--max-connections", "0"], &["--max-connections", "1.."]),
         (&["--listen", "nowhere"], &["--listen nowhere", "127.0.0.1:8400"]),
         (&["--log", "info,=x="], &["--log", "refreshd=debug"]),
+        (&["--log", "warning"], &["--log", "warning is no level", "error, warn, info"]),
         (&["--log-format", "xml"], &["--log-format", "text, json"]),
     ];
     for (arguments, parts) in cases {
@@ -143,6 +144,10 @@ async fn each_wrong_upstream_is_named_with_what_would_be_right() {
     }
     let line = refused(&mut refreshd(&["serve"])).await;
     assert!(line.contains("--upstream <URL>"), "{line}");
+    for listen in ["127.0.0.1:9", "0.0.0.0:9"] {
+        let line = refused(refreshd(&UPSTREAM).args(["--listen", listen])).await;
+        assert!(line.contains("--upstream is where refreshd listens itself"), "{line}");
+    }
 }
 
 #[tokio::test]
@@ -190,6 +195,49 @@ async fn pepper_in_two_places_is_refused() {
     let line = refused(command.env("REFRESHD_PEPPER", "q".repeat(32))).await;
 
     assert!(line.contains("--pepper-file") && line.contains("REFRESHD_PEPPER"), "{line}");
+}
+
+#[tokio::test]
+async fn password_of_a_redis_that_is_not_named_is_refused() {
+    let line = refused(refreshd(&UPSTREAM).env("REFRESHD_REDIS_PASSWORD", "hush")).await;
+
+    assert!(line.contains("REFRESHD_REDIS_PASSWORD is given without --redis") && !line.contains("hush"), "{line}");
+}
+
+/// Its pods would coordinate with nobody, and nothing else would say so.
+#[tokio::test]
+async fn variable_with_a_slip_in_its_name_is_told() {
+    let arguments = [&UPSTREAM[..], &["--listen", "127.0.0.1:0", "--log-format", "json"]].concat();
+    let mut command = refreshd(&arguments);
+    // An empty level is none; Kubernetes tells pods of a Service that is called refreshd.
+    command.env("REFRESHD_REDIS_URL", "redis://:hush@h").env("RUST_LOG", "").env("REFRESHD_PORT", "tcp://10.0.0.1:80");
+
+    let daemon = Daemon::spawn(command).await;
+
+    let line = daemon.logged("REFRESHD_REDIS_URL").await;
+    daemon.signal(nix::sys::signal::Signal::SIGINT);
+    let (_, log) = daemon.ended().await;
+    assert!(line.contains(r#""level":"WARN""#) && line.contains(r#""meant":"REFRESHD_REDIS""#), "{line}");
+    assert!(!log.contains("hush") && !log.contains("REFRESHD_PORT"), "{log}");
+}
+
+/// As where `| head` has read enough.
+#[tokio::test]
+async fn output_that_nobody_reads_is_no_panic() {
+    let check = ["check", "--upstream", "http://127.0.0.1:9/token"];
+    for (arguments, code) in [(&["presets"][..], 0), (&check, 0), (&["serve", "--lese"], 2)] {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = refreshd(arguments);
+        command.stdout(writer.try_clone().expect("a pipe"));
+        if code == 2 {
+            command.stderr(writer);
+        }
+
+        let output = within(command.output()).await.expect("refreshd runs");
+
+        assert_eq!(output.status.code(), Some(code), "{arguments:?} {}", String::from_utf8_lossy(&output.stderr));
+    }
 }
 
 #[tokio::test]
