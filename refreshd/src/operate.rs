@@ -1,6 +1,6 @@
 //! What the subcommands of an operator share: the way to Redis, and the token that comes in by stdin.
 
-use std::io::{BufRead, Read, Write};
+use std::io::{BufRead, Read};
 
 use refresh_coordinator::{ConnectError, Operator, RedisName, Secret};
 use refresh_coordinator_cli::{BadSetting, Settings};
