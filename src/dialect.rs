@@ -64,6 +64,11 @@ const HAS_DIED: [&str; 35] = [
     "expiredorinvalid",
 ];
 
+/// The names in wide use, as they are looked for as words of a text that is not read.
+#[cfg(feature = "http")]
+const NAMES_IN_TEXT: [&str; 5] =
+    ["invalid_grant", "bad_refresh_token", "invalid_refresh_token", "refresh_token_reused", "refresh_token_already_used"];
+
 /// Gateways answer 503 where they reached nobody, and some of them also where the connection ended after the request was
 /// sent: the provider may have rotated the token then.
 #[cfg(any(feature = "http", test))]
@@ -133,6 +138,20 @@ impl Dialect {
             return Some(error);
         }
         Some(last.trim()).filter(|last| names_dead_token(last))
+    }
+
+    /// The name of a dead token that stands in a text as a word of its own.
+    #[cfg(feature = "http")]
+    pub(crate) fn dead_token_in(&self, text: &[u8]) -> Option<&str> {
+        let text = String::from_utf8_lossy(&text[..text.len().min(LOOKED_THROUGH)]).to_ascii_lowercase();
+        let is_end =
+            |letter: Option<char>| letter.is_none_or(|letter| !(letter.is_alphanumeric() || "_-".contains(letter)));
+        NAMES_IN_TEXT.into_iter().chain(self.dead_token_errors.iter().map(String::as_str)).find(|name| {
+            let name = name.to_ascii_lowercase();
+            let mut places = text.match_indices(&name);
+            places
+                .any(|(at, _)| is_end(text[..at].chars().next_back()) && is_end(text[at + name.len()..].chars().next()))
+        })
     }
 
     /// Whether a refusal with this body will pass.

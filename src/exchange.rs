@@ -18,6 +18,7 @@ mod json;
 mod multipart;
 mod narrowed;
 mod options;
+mod page;
 mod pause;
 mod pair;
 mod parameters;

@@ -14,6 +14,7 @@ use fields::Fields;
 pub(crate) use fields::LONGEST_LIFE;
 
 pub(crate) mod decoding;
+pub(crate) mod dressing;
 mod fields;
 pub(crate) mod json;
 
@@ -174,7 +175,9 @@ impl TokenResponse {
     /// Reads a whole answer, keeping its status and headers for every caller of the flight.
     ///
     /// Tokens are read out of JSON and of form-encoded bodies, behind a byte order mark, in gzip, deflate and brotli
-    /// (RFC 9110 section 8.4.1; up to 1 MiB decoded), and one envelope down, such as `{"body":{"access_token":...}}`.
+    /// (RFC 9110 section 8.4.1; up to 1 MiB decoded), in a call of JSONP, and one envelope down, such as
+    /// `{"body":{"access_token":...}}`. JSON that has no `access_token` there is read for names with the same letters, such as
+    /// `accessToken`, at any depth.
     ///
     /// # Errors
     ///
@@ -189,7 +192,8 @@ impl TokenResponse {
     /// The same, as the answer to a presentation of this refresh token: one that only repeats it gives no successor.
     pub(crate) fn answering(self, presented: &Secret) -> Self {
         let Fields { refresh_token, others, .. } = &self.parts.fields;
-        let is_kept = refresh_token.iter().chain(others).all(|given| given.expose() == presented.expose());
+        let is_presented = |given: &Secret| given.expose().trim() == presented.expose().trim();
+        let is_kept = refresh_token.iter().chain(others).all(is_presented);
         self.keeping(is_kept)
     }
 
@@ -344,6 +348,12 @@ mod tests {
             r#"{"expires_in":3600.0,"access_token":"b","data":{"refresh_token":"r"},"access_token":"a"}"#,
             "\u{feff}{\"access_token\":\"a\",\"expires_in\":3600,\"refresh_token\":\"r\"}",
             "access_token=%61&expires_in=3600&refresh_token=r\n",
+            r#"{"accessToken":"a","expiresIn":3600,"refreshToken":"r"}"#,
+            r#"{"Result":{"x":{"AccessToken":"a","ExpiresIn":"3600"}},"RefreshToken":"r"}"#,
+            r#"keep( {"access_token":"a","refresh_token":"r","expires_in":3600} );"#,
+            ")]}'\n{\"access_token\":\"a\",\"refresh_token\":\"r\",\"expires_in\":3600}",
+            "{\"access_token\":\"a\",\"refresh_token\":\"r\",\"expires_in\":3600}\0",
+            r#"{"access_token":"a","refresh_token":"r","expires_in":36e5,"expires_in_sec":3600}"#,
             "\nrefresh_token=r&expires_in=3600&access_token=a",
         ] {
             let tokens = tokens(body);
@@ -372,6 +382,13 @@ mod tests {
             "access_token=a&refresh_token=r1&refresh_token=r%31&refresh_token_expires_in=5",
             r#"{"access_token":"a","refresh_token":"r1","refresh_token":"r1"}"#,
             r#"{"access_token":"a","refresh_token":{},"refresh_token_expires_in":5}"#,
+            r#"{"access_token":"a","refresh_token":["r1"]}"#,
+            r#"{"access_token":"a","refresh_token":" r1\n"}"#,
+            r#"{"access_token":"a","refresh_token":"null"}"#,
+            "access_token=a&refresh_token=undefined",
+            r#"{"accessToken":"a","refreshToken":"r1"}"#,
+            r#"{"x":{"y":{"access_token":"a"}}}"#,
+            r#"keep({"access_token":"a","refresh_token":"r1"});"#,
         ] {
             assert!(is_kept(body), "{body}");
         }

@@ -4,10 +4,10 @@ use http::{HeaderMap, Response, StatusCode};
 
 use super::accept::Accepted;
 use super::complaint::{self, Complaint, Status};
-use super::{headers, pause};
+use super::{headers, page, pause};
 use crate::dialect::Dialect;
 use crate::outcome::ProviderFailure;
-use crate::token_response::{ProviderResponse, TokenResponse, json};
+use crate::token_response::{ProviderResponse, TokenResponse, dressing};
 
 /// Reads an answer of the token endpoint: tokens, or why there are none and what that says of the refresh token.
 ///
@@ -32,8 +32,9 @@ use crate::token_response::{ProviderResponse, TokenResponse, json};
 ///   error at a 2xx without tokens; for any other 4xx but 408, 421, 425 and 429.
 /// * `NotUnderstood` for another 2xx without tokens, unless it is a page of HTML with no tokens in it.
 /// * `Busy` for a 429, and for a 503 that says when to come again.
-/// * `NotProcessed` for redirects but 303, for 408, 421 and 425, for 521, 523, 525, 526 and 530 (Cloudflare has not reached the
-///   origin), and for another 503 unless it is of a gateway that had sent the request.
+/// * `NotProcessed` for redirects but 303, for 408, 421 and 425, for 501, 505 and 511 (RFC 9110 section 15.6, RFC 6585), for 521, 523,
+///   525, 526 and 530 (Cloudflare has not reached the origin), for a challenge of AWS WAF, and for another 503 unless it is of a
+///   gateway that had sent the request.
 /// * `Unknown` for everything else, which may have rotated the token.
 pub fn read_answer(answer: Response<Vec<u8>>) -> Result<TokenResponse, ProviderFailure> {
     read_answer_in(answer, &Dialect::default(), &Accepted::anything())
@@ -56,26 +57,37 @@ pub(super) fn read_answer_in(
     if status.is_success() {
         return TokenResponse::from_response(response.clone()).map_err(|_| without_tokens(response, all, dialect));
     }
-    let failure = failure_of(status, all, &response.text(), dialect);
+    let failure = {
+        let text = response.text();
+        let utf8 = dressing::in_utf8(&text);
+        failure_of(status, all, utf8.as_deref().map_or(&text[..], |utf8| &utf8[..]), dialect)
+    };
     Err(failure.with_response(response))
 }
 
 /// What a 2xx means in which no tokens were found.
 fn without_tokens(response: ProviderResponse, all: &HeaderMap, dialect: &Dialect) -> ProviderFailure {
+    match failure_without_tokens(&response, all, dialect) {
+        Some(failure) => failure.with_response(response),
+        None => ProviderFailure::NotUnderstood { response },
+    }
+}
+
+/// None where it is not understood.
+fn failure_without_tokens(response: &ProviderResponse, all: &HeaderMap, dialect: &Dialect) -> Option<ProviderFailure> {
+    // Of AWS WAF, which wants a browser to prove itself before it asks the provider, and says so with a 202:
+    // https://docs.aws.amazon.com/waf/latest/developerguide/waf-captcha-and-challenge-how-it-works.html
+    if all.contains_key("x-amzn-waf-action") {
+        return Some(ProviderFailure::not_processed("a challenge of a firewall"));
+    }
     let text = response.text();
-    let complaint = complaint::find(Status::Success, all, &text, dialect);
-    let failure = match complaint.filter(|complaint| complaint.is_token_dead || !means_tokens(&text)) {
-        Some(complaint) => refusal(complaint, &text, dialect),
-        None if is_page(&response, &text) && !holds_tokens(&text) => {
-            ProviderFailure::unknown(format!("status {}, and a page of HTML", response.status()))
-        }
-        None => {
-            drop(text);
-            return ProviderFailure::NotUnderstood { response };
-        }
-    };
-    drop(text);
-    failure.with_response(response)
+    let utf8 = dressing::in_utf8(&text);
+    let text = utf8.as_deref().map_or(&text[..], |utf8| &utf8[..]);
+    if let Some(complaint) = complaint::find(Status::Success, all, text, dialect) {
+        return Some(refusal(complaint, text, dialect));
+    }
+    let is_page = page::is_one(response, text) && !page::holds_tokens(text);
+    is_page.then(|| ProviderFailure::unknown(format!("status {}, and a page of HTML", response.status())))
 }
 
 fn failure_of(status: StatusCode, all: &HeaderMap, text: &[u8], dialect: &Dialect) -> ProviderFailure {
@@ -93,11 +105,12 @@ fn failure_of(status: StatusCode, all: &HeaderMap, text: &[u8], dialect: &Dialec
         // Of Cloudflare, which has not reached the origin: refused, unreachable, no TLS, a wrong certificate, no such name. Not 520, 522
         // and 524, which also come after the request was sent:
         // https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors
-        (521 | 523 | 525 | 526 | 530, _) => ProviderFailure::not_processed(format!("status {code}")),
+        // And 501, 505 and 511: neither the method nor the version is served there, or a portal before the network wants a login.
+        (501 | 505 | 511 | 521 | 523 | 525 | 526 | 530, _) => ProviderFailure::not_processed(format!("status {code}")),
         // It says that the request was processed, and where to read what came of it (RFC 9110 section 15.4.4).
         (303, _) => ProviderFailure::unknown("status 303"),
         (300..400, _) => ProviderFailure::not_processed(format!("status {code}")),
-        (400..500, complaint) => {
+        (400..=499, complaint) => {
             let unnamed = || Complaint { name: format!("http_{code}"), is_token_dead: false };
             refusal(complaint.unwrap_or_else(unnamed), text, dialect)
         }
@@ -110,43 +123,6 @@ fn refusal(Complaint { name, is_token_dead }: Complaint, text: &[u8], dialect: &
         return ProviderFailure::not_processed(format!("{name}, which will pass"));
     }
     ProviderFailure::Denied { error: name, is_token_dead, response: None }
-}
-
-/// Whether a body is a page for a browser: somebody between here and the provider wants something of a person.
-fn is_page(response: &ProviderResponse, text: &[u8]) -> bool {
-    const LOOKED_AT: usize = 512;
-    let start = text.trim_ascii_start();
-    let start = String::from_utf8_lossy(&start[..start.len().min(LOOKED_AT)]).to_ascii_lowercase();
-    let looks_so = start.starts_with('<')
-        && ["<!doctype html", "<html", "<head", "<body"].iter().any(|element| start.contains(element));
-    let is_said = || response.values("content-type").any(|value| value.to_ascii_lowercase().contains("html"));
-    // Servers call much of what they send text/html, JSON too.
-    looks_so || (is_said() && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_err())
-}
-
-/// Whether a body gives an access token under a name or in a place where none is read: `accessToken`, two envelopes down. What
-/// stands beside it is no error then: to take the refresh token for untouched would be to present it again.
-fn means_tokens(text: &[u8]) -> bool {
-    let is_access_token = |name: &str| {
-        let letters = name.bytes().filter(u8::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
-        letters.eq(*b"accesstoken")
-    };
-    let is_given = |raw: &str| raw.starts_with('"') && raw != "\"\"";
-    json::objects(text.trim_ascii()).is_some_and(|objects| {
-        let mut members = objects.iter().flat_map(|object| object.members.iter());
-        members.any(|(name, raw)| is_access_token(name) && is_given(raw.get()))
-    })
-}
-
-/// Whether a page has a token response in it, as in a script: its token was taken, though nobody can read the answer.
-fn holds_tokens(text: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(text).replace("&quot;", "\"");
-    let is_given = |after: &str| {
-        let value = after.trim_start().strip_prefix(':').map(str::trim_start);
-        value.is_some_and(|value| value.starts_with('"') && !value.starts_with("\"\""))
-    };
-    let names = ["\"access_token\"", "\"refresh_token\""];
-    names.iter().any(|name| text.split(name).skip(1).any(is_given))
 }
 
 #[cfg(test)]
@@ -205,13 +181,28 @@ mod tests {
             (200, &[html], r#"<html><script>keep("access_token"); t = {"refresh_token": ""}</script>"#, "unknown"),
             (200, &[], "", "not understood"),
             (204, &[], "", "not understood"),
-            (200, &[], r#"{"accessToken":"a","code":0,"error":""}"#, "not understood"),
+            (200, &[], r#"{"accessToken":"a","code":0,"error":""}"#, "success"),
+            (200, &[], r#"callback({"access_token":"a"});"#, "success"),
+            (200, &[html], r#"callback( {"error":100015} );"#, "denied 100015"),
+            (200, &[html], "<r><access_token>a</access_token></r>", "not understood"),
+            (200, &[html], r#"<r accessToken="a"/>"#, "not understood"),
+            (200, &[html], "access_token: a\nrefresh_token: r", "not understood"),
+            (200, &[html], "{'access_token':'a'}", "not understood"),
+            (200, &[html], r#"<br /><b>Warning</b>: x<br />{"refreshToken":"r"}"#, "not understood"),
+            (200, &[html], "eyJhbGciOiJSUzI1NiJ9.e30.c2ln", "not understood"),
+            (200, &[html], "\u{1}\u{2}\u{3}", "not understood"),
+            (200, &[html], "<script>location='/login?access_token='</script>", "unknown"),
+            (200, &[html], r#"<html><a href="/login?x=1&access_token=a&refresh_token=r">"#, "unknown"),
+            (200, &[], r#"{"error":"expired","error_uri":"https://x/?a=1&access_token=a"}"#, "denied expired"),
+            (202, &[("x-amzn-waf-action", "challenge")], "", "not processed"),
+            (202, &[("x-amzn-waf-action", "challenge"), html], "<html>", "not processed"),
+            (200, &[], r#"{"success":false,"message":"x"}"#, "denied unnamed_error"),
             (200, &[("content-encoding", "zstd")], "x", "not understood"),
-            (200, &[], r#"{"error":"E1","accessToken":"a","refreshToken":"r"}"#, "not understood"),
-            (200, &[], r#"{"errcode":7,"a":{"b":{"access_token":"a"}}}"#, "not understood"),
-            (200, &[], r#"{"errorCode":"00000","data":{"AccessToken":"a"}}"#, "not understood"),
+            (200, &[], r#"{"error":"E1","accessToken":"a","refreshToken":"r"}"#, "success"),
+            (200, &[], r#"{"errcode":7,"a":{"b":{"access_token":"a"}}}"#, "success"),
+            (200, &[], r#"{"errorCode":"00000","data":{"AccessToken":"a"}}"#, "success"),
             (200, &[], r#"{"error":"E1","access_token":"","accessToken":null}"#, "denied E1"),
-            (200, &[], r#"{"error":"invalid_grant","accessToken":"a"}"#, "dead invalid_grant"),
+            (200, &[], r#"{"error":"invalid_grant","accessToken":""}"#, "dead invalid_grant"),
             (400, &[], r#"{"error":"invalid_grant","error_description":"x"}"#, "dead invalid_grant"),
             (400, &[], r#"{"status":"BAD_REFRESH_TOKEN"}"#, "dead BAD_REFRESH_TOKEN"),
             (429, &[], r#"{"error":"invalid_grant"}"#, "dead invalid_grant"),
@@ -238,6 +229,9 @@ mod tests {
             (525, &[], "", "not processed"),
             (526, &[], "", "not processed"),
             (530, &[], "error code: 1016", "not processed"),
+            (501, &[], "", "not processed"),
+            (505, &[], "", "not processed"),
+            (511, &[html], "<html>", "not processed"),
             (520, &[], "", "unknown"),
             (522, &[], "", "unknown"),
             (524, &[], "", "unknown"),

@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use http::{HeaderMap, header};
 
 use crate::dialect::Dialect;
+use crate::token_response::dressing::unwrapped;
 use crate::token_response::json::{self, Members, Object};
 
 /// An error that an answer names.
@@ -26,9 +27,11 @@ pub(super) enum Status {
 }
 
 /// Fields that hold an error. Names are compared by their letters: `error_code` is `errorCode`.
-const ERRORS: [&str; 6] = ["error", "errorcode", "errcode", "err", "errno", "errors"];
+const ERRORS: [&str; 7] = ["error", "errorcode", "errcode", "err", "errno", "errors", "errorresponse"];
 /// Fields that hold an error, or what went well.
 const STATES: [&str; 2] = ["code", "status"];
+/// Fields that say whether it went well.
+const VERDICTS: [&str; 4] = ["success", "issuccess", "succeeded", "ok"];
 /// Fields within an error, the most telling first, and where else the name of a dead token may stand.
 const DETAILS: [&str; 15] = [
     "code",
@@ -38,6 +41,7 @@ const DETAILS: [&str; 15] = [
     "reason",
     "status",
     "errorcode",
+    "errorid",
     "errortype",
     "message",
     "msg",
@@ -52,15 +56,18 @@ const NONE: [&str; 7] = ["", "200", "ok", "success", "none", "null", "false"];
 
 /// None where the answer names no error.
 pub(super) fn find(status: Status, headers: &HeaderMap, text: &[u8], dialect: &Dialect) -> Option<Complaint> {
-    let text = text.trim_ascii();
+    let text = unwrapped(text);
     let objects = json::objects(text);
     let named = match &objects {
         Some(objects) => objects.iter().flat_map(names_in).collect(),
         None => names_in_text(text),
     };
     let plain = serde_json::from_slice::<Cow<'_, str>>(text).ok().map(Cow::into_owned);
-    let mut names = named.into_iter().chain(plain).chain(challenges(headers));
-    if let Some(name) = names.find_map(|name| dialect.dead_token(&name).map(str::to_owned)) {
+    let mut names = named.into_iter().chain(plain).chain(challenges(headers)).map(|name| name.trim().to_owned());
+    let dead = names.find_map(|name| dialect.dead_token(&name).map(str::to_owned));
+    // A refusal in a form that is not read, such as JSON that is damaged or a page: the name says it there, too.
+    let in_text = || dialect.dead_token_in(text).filter(|_| status == Status::Refusal && objects.is_none());
+    if let Some(name) = dead.or_else(|| in_text().map(str::to_owned)) {
         return Some(Complaint { name, is_token_dead: true });
     }
     let name = match &objects {
@@ -117,19 +124,24 @@ fn challenges(headers: &HeaderMap) -> Vec<String> {
 /// The first error at the top or one envelope down.
 fn error_in(status: Status, objects: &[Object<'_>]) -> Option<String> {
     let near = || objects.iter().filter(|object| object.depth <= 1).map(|object| &object.members);
-    near().find_map(|members| ERRORS.iter().find_map(|key| named_by(member(members, key)?))).or_else(|| {
-        let state = near().next().and_then(|members| STATES.iter().find_map(|key| scalar(member(members, key)?)))?;
-        let is_error = match status {
-            Status::Refusal => is_error(&state),
-            // Words such as `active` and numbers such as 1 say that all is well. A number that is an error for certain
-            // comes alone: beside a body there may be tokens in it, of a form that is not understood.
-            Status::Success => {
-                objects[1..].iter().all(|object| object.members.is_empty())
-                    && state.parse().is_ok_and(|number: u64| number >= 400)
-            }
-        };
-        is_error.then(|| code(&state))
-    })
+    let named = near().find_map(|members| ERRORS.iter().find_map(|key| named_by(member(members, key)?)));
+    let is_no_success = || near().any(|members| VERDICTS.iter().any(|key| member(members, key) == Some("false")));
+    named
+        .or_else(|| {
+            let state =
+                near().next().and_then(|members| STATES.iter().find_map(|key| scalar(member(members, key)?)))?;
+            let is_error = match status {
+                Status::Refusal => is_error(&state),
+                // Words such as `active` and numbers such as 1 say that all is well. A number that is an error for certain
+                // comes alone: beside a body there may be tokens in it, of a form that is not understood.
+                Status::Success => {
+                    objects[1..].iter().all(|object| object.members.is_empty())
+                        && state.parse().is_ok_and(|number: u64| number >= 400)
+                }
+            };
+            is_error.then(|| code(&state))
+        })
+        .or_else(|| is_no_success().then(|| UNNAMED.to_owned()))
 }
 
 /// The name of the error in a field, if there is one in it.
@@ -231,10 +243,29 @@ mod tests {
             "\"invalid_grant\"",
             "invalid_grant\n",
             "<error><code> invalid_grant </code></error>",
+            "cb({\"error\":\"invalid_grant\"});",
+            ")]}'\n{\"error\":\"invalid_grant \"}",
+            "{\"error\":\"invalid_grant\"}\0",
+            r#"{"error":{"errorId":"INVALID_REFRESH_TOKEN","message":"x"}}"#,
         ] {
             for status in [Status::Success, Status::Refusal] {
                 assert!(found(status, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
             }
+        }
+        for text in [
+            "{'error':'invalid_grant'}",
+            "{\"error\":\"invalid_grant\",\"error_description\":\"a\nb\"}",
+            "{\"error\":\"invalid_grant\"}<!-- by a proxy -->",
+            "<html><body>Error: invalid_grant</body></html>",
+            "<error code=\"INVALID_GRANT\"/>",
+        ] {
+            assert!(found(Status::Refusal, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
+            assert!(!found(Status::Success, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
+        }
+        for text in
+            ["<html>not_invalid_grant</html>", "invalid_grants are not served here", "{'error':'invalid-grant'}"]
+        {
+            assert!(!found(Status::Refusal, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
         }
         let challenge = HeaderMap::from_iter([(
             header::WWW_AUTHENTICATE,
@@ -255,7 +286,7 @@ mod tests {
             r#"{"errorCode":"00000","errno":0.0,"err":"-0"}"#,
             r#"{"error":{"code":0,"message":""},"errors":{"a":null}}"#,
             r#"{"code":200,"status":"success","error":"ok"}"#,
-            r#"{"status":"active"}"#,
+            r#"{"status":"active","success":true}"#,
             r#"{"code":10000,"data":{"accessToken":"a"}}"#,
             "",
             "ok",
@@ -272,6 +303,9 @@ mod tests {
             (r#"{"error":"the token t0k3n is bad"}"#, "unnamed_error"),
             (r#"{"errcode":40030,"errmsg":"x"}"#, "40030"),
             (r#"{"status":601,"body":{}}"#, "601"),
+            (r#"{"error_response":{"code":"40002","msg":"x"},"sign":"x"}"#, "40002"),
+            (r#"{"success":false,"message":"x"}"#, "unnamed_error"),
+            (r#"callback( {"error":100015,"error_description":"x"} );"#, "100015"),
             ("error=slow", "slow"),
         ] {
             assert_eq!(found(Status::Success, text), Some((name.to_owned(), false)), "{text}");

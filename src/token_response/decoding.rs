@@ -12,17 +12,28 @@ const MOST_LAYERS: usize = 3;
 /// What a gzip file begins with (RFC 1952 section 2.3.1): some providers encode and do not say so.
 const GZIP: [u8; 2] = [0x1f, 0x8b];
 
+/// How an encoding tells its end.
+#[cfg(feature = "http")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// What is not whole cannot be undone.
+    Whole,
+    Another,
+}
+
+/// The encoding that was done last.
+#[cfg(feature = "http")]
+pub(crate) fn outermost<'a>(body: &[u8], encodings: impl Iterator<Item = &'a str>) -> Coding {
+    match layers(body, encodings).last().map(String::as_str) {
+        Some("gzip" | "x-gzip" | "br") => Coding::Whole,
+        _ => Coding::Another,
+    }
+}
+
 /// The body without its encodings, where it has any that can be undone. `encodings` are the values of Content-Encoding,
 /// in the order in which they were applied.
 pub(crate) fn decoded<'a>(body: &[u8], encodings: impl Iterator<Item = &'a str>) -> Option<Zeroizing<Vec<u8>>> {
-    let mut layers: Vec<_> = encodings
-        .flat_map(|value| value.split(','))
-        .map(|name| name.trim().to_ascii_lowercase())
-        .filter(|name| !name.is_empty() && name != "identity")
-        .collect();
-    if layers.is_empty() && body.starts_with(&GZIP) {
-        layers.push("gzip".to_owned());
-    }
+    let mut layers = layers(body, encodings);
     if layers.is_empty() || layers.len() > MOST_LAYERS {
         return None;
     }
@@ -31,6 +42,18 @@ pub(crate) fn decoded<'a>(body: &[u8], encodings: impl Iterator<Item = &'a str>)
         text = Some(undone(&layer, text.as_deref().map_or(body, |text| &text[..]))?);
     }
     text
+}
+
+fn layers<'a>(body: &[u8], encodings: impl Iterator<Item = &'a str>) -> Vec<String> {
+    let mut layers: Vec<_> = encodings
+        .flat_map(|value| value.split(','))
+        .map(|name| name.trim().to_ascii_lowercase())
+        .filter(|name| !name.is_empty() && name != "identity")
+        .collect();
+    if layers.is_empty() && body.starts_with(&GZIP) {
+        layers.push("gzip".to_owned());
+    }
+    layers
 }
 
 fn undone(encoding: &str, body: &[u8]) -> Option<Zeroizing<Vec<u8>>> {

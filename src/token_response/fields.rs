@@ -1,4 +1,5 @@
-//! Finds the tokens in a body: JSON or form-encoded, at its top or one envelope down.
+//! Finds the tokens in a body, JSON or form-encoded: under the names of the standard at its top or one envelope down, else wherever a
+//! name has the same letters (`accessToken`).
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -6,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::dressing::unwrapped;
 use super::json::{self, Members, Object};
 use crate::secret::Secret;
 
@@ -32,7 +34,7 @@ pub(super) fn find(text: &[u8]) -> Option<Fields> {
 /// Where in the body the number of `expires_in` stands, without the quotes of one that is text.
 pub(super) fn lifetime_span(text: &[u8]) -> Option<Range<usize>> {
     let Some(objects) = Objects::of(text) else { return form_span(text, "expires_in") };
-    let raw = objects.member("expires_in")?.get();
+    let raw = objects.lifetime()?.get();
     // The raw value is a part of the body, so the distance of the two is its place.
     let start = raw.as_ptr() as usize - text.as_ptr() as usize;
     let quotes = usize::from(raw.starts_with('"'));
@@ -48,53 +50,93 @@ pub(super) fn member(text: &[u8], name: &str) -> Option<serde_json::Value> {
 }
 
 /// The JSON objects of a body. The first is the one that holds the access token.
-struct Objects<'a>(Vec<Object<'a>>);
+struct Objects<'a> {
+    all: Vec<Object<'a>>,
+    named: Named,
+}
+
+/// By which names fields are found.
+#[derive(Clone, Copy)]
+enum Named {
+    /// Those of the standard.
+    Exactly,
+    /// Those with the same letters.
+    Alike,
+}
 
 impl<'a> Objects<'a> {
-    /// None where it is no JSON, or nothing in it holds an access token at the top or one level down.
+    /// None where it is no JSON, or nothing in it holds an access token.
     fn of(text: &'a [u8]) -> Option<Self> {
-        let mut all = json::objects(text)?;
-        let holder = all.iter().position(|object| object.depth <= 1 && access_token(&object.members).is_some())?;
+        let mut all = json::objects(unwrapped(text))?;
+        let holds = |object: &Object<'_>, named| access_token(&object.members, named).is_some();
+        let exactly = all.iter().position(|object| object.depth <= 1 && holds(object, Named::Exactly));
+        let (holder, named) = match exactly {
+            Some(holder) => (holder, Named::Exactly),
+            None => {
+                let alike = all.iter().enumerate().filter(|(_, object)| holds(object, Named::Alike));
+                (alike.min_by_key(|(_, object)| object.depth)?.0, Named::Alike)
+            }
+        };
         all[..=holder].rotate_right(1);
-        Some(Self(all))
+        Some(Self { all, named })
     }
 
     /// What is beside the access token, then what is at the top or in another envelope.
     fn near(&self) -> impl Iterator<Item = &Members<'a>> {
-        self.0.iter().filter(|object| object.depth <= 1).map(|object| &object.members)
+        let others = self.all.iter().skip(1).filter(|object| object.depth <= 1);
+        self.all.iter().take(1).chain(others).map(|object| &object.members)
     }
 
     fn member(&self, name: &str) -> Option<&'a RawValue> {
-        self.near().find_map(|members| members.get(name))
+        self.near().find_map(|members| self.named.get(members, name))
+    }
+
+    /// How long the access token lives: in seconds for certain, where a provider says it so (Zoho, whose `expires_in` is in ms then).
+    fn lifetime(&self) -> Option<&'a RawValue> {
+        let certain = self.member("expires_in_sec").filter(|raw| seconds(raw.get().trim_matches('"')).is_some());
+        certain.or_else(|| self.member("expires_in"))
     }
 }
 
-fn access_token(members: &Members<'_>) -> Option<Secret> {
-    let token: Secret = serde_json::from_str(members.get("access_token")?.get()).ok()?;
+impl Named {
+    fn get<'a>(self, members: &Members<'a>, name: &str) -> Option<&'a RawValue> {
+        match self {
+            Self::Exactly => members.get(name),
+            Self::Alike => members.get_alike(name),
+        }
+    }
+}
+
+fn access_token(members: &Members<'_>, named: Named) -> Option<Secret> {
+    let raw = named.get(members, "access_token")?.get();
+    let token: Secret = if raw.starts_with('"') { serde_json::from_str(raw).ok()? } else { return None };
     (!token.expose().is_empty()).then_some(token)
 }
 
 fn in_json(text: &[u8]) -> Option<Fields> {
     let objects = Objects::of(text)?;
     let text_of = |name| objects.member(name).and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
-    let refresh_token = objects.near().filter_map(|members| members.get("refresh_token"));
+    let refresh_token = objects.near().filter_map(|members| objects.named.get(members, "refresh_token"));
     let refresh_token = refresh_token.filter_map(|raw| Some((raw, token(raw)?))).next();
     let is_another = |raw: &RawValue| refresh_token.as_ref().is_none_or(|(given, _)| !std::ptr::eq(*given, raw));
-    let others = objects.0.iter().flat_map(|object| {
+    let others = objects.all.iter().flat_map(|object| {
         let named_so = object.members.iter().filter(|(name, _)| means_refresh_token(name));
-        named_so.filter(|(_, raw)| is_another(raw)).filter_map(|(_, raw)| token(raw).or_else(|| structure(raw)))
+        named_so.filter(|(_, raw)| is_another(raw)).flat_map(|(_, raw)| match token(raw) {
+            Some(token) => vec![token],
+            None => within(raw),
+        })
     });
     Some(Fields {
-        access_token: access_token(&objects.0[0].members)?,
+        access_token: access_token(&objects.all[0].members, objects.named)?,
         token_type: text_of("token_type"),
-        expires_in: objects.member("expires_in").and_then(|raw| seconds(raw.get().trim_matches('"'))),
+        expires_in: objects.lifetime().and_then(|raw| seconds(raw.get().trim_matches('"'))),
         others: others.collect(),
         refresh_token: refresh_token.map(|(_, token)| token),
         scope: text_of("scope"),
     })
 }
 
-/// A token as JSON writes one; null, false and an empty text say that there is none (RFC 6749 section 6).
+/// A token as JSON writes one; null, false and a text that says nothing say that there is none (RFC 6749 section 6).
 fn token(raw: &RawValue) -> Option<Secret> {
     let raw = raw.get();
     let token = match raw.as_bytes().first()? {
@@ -102,32 +144,46 @@ fn token(raw: &RawValue) -> Option<Secret> {
         b'0'..=b'9' => Secret::from(raw),
         _ => return None,
     };
-    (!token.expose().is_empty()).then_some(token)
+    says_something(token.expose()).then_some(token)
 }
 
-/// What stands where a token should, and is none that could be presented: in it there may be one.
-fn structure(raw: &RawValue) -> Option<Secret> {
-    let inner = raw.get().strip_prefix(['{', '['])?;
-    (!inner[..inner.len() - 1].trim().is_empty()).then(|| Secret::from(raw.get()))
+/// Whether a text is a token, and not what a template writes where there is none.
+fn says_something(text: &str) -> bool {
+    !["", "null", "undefined", "none"].iter().any(|nothing| nothing.eq_ignore_ascii_case(text.trim()))
+}
+
+/// What stands where a token should, and is none that could be presented: in it there may be one. Of a list of texts, these.
+fn within(raw: &RawValue) -> Vec<Secret> {
+    let is_empty = |inner: &str| inner[..inner.len() - 1].trim().is_empty();
+    match raw.get().strip_prefix(['{', '[']) {
+        Some(inner) if !is_empty(inner) => {
+            let texts = serde_json::from_str::<Vec<Secret>>(raw.get());
+            texts.unwrap_or_else(|_| vec![Secret::from(raw.get())])
+        }
+        _ => Vec::new(),
+    }
 }
 
 /// `refreshToken` and `new_refresh_token`, but not `refresh_token_expires_in`.
 fn means_refresh_token(name: &str) -> bool {
-    let letters = name.bytes().filter(u8::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase());
-    letters.rev().zip(b"refreshtoken".iter().rev()).filter(|(letter, expected)| letter == *expected).count()
+    json::letters(name).rev().zip(b"refreshtoken".iter().rev()).filter(|(letter, expected)| letter == *expected).count()
         == b"refreshtoken".len()
 }
 
 fn in_form(text: &[u8]) -> Option<Fields> {
+    // In JSON that is damaged, and in a page, a URL may look like one.
+    if matches!(text.trim_ascii_start().first(), Some(b'{' | b'[' | b'<' | b'"')) {
+        return None;
+    }
     let value = |name| form_value(text, name).filter(|value| !value.is_empty());
     let secret = |name| value(name).map(|value| Secret::from(value.into_owned()));
     let named_so = form_urlencoded::parse(text.trim_ascii()).filter(|(key, _)| means_refresh_token(key));
-    let others = named_so.filter(|(_, value)| !value.is_empty()).map(|(_, value)| Secret::from(value.into_owned()));
+    let others = named_so.filter(|(_, value)| says_something(value)).map(|(_, value)| Secret::from(value.into_owned()));
     Some(Fields {
         access_token: secret("access_token")?,
         token_type: value("token_type").map(Cow::into_owned),
         expires_in: value("expires_in").and_then(|value| seconds(&value)),
-        refresh_token: secret("refresh_token"),
+        refresh_token: secret("refresh_token").filter(|token| says_something(token.expose())),
         scope: value("scope").map(Cow::into_owned),
         // The one above among them.
         others: others.collect(),

@@ -26,10 +26,20 @@ impl<'a> Members<'a> {
         self.0.iter().rev().find(|(Name(there), _)| there == name).map(|(_, raw)| *raw)
     }
 
+    /// The same of a name that has the same letters, whatever their case and what stands between them: `accessToken`.
+    pub(crate) fn get_alike(&self, name: &str) -> Option<&'a RawValue> {
+        self.0.iter().rev().find(|(Name(there), _)| letters(there).eq(letters(name))).map(|(_, raw)| *raw)
+    }
+
     #[cfg(feature = "http")]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
+}
+
+/// What names are compared by that are written in several ways.
+pub(crate) fn letters(name: &str) -> impl DoubleEndedIterator<Item = u8> {
+    name.bytes().filter(u8::is_ascii_alphanumeric).map(|letter| letter.to_ascii_lowercase())
 }
 
 impl<'de> Deserialize<'de> for Members<'de> {

@@ -10,14 +10,14 @@ use crate::daemon::{Daemon, FORM, client, refresh};
 use crate::provider::{Answer, Provider, Seen, json};
 use crate::within;
 
-fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+pub(crate) fn answer(status: u16, headers: &[(&str, &str)], body: &[u8]) -> Answer {
     let bare = Response::builder().status(status);
     let answer = headers.iter().fold(bare, |answer, (name, value)| answer.header(*name, *value));
     Some(answer.body(body.to_vec()).expect("a response"))
 }
 
 /// A provider that gives this answer to a token's first presentation, and ends its family at the second.
-async fn strict(first: Answer) -> Provider {
+pub(crate) async fn strict(first: Answer) -> Provider {
     let presented = AtomicUsize::new(0);
     Provider::start(move |_| {
         let reused = json(400, r#"{"error":"invalid_grant","error_description":"the family is revoked"}"#);
@@ -27,48 +27,10 @@ async fn strict(first: Answer) -> Provider {
     .await
 }
 
-fn gzip(text: &[u8]) -> Vec<u8> {
+pub(crate) fn gzip(text: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
     encoder.write_all(text).expect("memory");
     encoder.finish().expect("memory")
-}
-
-/// Five callers at once and one after them: what each of them got.
-async fn six_callers(daemon: &Daemon, token: &str) -> Vec<(u16, Vec<u8>)> {
-    let ask = || async {
-        let answer = daemon.post(&refresh(token)).await;
-        (answer.status().as_u16(), within(answer.bytes()).await.expect("a body").to_vec())
-    };
-    let mut told = futures_util::future::join_all((0..5).map(|_| ask())).await;
-    told.push(ask().await);
-    told
-}
-
-#[tokio::test]
-async fn success_in_any_form_is_shared_byte_for_byte_and_the_circuit_stays_closed() {
-    let json_type = ("content-type", "application/json");
-    let tokens = br#"{"access_token":"a2","refresh_token":"r2","expires_in":28800}"#;
-    let gzipped = gzip(tokens);
-    type Form<'a> = (&'a [(&'a str, &'a str)], &'a [u8]);
-    let forms: [Form<'_>; 7] = [
-        (&[("content-type", FORM)], b"access_token=a2&expires_in=28800&refresh_token=r2"),
-        (&[json_type], br#"{"status":0,"body":{"access_token":"a2","refresh_token":"r2"}}"#),
-        (&[json_type, ("content-encoding", "gzip")], &gzipped),
-        (&[json_type], b"\xef\xbb\xbf{\"access_token\":\"a2\",\"refresh_token\":\"r2\"}"),
-        (&[json_type], br#"{"ok":true,"code":0,"error":"","access_token":"a2","refresh_token":"r2"}"#),
-        (&[json_type], br#"{"result":{"accessToken":"a2","refreshToken":"r2"}}"#),
-        (&[("content-type", "text/plain")], b"a2 r2"),
-    ];
-    for (headers, body) in forms {
-        let provider = strict(answer(200, headers, body)).await;
-        let daemon = Daemon::start(&provider, &["--breaker-max-failures=1"]).await;
-
-        let told = six_callers(&daemon, "r1").await;
-
-        assert!(told.iter().all(|(status, got)| *status == 200 && got == body), "{}", String::from_utf8_lossy(body));
-        assert_eq!(provider.seen().len(), 1);
-        assert!(daemon.get("/metrics").await.1.contains("refreshd_successes_total 1"));
-    }
 }
 
 #[tokio::test]
