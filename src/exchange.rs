@@ -30,6 +30,7 @@ mod request;
 mod revocation;
 mod send_error;
 mod trust;
+mod whole;
 mod withheld;
 
 use std::future::Future;
@@ -44,6 +45,7 @@ pub use reply::{FenceOf, Served, oauth_error};
 pub use send_error::SendError;
 #[cfg(feature = "signatures")]
 pub use trust::{ClientKeys, UnusableKeys};
+pub use whole::tells_its_end;
 
 use crate::dialect::Dialect;
 use crate::error::Refusal;

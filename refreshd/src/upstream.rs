@@ -12,6 +12,7 @@ mod connections;
 mod counted;
 mod document;
 mod failed;
+mod head;
 mod http1;
 mod http2;
 mod open;

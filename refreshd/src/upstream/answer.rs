@@ -1,16 +1,19 @@
 //! The provider's answer, taken whole: what arrived is not thrown away for how its connection ended.
 
 use std::error::Error;
+use std::time::Duration;
 
 use http::response::Parts;
 use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt;
-use hyper::body::{Body, Bytes, Incoming};
-use refresh_coordinator::exchange::SendError;
-use serde::de::IgnoredAny;
+use hyper::body::{Body, Incoming};
+use refresh_coordinator::exchange::{SendError, tells_its_end};
 
 use super::chain::chain;
 use super::open::{Open, moving};
+
+/// For so long more is waited for, where all of an answer seems to be there and neither its length nor its connection says so.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// An answer with its body, which has `most` bytes at most.
 pub(super) async fn whole(
@@ -25,56 +28,82 @@ pub(super) async fn whole(
     }
     let announced = body.size_hint().lower().min(most as u64);
     let mut bytes = Vec::with_capacity(announced as usize);
-    let length = length_beside_no_coding(&parts);
-    while length.is_none_or(|length| bytes.len() < length)
-        && let Some(frame) = moving(connection, body.frame()).await
-    {
-        let frame = match frame {
-            Ok(frame) => frame,
-            Err(error) if is_complete(&parts, &bytes, &error) => {
+    loop {
+        let frame = match tokio::time::timeout(SETTLED, moving(connection, body.frame())).await {
+            Ok(None) => break,
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(error))) if is_complete(&parts, &bytes, &error) => {
                 tracing::debug!(error = chain(&error), "a complete answer ended with a broken connection");
                 *connection = None;
                 break;
             }
-            Err(error) => return Err(SendError::Unknown(chain(&error))),
+            Ok(Some(Err(error))) => return cut_off(parts, bytes, connection, chain(&error)),
+            Err(_) if is_whole(&parts.headers, &bytes) => {
+                tracing::debug!("a complete answer was announced to be longer");
+                *connection = None;
+                break;
+            }
+            Err(_) => continue,
         };
         // Trailers say nothing that anybody asked for.
         let Ok(data) = frame.into_data() else { continue };
-        append(&mut bytes, &data, most)?;
-    }
-    if let Some(length) = length {
-        bytes.truncate(length);
-        *connection = None;
+        let room = most - bytes.len();
+        bytes.extend_from_slice(&data[..data.len().min(room)]);
+        if data.len() > room {
+            let reason = format!("the answer has more than {most} bytes (setting --max-answer)");
+            return cut_off(parts, bytes, connection, reason);
+        }
     }
     Ok(Response::from_parts(parts, bytes))
 }
 
-/// The length of a body that is not coded for its transfer, though a header speaks of that: `Transfer-Encoding: identity`, which
-/// some servers still say. Otherwise such a body goes on until the connection ends, and that may stay open.
-fn length_beside_no_coding(parts: &Parts) -> Option<usize> {
-    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter().peekable();
-    codings.peek()?;
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
-        return None;
+/// An answer of which only the beginning is there: enough where the status alone says what became of the token.
+fn cut_off(
+    mut parts: Parts,
+    mut bytes: Vec<u8>,
+    connection: &mut Open,
+    reason: String,
+) -> Result<Response<Vec<u8>>, SendError> {
+    if !says_enough(parts.status) {
+        return Err(SendError::Unknown(reason));
     }
-    parts.headers.get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+    tracing::debug!(reason, status = parts.status.as_u16(), "a refusal was cut off");
+    *connection = None;
+    if parts.headers.remove(header::CONTENT_ENCODING).is_some() {
+        // Nobody could undo it.
+        bytes.clear();
+    }
+    Ok(Response::from_parts(parts, bytes))
 }
 
-fn append(bytes: &mut Vec<u8>, data: &Bytes, most: usize) -> Result<(), SendError> {
-    if bytes.len() + data.len() > most {
-        return Err(SendError::Unknown(format!("the answer has more than {most} bytes (setting --max-answer)")));
-    }
-    bytes.extend_from_slice(data);
-    Ok(())
+/// Whether it says that no tokens were given, whatever the body has to add.
+fn says_enough(status: StatusCode) -> bool {
+    status.is_client_error()
+        || status.is_redirection() && status != StatusCode::SEE_OTHER
+        || status == StatusCode::SERVICE_UNAVAILABLE
 }
 
-/// Whether nothing of the body can be missing: JSON in braces tells its own end. A form does not; it is taken where the end
-/// of the connection was to tell it, and only TLS was not closed in order (RFC 8446 section 6.1), as many servers do.
-fn is_complete(parts: &Parts, body: &[u8], error: &hyper::Error) -> bool {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
-    if matches!(body.first(), Some(b'{' | b'[')) && serde_json::from_slice::<IgnoredAny>(body).is_ok() {
+/// Whether nothing that counts can be missing of the body: it tells its own end, as JSON does, or it is a form in which something
+/// else follows the tokens.
+fn is_whole(headers: &HeaderMap, body: &[u8]) -> bool {
+    if tells_its_end(headers, body) {
         return true;
     }
+    let Some(last) = body.iter().rposition(|byte| *byte == b'&').filter(|_| is_form(headers, body)) else {
+        return false;
+    };
+    ["access_token", "refresh_token"]
+        .iter()
+        .all(|token| form_urlencoded::parse(&body[..last]).any(|(name, _)| name == *token))
+}
+
+/// The same of an answer whose connection broke. Any form is taken where the end of the connection was to tell its end, and only TLS was
+/// not closed in order (RFC 8446 section 6.1), as many servers do.
+fn is_complete(parts: &Parts, body: &[u8], error: &hyper::Error) -> bool {
+    if is_whole(&parts.headers, body) {
+        return true;
+    }
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body).trim_ascii();
     let until_close =
         !parts.headers.contains_key(header::CONTENT_LENGTH) && !parts.headers.contains_key(header::TRANSFER_ENCODING);
     until_close && is_form(&parts.headers, body) && ended_without_notice(error)

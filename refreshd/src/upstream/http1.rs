@@ -9,6 +9,7 @@ use hyper::client::conn::http1;
 
 use super::answer::whole;
 use super::failed::Failed;
+use super::head::MOST_HEADERS;
 use super::open::{Open, Stream, move_on, moving};
 use super::untidy::{Expected, Watched};
 
@@ -20,20 +21,11 @@ pub(super) struct Http1 {
     expected: Expected,
 }
 
-/// More than any provider sends, and little enough to look at.
-const MOST_HEADERS: usize = 1000;
-
 impl Http1 {
-    /// Answers are read as leniently as curl reads them: a header that breaks the rules is unfolded, or left out.
+    /// Answers are read as leniently as curl reads them: what breaks the rules in their heads is mended, or left out.
     pub(super) async fn over(stream: Stream) -> hyper::Result<Self> {
         let (stream, expected) = Watched::new(stream);
-        let (sender, connection) = http1::Builder::new()
-            .allow_obsolete_multiline_headers_in_responses(true)
-            .allow_spaces_after_header_name_in_responses(true)
-            .ignore_invalid_headers_in_responses(true)
-            .max_headers(MOST_HEADERS)
-            .handshake(stream)
-            .await?;
+        let (sender, connection) = http1::Builder::new().max_headers(MOST_HEADERS).handshake(stream).await?;
         Ok(Self { sender, connection: Some(connection), expected })
     }
 
@@ -52,6 +44,6 @@ impl Http1 {
     pub(super) fn is_free(&mut self) -> bool {
         // Without a waker: the task that asked last is not to be woken by what comes next.
         move_on(&mut self.connection, &mut Context::from_waker(Waker::noop()));
-        self.connection.is_some() && self.sender.is_ready() && !self.expected.is_http10()
+        self.connection.is_some() && self.sender.is_ready() && !self.expected.is_last()
     }
 }

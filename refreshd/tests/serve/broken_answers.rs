@@ -78,7 +78,8 @@ async fn complete_answer_is_taken_however_its_connection_ends() {
     const FORM: &str = "content-type: application/x-www-form-urlencoded\r\n";
     const JSON: &str = "content-type: application/json\r\n";
     let form = "access_token=a2&refresh_token=r2";
-    let (marked, list) = (format!("\u{feff}{TOKENS}"), format!("[{TOKENS}]"));
+    const XML: &str = "<r><access_token>a2</access_token></r>";
+    let (marked, list, call) = (format!("\u{feff}{TOKENS}"), format!("[{TOKENS}]"), format!("keep({TOKENS});"));
     let chunk = format!("{:x}\r\n{TOKENS}\r\n", TOKENS.len());
     let cases = [
         (format!("{JSON}\r\n{TOKENS}"), Some(TOKENS)),
@@ -87,12 +88,20 @@ async fn complete_answer_is_taken_however_its_connection_ends() {
         (format!("{JSON}content-length: 1000\r\n\r\n{TOKENS}"), Some(TOKENS)),
         (format!("{JSON}content-length: 1000\r\n\r\n{marked}"), Some(&marked)),
         (format!("{JSON}content-length: 1000\r\n\r\n{list}"), Some(&list)),
+        (format!("{JSON}content-length: 1000\r\n\r\n{call}"), Some(&call)),
+        (format!("content-type: text/xml\r\ncontent-length: 1000\r\n\r\n{XML}"), Some(XML)),
         (format!("{FORM}\r\n{form}"), Some(form)),
         (format!("\r\n{form}"), Some(form)),
         (format!("content-type: text/plain; charset=utf-8\r\n\r\n{form}"), Some(form)),
         ("content-type: text/plain\r\n\r\na text".to_owned(), None),
+        ("content-type: text/xml\r\n\r\n<r><access_token>a2</access_token>".to_owned(), None),
         (format!("{JSON}\r\n{}", &TOKENS[..TOKENS.len() - 1]), None),
         (format!("{FORM}content-length: 100\r\n\r\n{form}"), None),
+        (
+            format!("{FORM}content-length: 100\r\n\r\n{form}&token_type=bea"),
+            Some("access_token=a2&refresh_token=r2&token_type=bea"),
+        ),
+        (format!("{FORM}content-length: 100\r\n\r\naccess_token=a2&scope=x&refresh_token=r2"), None),
     ];
 
     for (answer, expected) in cases {
@@ -124,5 +133,88 @@ async fn change_of_protocol_is_no_answer() {
         };
         let (answer, ()) = tokio::join!(daemon.post(body), provider);
         assert_eq!(answer.status(), status);
+    }
+}
+
+#[tokio::test]
+async fn head_that_breaks_the_rules_costs_nobody_the_answer() {
+    let (daemon, listener) = in_front_of_bytes("http", &[]).await;
+    let length = TOKENS.len();
+    let many = "set-cookie: a=b\r\n".repeat(3000);
+    let heads = [
+        format!("HTTP/1.2 200 OK\r\ncontent-length: {length}\r\n"),
+        format!("HTTP/2 200 OK\r\ncontent-length: {length}\r\n"),
+        format!("http/1.1  200 O\u{1}K\r\ncontent-length: {length}\r\n"),
+        format!("HTTP/1.1 200 OK\r\r\ncontent-length : +{length}\r\r\n\r"),
+        "HTTP/1.1 200 OK\r\ncontent-length: none\r\n".to_owned(),
+        "HTTP/1.1 200 OK\r\ncontent-length: -1\r\n".to_owned(),
+        format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\ncontent-length: 500\r\n"),
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: binary\r\ncontent-length: {length}\r\n"),
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding:\r\ncontent-length: {length}\r\n"),
+        format!("HTTP/1.1 200 OK\r\n{many}content-length: {length}\r\n"),
+    ];
+
+    for (number, head) in heads.iter().enumerate() {
+        let token = format!("r{number}");
+        let provider = async {
+            let mut stream = accepted(&listener).await;
+            assert!(asked(&mut stream, &token).await);
+            within(stream.write_all(format!("{head}\r\n{TOKENS}").as_bytes())).await.expect("written");
+        };
+        let body = refresh(&token);
+        let (answer, ()) = tokio::join!(daemon.post(&body), provider);
+
+        assert_eq!(answer.status(), 200, "{head:.100}");
+        assert_eq!(within(answer.text()).await.expect("text"), TOKENS, "{head:.100}");
+        // What the daemon answers now it answers having heard that this connection is closed.
+        daemon.get("/healthz").await;
+    }
+}
+
+#[tokio::test]
+async fn answer_that_is_whole_is_taken_though_its_connection_stays_open_for_more() {
+    let (daemon, listener) = in_front_of_bytes("http", &["--refresh-timeout", "20s"]).await;
+    let provider = async {
+        let mut stream = accepted(&listener).await;
+        assert!(asked(&mut stream, "r1").await);
+        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{TOKENS}", TOKENS.len() + 1);
+        within(stream.write_all(answer.as_bytes())).await.expect("written");
+        assert!(!asked(&mut stream, "r2").await, "it is this end that closes");
+    };
+
+    let body = refresh("r1");
+    let (answer, ()) = tokio::join!(daemon.post(&body), provider);
+
+    assert_eq!(answer.status(), 200);
+    assert_eq!(within(answer.text()).await.expect("text"), TOKENS);
+}
+
+#[tokio::test]
+async fn refusal_that_is_cut_off_leaves_the_token_as_it_was() {
+    let settings = ["--uncertain=never", "--keep-failure=0s", "--keep-refusal=0s"];
+    let (daemon, listener) = in_front_of_bytes("http", &settings).await;
+    for (number, head) in
+        ["401 Unauthorized", "403 Forbidden\r\ncontent-encoding: gzip", "408 Timeout", "503 Unavailable"]
+            .iter()
+            .enumerate()
+    {
+        let body = refresh(&format!("r{number}"));
+        let answering = async |answer: &str| {
+            let mut stream = accepted(&listener).await;
+            assert!(asked(&mut stream, &format!("r{number}")).await);
+            within(stream.write_all(answer.as_bytes())).await.expect("written");
+        };
+
+        let cut_off = format!("HTTP/1.1 {head}\r\ncontent-length: 500\r\n\r\n<p>");
+        let (refused, ()) = tokio::join!(daemon.post(&body), answering(&cut_off));
+        let status = refused.status().as_u16().to_string();
+        assert!(head.starts_with(&status), "{status}: {head}");
+        assert_eq!(within(refused.text()).await.expect("text").is_empty(), head.contains("gzip"), "{head}");
+        daemon.get("/healthz").await;
+
+        let tokens = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{TOKENS}", TOKENS.len());
+        let (anew, ()) = tokio::join!(daemon.post(&body), answering(&tokens));
+        assert_eq!(anew.status(), 200, "{head}");
+        daemon.get("/healthz").await;
     }
 }
