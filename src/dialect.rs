@@ -87,6 +87,21 @@ const GATEWAY_TEXTS: [&str; 8] = [
     "herokucdn.com/error-pages",
 ];
 
+/// Gateways that reached nobody say so at a 502 or 504, too, as where an operator maps statuses: nothing was sent.
+#[cfg(any(feature = "http", test))]
+const UNREACHED_TEXTS: [&str; 8] = [
+    // Envoy, as above.
+    "no healthy upstream",
+    "reset reason: connection failure",
+    "reset reason: remote connection failure",
+    "reset reason: local connection failure",
+    "reset reason: connection timeout",
+    "reset reason: overflow",
+    // Squid: https://wiki.squid-cache.org/Features/ErrorPagesCustomization
+    "err_connect_fail",
+    "err_dns_fail",
+];
+
 /// How a provider says what the standard leaves open. What is named here is known beside what is known of all providers.
 ///
 /// ```
@@ -164,6 +179,12 @@ impl Dialect {
     #[cfg(any(feature = "http", test))]
     pub(crate) fn may_be_processed(&self, body: &[u8]) -> bool {
         holds_any(body, GATEWAY_TEXTS.into_iter().chain(self.gateway_texts.iter().map(String::as_str)))
+    }
+
+    /// Whether a 502 or 504 with this body is of a gateway that had sent nothing.
+    #[cfg(any(feature = "http", test))]
+    pub(crate) fn is_unreached(&self, body: &[u8]) -> bool {
+        holds_any(body, UNREACHED_TEXTS.into_iter()) && !self.may_be_processed(body)
     }
 
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
@@ -279,5 +300,8 @@ mod tests {
             "upstream connect error or disconnect/reset before headers. reset reason: connection failure"
         ));
         assert!(!is_processed("no healthy upstream"));
+        let is_unreached = |body: &str| Dialect::default().is_unreached(body.as_bytes());
+        assert!(is_unreached("No healthy upstream") && is_unreached("x. reset reason: connection timeout"));
+        assert!(!is_unreached("Bad Gateway") && !is_unreached("reset reason: connection termination"));
     }
 }

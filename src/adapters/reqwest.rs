@@ -24,10 +24,9 @@ use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
 use http::{HeaderValue, Response, StatusCode};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
-use serde::de::IgnoredAny;
 use zeroize::Zeroizing;
 
-use crate::exchange::read_answer;
+use crate::exchange::{read_answer, tells_its_end};
 use crate::leader::Attempt;
 use crate::outcome::ProviderFailure;
 use crate::request::Refresh;
@@ -138,8 +137,10 @@ async fn answered(client: &Client, request: reqwest::Request) -> Result<Response
         let part = match answer.chunk().await {
             Ok(Some(part)) => part,
             Ok(None) => break,
-            // JSON in braces tells its own end: nothing of it can be missing, however the connection ended.
-            Err(_) if body.starts_with(b"{") && serde_json::from_slice::<IgnoredAny>(&body).is_ok() => break,
+            // Nothing of it can be missing, however the connection ended.
+            Err(_) if tells_its_end(answer.headers(), &body) => break,
+            // What a refusal says of the token its status says.
+            Err(_) if answer.status().is_client_error() => break,
             Err(error) => return Err(ProviderFailure::unknown(reason(error))),
         };
         if body.len() + part.len() > LARGEST_ANSWER {

@@ -34,7 +34,7 @@ use crate::token_response::{ProviderResponse, TokenResponse, dressing};
 /// * `Busy` for a 429, and for a 503 that says when to come again.
 /// * `NotProcessed` for redirects but 303, for 408, 421 and 425, for 501, 505 and 511 (RFC 9110 section 15.6, RFC 6585), for 521, 523,
 ///   525, 526 and 530 (Cloudflare has not reached the origin), for a challenge of AWS WAF, and for another 503 unless it is of a
-///   gateway that had sent the request.
+///   gateway that had sent the request; for a 502 and 504 of one that says that it had not.
 /// * `Unknown` for everything else, which may have rotated the token.
 pub fn read_answer(answer: Response<Vec<u8>>) -> Result<TokenResponse, ProviderFailure> {
     read_answer_in(answer, &Dialect::default(), &Accepted::anything())
@@ -102,6 +102,9 @@ fn failure_of(status: StatusCode, all: &HeaderMap, text: &[u8], dialect: &Dialec
             ProviderFailure::unknown("status 503 of a gateway that had sent the request")
         }
         (408 | 421 | 425 | 503, _) => ProviderFailure::not_processed(format!("status {code}")),
+        (502 | 504, _) if dialect.is_unreached(text) => {
+            ProviderFailure::not_processed(format!("status {code} of a gateway that had sent nothing"))
+        }
         // Of Cloudflare, which has not reached the origin: refused, unreachable, no TLS, a wrong certificate, no such name. Not 520, 522
         // and 524, which also come after the request was sent:
         // https://developers.cloudflare.com/support/troubleshooting/http-status-codes/cloudflare-5xx-errors
@@ -230,6 +233,9 @@ mod tests {
             (526, &[], "", "not processed"),
             (530, &[], "error code: 1016", "not processed"),
             (501, &[], "", "not processed"),
+            (502, &[], "no healthy upstream", "not processed"),
+            (504, &[], "disconnect/reset before headers. reset reason: connection failure", "not processed"),
+            (504, &[], "upstream request timeout", "unknown"),
             (505, &[], "", "not processed"),
             (511, &[html], "<html>", "not processed"),
             (520, &[], "", "unknown"),

@@ -35,7 +35,7 @@ fn text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 /// A span in seconds, or until a moment: a date, or seconds or milliseconds since 1970.
 fn span(text: &str, now: SystemTime) -> Option<Duration> {
     // Of a header that came twice and was put together, the first.
-    let first = || text.split(',').next().unwrap_or_default().trim().parse();
+    let first = || without_unit(text.split(',').next().unwrap_or_default()).parse();
     let Ok(number) = text.parse::<f64>().or_else(|_| first()) else {
         return Some(moment(text)?.duration_since(now).unwrap_or_default());
     };
@@ -51,6 +51,13 @@ fn span(text: &str, now: SystemTime) -> Option<Duration> {
     };
     let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64();
     Some(Duration::from_secs_f64((stamp - now).clamp(0.0, LONGEST)))
+}
+
+/// `30 seconds` and `30s`, as some write it.
+fn without_unit(text: &str) -> &str {
+    const UNITS: [&str; 5] = ["seconds", "second", "secs", "sec", "s"];
+    let text = text.trim();
+    UNITS.iter().find_map(|unit| text.strip_suffix(unit)).unwrap_or(text).trim_end()
 }
 
 /// A date as HTTP writes it, or as RFC 3339 does, with UTC as its zone or without one.
@@ -125,6 +132,9 @@ mod tests {
             (&[("x-ratelimit-reset", "2026-11-24 10:00:40"), date], Some(40)),
             (&[("x-ratelimit-reset", "2026-11-24T10:00:40+02:00"), date], None),
             (&[("retry-after", "30, 30")], Some(30)),
+            (&[("retry-after", "30 seconds")], Some(30)),
+            (&[("x-ratelimit-reset", "30s")], Some(30)),
+            (&[("retry-after", "seconds")], None),
             (&[("x-rate-limit-reset", "30"), ("x-rate-limit-remaining", "0")], Some(30)),
             (&[("x-ratelimit-reset", "30"), ("x-ratelimit-remaining", "99")], None),
             (&[("ratelimit-reset", "30")], Some(30)),

@@ -8,6 +8,7 @@ use http::{HeaderMap, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use hyper::body::{Body, Incoming};
 use refresh_coordinator::exchange::{SendError, tells_its_end};
+use refresh_coordinator::{ProviderResponse, TokenResponse};
 
 use super::chain::chain;
 use super::open::{Open, moving};
@@ -38,7 +39,7 @@ pub(super) async fn whole(
                 break;
             }
             Ok(Some(Err(error))) => return cut_off(parts, bytes, connection, chain(&error)),
-            Err(_) if is_whole(&parts.headers, &bytes) => {
+            Err(_) if is_whole(&parts.headers, &bytes) && is_last_word(&parts, &bytes) => {
                 tracing::debug!("a complete answer was announced to be longer");
                 *connection = None;
                 break;
@@ -97,7 +98,15 @@ fn is_whole(headers: &HeaderMap, body: &[u8]) -> bool {
         .all(|token| form_urlencoded::parse(&body[..last]).any(|(name, _)| name == *token))
 }
 
-/// The same of an answer whose connection broke. Any form is taken where the end of the connection was to tell its end, and only TLS was
+/// Whether nothing else of weight is to come, as after a line that says how far a stream has got.
+fn is_last_word(parts: &Parts, body: &[u8]) -> bool {
+    let encodings = parts.headers.get_all(header::CONTENT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let answer = ProviderResponse::new(parts.status.as_u16(), body);
+    let answer = encodings.fold(answer, |answer, encoding| answer.with_header("content-encoding", encoding));
+    says_enough(parts.status) || TokenResponse::from_response(answer).is_ok()
+}
+
+/// Whether nothing can be missing of an answer whose connection broke. Any form is taken where the end of the connection was to tell its end, and only TLS was
 /// not closed in order (RFC 8446 section 6.1), as many servers do.
 fn is_complete(parts: &Parts, body: &[u8], error: &hyper::Error) -> bool {
     if is_whole(&parts.headers, body) {

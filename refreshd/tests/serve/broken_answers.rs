@@ -1,6 +1,7 @@
 //! Answers that break the rules of HTTP, and answers whose connection does: what arrived is given to the callers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -174,19 +175,33 @@ async fn head_that_breaks_the_rules_costs_nobody_the_answer() {
 #[tokio::test]
 async fn answer_that_is_whole_is_taken_though_its_connection_stays_open_for_more() {
     let (daemon, listener) = in_front_of_bytes("http", &["--refresh-timeout", "20s"]).await;
-    let provider = async {
-        let mut stream = accepted(&listener).await;
-        assert!(asked(&mut stream, "r1").await);
-        let answer = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{TOKENS}", TOKENS.len() + 1);
-        within(stream.write_all(answer.as_bytes())).await.expect("written");
-        assert!(!asked(&mut stream, "r2").await, "it is this end that closes");
-    };
+    let lines = format!("{{\"status\":\"pending\"}}\n{TOKENS}");
+    for (number, (parts, expected)) in
+        [(&[TOKENS][..], TOKENS), (&["{\"status\":\"pending\"}\n", TOKENS][..], &lines[..])].into_iter().enumerate()
+    {
+        let body = refresh(&format!("r{number}"));
+        let provider = async {
+            let mut stream = accepted(&listener).await;
+            assert!(asked(&mut stream, &format!("r{number}")).await);
+            let is_one = parts.len() == 1;
+            let length = expected.len() + usize::from(is_one);
+            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n");
+            within(stream.write_all(head.as_bytes())).await.expect("written");
+            for (number, part) in parts.iter().enumerate() {
+                if number > 0 {
+                    // The first line is JSON that has come to its end; it is not the answer.
+                    tokio::time::sleep(Duration::from_millis(1500)).await;
+                }
+                within(stream.write_all(part.as_bytes())).await.expect("written");
+            }
+            assert!(!asked(&mut stream, "next").await, "it is this end that closes");
+        };
 
-    let body = refresh("r1");
-    let (answer, ()) = tokio::join!(daemon.post(&body), provider);
+        let (answer, ()) = tokio::join!(daemon.post(&body), provider);
 
-    assert_eq!(answer.status(), 200);
-    assert_eq!(within(answer.text()).await.expect("text"), TOKENS);
+        assert_eq!(answer.status(), 200);
+        assert_eq!(within(answer.text()).await.expect("text"), expected);
+    }
 }
 
 #[tokio::test]
