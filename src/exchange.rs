@@ -109,8 +109,7 @@ impl TokenExchange {
 
     /// Says how the provider's revocation endpoint is asked (RFC 7009): once, as `send` of [`exchange`](Self::exchange) asks the
     /// token endpoint, for a request with [`Purpose::Revocation`] or [`Purpose::OwnRevocation`]. Then [`revoke`](Self::revoke) ends sessions, and what a refresh
-    /// brings for one that was ended meanwhile is revoked, by what its client authenticated the refresh with. Default: none, there is no
-    /// revocation.
+    /// brings for one that was ended meanwhile is revoked, by what its client authenticated the refresh with. Default: none.
     #[must_use]
     pub fn revoking_by<S, F>(mut self, send: S) -> Self
     where
@@ -331,7 +330,7 @@ impl TokenExchange {
     /// The tokens, unless they came for another caller in a form that this one does not take, and that the other one asked for.
     fn to_tokens(&self, refreshed: &Refreshed, accepted: &Accepted) -> Response<Vec<u8>> {
         let response = refreshed.tokens().response();
-        if refreshed.role() != Role::Led && !response.heeds_no_accept() && accepted.excludes_type_of(response) {
+        if refreshed.role() != Role::Led && accepted.refuses(response) {
             self.tell_of_refusal("the answer is of a media type that Accept excludes");
             let content_type = response.values(header::CONTENT_TYPE.as_str()).next();
             return reply::to_another_type(content_type.unwrap_or_default());

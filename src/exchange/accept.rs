@@ -32,6 +32,20 @@ impl Accepted {
         content_type.is_some_and(|(_, value)| self.excludes(value))
     }
 
+    /// Whether the caller is not handed an answer that another one brought.
+    pub(super) fn refuses(&self, response: &ProviderResponse) -> bool {
+        let content_type = response.values("content-type").next().unwrap_or_default();
+        !response.heeds_no_accept() && self.excludes_type_of(response) && !self.takes_as_json(content_type, response)
+    }
+
+    /// Whether it is JSON that its sender calls something else, as many do: a caller that takes JSON would have been sent the same.
+    fn takes_as_json(&self, content_type: &str, response: &ProviderResponse) -> bool {
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        let may_be_json =
+            essence.starts_with("text/") || ["json", "javascript"].iter().any(|kind| essence.contains(kind));
+        may_be_json && response.text().trim_ascii_start().starts_with(b"{") && !self.excludes("application/json")
+    }
+
     /// Whether an answer of this type must not be handed to the caller. A caller that says nothing takes anything.
     pub(super) fn excludes(&self, content_type: &str) -> bool {
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -84,5 +98,21 @@ mod tests {
             assert_eq!(Accepted::by(&headers).excludes(content_type), expected, "{accept} {content_type}");
         }
         assert!(!Accepted::by(&HeaderMap::new()).excludes(JSON));
+    }
+
+    #[test]
+    fn json_that_is_called_something_else_is_taken_by_who_takes_json() {
+        let excludes = |accept: &str, content_type: &str, body: &str| {
+            let headers = HeaderMap::from_iter([(ACCEPT, accept.parse().expect("a value"))]);
+            let response = ProviderResponse::new(200, body).with_header("content-type", content_type);
+            Accepted::by(&headers).refuses(&response)
+        };
+
+        for called in ["text/html; charset=utf-8", "text/plain", "text/javascript", "application/hal+json"] {
+            assert!(!excludes("application/json", called, " {}"), "{called}");
+            assert!(excludes("application/xml", called, "{}"), "{called}");
+        }
+        assert!(excludes("application/json", "text/html", "<html>"));
+        assert!(excludes("application/json", "application/x-www-form-urlencoded", "{}"));
     }
 }
