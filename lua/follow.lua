@@ -31,33 +31,32 @@
 --   {'full'}                                           so many claims of this login are known
 --   {'ended'}                                          the session has ended
 assert(#KEYS == 3 and #ARGV == 11, 'follow: 3 keys, 11 arguments')
-local flight = KEYS[1]
+local flight, held_key, incarnation = unpack(KEYS)
 local pod, attempt, claim, client, holder, entry_ms, called_ms, channels, as, owed, unproven_ms = unpack(ARGV)
-entry_ms, called_ms = tonumber(entry_ms), tonumber(called_ms)
+entry_ms, called_ms, unproven_ms = tonumber(entry_ms), tonumber(called_ms), tonumber(unproven_ms)
 local most_waiting, longest_look_ms = 1024, 10000
 
 local now, now_us = read_clock()
 local name = name_of(flight)
 local root = root_of(flight)
-local run_id, until_ms, span_ms = string.match(redis.call('GET', KEYS[3]) or '', '^(%w+) (%d+) (%d+)$')
-if not until_ms then
+local is_direct = as == 'direct' or as == 'wait'
+
+-- First: whether this server knows what there is to know.
+local recovering_ms = recovers_ms(incarnation, now)
+if not recovering_ms then
   return {'forgotten'}
-elseif tonumber(until_ms) > now + tonumber(span_ms) then
-  -- The clock was set back.
-  until_ms = now + span_ms
-  redis.call('SET', KEYS[3], run_id .. ' ' .. whole(until_ms) .. ' ' .. span_ms)
-end
-if tonumber(until_ms) > now then
+elseif recovering_ms > 0 then
   -- What this server has lost, pods land again meanwhile.
-  return {'wait', math.max(1, tonumber(until_ms) - now)}
+  return {'wait', math.max(1, recovering_ms)}
 end
-local record, held = read_record(flight), read_hash(KEYS[2])
+
+-- Then: what is known of the caller's token, and of its login.
+local record, held = read_record(flight), read_hash(held_key)
 if held.holder ~= holder then
   held = {}
 end
 local place = tonumber(record.generation or held.generation or '1')
-local is_direct = as == 'direct' or as == 'wait'
-
+local is_spent = record.token_state == 'rotated'
 if record.ended and tonumber(record['ended:' .. client] or '0') > now then
   return {'ended'}
 end
@@ -84,192 +83,194 @@ if tonumber(family.ended or '0') > now then
 end
 local newest_place, newest = string.match(family.newest or '', '^(%d+) (%x+)$')
 local key = is_member and record.family_key or ''
+local is_newest = not newest or newest == name
+local is_end = is_newest or key == ''
 
 -- What another claim was given for this token, where the family does not tell the newest: it is new, or a flight outside of it
--- presented that.
-local other, next_place
-local is_spent, is_end = record.token_state == 'rotated', not newest or newest == name or key == ''
-if is_end and is_spent and record.client == client and not record.untold and (tonumber(record.fresh_until) or 0) > now then
-  other = record
-elseif is_end and held.sealed and tonumber(held.used) <= place then
-  other = held
-end
-
-local followed = {}
-if other and held.next then
-  followed = read_record(root .. 'flight:' .. held.next)
+-- presented that. And the record of the token in it, and where that stands.
+local function read_other()
+  local other
+  if is_end and is_spent and record.client == client and not record.untold and (tonumber(record.fresh_until) or 0) > now then
+    other = record
+  elseif is_end and held.sealed and tonumber(held.used) <= place then
+    other = held
+  end
+  if not other or not held.next then
+    return other, {}
+  end
+  local followed = read_record(root .. 'flight:' .. held.next)
   local its_login = string.match(followed.family or '', '^%x+')
   local is_over = not next(followed) or (followed.token_state == 'dead' and not followed.given_until)
     or (followed.token_state == 'rotated' and its_login and not redis.call('HGET', root .. 'family:' .. its_login, 'newest'))
   if is_over and redis.call('EXISTS', root .. 'held:' .. held.next) == 0 then
     -- The token in it is dead, or a later one that was presented for the login; or nothing is known of it any more.
-    other = nil
-  elseif other == held then
-    -- The way to it may have been made short.
-    next_place = tonumber(followed.generation)
+    return nil, followed
   end
+  -- The way to it may have been made short.
+  return other, followed, other == held and tonumber(followed.generation) or nil
 end
+local other, followed, next_place = read_other()
 
--- Who the caller is to the family: as what it came with last, or was given last. A stranger to it comes before anybody has used a
--- later token.
-local entry = family['is:' .. (as == 'claim' and owed or claim)]
-if not entry and record.to == claim then
+-- Then: who the caller is to the login, as what it came with last, or was given last.
+local function read_entry_of_caller()
+  local entry = family['is:' .. (as == 'claim' and owed or claim)]
+  if entry or record.to ~= claim then
+    return entry
+  end
   -- How the claim is called with this token was not known when the family was told that it was given to it.
-  for other_name, known in pairs(entries_of(family)) do
+  for its_name, known in pairs(entries_of(family)) do
     if known.given == place and known.given_claim == '-' then
-      entry, known.given_claim = other_name, claim
+      entry, known.given_claim = its_name, claim
       write_entry(family_key, family, entry, known, now)
     end
   end
+  return entry
+end
+local entry = read_entry_of_caller()
+local place_in_order, came_there
+local own_family_key = root .. 'family:' .. holder
+
+-- An older token than its claim came with last is left behind.
+local function is_owed_token()
+  local known = entry and read_entry(family['e:' .. entry])
+  if known then
+    return known.given == place and known.came < place
+  end
+  return record.to == claim and record.holder == holder and tonumber(record.used or '0') < place
+    and not (newest and tonumber(family.used or '0') > place)
+end
+-- What the flight is told that may not go on, nil where it may. A stranger to the login comes before anybody has used a later token.
+local function refusal()
+  local _, count = entries_of(family)
+  -- Before another login took its token over, its claim may have come to the one that is named after the holder.
+  if id ~= holder and not entry and is_direct then
+    came_there = redis.call('HGET', own_family_key, 'is:' .. claim)
+    local there = came_there and read_entry(redis.call('HGET', own_family_key, 'e:' .. came_there))
+    came_there = there and there.came_claim == claim and there.given == 0 and came_there
+  end
+  if not entry and as ~= 'claim' then
+    if not came_there and not is_newest and tonumber(family.used or '0') > place then
+      return over({'spent'})
+    end
+    -- One claim more may still present the newest token itself, and nothing is kept for it.
+    if count < most_claims then
+      entry = claim
+    elseif is_spent or not is_newest then
+      return over({'full'})
+    end
+  end
+  if (is_spent or held.sealed) and is_end and not other then
+    return over({'spent'})
+  end
+  -- A flight that left without a word makes way after ten minutes; one that waits still takes a new place when it looks.
+  redis.call('ZREMRANGEBYSCORE', order, '-inf', whole(now_us - 600 * 1000000))
+  place_in_order = pod .. ' ' .. attempt .. ' ' .. name .. ' ' .. (entry or claim)
+  if string.match(family.called or '', '^%S+') ~= attempt and redis.call('ZCARD', order) >= most_waiting
+    and not redis.call('ZSCORE', order, place_in_order) then
+    return {'full'}
+  end
 end
 if as == 'take' or as == 'walk' then
-  -- An older token than its claim came with last is left behind.
-  local known = entry and read_entry(family['e:' .. entry])
-  local is_owed = known and known.given == place and known.came < place
-  if not entry then
-    is_owed = record.to == claim and record.holder == holder and tonumber(record.used or '0') < place
-      and not (newest and tonumber(family.used or '0') > place)
-  end
-  if not is_owed then
+  if not is_owed_token() then
     return over({'spent'})
   elseif as == 'take' then
     return {'unused'}
   end
 end
-local entries, count = entries_of(family)
--- Before another login took its token over, its claim may have come to the one that is named after the holder.
-local own_family_key, came_there = root .. 'family:' .. holder, nil
-if id ~= holder and not entry and is_direct then
-  came_there = redis.call('HGET', own_family_key, 'is:' .. claim)
-  local there = came_there and read_entry(redis.call('HGET', own_family_key, 'e:' .. came_there))
-  came_there = there and there.came_claim == claim and there.given == 0 and came_there
-end
-if not entry and as ~= 'claim' then
-  if not came_there and newest and newest ~= name and tonumber(family.used or '0') > place then
-    return over({'spent'})
-  end
-  -- One claim more may still present the newest token itself, and nothing is kept for it.
-  if count < most_claims then
-    entry = claim
-  elseif is_spent or (newest and newest ~= name) then
-    return over({'full'})
-  end
-end
-if (is_spent or held.sealed) and is_end and not other then
-  return over({'spent'})
-end
--- A flight that left without a word makes way after ten minutes; one that waits still takes a new place when it looks.
-redis.call('ZREMRANGEBYSCORE', order, '-inf', whole(now_us - 600 * 1000000))
-local place_in_order = pod .. ' ' .. attempt .. ' ' .. name .. ' ' .. (entry or claim)
-local called, called_until = string.match(family.called or '', '^(%S+) (%d+)$')
-if called ~= attempt and redis.call('ZCARD', order) >= most_waiting and not redis.call('ZSCORE', order, place_in_order) then
-  return {'full'}
+local refused = refusal()
+if refused then
+  return refused
 end
 
--- From here on it is written.
+-- From here on it is written: that the claim came, and those that are owed what follows the token as well.
+local function note_others()
+  local _, count = entries_of(family)
+  local owed_ms = 0
+  if newest or count + 2 >= most_claims then
+    return 0
+  end
+  if record.to and record.to ~= claim then
+    owed_ms = note_given(root, family_key, family, record, place, holder, entry_ms, now)
+  end
+  -- Who presents a token of the family has an entry, with the token that it came with.
+  local presents = not is_member and (record.state == 'leading' or is_spent) and record.client == client and record.claim
+  if presents and presents ~= claim then
+    local its_ms = tonumber(followed.holds_ms) or entry_ms
+    owed_ms = math.max(owed_ms, note_presenter(family_key, family, presents, place, its_ms, now))
+  end
+  return owed_ms
+end
+local function note_caller()
+  local known = entry and read_entry(family['e:' .. entry]) or new_entry(place, claim, entry_ms)
+  if is_direct then
+    known.came, known.came_claim = place, claim
+  elseif as == 'walk' and known.given < place then
+    known.came, known.came_claim, known.given, known.given_claim = place - 1, '-', place, claim
+  end
+  if came_there then
+    -- Once: it leaves its token behind in this login from now on.
+    redis.call('HDEL', own_family_key, 'is:' .. claim, 'e:' .. came_there)
+  end
+  if entry then
+    write_entry(family_key, family, entry, known, now)
+    if as ~= 'claim' then
+      redis.call('HSET', family_key, 'at:' .. place, name)
+    end
+  end
+  if is_direct and tonumber(family.used or '0') < place then
+    redis.call('HSET', family_key, 'used', place)
+  end
+  return known
+end
+-- Returns for how long the claims of the token are known, and the flight of the token before the newest.
+local function keep_login(stays_ms)
+  -- Anybody can make tokens up. Its claims are known for as long as they are owed anything once a flight has landed that got one for it.
+  if not (newest or is_spent or held.sealed or record.generation) then
+    stays_ms = math.min(stays_ms, unproven_ms)
+  end
+  keep_at_least(family_key, stays_ms)
+  keep_at_least(flight, stays_ms)
+  local lives_ms = redis.call('PTTL', family_key)
+  if redis.call('EXISTS', answers) == 1 then
+    keep_at_least(answers, lives_ms)
+  end
+  if not newest then
+    return stays_ms
+  end
+  -- The newest token is given for as long as anybody is owed it.
+  local newest_key = root .. 'flight:' .. newest
+  local before, given_until = unpack(redis.call('HMGET', newest_key, 'before', 'given_until'))
+  if given_until and tonumber(given_until) < now + lives_ms then
+    redis.call('HSET', newest_key, 'given_until', whole(now + lives_ms))
+    keep_at_least(newest_key, lives_ms)
+  end
+  return stays_ms, before
+end
 if not is_member then
   redis.call('HSET', flight, 'family', id .. ' ' .. holder)
   if place > 1 and not record.generation then
     redis.call('HSET', flight, 'generation', whole(place), 'used', whole(place), 'holder', holder)
   end
 end
--- Others that are owed what follows this token: the claim that it was given to, and the one that presents it or has. Each is known for as
--- long as what it was given lives.
-local owed_ms = 0
-if not newest and count + 2 < most_claims then
-  if record.to and record.to ~= claim and not family['is:' .. record.to] then
-    -- It may come with the token before, too: what is held for that tells how it is called then.
-    local came = record.holder == holder and redis.call('HGET', root .. 'held:' .. (record.before or ''), 'claim') or '-'
-    local its_name, holds_ms = family['is:' .. came] or record.to, tonumber(record.holds_ms) or entry_ms
-    local given = read_entry(family['e:' .. its_name]) or new_entry(place - 1, came, holds_ms)
-    if given.given < place then
-      given.given, given.given_claim, given.holds_ms = place, record.to, math.max(given.holds_ms, holds_ms)
-      write_entry(family_key, family, its_name, given, now)
-    end
-    owed_ms = given.holds_ms
-  end
-  -- Who presents a token of the family has an entry, with the token that it came with.
-  local presents = not is_member and (record.state == 'leading' or is_spent) and record.client == client and record.claim
-  if presents and presents ~= claim and not family['is:' .. presents] then
-    local came = new_entry(place, presents, tonumber(followed.holds_ms) or entry_ms)
-    write_entry(family_key, family, presents, came, now)
-    owed_ms = math.max(owed_ms, came.holds_ms)
-  end
-end
-local known = entry and read_entry(family['e:' .. entry]) or new_entry(place, claim, entry_ms)
-if is_direct then
-  known.came, known.came_claim = place, claim
-elseif as == 'walk' and known.given < place then
-  known.came, known.came_claim, known.given, known.given_claim = place - 1, '-', place, claim
-end
-if came_there then
-  -- Once: it leaves its token behind in this login from now on.
-  redis.call('HDEL', own_family_key, 'is:' .. claim, 'e:' .. came_there)
-end
-if entry then
-  write_entry(family_key, family, entry, known, now)
-  if as ~= 'claim' then
-    redis.call('HSET', family_key, 'at:' .. place, name)
-  end
-end
-if is_direct and tonumber(family.used or '0') < place then
-  redis.call('HSET', family_key, 'used', place)
-end
--- Anybody can make tokens up. Its claims are known for as long as they are owed anything once a flight has landed that got one for it.
-local is_proven = newest or is_spent or held.sealed or record.generation
-local stays_ms = math.max(owed_ms, known.holds_ms)
-if not is_proven then
-  stays_ms = math.min(stays_ms, tonumber(unproven_ms))
-end
-keep_at_least(family_key, stays_ms)
-keep_at_least(flight, stays_ms)
-local lives_ms = redis.call('PTTL', family_key)
-if redis.call('EXISTS', answers) == 1 then
-  keep_at_least(answers, lives_ms)
-end
-local before
-if newest then
-  -- The newest token is given for as long as anybody is owed it.
-  local newest_key, given_until = root .. 'flight:' .. newest, nil
-  before, given_until = unpack(redis.call('HMGET', newest_key, 'before', 'given_until'))
-  if given_until and tonumber(given_until) < now + lives_ms then
-    redis.call('HSET', newest_key, 'given_until', whole(now + lives_ms))
-    keep_at_least(newest_key, lives_ms)
-  end
-end
+local owed_ms = note_others()
+local known = note_caller()
+local stays_ms, before = keep_login(math.max(owed_ms, known.holds_ms))
 
--- Who presents the newest token, or what followed the caller's; and who has, and tells nobody yet.
-local function lease_of(token)
-  local lock = root .. 'lock:' .. (token or '')
-  local owner = token and token ~= '' and redis.call('MGET', lock)[1]
-  if not owner then
-    return 0
+-- Then: who presents the newest token, or what followed the caller's; and who has, and tells nobody yet.
+local tells_ms = untold_lease_of(root, before)
+local function leads_ms()
+  local presented, leads = newest or name, nil
+  if presented == name then
+    leads = record.state == 'leading' and record.client ~= client and 0 or lease_of(root, name)
+  else
+    leads = own_lease_of(root, presented)
   end
-  local left_ms, lease_ms = redis.call('PTTL', lock), tonumber(string.match(owner, '/(%d+)$'))
-  if lease_ms and left_ms > lease_ms then
-    -- The clock was set back: the lock would outlive a dead leader by as much.
-    redis.call('PEXPIRE', lock, lease_ms)
-    left_ms = lease_ms
-  end
-  return left_ms
+  return math.max(tells_ms, leads, other and held.next and own_lease_of(root, held.next) or 0)
 end
--- A stranger's lead is waited for where the token is asked for: in the order of known clients, and not behind all strangers that come.
-local function own_lease_of(token)
-  local left_ms = lease_of(token)
-  if left_ms <= 0 or token == name then
-    return record.state == 'leading' and record.client ~= client and 0 or left_ms
-  end
-  local owner, of_stranger = unpack(redis.call('HMGET', root .. 'flight:' .. token, 'owner', 'stranger'))
-  return of_stranger and of_stranger == string.match(owner or '', '/(%d+)/') and 0 or left_ms
-end
-local function untold_lease_of(token)
-  local left_ms = lease_of(token)
-  local owner, untold = unpack(left_ms > 0 and redis.call('HMGET', root .. 'flight:' .. token, 'owner', 'untold') or {})
-  return untold and untold == string.match(owner or '', '/(%d+)/') and left_ms or 0
-end
-local tells_ms = untold_lease_of(before)
-local leads_ms = math.max(tells_ms, own_lease_of(newest or name), own_lease_of(other and held.next))
+local led_ms = leads_ms()
 
+-- Then: what its claim was given later, while the access token in that is good.
+local called, called_until = string.match(family.called or '', '^(%S+) (%d+)$')
 local function done(reply)
   redis.call('ZREM', order, place_in_order)
   if called == attempt then
@@ -284,65 +285,53 @@ if known.given > place and known.good_until > now and key ~= '' and (tells_ms <=
     return done({'given', id, key, known.sealed_claim, known.fence, known.attempt, math.max(0, now - tonumber(known.landed_at)), sealed})
   end
 end
+lead_way_to_family(root, id, other and held.next, followed, unproven_ms)
 
--- Who comes with a token that followed finds the family, too; and whoever presents it calls those that wait here.
-local next_name, next_holder, its_family = other and held.next, followed.holder, followed.family
-for _ = 1, 16 do
-  local next_key = next_name and root .. 'flight:' .. next_name
-  if next_key and next_holder then
-    -- It is not over before this flight asks about it.
-    keep_at_least(next_key, tonumber(unproven_ms))
-  end
-  if not next_key or its_family then
-    break
-  elseif next_holder then
-    redis.call('HSET', next_key, 'family', id .. ' ' .. next_holder)
-  end
-  local followed_by, presented_by = unpack(redis.call('HMGET', root .. 'held:' .. next_name, 'next', 'holder'))
-  -- Where another credential presented it, what followed is of that one's login.
-  next_name = presented_by == next_holder and followed_by
-  next_holder, its_family = unpack(next_name and redis.call('HMGET', root .. 'flight:' .. next_name, 'holder', 'family') or {})
-end
-
--- Whose turn it is. The more wait, the later each looks: it is called before.
+-- Then: whose turn it is. What the flight is told whose turn it is not, nil where it is. The more wait, the later each looks: it is called
+-- before.
 local function wait(look_ms)
   redis.call('ZADD', order, 'NX', whole(now_us), place_in_order)
   keep_at_least(order, stays_ms)
   return {'wait', math.max(1, math.min(longest_look_ms, look_ms + 100 * redis.call('ZCARD', order)))}
 end
-if leads_ms > 0 then
-  return wait(leads_ms)
+local function others_turn()
+  if led_ms > 0 then
+    return wait(led_ms)
+  end
+  local left_ms = (tonumber(called_until) or 0) - now
+  if left_ms > called_ms then
+    -- The clock was set back.
+    left_ms = called_ms
+    redis.call('HSET', family_key, 'called', called .. ' ' .. whole(now + called_ms))
+  end
+  if as == 'wait' then
+    return done({'spent'})
+  elseif called and called ~= attempt and left_ms > 0 then
+    return wait(left_ms)
+  end
+  local first = redis.call('ZRANGE', order, 0, 0)[1]
+  if called ~= attempt and first and first ~= place_in_order then
+    call_next(family_key, order, channels, now, called_ms)
+    return wait(called_ms)
+  end
+  return not is_newest and key == '' and not other and done({'spent'})
 end
-local left_ms = (tonumber(called_until) or 0) - now
-if left_ms > called_ms then
-  -- The clock was set back.
-  left_ms = called_ms
-  redis.call('HSET', family_key, 'called', called .. ' ' .. whole(now + called_ms))
+local waits = others_turn()
+if waits then
+  return waits
 end
-if as == 'wait' then
-  return done({'spent'})
-elseif called and called ~= attempt and left_ms > 0 then
-  return wait(left_ms)
-end
-local first = redis.call('ZRANGE', order, 0, 0)[1]
-if called ~= attempt and first and first ~= place_in_order then
-  call_next(family_key, order, channels, now, called_ms)
-  return wait(called_ms)
-end
-if newest and newest ~= name and key == '' and not other then
-  return done({'spent'})
-end
+
+-- Last: its turn.
 redis.call('ZREM', order, place_in_order)
 redis.call('HSET', family_key, 'called', attempt .. ' ' .. whole(now + called_ms))
 if not entry then
   -- Nothing else may be known of the login.
   keep_at_least(family_key, called_ms)
 end
-
 if other then
   return {'other', id, key, place, other.claim, other.fence, other.attempt, math.max(0, now - (tonumber(other.landed_at) or now)),
     other.sealed, whole(next_place or place + 1)}
-elseif newest and newest ~= name then
+elseif not is_newest then
   return {'newest', id, key, place, newest_place, family.newest_token}
 end
 return {'own', id, key, place}

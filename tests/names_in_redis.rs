@@ -95,6 +95,7 @@ fn fields() -> BTreeMap<&'static str, Names> {
                 ("lua/lib/held.lua", "key") | ("lua/lib/hold.lua", "place.held") | ("lua/tip.lua", "held") => {
                     "held:<flight>"
                 }
+                ("lua/lib/way.lua", "next_key") => "flight:<flight>",
                 ("lua/follow.lua", "family_key")
                 | ("lua/lib/family.lua", "key")
                 | ("lua/lib/land_family.lua", "keys.family")

@@ -84,7 +84,7 @@ fn texts() -> [String; 14] {
         text!("#!lua flags=allow-oom", clock spans hash record keep waiting login wake => tell).to_owned(),
         // Above maxmemory, too: it makes who has logged out harmless.
         text!("#!lua flags=allow-oom", clock spans hash record fields keep known waiting login end_family end_claims => end).to_owned(),
-        text!("#!lua", clock hash record names keep login wake family => follow).to_owned(),
+        text!("#!lua", clock hash record names keep login wake family recovers leads owed way => follow).to_owned(),
     ]
 }
 
