@@ -55,6 +55,7 @@ mod ended;
 mod ended_on_servers;
 mod flights;
 mod generated;
+mod long_ways;
 mod on_redis;
 mod on_servers;
 mod on_topologies;
