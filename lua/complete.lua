@@ -36,7 +36,7 @@
 -- ARGV[9] chain    '<as> <holder> <flight> <holder> <claim> <holds_ms>': 'direct', or the place that a walker came from; whose the token
 --                   and the one in the outcome are, its claim, and how long that is known from now on. 'dead <holder>' where what is held for the token may be over. Else
 --                   neither it nor the last keys
--- Where several claims come with tokens of the login (lib/family.lua), two keys and seven arguments more, also of an outcome that gave no
+-- Where several claims come with tokens of the login (lib/family.lua), two keys and nine arguments more, also of an outcome that gave no
 -- token to a claim which came with an older one: the one that was presented is what it was given.
 --   family, answers, the hashes of the login; and in this order
 --   '<id> <flight> <holder> <claim> <entry> <place> <here> <good_ms> <holds_ms>': the token that the caller came with, what its claim is
@@ -45,6 +45,8 @@
 --   the token in the outcome, and the outcome, sealed under that key
 --   '<claim> <fence> <attempt> <age_ms> <good_ms>\n<sealed>': what another claim was given for the token before the one that is
 --     presented, where the family did not tell this; else ''
+--   by what claims are called with the caller's token, and with the one that was presented, of the same length, sealed under that key
+--   how the claim is called with the latter, and with others that claims are noted by, with a space between
 --
 -- Replies
 --   {'landed'}                                 this outcome stands, and there is no more to say
@@ -58,7 +60,7 @@
 --   {'stale'}                                  nothing of it is kept; its callers have it anyway
 --
 -- Message to pods: 'landed <flight> <claim> <fence> <attempt> <age_ms>\n<sealed>' or 'look <flight>'
-local is_among_claims = #KEYS == 7 and #ARGV == 16
+local is_among_claims = #KEYS == 7 and #ARGV == 18
 if not is_among_claims then
   assert((#KEYS == 5 and #ARGV == 9) or (#KEYS == 3 and #ARGV == 8), 'complete: 5 keys, 9 arguments, or 2 and one less')
 end
@@ -279,7 +281,7 @@ if is_held_now then
     redis.call('HSET', flight, 'used', whole(record.used))
   end
   if is_among_claims then
-    local login, own_key, here_key, next_key, newest_token, sealed_answer, given_before = unpack(ARGV, 10)
+    local login, own_key, here_key, next_key, newest_token, sealed_answer, given_before, naming, called = unpack(ARGV, 10)
     -- PARTS HERE: hash login family land_family
     local is_told
     is_told, entry, first_entry = pcall(land_in_family, {family = KEYS[6], answers = KEYS[7], link = link, flight = flight, name = name_of(flight)},

@@ -21,10 +21,11 @@
 -- Replies
 --   {'wait', look_ms}                                  others lead, or came before; it is called; look again after look_ms
 --   {'given', id, key, claim, fence, attempt, age_ms, sealed}  its claim was given this later; claim names it there
---   {'newest', id, key, place, newest, token}          its turn: the newest token, sealed under the family's key
---   {'other', id, key, place, claim, fence, attempt, age_ms, sealed, next}  its turn: what another claim was given for this token, and
---                                                      where the token in that stands
---   {'own', id, key, place}                            its turn: its own token is the newest
+--   {'newest', id, key, place, named, newest, token}   its turn: the newest token, sealed under the family's key
+--   {'other', id, key, place, named, claim, fence, attempt, age_ms, sealed, next}  its turn: what another claim was given for this
+--                                                      token, and where the token in that stands
+--   {'own', id, key, place, named}                     its turn: its own token is the newest. named: by what claims are called that
+--                                                      have presented none, one after the other, sealed under the family's key
 --   {'forgotten'}                                      Redis may have forgotten the login: begin.lua knows
 --   {'unused'}                                         its claim has not come with this token or a later one
 --   {'spent'}                                          its own token goes to the provider
@@ -117,12 +118,19 @@ local function read_entry_of_caller()
   if entry or record.to ~= claim then
     return entry
   end
-  -- How the claim is called with this token was not known when the family was told that it was given to it.
+  -- The token was given to it. How it is called with that was not known when the family was told so, or it has come with the token before
+  -- alone.
   for its_name, known in pairs(entries_of(family)) do
     if known.given == place and known.given_claim == '-' then
-      entry, known.given_claim = its_name, claim
-      write_entry(family_key, family, entry, known, now)
+      entry = its_name
     end
+  end
+  local before = not entry and record.holder == holder and redis.call('HGET', root .. 'held:' .. (record.before or ''), 'claim')
+  entry = entry or (before and family['is:' .. before])
+  local known = entry and read_entry(family['e:' .. entry])
+  if known and known.given <= place then
+    known.given, known.given_claim = place, claim
+    write_entry(family_key, family, entry, known, now)
   end
   return entry
 end
@@ -328,10 +336,11 @@ if not entry then
   -- Nothing else may be known of the login.
   keep_at_least(family_key, called_ms)
 end
+local named = names_of_family(family)
 if other then
-  return {'other', id, key, place, other.claim, other.fence, other.attempt, math.max(0, now - (tonumber(other.landed_at) or now)),
+  return {'other', id, key, place, named, other.claim, other.fence, other.attempt, math.max(0, now - (tonumber(other.landed_at) or now)),
     other.sealed, whole(next_place or place + 1)}
 elseif not is_newest then
-  return {'newest', id, key, place, newest_place, family.newest_token}
+  return {'newest', id, key, place, named, newest_place, family.newest_token}
 end
-return {'own', id, key, place}
+return {'own', id, key, place, named}

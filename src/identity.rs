@@ -13,7 +13,7 @@ mod hash;
 mod presenter;
 
 pub(crate) use self::hash::Hash;
-use self::hash::{KEYS_OF_THIS_PROCESS, claim_key, hmac, update_field};
+use self::hash::{KEYS_OF_THIS_PROCESS, claim_key, claim_key_bytes, hmac, update_field};
 pub(crate) use self::presenter::Caller;
 use self::presenter::{NamedIn, Presenter};
 use crate::authentication::Authentication;
@@ -56,6 +56,25 @@ impl Identity {
         }
     }
 
+    /// By what claims are called with its token: who knows that and a claim knows what it is called. Where all pods are to know it, no
+    /// token: nobody presents it.
+    pub(crate) fn naming(&self, pepper: Option<&Secret>) -> Secret {
+        let token = &self.entitlement.token;
+        match self.presenter.named_in {
+            NamedIn::Fleet => Secret::from(Hash(*claim_key_bytes(token, pepper)).to_string()),
+            NamedIn::Process => token.clone(),
+        }
+    }
+
+    /// What its claim is called with the token that this is of.
+    pub(crate) fn claim_called_by(&self, naming: &Secret) -> Option<Hash> {
+        let member = self.chain.as_ref()?;
+        match self.presenter.named_in {
+            NamedIn::Fleet => Some(member.claim_keyed_with(Hash::from_hex(naming.expose())?.as_bytes())),
+            NamedIn::Process => Some(member.with_token(naming.expose(), usize::MAX)?.key),
+        }
+    }
+
     /// Its client by its id alone, whatever it comes with: no secret. Those that name none are one.
     pub(crate) fn client_name(&self, pepper: Option<&Secret>) -> u64 {
         *self.client_name.get_or_init(|| Hash::of(self.presenter.client_id(), pepper).beginning())
@@ -89,7 +108,11 @@ pub(crate) struct ChainMember {
 impl ChainMember {
     /// What the request claims, whatever its token, named under a key.
     pub(crate) fn claim_under(&self, key: &Secret) -> Hash {
-        let mut claim = hmac(key.expose().as_bytes());
+        self.claim_keyed_with(key.expose().as_bytes())
+    }
+
+    fn claim_keyed_with(&self, key: &[u8]) -> Hash {
+        let mut claim = hmac(key);
         update_claim(&mut claim, &self.request);
         Hash(claim.finalize().into_bytes().into())
     }
@@ -443,6 +466,26 @@ mod tests {
         }
 
         assert_ne!(identity.claim.as_bytes()[..], guess.finalize().into_bytes()[..]);
+    }
+
+    #[test]
+    fn claim_is_told_by_what_names_it_with_an_older_token() {
+        let refresh = |token, scope| Refresh::new(token).client("app", "pw").parameters([("scope", scope)]);
+        let refresh = |token, scope| refresh(token, scope).token_from_attempt();
+        let pepper = Secret::from("p".repeat(32));
+        let named = |token, scope| {
+            let request = || CheckedRequest::of(refresh(token, scope), 100).expect("valid");
+            [request().in_fleet(Some(&pepper), FlightName::Token), request().in_process(None, FlightName::Token)]
+        };
+        let (older, newer, other) = (named("one", "b a"), named("two", "a b"), named("two", "c"));
+
+        for ((older, newer), other) in older.iter().zip(&newer).zip(&other) {
+            let naming = older.naming(Some(&pepper));
+
+            assert_eq!(newer.claim_called_by(&naming), Some(older.claim));
+            assert_ne!(other.claim_called_by(&naming), Some(older.claim));
+        }
+        assert!(!older[0].naming(Some(&pepper)).expose().contains("one"), "no token leaves the process");
     }
 
     #[test]

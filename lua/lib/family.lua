@@ -8,6 +8,8 @@
 --                            the claim is called with the tokens of these places and in the seal of the answer
 --                is:<claim>  the entry of this claim, as it is called with the token of either place
 --                at:<place>  the flight of a token that an entry names
+--                named:<place>  by what claims are called with the token there, where an entry is of one that has presented none: sealed
+--                            under the family's key
 -- answers:<id>   hash: by entry, the answer that the claim was given last, sealed under the family's key
 -- order:<id>     sorted set: '<pod> <attempt> <flight> <entry>' -> when it came, in us
 -- flight:<flight>  family ('<id> <holder>'), family_key (the family's key, sealed for the holder of this token), to (the claim that
@@ -62,4 +64,31 @@ local function entries_of(family)
     end
   end
   return entries, count
+end
+
+-- Whether its claim has presented a token: then its entry is called alike whatever token it comes with, and its answer is sealed for the
+-- claim as it is called with the token in that.
+local function has_presented(entry)
+  return entry.sealed_claim ~= '-' and entry.sealed_claim == entry.given_claim
+end
+
+-- The places of the tokens that claims are called with which have presented none.
+local function places_of_names(family)
+  local places = {}
+  for _, entry in pairs(entries_of(family)) do
+    if not has_presented(entry) then
+      places[entry.came] = places[entry.came] or entry.came_claim ~= '-'
+      places[entry.given] = places[entry.given] or entry.given_claim ~= '-'
+    end
+  end
+  return places
+end
+
+-- By what these claims are called, one after the other.
+local function names_of_family(family)
+  local names = {}
+  for place, is_named in pairs(places_of_names(family)) do
+    names[#names + 1] = is_named and family['named:' .. place] or nil
+  end
+  return table.concat(names)
 end

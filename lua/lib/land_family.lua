@@ -66,13 +66,13 @@ local function note_member(key, id, holder, sealed_key, place, lives_ms)
 end
 
 -- What another claim was given for the token before this one, where the family did not tell this: it is owed what follows. Returns for how
--- long that is known.
+-- long that is known. It may have come with the token in that already.
 local function note_before(keys, family, text, to, own, here_place, now)
   local claim, fence, attempt, age_ms, good_ms, holds_ms, sealed = string.match(text, '^(%x+) (%d+) (%S+) (%d+) (%d+) (%d+)\n(.*)$')
   if not claim then
     return 0
   end
-  local name = family['is:' .. claim] or claim
+  local name = family['is:' .. claim] or family['is:' .. (to or '-')] or claim
   local entry = read_entry(family['e:' .. name]) or new_entry(own.place, claim, 0)
   if entry.given >= here_place then
     return 0
@@ -85,6 +85,46 @@ local function note_before(keys, family, text, to, own, here_place, now)
   write_entry(keys.family, family, name, entry, now)
   redis.call('HSET', keys.answers, name, sealed)
   return entry.holds_ms
+end
+
+-- Whether a flight waits for its turn that came by this entry.
+local function is_waited_for(keys, id, name)
+  for _, member in ipairs(redis.call('ZRANGE', keys.root .. 'order:' .. id, 0, -1)) do
+    if string.sub(member, -#name) == name then
+      return true
+    end
+  end
+end
+
+-- A claim that has presented a token is one, by whatever name it was noted before: called is how it is called with tokens that its pod
+-- knows of. What it came with later than that stays. A flight that waits came before that, and is served: its own landing does the same.
+local function merge_entries(keys, id, family, name, entry, called, here_place)
+  for claim in string.gmatch(called, '%x+') do
+    local other_name = family['is:' .. claim]
+    local other = other_name and other_name ~= name and read_entry(family['e:' .. other_name])
+    if other and other.came <= here_place and other.given <= here_place and not is_waited_for(keys, id, other_name) then
+      forget_entry(keys, family, other_name, other)
+      if other.came > entry.came then
+        entry.came, entry.came_claim = other.came, other.came_claim
+      end
+    end
+  end
+end
+
+-- By what claims are called that have presented no token: those that present one later are known by that.
+local function keep_names(keys, family, sealed, own_place, here_place)
+  local places, half = places_of_names(family), #sealed / 2
+  for place, key in pairs({[own_place] = string.sub(sealed, 1, half), [here_place] = string.sub(sealed, half + 1)}) do
+    if places[place] then
+      redis.call('HSET', keys.family, 'named:' .. place, key)
+    end
+  end
+  for field in pairs(family) do
+    local place = tonumber(string.match(field, '^named:(%d+)$'))
+    if place and not places[place] then
+      redis.call('HDEL', keys.family, field)
+    end
+  end
 end
 
 -- Of claims that were known before the family was made it is not known how long their access tokens live: as long as this one.
@@ -129,6 +169,7 @@ local function land_in_family(keys, answer, record, now, short_ms)
     if entry.came <= own_place then
       entry.came, entry.came_claim = own_place, own_claim
     end
+    merge_entries(keys, id, family, name, entry, called, here_place)
     entry.given, entry.given_claim, entry.sealed_claim, entry.holds_ms = next_place, answer.next_claim, answer.next_claim, holds_ms
     entry.fence, entry.attempt, entry.landed_at = answer.fence, answer.attempt, whole(answer.landed_at)
     entry.good_until = answer.landed_at + good_ms
@@ -160,6 +201,7 @@ local function land_in_family(keys, answer, record, now, short_ms)
     redis.call('HSET', keys.link, 'entry', name)
   end
   note_member(keys.root .. 'flight:' .. own_flight, id, own_holder, own_key, own_place, longest_ms)
+  keep_names(keys, family, naming, own_place, here_place)
   family['at:' .. here_place] = keys.name
   if release_places(keys, family, next_place, short_ms, now)[here_place] and own_flight ~= keys.name then
     redis.call('HSET', keys.family, 'at:' .. here_place, keys.name)

@@ -1,10 +1,10 @@
 -- Others that are owed what follows a token: a claim that comes with it notes them before the family has a key. Comes after family.lua.
 
--- The claim that the token was given to. It may come with the token before, too: what is held for that tells how it is called then.
--- Answers for how long it is known.
+-- The claim that the token was given to. It may come with the token before, too: what is held for that tells how it is called then. A claim
+-- that has an entry of this name has come since by another. Answers for how long it is known.
 local function note_given(root, family_key, family, record, place, holder, entry_ms, now)
   local to = record.to
-  if family['is:' .. to] then
+  if family['is:' .. to] or family['e:' .. to] then
     return 0
   end
   local came = record.holder == holder and redis.call('HGET', root .. 'held:' .. (record.before or ''), 'claim') or '-'
@@ -19,7 +19,7 @@ end
 
 -- The claim that presents the token, or has. Answers for how long it is known.
 local function note_presenter(family_key, family, presents, place, holds_ms, now)
-  if family['is:' .. presents] then
+  if family['is:' .. presents] or family['e:' .. presents] then
     return 0
   end
   write_entry(family_key, family, presents, new_entry(place, presents, holds_ms), now)

@@ -137,12 +137,17 @@ pub(super) static KEYS_OF_THIS_PROCESS: LazyLock<Sha256> = LazyLock::new(|| {
 /// Why not HMAC keyed with the token itself: HMAC hashes a key longer than its block, and the hash of the token
 /// is the flight, which stands in Redis. An attacker who reads Redis could then try client secrets against the claim.
 pub(super) fn claim_key(token: &Secret, pepper: Option<&Secret>) -> Hmac<Sha256> {
+    hmac(&*claim_key_bytes(token, pepper))
+}
+
+/// What that is keyed with.
+pub(super) fn claim_key_bytes(token: &Secret, pepper: Option<&Secret>) -> Zeroizing<[u8; 32]> {
     let salt = pepper.map(|pepper| pepper.expose().as_bytes());
     let mut key = Zeroizing::new([0u8; 32]);
     Hkdf::<Sha256>::new(salt, token.expose().as_bytes())
         .expand(b"refresh-coordinator/1 claim", &mut *key)
         .expect("BUG: 32 bytes are a valid HKDF-SHA-256 length");
-    hmac(&*key)
+    key
 }
 
 pub(super) fn hmac(key: &[u8]) -> Hmac<Sha256> {

@@ -15,7 +15,7 @@ mod landing;
 mod server_id;
 
 pub(crate) use self::claims::{Family, Followed, Origin};
-pub(crate) use self::family::Given;
+pub(crate) use self::family::{Given, NAMING};
 pub(crate) use self::landing::{Completion, StoredOutcome, Telling};
 pub(crate) use self::server_id::ServerId;
 use crate::authentication::Authentication;

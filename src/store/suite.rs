@@ -46,6 +46,7 @@ mod claim_ends;
 mod claims_attacked;
 mod claims_crowded;
 mod claims_joining;
+mod claims_named;
 mod claims_remembered;
 mod claims_walking;
 mod claims_besieged;

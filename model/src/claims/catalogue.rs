@@ -174,6 +174,13 @@ pub const LAZY: &[Scenario] = &[
         ..TWO
     },
     Scenario {
+        name: "lazy-gives-up-tabs",
+        about: "two claims share a stored token, another caller of the second keeps its own, and its pod dies while it waits",
+        callers: [Some(Settings::shared(0, 3)), Some(Settings::shared(1, 1)), Some(Settings::own(1, 2))],
+        faults: Faults { crashes: 1, lulls: 1, ..NO_FAULTS },
+        ..TWO
+    },
+    Scenario {
         name: "lazy-three-tabs",
         about: "a claim with two tabs walks, and two others come",
         callers: [Some(Settings::own(0, 3)), Some(Settings::own(1, 2)), Some(Settings::own(2, 2))],

@@ -76,7 +76,8 @@ pub enum Rule {
     NamedBefore,
     /// Who presents a token of the family is noted there as what it came with, and not by that token, too.
     PresenterHasEntry,
-    /// When a claim has presented a token, all its entries are one, whatever it was called with the tokens of the others.
+    /// When a claim has presented a token, all its entries are one, whatever it was called with the tokens of the others: those that its pod
+    /// has, and those by whose keys the family names claims that have presented none.
     AllNamesAreOne,
     /// An answer on the way leads on, where somebody outside of the family had its token rotated, and comes into the family as the first does.
     AnswerOnTheWay,
@@ -142,7 +143,7 @@ pub const ALL: &[Rule] = &[
 ];
 
 /// Rules that the stores do not have.
-pub const PROPOSED: &[Rule] = &[ComingIsUse, OneEntryEach, LandingNotesTo, AllNamesAreOne];
+pub const PROPOSED: &[Rule] = &[ComingIsUse, LandingNotesTo];
 
 /// A set of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Several claims of one login: where a flight goes on whose token other claims of its client come with, too.
 
 use super::landing::StoredOutcome;
-use crate::identity::Hash;
+use crate::identity::{Hash, Identity};
 use crate::secret::Secret;
 
 /// A login that several claims come with: its name, and the key under which the store holds its newest token and what each claim was
@@ -22,10 +22,22 @@ pub(crate) struct Origin {
     /// Where the caller's own token stands, and where the one stands that it presents.
     pub(crate) place: u64,
     pub(crate) newest: u64,
-    /// The family's key, sealed for the caller's own token.
+    /// The family's key, sealed for the caller's own token; and by what claims are called with that, sealed under the family's key.
     pub(crate) own_key: Vec<u8>,
+    pub(crate) own_naming: Vec<u8>,
     /// What another claim was given for the token before the one that is presented, where the family does not tell that.
     pub(crate) before: Option<(Hash, StoredOutcome)>,
+    /// What its claim is called with tokens that the login notes claims by which have presented none: it may be one of them.
+    pub(crate) called: Vec<Hash>,
+}
+
+impl Origin {
+    /// The same, and what the claim is called with the token that this request presents.
+    pub(crate) fn called_with(&self, presented: &Identity) -> Vec<Hash> {
+        let mut called = self.called.clone();
+        called.push(presented.claim);
+        called
+    }
 }
 
 /// What a flight is told that asks where other claims of its client went. `N` is where the store's news for a waiting flight come from.

@@ -40,6 +40,18 @@ impl Family {
         Some(identity.chain.as_ref()?.claim_under(&self.key))
     }
 
+    /// By what claims are called with the token of this request, for whoever knows the login.
+    pub(crate) fn seal_naming(&self, identity: &Identity, config: &Config) -> Vec<u8> {
+        let naming = identity.naming(config.pepper.as_ref());
+        self.seal(&identity.entitlement, config).seal_secret(&naming_label(self.id), &naming)
+    }
+
+    /// What the claim of this request is called with the token that this is of. None where somebody wrote it who does not know the login.
+    pub(crate) fn claim_called_by(&self, sealed: &[u8], identity: &Identity, config: &Config) -> Option<Hash> {
+        let naming = self.seal(&identity.entitlement, config).open_secret(&naming_label(self.id), sealed).ok()?;
+        identity.claim_called_by(&naming)
+    }
+
     /// The token at this place of it.
     pub(crate) fn seal_token(&self, place: u64, token: &Secret, credential: &Entitlement, config: &Config) -> Vec<u8> {
         self.seal(credential, config).seal_secret(&token_label(self.id, place), token)
@@ -82,6 +94,9 @@ impl Family {
     }
 }
 
+/// So long is by what claims are called with a token, as it is sealed for all pods: a nonce, 64 hex digits, a tag.
+pub(crate) const NAMING: usize = 24 + 64 + 16;
+
 /// Which answer it is that a claim was given.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given {
@@ -98,6 +113,11 @@ impl Given {
 
 fn key_label(flight: Hash, id: Hash) -> Label {
     Label { flight, claim: id, attempt: Uuid::nil(), fence: 0 }
+}
+
+/// No place is so high: what is sealed so is taken for no token.
+fn naming_label(id: Hash) -> Label {
+    Label { flight: id, claim: id, attempt: Uuid::nil(), fence: u64::MAX }
 }
 
 fn token_label(id: Hash, place: u64) -> Label {

@@ -34,6 +34,9 @@ pub(super) struct FamilyRecord {
     pub(super) entries: Vec<Entry>,
     /// The flights of the tokens that entries name, by place.
     pub(super) flights: BTreeMap<u64, Hash>,
+    /// By what claims are called with the tokens at these places, sealed under the family's key, where an entry is of one that has presented
+    /// none.
+    pub(super) named: BTreeMap<u64, Vec<u8>>,
     pub(super) order: Order,
     /// Until when its session counts as ended.
     pub(super) ended: Option<Instant>,
@@ -135,13 +138,47 @@ impl FamilyRecord {
 
     /// The entry of this claim, as it is called with the token of either place.
     pub(super) fn entry_of(&self, claim: Hash) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.came_claim == Some(claim) || entry.given_claim == Some(claim))
+        self.entries.iter().find(|entry| entry.is_called(claim))
     }
 
     /// Whether this claim has come, as it is called with that token, and was given nothing since.
     pub(super) fn has_only_come(&self, claim: Hash, now: Instant) -> bool {
         !self.is_over(now)
             && self.entry_of(claim).is_some_and(|entry| entry.came_claim == Some(claim) && entry.given == 0)
+    }
+
+    pub(super) fn has_named(&self, name: Hash) -> bool {
+        self.entries.iter().any(|entry| entry.name == name)
+    }
+
+    /// A claim that has presented a token is one, by whatever name it was noted before: this is the entry of that one from now on. What it
+    /// came with later than that stays. A flight that waits came before that, and is served: its own landing does the same.
+    pub(super) fn merge(&mut self, name: Hash, called: &[Hash], newest: u64) {
+        for claim in called {
+            let is_same = |entry: &Entry| entry.name != name && entry.came <= newest && entry.given <= newest;
+            let is_done_with = |entry: &Entry| is_same(entry) && !self.order.has(entry.name);
+            let Some(other) = self.entry_of(*claim).filter(|entry| is_done_with(entry)) else { continue };
+            let (first, came, came_claim) = (other.name, other.came, other.came_claim);
+            self.entries.retain(|entry| entry.name != first);
+            if let Some(entry) = self.entries.iter_mut().find(|entry| entry.name == name && entry.came < came) {
+                (entry.came, entry.came_claim) = (came, came_claim);
+            }
+        }
+    }
+
+    /// Whether a claim that has presented no token is called as it is with that at this place.
+    fn needs_name(&self, place: u64) -> bool {
+        self.entries.iter().filter(|entry| !entry.has_presented()).any(|entry| {
+            (entry.came == place && entry.came_claim.is_some()) || (entry.given == place && entry.given_claim.is_some())
+        })
+    }
+
+    /// By what these claims are called: those that present a token later are known by that.
+    pub(super) fn keep_names(&mut self, named: impl IntoIterator<Item = (u64, Vec<u8>)>) {
+        let mut all = std::mem::take(&mut self.named);
+        all.extend(named);
+        all.retain(|place, _| self.needs_name(*place));
+        self.named = all;
     }
 
     /// The entry of this name, which is made where there is none.
@@ -200,6 +237,16 @@ impl Entry {
     pub(super) fn new(name: Hash, came: u64, holds: Duration, now: Instant) -> Self {
         let (came_claim, given, given_claim, answer) = (None, 0, None, None);
         Self { name, came, came_claim, given, given_claim, holds, ends: now + holds, answer }
+    }
+
+    /// Whether its claim is called so with the token of either place.
+    pub(super) fn is_called(&self, claim: Hash) -> bool {
+        self.came_claim == Some(claim) || self.given_claim == Some(claim)
+    }
+
+    /// Whether its claim has presented a token. Then its answer is sealed for the claim as it is called with the token in that.
+    fn has_presented(&self) -> bool {
+        self.answer.as_ref().is_some_and(|answer| Some(answer.given.claim) == self.given_claim)
     }
 
     pub(super) fn came_with(&mut self, place: u64, claim: Hash) {

@@ -115,6 +115,11 @@ impl Order {
         self.call_next(called, now);
     }
 
+    /// Whether a flight waits that came by this entry.
+    pub(super) fn has(&self, entry: Hash) -> bool {
+        self.waiting.iter().any(|waiting| waiting.entry == entry && !waiting.ring.is_closed())
+    }
+
     /// The entry of a claim is called so from now on.
     pub(super) fn rename(&mut self, first: Hash, name: Hash) {
         for waiting in self.waiting.iter_mut().filter(|waiting| waiting.entry == first) {

@@ -128,7 +128,7 @@ impl MemoryPod {
         let is_forgotten = seen.went_on_in.is_some_and(|login| login != seen.id || family.newest.is_none());
         let is_end = seen.is_end(family, &asker.ask.identity.flight);
         seen.other.take_if(|_| !is_end || (is_forgotten && !seen.is_next_held));
-        let name = match may_go_on(family, asker, &seen) {
+        let name = match may_go_on(family, asker, &seen, now) {
             Ok(name) => name,
             Err(followed) => {
                 family.order.leave(attempt, self.config.permit_reserved_for(), now);
@@ -204,12 +204,15 @@ impl MemoryPod {
             Some(key) => Some(Family::open(id, key, identity, &self.config).ok()?),
             None => None,
         };
+        let named: Vec<&Vec<u8>> = family.named.values().collect();
         let origin = |family: Family, newest, before| {
             let own = &asker.first().identity;
             let own_key = family.key_for(own, &self.config);
+            let own_naming = family.seal_naming(own, &self.config);
+            let called = named.iter().filter_map(|sealed| family.claim_called_by(sealed, own, &self.config)).collect();
             let holder = own.chain.as_ref().map_or(own.flight, |member| member.holder);
             let (flight, claim, place) = (own.flight, own.claim, led_on_from.unwrap_or(place));
-            Box::new(Origin { family, flight, claim, holder, place, newest, own_key, before })
+            Box::new(Origin { family, flight, claim, holder, place, newest, own_key, own_naming, before, called })
         };
         if let Some((claim, landed)) = other {
             let token = next_identity(identity, &landed.outcome, &self.config)?.entitlement.token;

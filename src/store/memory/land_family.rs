@@ -32,6 +32,10 @@ pub(super) struct FamilyLanding<'a> {
     entry: Hash,
     /// What another claim was given for the token before this one, where the family did not tell this, and for how long that is known.
     before: Option<(Hash, Answer, Duration)>,
+    /// By what claims are called with the tokens at these places.
+    named: [(u64, Vec<u8>); 2],
+    /// What the claim is called with other tokens than its caller's own.
+    called: Vec<Hash>,
     /// For how long the claim is known from now on.
     holds: Duration,
 }
@@ -82,6 +86,11 @@ impl MemoryPod {
             entry: origin.family.entry_of(&ask.identity)?,
             answer: seal(next.claim, lease.fence, &completion.outcome, completion.age)?,
             before,
+            named: [
+                (origin.place, origin.own_naming.clone()),
+                (origin.newest, origin.family.seal_naming(&ask.identity, config)),
+            ],
+            called: origin.called_with(&ask.identity),
             holds: config.claim_is_known_for(tokens.expires_in()),
             next,
             next_place,
@@ -156,7 +165,7 @@ impl MemoryPod {
         lease: &Lease,
         now: Instant,
     ) -> Hash {
-        let FamilyLanding { origin, next, next_place, answer, before, holds, entry: name, .. } = landing;
+        let FamilyLanding { origin, next, next_place, answer, before, named, holds, entry: name, .. } = landing;
         let Origin { claim, place, newest: here_place, .. } = *origin;
         family.forget_if_over(now);
         // Until a claim has presented a token, its entry is called as the claim is with the token that it came with.
@@ -185,7 +194,9 @@ impl MemoryPod {
             }
             entry.was_given(next_place, next.claim);
             (entry.holds, entry.ends, entry.answer) = (holds, until, Some(answer));
+            family.merge(name, &landing.called, here_place);
         }
+        family.keep_names(named);
 
         family.newest = Some(Newest { place: next_place, flight: next.flight, sealed: landing.newest_token });
         family.used = family.used.max(place);
@@ -251,7 +262,8 @@ fn note_before(
     holds: Duration,
     now: Instant,
 ) {
-    let name = family.entry_of(other).map_or(other, |entry| entry.name);
+    // It may have come with the token in that already.
+    let name = family.entry_of(other).or_else(|| family.entry_of(to)).map_or(other, |entry| entry.name);
     let entry = family.entry_named(name, || {
         let mut entry = Entry::new(name, came, holds, now);
         entry.came_with(came, other);

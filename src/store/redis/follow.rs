@@ -12,7 +12,7 @@ use super::sealed::next_identity;
 use super::waiters::Ticket;
 use crate::identity::Hash;
 use crate::secret::Secret;
-use crate::store::contract::{self, Ask, Family, Origin, StoreError, StoredOutcome};
+use crate::store::contract::{self, Ask, Family, NAMING, Origin, StoreError, StoredOutcome};
 
 type Followed = contract::Followed<Ticket>;
 
@@ -38,18 +38,18 @@ impl RedisStore {
             FollowReply::Spent => return Ok(Followed::Spent),
             FollowReply::Full => return Ok(Followed::Full),
             FollowReply::Ended => return Ok(Followed::Ended),
-            FollowReply::Own { id, key, place } => (self.family(ask, id, &key))
-                .map(|family| Followed::Own(self.origin(asking, family, place, place, None))),
-            FollowReply::Other { id, key, place, claim, sealed, next } => {
+            FollowReply::Own { id, key, place, named } => (self.family(ask, id, &key))
+                .map(|family| Followed::Own(self.origin(asking, family, [place, place], &named, None))),
+            FollowReply::Other { id, key, place, named, claim, sealed, next } => {
                 self.fences.see(sealed.fence);
                 let landed = self.opener(ask).of_claim(claim).open(&sealed);
                 let family = self.family(ask, id, &key);
                 (family.zip(landed))
-                    .and_then(|(family, landed)| self.other(asking, family, [place, next], (claim, landed)))
+                    .and_then(|(family, landed)| self.other(asking, family, [place, next], &named, (claim, landed)))
             }
-            FollowReply::Newest { id, key, place, newest, token } => {
+            FollowReply::Newest { id, key, place, named, newest, token } => {
                 self.open_newest(ask, id, &key, newest, &token).map(|(family, token)| {
-                    let origin = self.origin(asking, family, place, newest, None);
+                    let origin = self.origin(asking, family, [place, newest], &named, None);
                     Followed::Newest { token, origin }
                 })
             }
@@ -89,12 +89,13 @@ impl RedisStore {
         &self,
         asking: Asking<'_>,
         family: Family,
-        [place, newest]: [u64; 2],
+        places: [u64; 2],
+        named: &[u8],
         (claim, landed): (Hash, StoredOutcome),
     ) -> Option<Followed> {
         let next = next_identity(&asking.ask.identity, &landed.outcome, &self.config)?;
         let token = next.entitlement.token;
-        let origin = self.origin(asking, family, place, newest, Some((claim, landed)));
+        let origin = self.origin(asking, family, places, named, Some((claim, landed)));
         Some(Followed::Newest { token, origin })
     }
 
@@ -116,15 +117,17 @@ impl RedisStore {
         &self,
         Asking { ask, own }: Asking<'_>,
         family: Family,
-        place: u64,
-        newest: u64,
+        [place, newest]: [u64; 2],
+        named: &[u8],
         before: Option<(Hash, StoredOutcome)>,
     ) -> Box<Origin> {
         let identity = &own.unwrap_or(ask).identity;
         let place = ask.origin.as_ref().filter(|_| own.is_some()).map_or(place, |origin| origin.place);
         let holder = identity.chain.as_ref().map_or(identity.flight, |member| member.holder);
         let own_key = family.key_for(identity, &self.config);
-        let (flight, claim) = (identity.flight, identity.claim);
-        Box::new(Origin { family, flight, claim, holder, place, newest, own_key, before })
+        let own_naming = family.seal_naming(identity, &self.config);
+        let called = named.chunks(NAMING).filter_map(|sealed| family.claim_called_by(sealed, identity, &self.config));
+        let (flight, claim, called) = (identity.flight, identity.claim, called.collect());
+        Box::new(Origin { family, flight, claim, holder, place, newest, own_key, own_naming, before, called })
     }
 }

@@ -8,7 +8,8 @@ use tokio::task::{JoinSet, LocalSet};
 use super::stage::*;
 use super::{
     astray, background, budget, chains, circuit, claim_ends, claims, claims_attacked, claims_besieged, claims_crowded,
-    claims_joining, claims_places, claims_remembered, claims_walking, ended, flights, sessions, strangers, untold,
+    claims_joining, claims_named, claims_places, claims_remembered, claims_walking, ended, flights, sessions,
+    strangers, untold,
 };
 use crate::test_redis::topology::{Cluster, Group};
 
@@ -35,6 +36,7 @@ where
         claims_remembered::promises(),
         claims_walking::promises(),
         claims_besieged::promises(),
+        claims_named::promises(),
         claims_places::promises(),
         astray::promises(),
         strangers::promises(),

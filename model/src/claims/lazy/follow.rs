@@ -2,6 +2,7 @@
 
 use super::super::host::Host;
 use super::super::rules::Rule;
+use super::super::sizes::TOKENS;
 use super::begin::{Ask, Coming};
 use super::name::Name;
 use super::redis::{Entry, Family, Held, Record, Stage};
@@ -21,6 +22,8 @@ pub struct Origin {
     pub newest: u8,
     /// To whom another claim's answer was given that is held for its token, and the token in that.
     pub before: Option<(Name, u8, bool)>,
+    /// The tokens by which the family can tell how its claim is called with them.
+    pub named: [u8; TOKENS + 1],
 }
 
 /// What `follow` answers.
@@ -116,7 +119,7 @@ impl Host<'_> {
             self.tell_next(other.next, seen.family.id);
         }
         if is_led {
-            return self.wait(ask, seen.family);
+            return self.wait(ask, seen.family, own);
         }
         self.take_turn(ask, seen, own)
     }
@@ -281,8 +284,9 @@ impl Host<'_> {
         self.db.lazy.set_family(family);
     }
 
-    fn wait(&mut self, ask: &Ask, mut family: Family) -> Followed {
-        family.queue(ask.flight);
+    fn wait(&mut self, ask: &Ask, mut family: Family, own: Option<(u8, u8)>) -> Followed {
+        let own = own.map_or(ask.token, |(token, _)| token);
+        family.queue(ask.flight, Name::with(ask.claim, own));
         self.db.lazy.set_family(family);
         Followed::Wait
     }
@@ -291,11 +295,11 @@ impl Host<'_> {
         let mut family = seen.family;
         let is_called = family.called == Some(ask.flight);
         if family.called.is_some() && !is_called {
-            return self.wait(ask, family);
+            return self.wait(ask, family, own);
         }
         if !is_called && family.first().is_some_and(|first| first != ask.flight) {
             family.call_next();
-            return self.wait(ask, family);
+            return self.wait(ask, family, own);
         }
         let is_further_on = family.newest.filter(|newest| newest.token != ask.token);
         if is_further_on.is_some() && seen.key == 0 && seen.other.is_none() {
@@ -306,7 +310,8 @@ impl Host<'_> {
         family.called = Some(ask.flight);
         self.db.lazy.set_family(family);
         let (token, place) = own.unwrap_or((ask.token, seen.place));
-        let origin = |newest, before| Origin { id: family.id, key: seen.key, token, place, newest, before };
+        let named = if seen.key > 0 { family.named } else { [0; TOKENS + 1] };
+        let origin = |newest, before| Origin { id: family.id, key: seen.key, token, place, newest, before, named };
         if let Some(other) = seen.other {
             let next = self.db.lazy.record(other.next);
             self.tell_next(other.next, family.id);

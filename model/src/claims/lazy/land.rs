@@ -140,7 +140,7 @@ impl Host<'_> {
             let short: Vec<Entry> = family.entries.iter().flatten().filter(|it| it.holds < holds).copied().collect();
             short.into_iter().for_each(|entry| family.write(Entry { holds, ..entry }));
         }
-        self.land_for_claim(&mut family, ask.claim, origin, (own_claim, key, next));
+        self.land_for_claim(&mut family, ask, origin, (own_claim, key, next));
         let place_of = |place: u8| usize::from(place);
         (family.at[place_of(origin.place)], family.at[place_of(next_place)]) = (origin.token, next);
         family.used = family.used.max(origin.place);
@@ -160,6 +160,11 @@ impl Host<'_> {
         self.note_member(origin.token, (origin.id, key), origin.place, holds);
         family.at[place_of(origin.newest)] = here;
         self.release_places(&mut family, next_place);
+        if self.has(Rule::AllNamesAreOne) {
+            (family.named[place_of(origin.place)], family.named[place_of(origin.newest)]) = (origin.token, here);
+            let is_needed = std::array::from_fn::<bool, { TOKENS + 1 }, _>(|place| family.needs_name(place as u8));
+            family.named.iter_mut().zip(is_needed).filter(|(_, is_needed)| !is_needed).for_each(|(it, _)| *it = 0);
+        }
         if (family.names(origin.newest) || origin.newest == next_place) && origin.token != here {
             family.at[place_of(origin.newest)] = here;
             self.note_member(here, (origin.id, key), origin.newest, life);
@@ -168,8 +173,8 @@ impl Host<'_> {
     }
 
     /// The claim has what it presented the token for.
-    fn land_for_claim(&self, family: &mut Family, claim: u8, origin: &Origin, answered: (Name, u8, u8)) {
-        let (own_claim, key, next) = answered;
+    fn land_for_claim(&self, family: &mut Family, ask: &Ask, origin: &Origin, answered: (Name, u8, u8)) {
+        let ((own_claim, key, next), claim) = (answered, ask.claim);
         let (name, next_place, holds) = (Name::in_family(claim), origin.newest + 1, self.known_life());
         let first = family.entry_of(own_claim).filter(|first| first.name != name);
         first.iter().for_each(|first| family.forget(first.name));
@@ -181,9 +186,15 @@ impl Host<'_> {
             (entry.came, entry.came_claim) = (origin.place, own_claim);
         }
         if self.has(Rule::AllNamesAreOne) {
-            let is_same = |it: &&Entry| it.name.claim() == claim && it.name != name;
-            let others: Vec<Entry> = family.entries.iter().flatten().filter(is_same).copied().collect();
-            for other in others {
+            // By the names that it has with the tokens that its pod knows, and with those whose keys the family has.
+            let tokens = [origin.token, ask.token].into_iter().chain(origin.named).filter(|&token| token > 0);
+            for called in tokens.map(|token| Name::with(claim, token)) {
+                let Some(other) = family.entry_of(called).filter(|it| it.name != name) else { continue };
+                // A flight that waits came before that, and is served: its own landing does the same.
+                let is_waited_for = family.waiting.iter().any(|&waiting| other.is_called(waiting));
+                if other.came >= next_place || other.given >= next_place || is_waited_for {
+                    continue;
+                }
                 family.forget(other.name);
                 if other.came > entry.came {
                     (entry.came, entry.came_claim) = (other.came, other.came_claim);

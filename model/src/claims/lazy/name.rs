@@ -25,6 +25,11 @@ impl Name {
         (self.0 & 15) - 1
     }
 
+    /// With which token it is called so; 0 where it is what a family calls it.
+    pub fn token(self) -> u8 {
+        self.0 >> 4
+    }
+
     /// Whether it is one.
     pub fn is_some(self) -> bool {
         self != Self::NONE

@@ -135,8 +135,12 @@ pub struct Family {
     pub entries: [Option<Entry>; ENTRIES],
     /// `at:<place>`: the token, 0 for none.
     pub at: [u8; TOKENS + 1],
+    /// `named:<place>`: the token by whose key claims are named there that have presented none, 0 for none.
+    pub named: [u8; TOKENS + 1],
     /// Who waits, in order: the caller's number and 1, 0 for no more.
     pub order: [u8; CALLERS],
+    /// How the claims of those that wait are called with the tokens that they came with, by the caller's number.
+    pub waiting: [Name; CALLERS],
     /// Its end.
     pub life: Life,
 }
@@ -145,7 +149,18 @@ impl Family {
     /// One without claims.
     pub fn new(id: u8) -> Self {
         let (entries, at, order) = ([None; ENTRIES], [0; TOKENS + 1], [0; CALLERS]);
-        Self { id, newest: None, used: 0, called: None, entries, at, order, life: 0 }
+        Self {
+            id,
+            newest: None,
+            used: 0,
+            called: None,
+            entries,
+            at,
+            named: at,
+            order,
+            waiting: [Name::NONE; CALLERS],
+            life: 0,
+        }
     }
 
     /// `is:<claim>`.
@@ -184,8 +199,16 @@ impl Family {
         self.entries.iter().flatten().any(|entry| entry.came == place || entry.given == place)
     }
 
+    /// Whether a claim that has presented no token is called as it is with the token at this place.
+    pub fn needs_name(&self, place: u8) -> bool {
+        self.entries.iter().flatten().filter(|entry| entry.name.token() > 0).any(|entry| {
+            (entry.came == place && entry.came_claim.is_some()) || (entry.given == place && entry.given_claim.is_some())
+        })
+    }
+
     /// `ZADD NX`.
-    pub fn queue(&mut self, flight: u8) {
+    pub fn queue(&mut self, flight: u8, name: Name) {
+        self.waiting[usize::from(flight)] = name;
         if !self.order.contains(&(flight + 1)) {
             let free = self.order.iter_mut().find(|place| **place == 0);
             *free.expect("BUG: there is a place for each flight") = flight + 1;
@@ -194,6 +217,7 @@ impl Family {
 
     /// `ZREM`.
     pub fn leave(&mut self, flight: u8) {
+        self.waiting[usize::from(flight)] = Name::NONE;
         if let Some(place) = self.order.iter().position(|&it| it == flight + 1) {
             self.order[place..].rotate_left(1);
             self.order[CALLERS - 1] = 0;

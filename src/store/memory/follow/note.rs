@@ -46,12 +46,14 @@ impl MemoryPod {
         // Each is known for as long as what it was given lives.
         let mut owed_until = now;
         if family.newest.is_none() {
-            if let Some((to, holds)) = seen.to.filter(|(to, _)| *to != claim && family.entry_of(*to).is_none()) {
+            // A claim that has an entry of this name has come since by another.
+            let is_new = |family: &FamilyRecord, other| family.entry_of(other).is_none() && !family.has_named(other);
+            if let Some((to, holds)) = seen.to.filter(|(to, _)| *to != claim && is_new(family, *to)) {
                 owed_until = now + note_given(family, (to, seen.to_came), place, holds, now);
             }
             // Who presents a token of the login has an entry, with the token that it came with.
             let presents = seen.presents.filter(|_| !seen.is_member);
-            if let Some(other) = presents.filter(|other| *other != claim && family.entry_of(*other).is_none()) {
+            if let Some(other) = presents.filter(|other| *other != claim && is_new(family, *other)) {
                 let holds = seen.next_holds.unwrap_or(holds);
                 family.entry_named(other, || Entry::new(other, place, holds, now)).came_with(place, other);
                 owed_until = owed_until.max(now + holds);

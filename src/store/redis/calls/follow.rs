@@ -29,6 +29,8 @@ pub(crate) enum FollowReply {
         id: Hash,
         key: Vec<u8>,
         place: u64,
+        /// By what claims are called that have presented no token, one after the other, sealed.
+        named: Vec<u8>,
         newest: u64,
         token: Vec<u8>,
     },
@@ -37,6 +39,7 @@ pub(crate) enum FollowReply {
         id: Hash,
         key: Vec<u8>,
         place: u64,
+        named: Vec<u8>,
         claim: Hash,
         sealed: SealedOutcome,
         /// Where the token in it stands.
@@ -47,6 +50,7 @@ pub(crate) enum FollowReply {
         id: Hash,
         key: Vec<u8>,
         place: u64,
+        named: Vec<u8>,
     },
     Forgotten,
     Unused,
@@ -94,28 +98,28 @@ fn read(reply: &Reply) -> Result<FollowReply, StoreError> {
             id: hash(reply, 1)?,
             key: reply.field(2)?,
             place: reply.field(3)?,
-            newest: reply.field(4)?,
-            token: reply.field(5)?,
+            named: reply.field(4)?,
+            newest: reply.field(5)?,
+            token: reply.field(6)?,
         },
         "other" => {
-            let attempt: String = reply.field(6)?;
+            let attempt: String = reply.field(7)?;
             let sealed = SealedOutcome {
-                fence: reply.field(5)?,
+                fence: reply.field(6)?,
                 attempt: Uuid::parse_str(&attempt).map_err(|_| reply.unknown())?,
-                age: reply.span(7)?,
-                bytes: reply.field::<Vec<u8>>(8)?.into(),
+                age: reply.span(8)?,
+                bytes: reply.field::<Vec<u8>>(9)?.into(),
             };
-            let (key, place) = (reply.field(2)?, reply.field(3)?);
-            FollowReply::Other {
-                id: hash(reply, 1)?,
-                key,
-                place,
-                claim: hash(reply, 4)?,
-                sealed,
-                next: reply.field(9)?,
-            }
+            let (id, claim) = (hash(reply, 1)?, hash(reply, 5)?);
+            let (key, place, named) = (reply.field(2)?, reply.field(3)?, reply.field(4)?);
+            FollowReply::Other { id, key, place, named, claim, sealed, next: reply.field(10)? }
         }
-        "own" => FollowReply::Own { id: hash(reply, 1)?, key: reply.field(2)?, place: reply.field(3)? },
+        "own" => FollowReply::Own {
+            id: hash(reply, 1)?,
+            key: reply.field(2)?,
+            place: reply.field(3)?,
+            named: reply.field(4)?,
+        },
         "forgotten" => FollowReply::Forgotten,
         "unused" => FollowReply::Unused,
         "spent" => FollowReply::Spent,

@@ -18,13 +18,15 @@ pub(crate) struct LandInFamily {
     newest_token: Vec<u8>,
     answer: Vec<u8>,
     before: Vec<u8>,
+    naming: Vec<u8>,
+    called: String,
 }
 
 impl LandInFamily {
     /// Of an outcome that gave the token of `next`. None where this flight does not come along with other claims, or its answer gave none.
     pub(crate) fn of(ask: &Ask, lease: &Lease, outcome: &Outcome, next: &Identity, config: &Config) -> Option<Self> {
         let (Some(origin), Outcome::Success(tokens)) = (&ask.origin, outcome) else { return None };
-        let Origin { family, flight, claim, holder, place, newest, own_key, before } = &**origin;
+        let Origin { family, flight, claim, holder, place, newest, own_key, own_naming, before, .. } = &**origin;
         let credential = &ask.identity.entitlement;
         let given = Given { claim: next.claim, attempt: lease.attempt, fence: lease.fence };
         let known_for = config.claim_is_known_for(tokens.expires_in());
@@ -39,6 +41,8 @@ impl LandInFamily {
                 family.entry_of(&ask.identity)?,
                 ms(known_for)
             ),
+            naming: [own_naming.as_slice(), &family.seal_naming(&ask.identity, config)].concat(),
+            called: origin.called_with(&ask.identity).iter().map(Hash::to_string).collect::<Vec<_>>().join(" "),
             own_key: own_key.clone(),
             here_key: family.key_for(&ask.identity, config),
             next_key: family.key_for(next, config),
@@ -56,8 +60,8 @@ impl LandInFamily {
         })
     }
 
-    pub(crate) fn arguments(&self) -> [&[u8]; 7] {
-        let Self { words, own_key, here_key, next_key, newest_token, answer, before, .. } = self;
-        [words.as_bytes(), own_key, here_key, next_key, newest_token, answer, before]
+    pub(crate) fn arguments(&self) -> [&[u8]; 9] {
+        let Self { words, own_key, here_key, next_key, newest_token, answer, before, naming, called, .. } = self;
+        [words.as_bytes(), own_key, here_key, next_key, newest_token, answer, before, naming, called.as_bytes()]
     }
 }

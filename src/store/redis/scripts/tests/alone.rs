@@ -327,7 +327,7 @@ impl Alone {
             let id = words.split(' ').next().unwrap_or_default();
             keys.extend([format!("rc:{{alone}}:family:{id}"), format!("rc:{{alone}}:answers:{id}")]);
             let before = with.iter().find(|(name, _)| *name == "before").map_or("", |(_, text)| *text);
-            let sealed = ["own key", "here key", "next key", "token", "answer", before];
+            let sealed = ["own key", "here key", "next key", "token", "answer", before, "ownshere", ""];
             let words = widened("family", words);
             arguments.extend([&*words].into_iter().chain(sealed).map(|argument| argument.as_bytes().to_vec()));
         }

@@ -50,7 +50,7 @@ pub(super) async fn follow_other_claims(alone: &Alone) {
     alone.call("complete", &[&lands[..], &ours, &first].concat()).await;
 
     let other = alone.call("follow", &second).await;
-    assert_eq!((&*other[0], &*other[4], &*other[8]), ("other", "c1a1", "sealed"), "its turn: {other:?}");
+    assert_eq!((&*other[0], &*other[5], &*other[9]), ("other", "c1a1", "sealed"), "its turn: {other:?}");
     assert_eq!(alone.call("follow", &third).await[0], "wait");
 
     let newest = of("d2", "c1b2", "a2", "d2");
@@ -62,7 +62,7 @@ pub(super) async fn follow_other_claims(alone: &Alone) {
     alone.call("complete", &[&lands[..], &ours, &newest].concat()).await;
     assert_eq!(alone.call("follow", &second).await[0], "given", "its answer was lost");
     let newest = alone.call("follow", &third).await;
-    assert_eq!((&*newest[0], &*newest[2], &*newest[4], &*newest[5]), ("newest", "own key", "3", "token"));
+    assert_eq!((&*newest[0], &*newest[2], &*newest[5], &*newest[6]), ("newest", "own key", "3", "token"));
 
     assert_eq!(alone.call("follow", &and(&of("d3", "c1c2", "a3", TWO), &[("as", "take")])).await[0], "unused");
     let mut said = String::new();
