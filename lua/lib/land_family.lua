@@ -87,6 +87,17 @@ local function note_before(keys, family, text, to, own, here_place, now)
   return entry.holds_ms
 end
 
+-- The claim that the token was given to, where that was lost with the server.
+local function note_to(keys, family, record, claim, here_place, holds_ms, now)
+  local to, _, count = record.to, entries_of(family)
+  if not to or to == claim or family['is:' .. to] or family['e:' .. to] or count >= most_claims then
+    return
+  end
+  local entry = new_entry(here_place - 1, '-', tonumber(record.holds_ms) or holds_ms)
+  entry.given, entry.given_claim = here_place, to
+  write_entry(keys.family, family, to, entry, now)
+end
+
 -- Whether a flight waits for its turn that came by this entry.
 local function is_waited_for(keys, id, name)
   for _, member in ipairs(redis.call('ZRANGE', keys.root .. 'order:' .. id, 0, -1)) do
@@ -152,6 +163,7 @@ local function land_in_family(keys, answer, record, now, short_ms)
   forget_over(keys, family, now)
   local before_ms = given_before ~= '' and note_before(keys, family, given_before, record.to, own, here_place, now) or 0
   if not family.newest then
+    note_to(keys, family, record, answer.claim, here_place, holds_ms, now)
     keep_first(keys, family, holds_ms, now)
   end
 

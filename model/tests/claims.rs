@@ -80,7 +80,7 @@ fn stores_serve_claims_that_come_while_another_walks() {
 /// A thief with an older token comes as a claim that was noted by the name that it has with that.
 #[test]
 fn stores_know_a_claim_by_its_older_names_when_it_has_presented_a_token() {
-    for name in ["claims-thief", "claims-thief-other"] {
+    for name in ["claims-thief", "claims-thief-other", "claims-failover-shared"] {
         keeps(name, Rules::stores());
     }
 }

@@ -143,7 +143,7 @@ pub const ALL: &[Rule] = &[
 ];
 
 /// Rules that the stores do not have.
-pub const PROPOSED: &[Rule] = &[ComingIsUse, LandingNotesTo];
+pub const PROPOSED: &[Rule] = &[ComingIsUse];
 
 /// A set of rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -176,14 +176,17 @@ impl MemoryPod {
         }
         family.forget_over(now);
         family.rename(first_name, name);
-        let to = self.namespace.flights.get(&lease.flight).and_then(|record| Some(record.link.as_ref()?.to?.0));
+        let to = self.namespace.flights.get(&lease.flight).and_then(|record| record.link.as_ref()?.to);
         let until = now + holds;
         let mut longest = until;
-        if let Some(((other, answer, its_holds), to)) = before.zip(to) {
+        if let Some(((other, answer, its_holds), (to, _))) = before.zip(to) {
             note_before(family, (place, other), answer, (here_place, to), its_holds, now);
             longest = longest.max(now + its_holds);
         }
         if family.newest.is_none() {
+            if let Some((to, its_holds)) = to.filter(|(to, _)| *to != lease.claim) {
+                note_to(family, to, here_place, its_holds, now);
+            }
             family.keep_first(holds, now);
         }
         // One claim more has presented the newest token itself, and nothing is kept for it.
@@ -275,5 +278,12 @@ fn note_before(
         // Who found it under way could not know how long what it brought lives.
         entry.holds = entry.holds.max(holds);
         entry.ends = now + entry.holds;
+    }
+}
+
+/// The claim that the token was given to, where nobody has noted that when the second claim came.
+fn note_to(family: &mut FamilyRecord, to: Hash, place: u64, holds: Duration, now: Instant) {
+    if family.entry_of(to).is_none() && !family.has_named(to) && !family.is_full() {
+        family.entry_named(to, || Entry::new(to, place - 1, holds, now)).was_given(place, to);
     }
 }

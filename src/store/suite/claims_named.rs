@@ -108,6 +108,24 @@ both! {
     }
 }
 
+/// What a replica that takes over may lack: that the second claim has come.
+#[tokio::test]
+async fn claim_that_a_token_was_given_to_is_owed_what_followed_where_a_server_has_lost_that_another_came() {
+    let stage = Stage::on_redis(held()).await;
+    rotate(&stage, &claim(&stage, "one", "a"), "two").await;
+    let turn = Turn::at_once(&stage, "two", "b").await;
+    let redis = stage.redis.as_ref().expect("on redis");
+    let holder = turn.ask.identity.chain.as_ref().expect("a chain").holder;
+    let family = format!("rc:{{{}}}:family:{holder}", stage.config.namespace);
+    assert_eq!(redis.cli(&["DEL", &family]).await, "1");
+
+    turn.lands(&stage, &to("three")).await;
+    stage.pass(3 * S).await;
+    goes_on(&stage, "three", "b", "four").await;
+
+    assert_eq!(Turn::at_once(&stage, "two", "a").await.token(), "four");
+}
+
 #[tokio::test]
 async fn redis_is_told_by_what_claims_are_called_and_no_token() {
     let stage = Stage::on_redis(held()).await;

@@ -11,7 +11,7 @@ use crate::leader::Attempt;
 use crate::outcome::ProviderFailure;
 use crate::request::Refresh;
 use crate::store::suite::chains::{held, to};
-use crate::store::suite::claims::turn::{claim, comes};
+use crate::store::suite::claims::turn::{Turn, claim, comes};
 use crate::store::suite::stage::{S, Stage, Store, fly};
 use crate::store::{Coming, Followed};
 use crate::token_response::TokenResponse;
@@ -89,4 +89,22 @@ async fn claim_that_its_turn_led_to_a_token_takes_no_room_in_the_login_of_that()
     stage.b.follow(&next, Some(&own), true).await.expect("an answer");
 
     assert_eq!(entries(), before);
+}
+
+/// As a replica that takes over may lack that the second claim has come.
+#[tokio::test]
+async fn claim_that_a_token_was_given_to_is_owed_what_followed_where_that_another_came_is_forgotten() {
+    let stage = Stage::in_memory(held());
+    let Store::Memory(pod) = &stage.b else { panic!("in memory") };
+    fly(&stage.a, &claim(&stage, "one", "a"), &to("two")).await;
+    stage.pass(3 * S).await;
+    let turn = Turn::at_once(&stage, "two", "b").await;
+    pod.namespace.families.clear();
+
+    turn.lands(&stage, &to("three")).await;
+    stage.pass(3 * S).await;
+    Turn::at_once(&stage, "three", "b").await.lands(&stage, &to("four")).await;
+    stage.pass(3 * S).await;
+
+    assert_eq!(Turn::at_once(&stage, "two", "a").await.token(), "four");
 }
