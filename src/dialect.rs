@@ -66,8 +66,13 @@ const HAS_DIED: [&str; 35] = [
 
 /// The names in wide use, as they are looked for as words of a text that is not read.
 #[cfg(feature = "http")]
-const NAMES_IN_TEXT: [&str; 5] =
-    ["invalid_grant", "bad_refresh_token", "invalid_refresh_token", "refresh_token_reused", "refresh_token_already_used"];
+const NAMES_IN_TEXT: [&str; 5] = [
+    "invalid_grant",
+    "bad_refresh_token",
+    "invalid_refresh_token",
+    "refresh_token_reused",
+    "refresh_token_already_used",
+];
 
 /// Gateways answer 503 where they reached nobody, and some of them also where the connection ended after the request was
 /// sent: the provider may have rotated the token then.

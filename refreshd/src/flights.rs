@@ -42,7 +42,7 @@ impl Flights {
             }));
             return Ok(ExitCode::SUCCESS);
         }
-        found.flights.iter().map(line).for_each(say);
+        found.flights.iter().map(line).for_each(print_line);
         match (found.is_all, found.flights.is_empty()) {
             (true, true) => print_line("no flights"),
             (true, false) => {}

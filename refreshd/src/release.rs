@@ -41,7 +41,9 @@ impl Release {
         tell(flight, &hold);
         let may_live = hold.leader != Leader::Silent;
         if may_live && !self.risk_presenting_the_token_twice {
-            print_line("not released: the leader may be presenting the token now. Where you know that it does not, there is");
+            print_line(
+                "not released: the leader may be presenting the token now. Where you know that it does not, there is",
+            );
             print_line("--risk-presenting-the-token-twice");
             return Ok(ExitCode::FAILURE);
         }
@@ -62,8 +64,12 @@ impl Release {
                 print_line("released");
                 return Ok(ExitCode::SUCCESS);
             }
-            Released::LeaderMayLive => print_line("not released: the leader was heard of meanwhile, nothing was changed"),
-            Released::Changed => print_line("not released: another leader has the flight now, or nobody; nothing was changed"),
+            Released::LeaderMayLive => {
+                print_line("not released: the leader was heard of meanwhile, nothing was changed")
+            }
+            Released::Changed => {
+                print_line("not released: another leader has the flight now, or nobody; nothing was changed")
+            }
         }
         Ok(ExitCode::FAILURE)
     }

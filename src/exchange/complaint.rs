@@ -33,7 +33,7 @@ const STATES: [&str; 2] = ["code", "status"];
 /// Fields that say whether it went well.
 const VERDICTS: [&str; 4] = ["success", "issuccess", "succeeded", "ok"];
 /// Fields within an error, the most telling first, and where else the name of a dead token may stand.
-const DETAILS: [&str; 15] = [
+const DETAILS: [&str; 16] = [
     "code",
     "error",
     "type",

@@ -159,7 +159,6 @@ async fn pod_that_waits_for_a_lead_that_was_put_back_is_told() {
     let run_id = run_id.split(' ').next().expect("a run id");
     alone.redis.cli(&["SET", "rc:{alone}:incarnation", &format!("{run_id} {until} {HOUR_MS}")]).await;
     assert_eq!(alone.call("renew", &[]).await, ["renewed"]);
-    let flight = format!("rc:{{alone}}:flight:{NAME}");
     assert_eq!(alone.call("begin", &[("attempt", TWO), ("pod", "b")]).await[0], "join");
 
     alone.call("complete", &[]).await;
