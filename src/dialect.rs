@@ -5,10 +5,10 @@ use serde::{Deserialize, Serialize};
 use crate::chained::chained;
 use crate::config_error::{Allowed, ConfigError};
 
-/// What a provider calls a dead refresh token, known without any setting: the standard's name, and what else names the refresh
-/// token and says what became of it, by letters alone. Nothing is here that may speak of another token: that of the client
-/// expires, too.
-const DEAD_TOKEN_ERRORS: [&str; 2] = ["invalidgrant", "invalidgranterror"];
+/// What a provider calls a dead refresh token, known without any setting: the standard's name, that of Ory Hydra
+/// (<https://github.com/ory/hydra/issues/3004>), and what else names the refresh token and says what became of it, by letters alone.
+/// Nothing is here that may speak of another token: that of the client expires, too.
+const DEAD_TOKEN_ERRORS: [&str; 3] = ["invalidgrant", "invalidgranterror", "tokeninactive"];
 /// What stands before `refresh_token` in such a name.
 const DEAD: [&str; 13] = [
     "bad",
@@ -227,7 +227,8 @@ fn names_dead_token(name: &str) -> bool {
     let letters = letters.strip_suffix("error").or(letters.strip_suffix("exception")).unwrap_or(&letters);
     match letters.split_once("refreshtoken") {
         Some(("" | "the" | "this" | "your", behind)) => HAS_DIED.contains(&behind),
-        Some((before, "")) => DEAD.contains(&before),
+        // As Authlib says it: <https://github.com/lepture/authlib/issues/112>.
+        Some((before, "" | "inrequest")) => DEAD.contains(&before),
         _ => false,
     }
 }
@@ -260,6 +261,8 @@ mod tests {
             "refresh_token_already_used",
             "Token_Gone",
             "InvalidGrant",
+            "token_inactive",
+            "Invalid \"refresh_token\" in request.",
             "invalid-grant",
             "Invalid grant.",
             "urn:example:error:invalid_grant",

@@ -263,7 +263,7 @@ mod tests {
             assert!(!found(Status::Success, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
         }
         for text in
-            ["<html>not_invalid_grant</html>", "invalid_grants are not served here", "{'error':'invalid-grant'}"]
+            ["<html>not_invalid_grant</html>", "invalid_grants are not served here", "{'error':'unsupported-grant'}"]
         {
             assert!(!found(Status::Refusal, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
         }
