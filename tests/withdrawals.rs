@@ -38,12 +38,16 @@ async fn withdrawals_that_redis_refuses_cost_it_a_few_commands_a_second() {
         assert!(matches!(told, Err(RefreshError::StoreOutage { .. })), "{told:?}");
     }
 
-    // Only what touches a flight is refused, so that no probe is counted. What waited in Redis is refused before that answers.
+    // Only what touches a flight is refused. What waited in Redis is refused before that answers.
     let (others, fence) =
         (format!("~rc:{{{}}}:[^f]*", config.namespace), format!("~rc:{{{}}}:fence", config.namespace));
     redis.cli(&["ACL", "SETUSER", "default", "resetkeys", &others, &fence]).await;
     redis.cli(&["CLIENT", "UNPAUSE"]).await;
-    until("redis is back", async || pod.check_store().await.is_ok()).await;
+    // It answers, and the pod knows that it lacks a right.
+    until("redis is back", async || {
+        pod.check_store().await.is_err_and(|error| format!("{error:?}").contains("lacks rights"))
+    })
+    .await;
     let before = refused(&redis).await;
     redis.wait(Duration::from_secs(3)).await;
     let meanwhile = refused(&redis).await - before;

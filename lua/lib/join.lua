@@ -22,12 +22,10 @@ if owner and is_noted and joined == 0 and not waited_us then
   if own_fence and led and string.find(led, claim, 38, true) == 38 and string.sub(led, 1, 36) ~= attempt then
     local left, waits = redis.call('PTTL', lock), tag .. 'waits:' .. string.sub(flight, #tag + 8)
     if left <= tonumber(leased_ms) then
-      redis.call('HSET', waits, pod, attempt)
-      -- Twice as long as it waits: most that come after the first find that long enough.
+      -- To ask how long the others wait would cost as much as this does. Where pods differ, who waits longer may have to look.
       local wait_ms, memory_ms = struct.unpack('<dd', numbers, at)
-      if redis.call('PTTL', waits) < wait_ms then
-        redis.call('PEXPIRE', waits, 2 * wait_ms)
-      end
+      redis.call('HSET', waits, pod, attempt)
+      redis.call('PEXPIRE', waits, wait_ms)
       -- The record outlives the lock by as long as a lost leader is remembered, and is to outlive who waits, too.
       if left + memory_ms < wait_ms then
         -- PARTS HERE: keep

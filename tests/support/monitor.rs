@@ -123,7 +123,8 @@ fn script(named: &[String], arguments: usize) -> String {
     }
     if names.len() > 1 {
         let is_circuit = are_all(":circuit");
-        names.retain(|name| (name == "circuit") == is_circuit);
+        let is_complete = named.iter().any(|key| key.contains(":attempts:"));
+        names.retain(|name| (name == "circuit") == is_circuit && (name == "complete") == is_complete);
     }
     match names.as_slice() {
         [name] => name.clone(),

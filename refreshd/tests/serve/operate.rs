@@ -253,7 +253,7 @@ async fn lost_leader_is_released_once_its_renewals_are_missing_and_who_waits_goe
     let flags = [&["--redis", redis.url(), "--store-timeout", "5s"][..], &flags].concat();
     let other = Daemon::start(&provider, &flags).await;
     let waiting = other.write_refresh(refresh(TOKEN)).await;
-    redis.until_so(&["HKEYS", &format!("rc:{{default}}:flight:{hash}")], |fields| fields.contains("waits:")).await;
+    redis.until_so(&["EXISTS", &format!("rc:{{default}}:waits:{hash}")], |there| there == "1").await;
 
     let release = ["release", "--token-hash", &hash];
     let (early, renewed) = run(redis.url(), &[&release[..], &["--yes"]].concat(), "").await;

@@ -225,7 +225,7 @@ impl MemoryPod {
         }
         let with_login = record.ends_with_login();
         record.ends = now + kept;
-        if record.waiting.is_some() {
+        if record.is_waited_for(now) {
             record.ends = record.ends.max(now + self.config.wait_timeout);
         }
         if outcome.class() == Class::Success

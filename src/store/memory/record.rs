@@ -16,6 +16,14 @@ use crate::identity::Hash;
 use crate::outcome::{Class, Outcome, TokenState};
 use crate::store::contract::{Ask, Begun, Joined, LeaderSeen, Lease, StoredOutcome, TokenHistory};
 
+/// Those that wait for a flight, as `waits:<flight>` in Redis.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    news: watch::Sender<Option<LandedClaim>>,
+    /// Until when the last of them does.
+    until: Instant,
+}
+
 /// What `lock:<flight>` and `flight:<flight>` are in Redis.
 #[derive(Debug)]
 pub(super) struct FlightRecord {
@@ -33,7 +41,7 @@ pub(super) struct FlightRecord {
     pub(super) lost: u32,
     pub(super) ends: Instant,
     /// Made when the first flight joins or queues.
-    pub(super) waiting: Option<watch::Sender<Option<LandedClaim>>>,
+    pub(super) waiting: Option<Waiting>,
     /// The success before the flight that is led now, and when the provider gave it: somebody may still come for it.
     /// Boxed, because it is rare, and there are as many records as sessions.
     pub(super) last: Option<Box<(Hash, StoredOutcome, Instant)>>,
@@ -284,7 +292,13 @@ impl FlightRecord {
     /// is kept for it.
     pub(super) fn wait(&mut self, until: Instant) -> &watch::Sender<Option<LandedClaim>> {
         self.ends = self.ends.max(until);
-        self.waiting.get_or_insert_with(|| watch::Sender::new(None))
+        let waiting = self.waiting.get_or_insert_with(|| Waiting { news: watch::Sender::new(None), until });
+        waiting.until = waiting.until.max(until);
+        &waiting.news
+    }
+
+    pub(super) fn is_waited_for(&self, now: Instant) -> bool {
+        self.waiting.as_ref().is_some_and(|waiting| waiting.until > now)
     }
 
     /// Of a token of which nothing is known.
@@ -343,7 +357,7 @@ impl FlightRecord {
         if let Some(waiting) = self.waiting.take()
             && let Some(landed) = self.landed(now)
         {
-            waiting.send_replace(Some((self.claim, landed)));
+            waiting.news.send_replace(Some((self.claim, landed)));
         }
     }
 }
