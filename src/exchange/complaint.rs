@@ -64,7 +64,10 @@ pub(super) fn find(status: Status, headers: &HeaderMap, text: &[u8], dialect: &D
     };
     let plain = serde_json::from_slice::<Cow<'_, str>>(text).ok().map(Cow::into_owned);
     let mut names = named.into_iter().chain(plain).chain(challenges(headers)).map(|name| name.trim().to_owned());
-    let dead = names.find_map(|name| dialect.dead_token(&name).map(str::to_owned));
+    // In a success that is not read, only what says nothing else: a page may speak of another answer.
+    let may_say_more = status != Status::Success || objects.is_some();
+    let dead = names
+        .find_map(|name| dialect.dead_token(&name).filter(|dead| may_say_more || *dead == name).map(str::to_owned));
     // A refusal in a form that is not read, such as JSON that is damaged or a page: the name says it there, too.
     let in_text = || dialect.dead_token_in(text).filter(|_| status == Status::Refusal && objects.is_none());
     if let Some(name) = dead.or_else(|| in_text().map(str::to_owned)) {
