@@ -1,6 +1,6 @@
 //! A connection whose answers may break the rules of HTTP/1.1: the parser is handed their heads in order.
 //!
-//! A head is held back until it is whole, and written anew ([`head`](super::head)): what the parser would refuse would cost an answer
+//! A head is held back until it is whole, and written anew ([`super::head`]): what the parser would refuse would cost an answer
 //! that may have rotated the token. Bodies pass as they come.
 
 use std::fmt;
