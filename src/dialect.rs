@@ -9,9 +9,8 @@ use crate::config_error::{Allowed, ConfigError};
 /// (<https://github.com/ory/hydra/issues/3004>), and what else names the refresh token and says what became of it, by letters alone.
 /// Nothing is here that may speak of another token: that of the client expires, too.
 const DEAD_TOKEN_ERRORS: [&str; 3] = ["invalidgrant", "invalidgranterror", "tokeninactive"];
-/// What stands before `refresh_token` in such a name.
-const DEAD: [&str; 13] = [
-    "bad",
+/// What became of it, before `refresh_token` in such a name or behind it.
+const FATES: [&str; 11] = [
     "invalid",
     "expired",
     "revoked",
@@ -22,19 +21,12 @@ const DEAD: [&str; 13] = [
     "rotated",
     "invalidorexpired",
     "expiredorinvalid",
-    "invalidorrevoked",
     "expiredorrevoked",
 ];
-/// What stands behind it.
-const HAS_DIED: [&str; 35] = [
-    "invalid",
-    "expired",
-    "revoked",
-    "unknown",
-    "inactive",
-    "used",
-    "reused",
-    "rotated",
+/// What stands only before it.
+const DEAD: [&str; 2] = ["bad", "invalidorrevoked"];
+/// What stands only behind it.
+const HAS_DIED: [&str; 24] = [
     "notfound",
     "notvalid",
     "alreadyused",
@@ -59,9 +51,6 @@ const HAS_DIED: [&str; 35] = [
     "wasrevoked",
     "wasalreadyused",
     "doesnotexist",
-    "invalidorexpired",
-    "expiredorrevoked",
-    "expiredorinvalid",
 ];
 
 /// The names in wide use, as they are looked for as words of a text that is not read.
@@ -226,9 +215,9 @@ fn names_dead_token(name: &str) -> bool {
     }
     let letters = letters.strip_suffix("error").or(letters.strip_suffix("exception")).unwrap_or(&letters);
     match letters.split_once("refreshtoken") {
-        Some(("" | "the" | "this" | "your", behind)) => HAS_DIED.contains(&behind),
+        Some(("" | "the" | "this" | "your", behind)) => FATES.contains(&behind) || HAS_DIED.contains(&behind),
         // As Authlib says it: <https://github.com/lepture/authlib/issues/112>.
-        Some((before, "" | "inrequest")) => DEAD.contains(&before),
+        Some((before, "" | "inrequest")) => FATES.contains(&before) || DEAD.contains(&before),
         _ => false,
     }
 }
