@@ -89,7 +89,7 @@ fn known(key: &str, planned: &Planned) -> (Vec<String>, String) {
     let values = match key {
         "refresh-tokens" => vec![refresh_tokens(preset.refresh_tokens.value)],
         "other-claims" => preset.other_claims().map(other_claims).into_iter().collect(),
-        "uncertain" => vec![uncertain(preset.uncertain())],
+        "uncertain" => preset.uncertain().map(uncertain).into_iter().collect(),
         "retry-lost-after" => preset.retry_lost_after().map(|span| Span(span).to_string()).into_iter().collect(),
         "dead-token-error" => texts(preset.dead_token_errors),
         "passing-refusal" => texts(preset.passing_refusals),

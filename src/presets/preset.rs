@@ -55,10 +55,10 @@ pub struct Preset {
 }
 
 impl Preset {
-    /// What to do with a token of which nobody knows whether it was rotated. Where it can be presented again, that costs
-    /// nothing; elsewhere the session is lost for certain if nobody presents it, and may be saved if somebody does.
-    pub fn uncertain(&self) -> Uncertain {
-        Uncertain::Retry
+    /// What to do with a token of which nobody knows whether it was rotated: a reusable one is presented again, which costs
+    /// nothing. None: as usual.
+    pub fn uncertain(&self) -> Option<Uncertain> {
+        (self.refresh_tokens.value == RefreshTokens::Reusable).then_some(Uncertain::Retry)
     }
 
     /// When the token of a lost leader is presented again: at once where that is within the provider's grace, or where the
@@ -68,25 +68,28 @@ impl Preset {
         is_harmless.then_some(Duration::ZERO)
     }
 
-    /// What happens to another scope, resource or audience that comes with a token which was rotated for the first: it is refused where
-    /// it would be left with the first one's scope, or would end the first one's access token. None: as usual.
+    /// What to do when another scope, resource or audience comes with a token that was already rotated: refuse it if the provider
+    /// would leave it the first one's scope, or end the first one's access token. None: as usual.
     pub fn other_claims(&self) -> Option<OtherClaims> {
         let harms_others = self.narrows.is_some() || self.revokes_access.is_some();
         harms_others.then_some(OtherClaims::Refuse)
     }
 
-    /// The settings with what follows from these facts; all others stay.
+    /// The settings with what follows from these facts; all others stay, and the texts of the dialect come beside those that are there.
     pub fn applied_to(&self, config: Config) -> Config {
-        let texts = |facts: &[Fact<&str>]| facts.iter().map(|fact| fact.value.to_owned()).collect();
+        let with = |mut texts: Vec<String>, facts: &[Fact<&str>]| {
+            texts.extend(facts.iter().map(|fact| fact.value.to_owned()));
+            texts
+        };
         Config {
             refresh_tokens: self.refresh_tokens.value,
-            uncertain: self.uncertain(),
+            uncertain: self.uncertain().unwrap_or(config.uncertain),
             retry_lost_after: self.retry_lost_after().or(config.retry_lost_after),
             other_claims: self.other_claims().unwrap_or(config.other_claims),
             dialect: Dialect {
-                dead_token_errors: texts(self.dead_token_errors),
-                passing_refusals: texts(self.passing_refusals),
-                gateway_texts: texts(self.gateway_texts),
+                dead_token_errors: with(config.dialect.dead_token_errors, self.dead_token_errors),
+                passing_refusals: with(config.dialect.passing_refusals, self.passing_refusals),
+                gateway_texts: with(config.dialect.gateway_texts, self.gateway_texts),
             },
             ..config
         }
@@ -120,8 +123,9 @@ impl fmt::Display for Preset {
             line("a refresh ends the access token that was given before", revokes_access.source)?;
         }
         let uncertain = match self.uncertain() {
-            Uncertain::Retry => "retry",
-            Uncertain::Never => "never",
+            Some(Uncertain::Retry) => "retry",
+            Some(Uncertain::Never) => "never",
+            None => "as usual",
         };
         let lost = self.retry_lost_after().map_or("as usual".to_owned(), |span| format!("{span:?}"));
         let others = match self.other_claims() {
@@ -130,5 +134,26 @@ impl fmt::Display for Preset {
             None => "as usual",
         };
         writeln!(f, "  so: uncertain {uncertain}, retry_lost_after {lost}, other_claims {others}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_config_says_stays_beside_what_a_preset_knows() {
+        let given = Config::default()
+            .with_uncertain(Uncertain::Never)
+            .with_dialect(Dialect::default().with_dead_token_errors(["token_gone"]));
+
+        let okta = Preset::named("okta").expect("known").applied_to(given.clone());
+        assert_eq!(okta.uncertain, Uncertain::Never);
+        // A reusable token is presented again without harm.
+        let entra = Preset::named("entra").expect("known").applied_to(given.clone());
+        assert_eq!(entra.uncertain, Uncertain::Retry);
+
+        let errors = entra.dialect.dead_token_errors;
+        assert!(errors.contains(&"token_gone".to_owned()) && errors.len() > 1, "{errors:?}");
     }
 }

@@ -169,7 +169,7 @@ other-claims = "follow"
         ("[provider.supabase]", "other-claims", "\"follow\"", "default"),
         ("[provider.django]", "other-claims", "\"refuse\"", "preset django-oauth-toolkit"),
         ("[provider.follows]", "other-claims", "\"follow\"", "file, line 24"),
-        ("[provider.supabase]", "uncertain", "\"retry\"", "preset supabase"),
+        ("[provider.supabase]", "uncertain", "\"retry\"", "default"),
         ("[provider.supabase]", "retry-lost-after", "\"2s\"", "file, line 4"),
     ] {
         assert_eq!(told(&printed, table, key), (value.to_owned(), source.to_owned()), "{table} {key}");
