@@ -88,6 +88,16 @@ fn told(name: &str, config: &Config) -> u64 {
     span.as_millis() as u64
 }
 
+/// Each server of a fleet loads and keeps the text.
+#[test]
+fn servers_are_sent_code_alone() {
+    for text in super::texts() {
+        let sent = super::as_sent(&text);
+        assert!(!sent.lines().any(|line| line.starts_with("--") || line.starts_with(' ')), "{sent}");
+        assert!(sent.len() <= 160_000, "{} bytes", sent.len());
+    }
+}
+
 #[tokio::test]
 async fn wrong_counts_are_refused() {
     let alone = Alone::new().await;
