@@ -7,6 +7,8 @@
 //! `openidconnect` 4 takes the same HTTP client. `tests/examples.rs` runs it against a provider that revokes whatever comes twice.
 
 use std::collections::HashMap;
+use std::convert::Infallible;
+use std::future::ready;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -64,15 +66,19 @@ impl App {
         // Written before anybody hears, by whoever leads: a handler that is dropped after `await` writes nothing.
         // One that follows no redirects.
         let http = Http(client_builder().build()?);
-        let http = Coordinated::new(coordinator, http).before_told(move |presented, tokens| {
-            if let Some(new) = tokens.refresh_token() {
-                // Only over the token that was presented: not over what is newer.
+        let http = Coordinated::new(coordinator, http).before_told(move |asked, refreshed| {
+            if let Some(new) = refreshed.tokens().refresh_token() {
+                // Only over the token that was asked with, or one between: not over what is newer.
+                let is_old = |held: &str| {
+                    held == asked.expose() || refreshed.passed().iter().any(|passed| passed.expose() == held)
+                };
                 let mut sessions = store.lock().expect("BUG: nothing panics with this lock held");
-                for held in sessions.values_mut().filter(|held| **held == *presented.expose()) {
+                for held in sessions.values_mut().filter(|held| is_old(held)) {
                     new.clone_into(held);
                 }
             }
-            std::future::ready(())
+            // A store that can fail is tried again where this is an error.
+            ready(Ok::<(), Infallible>(()))
         });
         Ok(Self { client, http, sessions })
     }

@@ -47,10 +47,16 @@ pub use send_error::SendError;
 pub use trust::{ClientKeys, UnusableKeys};
 pub use whole::tells_its_end;
 
+use crate::coordinator::RefreshCoordinator;
 use crate::dialect::Dialect;
+use crate::error::RefreshError;
 use crate::error::Refusal;
+use crate::flight::before_told::BeforeTold;
+use crate::flight::ending::Role;
+use crate::flight::refreshed::Refreshed;
+use crate::leader::Attempt;
+use crate::secret::Secret;
 use crate::told::Told;
-use crate::{Attempt, RefreshCoordinator, RefreshError, Refreshed, Role};
 use accept::Accepted;
 use failure_log::tell;
 use granted::Unscoped;
@@ -99,6 +105,9 @@ pub struct TokenExchange {
     revocation: Option<RevocationEndpoint>,
 }
 
+/// A hook, when it is told the token that the caller came with.
+type HookOfToken = Box<dyn FnOnce(Secret) -> BeforeTold + Send>;
+
 impl TokenExchange {
     /// An exchange in front of this coordinator.
     pub fn new(coordinator: RefreshCoordinator, options: ExchangeOptions) -> Self {
@@ -107,9 +116,9 @@ impl TokenExchange {
         Self { coordinator, options, dialect, trust, told: Arc::default(), narrowed: Arc::default(), revocation: None }
     }
 
-    /// Says how the provider's revocation endpoint is asked (RFC 7009): once, as `send` of [`exchange`](Self::exchange) asks the
-    /// token endpoint, for a request with [`Purpose::Revocation`] or [`Purpose::OwnRevocation`]. Then [`revoke`](Self::revoke) ends sessions, and what a refresh
-    /// brings for one that was ended meanwhile is revoked, by what its client authenticated the refresh with. Default: none.
+    /// Sets the HTTP call to the provider's revocation endpoint (RFC 7009), with the duties that `send` of [`exchange`](Self::exchange)
+    /// has. Its requests carry [`Purpose::Revocation`] or [`Purpose::OwnRevocation`]. With it [`revoke`](Self::revoke) ends sessions,
+    /// and what a refresh brings for an ended session is revoked with the credentials of that refresh. Default: none.
     #[must_use]
     pub fn revoking_by<S, F>(mut self, send: S) -> Self
     where
@@ -138,6 +147,44 @@ impl TokenExchange {
     /// A refresh that has begun goes on without its caller, and its outcome is there for the caller that asks next. A
     /// request that is passed on is dropped with its caller.
     pub async fn exchange<S, F>(&self, request: Request<Vec<u8>>, send: S) -> Response<Vec<u8>>
+    where
+        S: FnOnce(Request<Vec<u8>>) -> F + Send + 'static,
+        F: Future<Output = Result<Response<Vec<u8>>, SendError>> + Send + 'static,
+    {
+        self.answer(request, send, None).await
+    }
+
+    /// As [`exchange`](Self::exchange), with something to be done before any caller hears of new tokens: mostly to write them to the
+    /// session store.
+    ///
+    /// `before_told` is handed the refresh token that the caller came with, and what it brought; it may run more than once, on several
+    /// pods, as [`refresh_with`](RefreshCoordinator::refresh_with) says. It does not run for what is passed on.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`exchange`](Self::exchange); `before_told` runs.
+    pub async fn exchange_with<S, F, H, W, E>(
+        &self,
+        request: Request<Vec<u8>>,
+        send: S,
+        before_told: H,
+    ) -> Response<Vec<u8>>
+    where
+        S: FnOnce(Request<Vec<u8>>) -> F + Send + 'static,
+        F: Future<Output = Result<Response<Vec<u8>>, SendError>> + Send + 'static,
+        H: Fn(Secret, Refreshed) -> W + Send + Sync + 'static,
+        W: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        let hook = |asked: Secret| BeforeTold::new(move |refreshed| before_told(asked.clone(), refreshed));
+        self.answer(request, send, Some(Box::new(hook))).await
+    }
+
+    async fn answer<S, F>(
+        &self,
+        request: Request<Vec<u8>>,
+        send: S,
+        before_told: Option<HookOfToken>,
+    ) -> Response<Vec<u8>>
     where
         S: FnOnce(Request<Vec<u8>>) -> F + Send + 'static,
         F: Future<Output = Result<Response<Vec<u8>>, SendError>> + Send + 'static,
@@ -201,7 +248,8 @@ impl TokenExchange {
                     })
                 };
                 let unscoped = Unscoped::of(&refresh);
-                let mut refreshed = self.coordinator.refresh(refresh, call).await;
+                let before_told = before_told.map(|hook| Arc::new(hook(refresh.token.clone())));
+                let mut refreshed = self.coordinator.refresh_before(refresh, call, before_told).await;
                 if let Err(RefreshError::Refused(Refusal::AnotherClaim { .. })) = &refreshed
                     && let Some(unscoped) = unscoped
                     // In a box: it is large, and rare.

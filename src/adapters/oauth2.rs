@@ -40,17 +40,20 @@ use http::{HeaderName, HeaderValue};
 use oauth2::{AsyncHttpClient, ErrorResponse, HttpRequest, HttpResponse, RequestTokenError};
 
 use crate::coordinator::RefreshCoordinator;
-use crate::exchange::{ExchangeOptions, SendError, Served, TokenExchange, read_answer};
+use crate::exchange::{ExchangeOptions, SendError, Served, TokenExchange};
+use crate::flight::refreshed::Refreshed;
 use crate::leader::Attempt;
 use crate::secret::Secret;
-use crate::token_response::TokenResponse;
 use crate::verdict::Verdict;
 
 /// Between this client and its exchange: it is not sent on.
 const SESSION: HeaderName = HeaderName::from_static("x-refresh-coordinator-session");
 
 type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
-type BeforeTold = dyn Fn(Secret, TokenResponse) -> Boxed<'static, ()> + Send + Sync;
+type BeforeTold = dyn Fn(Secret, Refreshed) -> Boxed<'static, Result<(), NotDone>> + Send + Sync;
+
+/// The hook failed; why is the application's to log.
+struct NotDone;
 
 /// Wraps an HTTP client, so that the refreshes among its requests are coordinated. Shared by clones.
 #[derive(Clone)]
@@ -96,16 +99,19 @@ impl<C> Coordinated<C> {
         Self { exchange, coordinator, inner, session: Some(session.into()), before_told: before_told.clone() }
     }
 
-    /// Runs in the leader's own task, before any caller hears of new tokens: write them to the session store here, over the
-    /// refresh token that was presented, and not after `.await` where a closed tab would drop it. It is handed the presented
-    /// token and the answer, and does its own tries where the store fails, for less than
-    /// [`call_limit`](crate::Config::call_limit).
-    pub fn before_told<H, F>(mut self, hook: H) -> Self
+    /// Sets what is done before any caller hears of new tokens: write them to the session store here, and not after `.await`, where a
+    /// closed tab would drop the write. The hook is handed the refresh token that the caller came with, and what it brought. It is
+    /// retried while it fails, and may run on several pods, as [`refresh_with`](RefreshCoordinator::refresh_with) says: replace a stored
+    /// token only if it is that one, or one of [`Refreshed::passed`]. Default: none.
+    pub fn before_told<H, F, E>(mut self, hook: H) -> Self
     where
-        H: Fn(Secret, TokenResponse) -> F + Send + Sync + 'static,
-        F: Future<Output = ()> + Send + 'static,
+        H: Fn(Secret, Refreshed) -> F + Send + Sync + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
     {
-        self.before_told = Some(Arc::new(move |presented, tokens| Box::pin(hook(presented, tokens))));
+        self.before_told = Some(Arc::new(move |asked, refreshed| {
+            let done = hook(asked, refreshed);
+            Box::pin(async { done.await.map_err(|_| NotDone) })
+        }));
         self
     }
 
@@ -149,22 +155,18 @@ where
                 let value = HeaderValue::from_str(session.expose()).map_err(|_| CoordinatedError::Session)?;
                 request.headers_mut().insert(SESSION, value);
             }
-            let (inner, before_told) = (Arc::clone(&self.inner), self.before_told.clone());
+            let inner = Arc::clone(&self.inner);
             let send = move |request: HttpRequest| async move {
-                let attempt = request.extensions().get::<Attempt>().cloned();
-                if let Some(attempt) = &attempt {
+                if let Some(attempt) = request.extensions().get::<Attempt>().cloned() {
                     attempt.before_sending().await.map_err(|error| SendError::NotSent(error.to_string()))?;
                 }
                 // What it says of its errors does not tell whether anything was sent.
-                let answer = inner.call(request).await.map_err(|error| SendError::Unknown(error.to_string()))?;
-                if let (Some(hook), Some(attempt)) = (before_told, attempt)
-                    && let Ok(tokens) = read_answer(answer.clone())
-                {
-                    hook(attempt.token().into(), tokens).await;
-                }
-                Ok(answer)
+                inner.call(request).await.map_err(|error| SendError::Unknown(error.to_string()))
             };
-            told(self.exchange.exchange(request, send).await)
+            told(match self.before_told.clone() {
+                Some(hook) => self.exchange.exchange_with(request, send, move |asked, new| hook(asked, new)).await,
+                None => self.exchange.exchange(request, send).await,
+            })
         })
     }
 }

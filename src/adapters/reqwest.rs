@@ -21,7 +21,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use form_urlencoded::{Serializer, byte_serialize};
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE};
-use http::{HeaderValue, Response, StatusCode};
+use http::{HeaderValue, Response};
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder};
 use zeroize::Zeroizing;
@@ -86,7 +86,7 @@ pub async fn revoke(client: Client, url: impl AsRef<str>, refresh: Refresh) -> R
     let own = [("token", refresh.token().expose()), ("token_type_hint", "refresh_token")];
     let request = request(&client, url.as_ref(), &refresh, own.into_iter())?;
     let answer = answered(&client, request).await?;
-    if answer.status() == StatusCode::OK {
+    if answer.status().is_success() {
         return Ok(());
     }
     let status = answer.status().as_u16();

@@ -39,21 +39,21 @@ impl RefreshCoordinator {
         C: FnOnce(Attempt) -> F + Send + 'static,
         F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
     {
-        RefreshFuture::new(&self.inner, refresh, Some(call), None)
+        self.refresh_before(refresh, call, None)
     }
 
     /// As [`refresh`](Self::refresh), with something to be done before any caller hears of new tokens: mostly to write them to
     /// the session store.
     ///
     /// First the store of this coordinator has the tokens, then `before_told` runs, then callers are told, those of other pods, too.
-    /// It runs in a task of its own, also when all callers have gone away: what stands after `refresh().await` does not, because an HTTP server drops the handler
-    /// of a request that its caller has left. It is tried again until it succeeds, or until `wait_timeout` after the
-    /// last caller came (a `lease` at least). Where it does not succeed in time, callers are told all the same, and other pods that wait try their own.
+    /// It runs in a task of its own, even when all callers have gone. Code after `refresh().await` does not: an HTTP server drops
+    /// the handler when its caller leaves. It is retried until it succeeds, or until `wait_timeout` after the last caller came (at
+    /// least a `lease`). If it does not succeed in time, callers get the tokens all the same, and pods that wait run their own hooks.
     /// Once it has succeeded, the new refresh token counts as used.
     ///
-    /// Where a pod is lost before its hook has succeeded, the next caller with the token is given the tokens, and its hook runs
-    /// before. So the same tokens may be written more than once, by several pods: let them replace what still holds the token that was asked with, or one of
-    /// [`Refreshed::passed`], and nothing else. The first caller's hook runs for all that share its flight.
+    /// If a pod is lost before its hook has succeeded, the next caller with the token gets the tokens, after its own hook has run.
+    /// So several pods may write the same tokens: replace a stored token only if it is the one that was asked with, or one of
+    /// [`Refreshed::passed`]. The first caller's hook runs for all callers of its flight.
     ///
     /// # Errors
     ///
@@ -111,11 +111,25 @@ impl RefreshCoordinator {
         H: Fn(Refreshed) -> W + Send + Sync + 'static,
         W: Future<Output = Result<(), E>> + Send + 'static,
     {
-        RefreshFuture::new(&self.inner, refresh, Some(call), Some(Arc::new(BeforeTold::new(before_told))))
+        self.refresh_before(refresh, call, Some(Arc::new(BeforeTold::new(before_told))))
     }
 
-    /// Joins what is under way for this request, in any pod, and leads nothing: it gets the outcome that another caller's refresh
-    /// brings, or one that is fresh or held.
+    /// Both of these.
+    pub(crate) fn refresh_before<C, F>(
+        &self,
+        refresh: Refresh,
+        call: C,
+        before_told: Option<Arc<BeforeTold>>,
+    ) -> impl Future<Output = Result<Refreshed, RefreshError>> + use<'_, C, F>
+    where
+        C: FnOnce(Attempt) -> F + Send + 'static,
+        F: Future<Output = Result<TokenResponse, ProviderFailure>> + Send + 'static,
+    {
+        RefreshFuture::new(&self.inner, refresh, Some(call), before_told)
+    }
+
+    /// Joins a refresh of this request that is under way on any pod, and never starts one. Returns that refresh's outcome, or one
+    /// that is still fresh or held.
     ///
     /// For a caller that has a token which is good for now, and only wants the newer one if that comes anyway.
     ///
