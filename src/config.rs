@@ -58,8 +58,8 @@ pub struct Config {
     /// The provider's or tenant's coordination domain: 1 to 64 of `A-Z a-z 0-9 . _ -`. Coordinators share flights
     /// within a namespace only. Default: `default`.
     pub namespace: String,
-    /// The provider's name: any name, such as its host. It stands in Redis, so that a pod of another provider is refused
-    /// at start; where that provider is asked may change. In memory nothing is compared. Default: none, nothing is
+    /// The provider's name: any name, such as its host. It stands in Redis, and a pod with another name is refused at start;
+    /// the provider's URL may change. In memory nothing is compared. Default: none, nothing is
     /// compared. 1 to 200 visible ASCII characters, not `-`. Of a URL only scheme, host, port and path are the name; in
     /// another name `@`, `?` and `#` are not allowed.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -84,22 +84,22 @@ pub struct Config {
     /// When the token of a lost leader is presented again, counted from the start of the lost flight. Zero
     /// means as soon as the lease is over: right for providers with a grace window or without rotation, and for
     /// fleets that prefer speed; later gives a leader that is only cut off from Redis the time to come back with
-    /// its answer. Where it is longer than `lease`, and under `never`, no pod acts on a lost leader within two
-    /// `store_timeout` from when a pod first missed it, either: it may have been Redis that was away. Default: none,
+    /// its answer. If it is longer than `lease`, and always under `never`, a lost leader also has two
+    /// `store_timeout` to report back after a pod first missed it: perhaps only Redis was away. Default: none,
     /// which means `refresh_timeout`, and zero where refresh tokens are reusable. At most 1 h.
     #[serde(with = "written::time_or_none", skip_serializing_if = "Option::is_none")]
     pub retry_lost_after: Option<Duration>,
     /// How long a success that rotated the token is handed to newcomers who still hold the old one: other pods, slow
-    /// tabs. Where the presented token is used again, a success is handed on until a tenth of the access token's life is
-    /// left, at least 5 s and at most half of it, and not longer than 24 h; for this long where the provider does not say
-    /// how long it lives. Zero: no success is handed to newcomers. Default: 30 s. At most 1 h.
+    /// tabs. If the presented token stays valid, newcomers get a success until a tenth of the access token's life is
+    /// left (at least 5 s, at most half of it), for 24 h at most. If the provider names no lifetime, `keep_outcome` holds for it,
+    /// too. Zero: no success is handed to newcomers. Default: 30 s. At most 1 h.
     #[serde(with = "written::time")]
     pub keep_outcome: Duration,
-    /// How long new tokens are held that nobody has used yet, from the provider's answer on: a caller that went away before
-    /// it was answered is handed them when it comes again with the old token, also after `keep_outcome`. Only for requests
-    /// with a client's credential, and with a refresh function that presents the token it is handed
-    /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)); as soon as somebody comes with the new token,
-    /// the old one is the provider's to judge. Default: 1 h. Zero: not beyond `keep_outcome`. At most 24 h.
+    /// How long new tokens that nobody has used yet are held, counted from the provider's answer. A caller that lost its answer
+    /// gets them when it asks again with the old token, even after `keep_outcome`. Only for clients with a credential whose
+    /// refresh function presents the token of its attempt
+    /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)). Once somebody has used the new token, the old one
+    /// goes to the provider. Default: 1 h. Zero: not beyond `keep_outcome`. At most 24 h.
     #[serde(with = "written::time")]
     pub keep_until_used: Duration,
     /// How many answers of the namespace are held so at most: the oldest make way. Answers of more than 64 KiB are not held.
@@ -116,11 +116,11 @@ pub struct Config {
     pub keep_refusal: Duration,
     /// Whether a refresh token can be presented more than once. Default: [`RefreshTokens::SingleUse`].
     pub refresh_tokens: RefreshTokens,
-    /// What happens to a request that comes with a token which was rotated for another scope, resource or audience of the same client
-    /// with the same credential. Only where answers are held is there anything to follow: `keep_until_used` above zero,
-    /// [`RefreshTokens::SingleUse`], a client with a credential, and a refresh function that presents the token that it is handed
-    /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)); elsewhere such a request is refused whatever this
-    /// says, and while a living pod of the namespace refuses, or is of a release that does not know this. Default:
+    /// What to do with a token that was already rotated for another scope, resource or audience of the same client and credential.
+    /// `Follow` needs four things: `keep_until_used` above zero, [`RefreshTokens::SingleUse`], a client with a credential, and a
+    /// refresh function that presents the token of its attempt
+    /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)). Without them, and while any living pod of the
+    /// namespace refuses, such a request is refused. Default:
     /// [`OtherClaims::Follow`]; a [`Preset`](crate::Preset) says [`OtherClaims::Refuse`] where its provider
     /// [`narrows`](crate::Preset::narrows) or [`revokes_access`](crate::Preset::revokes_access).
     pub other_claims: OtherClaims,
@@ -128,9 +128,9 @@ pub struct Config {
     pub dialect: Dialect,
     /// What to do with a token of which nobody knows whether the provider rotated it. Default: [`Uncertain::Retry`].
     pub uncertain: Uncertain,
-    /// How long it is remembered that a token is uncertain. For as long a pod tries to tell a Redis that is out of reach
-    /// that a token was rotated. (What it obtained without Redis, [`OnStoreOutage::Local`], it tries to tell for
-    /// `keep_outcome` and `wait_timeout` together.) Default: 1 h. 1 s to 24 h; under [`Uncertain::Never`] at least
+    /// How long the store remembers that a token is uncertain. A pod that cannot reach Redis also tries for this long to land a
+    /// rotation there. (What it obtained without Redis, [`OnStoreOutage::Local`], it tries to land for `keep_outcome` plus
+    /// `wait_timeout`.) Default: 1 h. 1 s to 24 h; under [`Uncertain::Never`] at least
     /// `call_limit`.
     #[serde(with = "written::time")]
     pub uncertain_memory: Duration,
@@ -154,10 +154,9 @@ pub struct Config {
     #[serde(skip_serializing, deserialize_with = "written::secret::deserialize")]
     pub pepper: Option<Secret>,
     /// How many flights a session may lead in a window; successes count, too: that is what stops refresh loops. The
-    /// next one starts the cooldown. A flight is free if nothing of it was sent, if its client was refused, if it only
-    /// lacked a DPoP nonce, if the provider was busy, or if its token is the session and is used again. Where an access
-    /// token lives for less than 5 min, its session may lead two flights for each such life (of 5 s at least), if that is
-    /// more.
+    /// next one starts the cooldown. A flight is not counted if nothing was sent, if the provider refused the client,
+    /// wanted a DPoP nonce or was busy, or if the token is the session and stays valid. If access tokens live for less than
+    /// 5 min, a session may lead two flights per lifetime (counted as 5 s at least), should that be more.
     /// Default: 5. 1 to 1,000,000.
     pub max_refresh_attempts: u32,
     /// How long a window is. It is fixed, and starts with the session's first attempt. Default: 5 min. 10 ms to
@@ -204,9 +203,9 @@ pub struct Config {
 /// A provider that asks to be left in peace is: 503 with Retry-After opens it for that time, 429 to three sessions
 /// within 10 s for theirs, or for `open_duration` where they name none; 5 min at most.
 ///
-/// What one client alone brings opens it for that client alone: for everybody only as many failures, or limited sessions, of
-/// other clients do, or a 503 with Retry-After to a second one. Clients are told apart by their ids; callers that name none are
-/// one.
+/// Failures of one client open it for that client alone. It opens for everybody when other clients have as many failures or
+/// limited sessions, or when a second client gets a 503 with Retry-After. Clients are told apart by their ids; all callers
+/// without one count as one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 #[non_exhaustive]

@@ -191,7 +191,7 @@ impl RefreshCoordinator {
 
     /// As [`connect`](Self::connect), with a client of the redis crate that is configured already: TLS certificates
     /// (with a TLS feature of that crate switched on), a Unix socket, a name and password from elsewhere. Only its
-    /// settings are used. The redis crate's types are part of the public API here and nowhere else.
+    /// settings are used. The redis crate's types are part of the public API here and where errors and targets are made of them.
     ///
     /// # Errors
     ///
@@ -224,13 +224,13 @@ impl RefreshCoordinator {
         &self.inner.pod
     }
 
-    /// When the certificates of the way to Redis end: `ca` (the last of the file's), `client`, and `server` (as it was shown
-    /// last). Empty without TLS, and for those of the system.
+    /// When the certificates of the way to Redis end: `ca` (the one of the file that ends last), `client`, and `server` (the one
+    /// that was shown last). Certificates of the system are not listed. Empty without TLS.
     pub fn redis_certificate_ends(&self) -> Vec<(&'static str, SystemTime)> {
         self.inner.store.certificate_ends()
     }
 
-    /// The circuit breaker of the namespace, as it stands for the whole fleet; where it is open for one client alone, for that.
+    /// The state of the namespace's circuit breaker in the whole fleet. If it is open for one client alone, that client's state.
     ///
     /// # Errors
     ///

@@ -47,8 +47,8 @@ pub enum RefreshError {
         retry_after: Duration,
     },
     /// The store that the fleet agrees in did not answer, and the policy is to refuse rather than risk a second
-    /// presentation. Also while a living pod of the namespace goes by another protocol, pepper, provider or `refresh_tokens`, which can be
-    /// where Redis had forgotten this one; the reason names that pod.
+    /// presentation. Also returned while a living pod of the namespace has another protocol, pepper, provider or `refresh_tokens`, which
+    /// happens when Redis had forgotten this pod; the reason names the other one.
     #[error("the coordination store is out of reach: {reason}")]
     StoreOutage {
         /// What the store or the way to it said.
@@ -102,14 +102,14 @@ pub enum Refusal {
     /// The token was just refreshed for a request with another client, credential, scope or parameter, and
     /// presenting it once more would be a reuse. The session has other tokens by now: read it again.
     ///
-    /// Another scope, resource or audience of the same client with the same credential is refused so only under
+    /// Another scope, resource or audience of the same client and credential is refused only under
     /// [`OtherClaims::Refuse`](crate::OtherClaims), where answers are not held ([`Config::other_claims`](crate::Config::other_claims)
-    /// says where), or where 64 others of the login have a place already. Where these each keep a refresh token of their own,
-    /// coming again does not help: let them share one stored token, or give each a login of its own.
+    /// says where), or when the login has 64 claims already. If each scope keeps a refresh token of its own, retrying does not
+    /// help: let them share one stored token, or give each a login of its own.
     #[error("the token was just rotated for another request: read the session again for the new one")]
     AnotherClaim {
-        /// The time to read the session again, 1 s. Not the end of `keep_outcome`: who presents the same token once more
-        /// then ends the session.
+        /// 1 s, to read the session again. Not the end of `keep_outcome`: a caller that then presented the same token again
+        /// would end the session.
         retry_after: Duration,
     },
     /// The session led more flights in a window than `max_refresh_attempts`.

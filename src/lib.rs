@@ -32,8 +32,8 @@
 //!
 //! * An application with sessions asks [`AccessTokens`](tokens::AccessTokens) for valid access tokens, and refreshes nothing
 //!   itself.
-//! * Callers share an answer where the token and all else that it depends on are equal: client, credential, parameters,
-//!   DPoP key. See [`Refresh`].
+//! * Callers share an answer if token, client, credential, parameters and DPoP key are all equal. See
+//!   [`Refresh`].
 //! * A caller that goes away does not stop a refresh: that may have rotated the token already.
 //! * Write to a session store only over the token that was presented, or one of [`passed`](Refreshed::passed). A late writer
 //!   then cannot put old tokens over new ones. Comparing fences is not enough.
@@ -42,8 +42,8 @@
 //! * The refresh function says what became of the token when it brings none: [`ProviderFailure`].
 //! * Every setting is a field of [`Config`], with its default and its reason. All pods of a namespace should have the
 //!   same.
-//! * [`close`](RefreshCoordinator::close) it before the process ends: else what is under way is lost to the others for a
-//!   lease and more.
+//! * [`close`](RefreshCoordinator::close) it before the process ends: otherwise other pods wait for a lease or
+//!   longer for what was under way.
 //!
 //! # The way of a refresh
 //!

@@ -21,7 +21,7 @@ macro_rules! counters {
         ///   `joined_fleet`, `latecomer` as in [`Role`](crate::Role); `refused` without an outcome, such as after `refresh_timeout`).
         ///   Callers that went away are not in it.
         /// * `refresh_coordinator_provider_seconds`, a histogram: how long calls of refresh functions took, without any waiting for
-        ///   a turn, by `class` (`success`, `denied`, `busy`, `not_sent`, `not_processed`, `unknown`).
+        ///   a turn, by `class` (`success`, `denied`, `busy`, `not_sent`, `not_processed`, `unknown`, `lost`).
         /// * `refresh_coordinator_redis_seconds`, a histogram: how long Redis took, by `call` (`begin`, `complete`), with
         ///   the waiting for a connection, and with what was given up at `store_timeout`.
         /// * `refresh_coordinator_in_flight`, a gauge: flights under way, as [`in_flight`](crate::RefreshCoordinator::in_flight).

@@ -161,8 +161,8 @@ impl Refresh {
     /// * It takes a permit ([`max_concurrent_refreshes`](crate::Config::max_concurrent_refreshes)) that is free while nobody queues
     ///   for one, and leaves half of them to callers, where there is more than one. Else it is refused at once with
     ///   [`Refusal::Budget`](crate::Refusal::Budget). Nor is it the probe of a half-open circuit.
-    /// * It is refused while its session cools down or has used up its attempts, which begins no cooldown, and is not counted as one of
-    ///   them: ask no more often than once in the life of an access token, and leave what failed to a caller.
+    /// * It is refused while its session cools down or has no attempts left. It begins no cooldown and is not counted as an attempt:
+    ///   ask at most once per access token lifetime, and leave failures to a caller.
     /// * It leads nothing while the store is away, whatever `on_store_outage` says. Where it is refused, nothing is counted or logged.
     /// * A caller that asks meanwhile joins it, and waits itself where the background refresh is refused.
     pub fn background(mut self) -> Self {
@@ -170,18 +170,18 @@ impl Refresh {
         self
     }
 
-    /// Says that the caller has the answer of this fence ([`Refreshed::fence`](crate::Refreshed::fence)) already, and wants a newer
-    /// one. Where the provider lets a refresh token be used again, an answer is handed out to all who ask until a tenth of its life
-    /// is left; this caller is not handed that of this fence or an earlier one, and the provider is asked instead. While it is, and where
-    /// it fails, the answer before is handed to nobody any more. A token that was rotated is never presented for it.
+    /// Asks for a newer answer than the one of this fence ([`Refreshed::fence`](crate::Refreshed::fence)), which the caller has. If the
+    /// provider keeps its refresh tokens, an answer is shared until a tenth of its life is left. For this caller the provider is asked
+    /// instead of sharing an answer of this fence or an earlier one; from then on nobody gets the old answer, even if that call fails.
+    /// A rotated token is never presented for this.
     pub fn newer_than(mut self, fence: u64) -> Self {
         self.newer_than = Some(fence);
         self
     }
 
-    /// How a refresh token is revoked at the provider (RFC 7009): the one that this refresh brings for a session that was ended
-    /// meanwhile ([`end_session`](crate::RefreshCoordinator::end_session)), and the newest one where the session is ended by this
-    /// request. The function is handed the token. It runs in a task of its own, and again where it fails or panics, for
+    /// Sets the function that revokes a refresh token at the provider (RFC 7009). It revokes what this refresh brings if its
+    /// session has ended meanwhile. Given to [`end_session`](crate::RefreshCoordinator::end_session), it revokes the session's
+    /// newest token. The function is handed the token. It runs in a task of its own, and again where it fails or panics, for
     /// `wait_timeout` at most. Default: none, such tokens live until they end by themselves. It changes nothing about who shares an
     /// answer; of callers that do, the first one's function counts.
     pub fn revoking<R, F, E>(mut self, revoke: R) -> Self

@@ -15,8 +15,8 @@ pub enum Verdict {
         /// When asking again makes sense.
         after: Duration,
     },
-    /// The application or the provider's settings are at fault, such as by a wrong client secret: 500, and nobody is logged
-    /// out for it.
+    /// The application or the provider is misconfigured, for example by a wrong client secret: 500. Nobody is logged out for
+    /// it.
     Misconfigured {
         /// What is wrong, for the log: the provider's error code, or words of this crate.
         error: String,

@@ -53,15 +53,15 @@ pub enum RefreshTokens {
 #[serde(rename_all = "kebab-case")]
 #[non_exhaustive]
 pub enum OtherClaims {
-    /// It follows the chain: in its turn it presents the newest token of the login, once, and later gets what it was answered for
-    /// as long as that access token lives. So the scopes of a session may each keep the refresh token that they were given. A thief
+    /// It follows the chain: it waits for its turn and presents the newest token of the login once. When it asks again, it gets the
+    /// same answer while that access token lives. So each scope of a session may keep a refresh token of its own. A thief
     /// with token and credential who asks for a scope of its own in time is not found by the provider's reuse detection.
     #[default]
     Follow,
     /// It is refused as transient ([`AnotherClaim`](crate::Refusal::AnotherClaim)) until `keep_outcome` is over; after that the
-    /// rotated token is the provider's to judge. Right for providers that give the next refresh token only the scope that was asked
-    /// for (RFC 6749 section 6 wants that of the token presented), and for those that end the access token before with each refresh:
-    /// one scope would take from the others what they have.
+    /// rotated token is the provider's to judge. Right for providers that narrow the next refresh token to the scope
+    /// that was asked for (RFC 6749 section 6 says otherwise), and for those whose refresh ends the previous access token: there
+    /// one scope would break the others.
     Refuse,
 }
 

@@ -44,18 +44,18 @@ impl EndedSession {
 impl RefreshCoordinator {
     /// Ends the session of a token, for the whole fleet: a logout.
     ///
-    /// From its return on no flight of this client presents the token, or hands out tokens for it. It goes along the chain: where
-    /// the token was rotated, the session of the newer one is ended, too. A refresh that is under way, on any pod, goes on, because
-    /// the provider may have rotated the token; its callers are told [`SessionEnded`](RefreshError::SessionEnded), and what it
-    /// brings is revoked. Then the newest token is revoked by [`Refresh::revoking`], if the request has that.
+    /// Once it returns, no flight of this client presents the token or hands out tokens for it. If the token was rotated, the
+    /// session of its successors ends, too. A refresh under way on any pod goes on, because the provider may have rotated the
+    /// token; its callers get [`SessionEnded`](RefreshError::SessionEnded), and what it brings is revoked. Last, the newest
+    /// token is revoked by [`Refresh::revoking`], if the request has that.
     ///
     /// The request needs the token and the client with its credential; parameters and session do not matter. A caller with another
-    /// credential ends nothing but what it would get itself, and a public client with DPoP ends its session with the key of its refreshes
-    /// ([`Refresh::dpop_key`]). It is remembered for `keep_until_used`, at least for a `lease` and
-    /// `uncertain_memory`; where nothing is known of token and client, for `wait_timeout`.
+    /// credential ends only what it would get itself. A public client with DPoP must name the key of its refreshes
+    /// ([`Refresh::dpop_key`]). The end is remembered for `keep_until_used`, at least for `lease` plus `uncertain_memory`; for
+    /// `wait_timeout` if nothing is known of token and client.
     ///
-    /// Once more changes nothing. What it cannot do stands in the guarantees: a caller in the leader's own pod may have the tokens
-    /// already where the store takes longer than 20 ms.
+    /// Calling it again changes nothing. One limit, told in the guarantees: if the store takes longer than 20 ms, a caller in the
+    /// leader's own pod may have the tokens already.
     ///
     /// # Errors
     ///

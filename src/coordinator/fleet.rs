@@ -24,8 +24,8 @@ const OPENED_AT_ONCE: usize = 8;
 /// each node, for one namespace as for hundreds.
 ///
 /// For processes that serve several tenants or providers. Each namespace is a [`RefreshCoordinator`] with flights, limits, a
-/// circuit and metrics of its own; what a busy one sends comes between what the others send, and while Redis is made anew for
-/// one of them it is for all. A process with one namespace needs no fleet.
+/// circuit and metrics of its own. They share the connections: a busy namespace delays the others, and when one reconnects to
+/// Redis, all do. A process with one namespace needs no fleet.
 ///
 /// # Examples
 ///
@@ -83,8 +83,8 @@ impl Fleet {
     ///
     /// # Errors
     ///
-    /// As [`RefreshCoordinator::connect`]. The next call tries again. Where Redis is away, none with
-    /// [`start_without_redis`](Config::start_without_redis).
+    /// As [`RefreshCoordinator::connect`]. The next call tries again. With
+    /// [`start_without_redis`](Config::start_without_redis) a Redis that is away is no error.
     ///
     /// # Cancellation
     ///

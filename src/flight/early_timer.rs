@@ -3,9 +3,7 @@
 //! Whenever a timer is registered that is earlier than all others, tokio wakes the thread that waits for the earliest
 //! one: a system call and a thread switch, which cost as much as all else that a refresh does. In a process that has
 //! little else to do every flight's timer is the earliest, and most are gone before they go off. With this one kept
-//! registered a flight's is not, but for one flight in a while. `benches/run lead_in_memory`, three runs each in turn on a
-//! busy machine: one refresh takes 1.6 to 2.3 times two bare tasks with it, 2.65 to 2.85 times without, which is beyond that
-//! bench's target.
+//! registered a flight's is not, but for one flight in a while. `benches/run lead_in_memory` measures what that saves.
 
 use std::pin::Pin;
 use std::sync::Mutex;

@@ -59,9 +59,9 @@ impl Refreshed {
         }
     }
 
-    /// The number of the flight's lease; it grows with every lease of the namespace. To compare it is not enough for a write to
-    /// your session store, as what Redis forgot has no order with what it knows now: swap by the presented token, or by one of
-    /// [`passed`](Self::passed).
+    /// The number of the flight's lease; it grows with every lease of the namespace. Do not order writes to
+    /// your session store by it alone: fences from before and after a loss of data in Redis have no order. Swap by the presented
+    /// token, or by one of [`passed`](Self::passed).
     pub fn fence(&self) -> u64 {
         match &self.answer {
             Answer::OfFlight(flight) => ending_of(flight).fence(),

@@ -38,8 +38,8 @@ impl Attempt {
         Self { deadline, fence: lease.fence, led: lease.flight, flight, token, passed }
     }
 
-    /// The refresh token to present: that of the request, or, where the request says that it presents this one
-    /// ([`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt)), perhaps a newer one.
+    /// The refresh token to present: the request's own. With
+    /// [`Refresh::token_from_attempt`](crate::Refresh::token_from_attempt) it may be a newer one.
     pub fn token(&self) -> &str {
         self.token.expose()
     }
@@ -54,8 +54,8 @@ impl Attempt {
         &self.flight
     }
 
-    /// The flight that is led, by its name in the store: what a line of the function's own says beside the coordinator's lines,
-    /// and what [`Operator::inspect`](crate::Operator::inspect) is asked with, as a [`RedisName`](crate::RedisName). It is the
+    /// The flight's name in the store, for log lines of your own that should match the coordinator's, and, as a
+    /// [`RedisName`](crate::RedisName), for [`Operator::inspect`](crate::Operator::inspect). It is the
     /// SHA-256 of [`token`](Self::token), or its HMAC where there is a pepper, as 64 hex digits.
     pub fn flight_name(&self) -> impl fmt::Display + Send + Sync + use<> {
         self.led
@@ -66,11 +66,11 @@ impl Attempt {
     ///
     /// The function is called only while its lease stands. But connecting takes time, and a process may be stopped or its
     /// machine suspended meanwhile, for longer than the `lease`: then another pod may have presented the token. While the
-    /// lease stands, this answers at once and asks nobody. Where it is over, it waits for the next renewal: that is asked
-    /// for now and has an answer, or none, within `store_timeout`.
+    /// lease stands, this answers at once and asks nobody. If the lease is over, this asks for a renewal and waits for
+    /// its answer, for `store_timeout` at most.
     ///
-    /// To ask is optional. A function that does not ask may present a token beside another pod if its process is stopped
-    /// after it was called; one that does, only if it is stopped just between this and its writing.
+    /// To ask is optional. A function that does not may present a token beside another pod if its process is stopped
+    /// after it was called. One that does may do so only if it is stopped between this check and its write.
     ///
     /// # Errors
     ///
@@ -109,8 +109,8 @@ impl Attempt {
     /// Gives the lead back, for a function that has found out, before it sent anything, that there is nothing to send: the
     /// session holds newer tokens, or has ended. Return what this answers as the outcome of the call.
     ///
-    /// Nothing is charged, nothing is kept, and nobody's health is judged by it: the next caller leads at once. The callers of
-    /// this flight get a failure that says that nothing was sent, for this reason.
+    /// Nothing is charged or kept, and it says nothing of the provider's health: the next caller leads at once. The callers of
+    /// this flight get [`NotSent`](ProviderFailure::NotSent) with this reason.
     #[must_use = "it is the outcome of the call"]
     pub fn give_back(&self, reason: &'static str) -> ProviderFailure {
         ProviderFailure::not_sent(self.flight.lease().give_back(reason))

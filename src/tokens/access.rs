@@ -77,8 +77,8 @@ impl<S: TokenStore> AccessTokens<S> {
         self.with(|settings| settings.template = settings.template.clone().parameters(parameters))
     }
 
-    /// A handle for access tokens of another audience, resource or narrower scope of the same sessions, over the same store: it hands out
-    /// what a refresh with these parameters brings, all from the one refresh token that a session holds.
+    /// A handle for access tokens of the same sessions with another audience, resource or narrower scope. It refreshes with these
+    /// parameters, over the same store and from the one refresh token that a session holds.
     ///
     /// ```
     /// # use refresh_coordinator::{tokens::MemoryTokens, *};
@@ -100,20 +100,20 @@ impl<S: TokenStore> AccessTokens<S> {
     /// # Ok(()) }
     /// ```
     ///
-    /// * The name is what sessions hold the access token under: one name for one set of parameters, in all pods. Where they change, change
-    ///   the name, or what the old ones brought is handed out until it ends.
+    /// * Sessions hold the access token under this name. Use one name for one set of parameters in all pods, and a new name when the
+    ///   parameters change: otherwise callers get the old access token until it ends.
     /// * The parameters are added to those of this handle: what is in both is sent twice. All else is as this handle has it.
     /// * A session holds access tokens of 64 claims beside the login's own. One more displaces the one that ends first, which is
     ///   brought again when somebody asks for it. Those that have ended are left out when a session is written.
-    /// * What [`keep_fresh`](Self::keep_fresh) does, it does for a handle: say it of each one that is to be kept fresh.
-    ///   [`end_session`](Self::end_session) ends all of a session, on whichever handle.
+    /// * Call [`keep_fresh`](Self::keep_fresh) on each handle that is to be kept fresh.
+    ///   [`end_session`](Self::end_session) on any handle ends the whole session.
     /// * A refusal that speaks of the refresh token (`invalid_grant`, or another of [`Dialect`](crate::Dialect)) ends the session, whichever
     ///   claim met it. Entra says so, too, where a user has not consented to a resource: ask for that consent at login. Any other refusal
     ///   (`invalid_target`, `invalid_scope`) is this claim's alone.
     /// * While an older release of this crate writes to the same sessions, what it writes holds no claims: they are refreshed again.
     ///
-    /// It is for providers that make the next refresh token good for all that the login was granted, whatever the refresh asks for, and that let
-    /// access tokens of other claims live: as the standards have it (RFC 6749 section 6, RFC 8707 section 2.2), Auth0
+    /// Use it where the next refresh token keeps all that the login was granted, whatever the refresh asks for, and where a refresh ends no
+    /// other access token: as the standards have it (RFC 6749 section 6, RFC 8707 section 2.2), Auth0
     /// ([multi-resource refresh tokens](https://auth0.com/docs/secure/tokens/refresh-tokens/multi-resource-refresh-token)), or Entra
     /// ([refresh tokens](https://learn.microsoft.com/en-us/entra/identity-platform/refresh-tokens)). Elsewhere one claim takes from the
     /// others what they have: [django-oauth-toolkit](https://github.com/django-oauth/django-oauth-toolkit/blob/master/oauth2_provider/oauth2_validators.py)

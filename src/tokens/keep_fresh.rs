@@ -30,8 +30,8 @@ impl<S: TokenStore> AccessTokens<S> {
     /// Refreshes sessions before their access tokens are about to end, so that callers need not wait for the provider. Call it
     /// last: it starts a task of this runtime, which ends when the coordinator is closed.
     ///
-    /// * A session is refreshed once per life of its access token, over all pods, between two thirds and the whole of the time
-    ///   that [`refresh_before`](Self::refresh_before) names earlier than a caller would refresh it: not all at the same moment.
+    /// * A session is refreshed once per life of its access token over all pods, ahead of callers by two thirds to the whole of
+    ///   [`refresh_before`](Self::refresh_before). The spread keeps sessions from being due at the same moment.
     /// * A pod looks after the sessions that it has handed tokens out for, 100,000 at most, two at a time. One that nobody has
     ///   used since its last refresh is left alone.
     /// * It is a background refresh ([`Refresh::background`](crate::Refresh::background)): callers come first, and it is not counted

@@ -153,8 +153,8 @@ impl SessionTokens {
         self.writes
     }
 
-    /// Whether these may stand in the place of tokens with one of these refresh tokens: where they were made from what is held now,
-    /// and nobody has written meanwhile. For stores that compare in Rust.
+    /// Whether these may replace `held`: it has one of the `walked` refresh tokens, and nobody has written since these were made
+    /// from it. For stores that compare in Rust.
     ///
     /// ```
     /// use std::time::{Duration, SystemTime};

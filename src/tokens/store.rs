@@ -17,9 +17,9 @@ pub trait TokenStore: Send + Sync + 'static {
     /// The session's tokens. None where there is no such session, or none any more.
     fn load(&self, session: &str) -> impl Future<Output = Result<Option<SessionTokens>, Self::Error>> + Send;
 
-    /// Replaces the tokens, where the session still holds one of these refresh tokens and was written once less
-    /// ([`SessionTokens::writes`]): see [`SessionTokens::may_replace`]. Two claims of a session may be refreshed at once, and each
-    /// writes what the other one has written, too.
+    /// Replaces the tokens if the session still holds one of these refresh tokens and `new` is exactly one write later
+    /// ([`SessionTokens::writes`]): see [`SessionTokens::may_replace`]. Without the second check two claims of a session that are
+    /// refreshed at once would overwrite each other.
     fn swap(
         &self,
         session: &str,
