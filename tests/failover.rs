@@ -5,7 +5,7 @@ mod support;
 
 use std::time::Duration;
 
-use refresh_coordinator::{Config, Refresh, RefreshCoordinator, RefreshError, Refreshed, Role};
+use refresh_coordinator::{Config, Refresh, RefreshCoordinator, RefreshError, Refreshed, Role, Uncertain};
 use support::endpoint::Endpoint;
 use support::fleet::{connect_to, quick};
 use support::provider::Provider;
@@ -219,6 +219,34 @@ async fn endpoint_that_leads_to_the_promoted_replica_while_the_primary_lives() {
         let metrics = pod.metrics();
         assert_eq!((metrics.store_outages, metrics.timed_out), (0, 0), "{name}");
     }
+}
+
+/// A lead that waited for longer than its lease would be taken for one whose token was presented.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn endpoint_that_hangs_for_new_connections_is_waited_for_once_by_all() {
+    let redis = RedisServer::start_own(&[]).await;
+    let endpoint = Endpoint::to(redis.url()).await;
+    let config = quick().with_store_timeout(Duration::from_secs(1)).with_uncertain(Uncertain::Never);
+    redis.in_use(&config.namespace).await;
+    let (pod, other) = (connect_to(&endpoint.url(), &config).await, connect_to(redis.url(), &config).await);
+    let provider = Provider::open();
+    // What the endpoint led to when the pod connected counts for a third of a lease.
+    redis.wait(config.lease / 2).await;
+    endpoint.hang();
+
+    let began = Stopwatch::start();
+    let tokens = tokens("t", 20);
+    let mut callers = Callers::default();
+    tokens.iter().for_each(|token| callers.come(&pod, &provider, token));
+    let told = callers.0.join_all().await;
+
+    within("all are answered", began.elapsed(), 2 * config.store_timeout);
+    assert!(told.iter().all(|(_, told)| matches!(told, Err(RefreshError::StoreOutage { .. }))), "{told:?}");
+    // None of them was presented, and none counts as lost.
+    for token in &tokens {
+        other.refresh(Refresh::new(token.as_str()), provider.refresh(token)).await.expect("tokens");
+    }
+    each_was_presented_once(&provider, &tokens);
 }
 
 /// What the log of the test shows, and holds on a machine that is busy.

@@ -16,6 +16,8 @@ pub struct Endpoint {
     cut_below: watch::Sender<u64>,
     /// What servers answer over connections below this number waits.
     held_below: watch::Sender<u64>,
+    /// Connections from this number on are taken, and nothing comes over them.
+    silent_from: Arc<AtomicU64>,
     /// The number of the next connection.
     next: Arc<AtomicU64>,
     serving: AbortHandle,
@@ -31,14 +33,21 @@ impl Endpoint {
         let (held_below, held) = watch::channel(0);
         let next = Arc::new(AtomicU64::new(1));
         let numbers = Arc::clone(&next);
+        let silent_from = Arc::new(AtomicU64::new(u64::MAX));
+        let silent = Arc::clone(&silent_from);
         let serving = tokio::spawn(async move {
+            let mut hanging = Vec::new();
             while let Ok((client, _)) = listener.accept().await {
                 let number = numbers.fetch_add(1, Ordering::SeqCst);
+                if number >= silent.load(Ordering::SeqCst) {
+                    hanging.push(client);
+                    continue;
+                }
                 let server = leads_to.borrow().clone();
                 tokio::spawn(pass(client, server, number, cut.clone(), held.clone()));
             }
         });
-        Self { port, server, cut_below, held_below, next, serving: serving.abort_handle() }
+        Self { port, server, cut_below, held_below, silent_from, next, serving: serving.abort_handle() }
     }
 
     pub fn url(&self) -> String {
@@ -58,6 +67,11 @@ impl Endpoint {
     /// What servers answer over connections that stand waits, until it is released.
     pub fn hold(&self) {
         self.held_below.send_replace(self.next.load(Ordering::SeqCst));
+    }
+
+    /// New connections hang, as behind a load balancer that has lost its server. Those that stand are answered.
+    pub fn hang(&self) {
+        self.silent_from.store(self.next.load(Ordering::SeqCst), Ordering::SeqCst);
     }
 
     pub fn release(&self) {

@@ -45,8 +45,8 @@ pub(super) struct Locator {
     wake: Notify,
     /// The server found last; told when it is another one.
     moved: watch::Sender<Option<ServerId>>,
-    /// Why the endpoint could not be asked the last time. None: it could.
-    failed: Mutex<Option<String>>,
+    /// Why the endpoint could not be asked the last time, and when that was known. None: it could.
+    failed: Mutex<Option<(Instant, String)>>,
 }
 
 impl Locator {
@@ -164,9 +164,18 @@ impl Locator {
         (*lock(&self.active_until) > Instant::now()).then_some(next)
     }
 
-    /// Asks the endpoint, unless another task has asked since then.
+    /// Asks the endpoint, unless another task has asked since then: what that was told, or that it was told nothing, is true for all
+    /// that waited for it. Otherwise each in a line would ask an endpoint that hangs, until the last one's lease is over.
     async fn ask(&self, since: Instant) -> Result<ServerId, StoreError> {
-        let _asking = self.asking.lock().await;
+        let Ok(_asking) = tokio::time::timeout(self.period, self.asking.lock()).await else {
+            return Err(StoreError::did_not_run(format!(
+                "redis is being asked which server it is for {:?}",
+                self.period
+            )));
+        };
+        if let Some((_, reason)) = lock(&self.failed).as_ref().filter(|(at, _)| *at >= since) {
+            return Err(StoreError::did_not_run(reason.clone()));
+        }
         if let Some(found) = self.found().filter(|found| found.asked >= since) {
             return Ok(found.server);
         }
@@ -180,7 +189,7 @@ impl Locator {
             Ok(Err(error)) => format!("redis did not say which server it is: {error}"),
             Err(_) => format!("redis did not say which server it is within {:?}", self.period),
         };
-        if lock(&self.failed).replace(reason.clone()).is_none() {
+        if lock(&self.failed).replace((Instant::now(), reason.clone())).is_none() {
             warn!(reason, "the endpoint cannot be asked over a new connection: nobody is given a lead until it can");
         }
         Err(StoreError::did_not_run(reason))
