@@ -13,7 +13,7 @@ use refresh_coordinator::{
 };
 use support::fleet::connect_to;
 use support::redis::RedisServer;
-use tokio::sync::Semaphore;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 const S: Duration = Duration::from_secs(1);
@@ -112,6 +112,73 @@ async fn caller_gets_what_is_led_in_the_background() {
     let caller = caller.expect("tokens");
     assert_eq!((caller.tokens().access_token(), caller.role(), provider.asked()), ("a1", Role::JoinedFleet, 1));
     background.await.expect("no panics").expect("tokens");
+}
+
+/// The flight of a caller that went away before anything was sent: it ends soon, and nobody joins it any more. Another that leads nothing,
+/// or little, begins meanwhile, and then a caller comes.
+async fn caller_comes_after(other: impl AsyncFnOnce(RefreshCoordinator)) {
+    let coordinator = RefreshCoordinator::in_memory(config()).expect("possible settings");
+    let (called, asks, told, ends) = (Notify::new(), Notify::new(), Notify::new(), Notify::new());
+    let steps = Arc::new([called, asks, told, ends]);
+    let gone = tokio::spawn({
+        let (coordinator, steps) = (coordinator.clone(), Arc::clone(&steps));
+        async move {
+            let call = async move |attempt: Attempt| {
+                steps[0].notify_one();
+                steps[1].notified().await;
+                let leave = attempt.before_sending().await;
+                steps[2].notify_one();
+                steps[3].notified().await;
+                leave?;
+                panic!("nobody waits for it")
+            };
+            coordinator.refresh(Refresh::new("token"), call).await
+        }
+    });
+    steps[0].notified().await;
+    gone.abort();
+    _ = gone.await;
+    steps[1].notify_one();
+    steps[2].notified().await;
+
+    other(coordinator.clone()).await;
+    let provider = Keeping::new(1);
+    let caller = coordinator.refresh(Refresh::new("token"), move |attempt| provider.answer(attempt));
+    let ((), caller) = tokio::join!(async { steps[3].notify_one() }, caller);
+
+    assert_eq!(caller.expect("tokens").tokens().access_token(), "a1");
+}
+
+#[tokio::test(start_paused = true)]
+async fn caller_shares_nothing_with_one_that_only_waits() {
+    caller_comes_after(async |coordinator| {
+        tokio::spawn(async move { coordinator.wait_for(Refresh::new("token")).await });
+        tokio::task::yield_now().await;
+    })
+    .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn caller_is_not_refused_with_the_background_that_came_before_it() {
+    let taken = Keeping::new(0);
+    let other = taken.clone();
+    caller_comes_after(async move |coordinator| {
+        tokio::spawn({
+            let coordinator = coordinator.clone();
+            async move {
+                let provider = Keeping::new(1);
+                coordinator.refresh(Refresh::new("token").background(), |attempt| provider.answer(attempt)).await
+            }
+        });
+        tokio::task::yield_now().await;
+        // The only permit, when it is free.
+        tokio::spawn(async move {
+            coordinator.refresh(Refresh::new("another token"), |attempt| other.answer(attempt)).await
+        });
+        tokio::task::yield_now().await;
+        taken.may_answer.add_permits(1);
+    })
+    .await;
 }
 
 /// Both could be handed the first answer until a tenth of its life is left.

@@ -138,16 +138,17 @@ impl Inner {
         if self.is_closing() {
             return Err(self.refused_to_caller(self.count_closing()));
         }
-        // Who may lead does not join one that may not, and who waits none that is refused sooner.
+        // A caller that may lead joins no flight that may not, and a waiting caller joins no background flight, which is refused sooner.
         let key = request.key();
         let (may_lead, is_background) = (call.is_some(), request.is_background());
-        let key = match (may_lead, is_background) {
+        let own = match (may_lead, is_background) {
             (true, false) => key,
-            _ if self.flights.has(&key) => key,
             (true, true) => key.of_the_background(),
             (false, _) => key.of_those_who_wait(),
         };
-        match self.flights.enter(key, arrived, waker, &self.config) {
+        let joined = (own != key).then(|| self.flights.join(&key, arrived, waker, &self.config)).flatten();
+        let entered = joined.map_or_else(|| self.flights.enter(own, arrived, waker, &self.config), Entered::Joined);
+        match entered {
             Entered::New(waiting) => {
                 let guard = FlightGuard::new(Arc::clone(&self.flights), Arc::clone(waiting.flight()));
                 let (newer_than, authentication) = (request.newer_than(), request.authentication());

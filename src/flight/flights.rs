@@ -35,9 +35,7 @@ impl LocalFlights {
     /// The caller of `waker` waits from now on.
     pub(crate) fn enter(&self, key: Hash, arrived: Instant, waker: &Waker, config: &Config) -> Entered {
         // Callers that join do not wait for each other here, only one that starts a flight has its part of the map alone.
-        if let Some(flight) = self.0.get(&key)
-            && let Some(waiting) = join(&flight, arrived, waker, config)
-        {
+        if let Some(waiting) = self.join(&key, arrived, waker, config) {
             return Entered::Joined(waiting);
         }
         let flight = match self.0.entry(key) {
@@ -54,8 +52,9 @@ impl LocalFlights {
         Entered::New(WaitingCaller::new(flight, arrived, Some(Callers::FIRST), TimeKeeper::Flight))
     }
 
-    pub(crate) fn has(&self, key: &Hash) -> bool {
-        self.0.contains_key(key)
+    /// The caller of `waker` waits from now on for the flight that is under way, if one is that may be joined.
+    pub(crate) fn join(&self, key: &Hash, arrived: Instant, waker: &Waker, config: &Config) -> Option<WaitingCaller> {
+        join(&*self.0.get(key)?, arrived, waker, config)
     }
 
     pub(crate) fn len(&self) -> usize {
