@@ -420,7 +420,7 @@ if record.others or not is_own then
 end
 if state == 'landed' then
   -- PARTS HERE: spans
-  if record.class == 'success' and passed_ms(record.landed_at, now) < wait_ms then
+  if record.class == 'success' and passed_ms(record.landed_at, now) < longest_wait_ms then
     -- A waiting flight that missed the message may still come for it.
     redis.call('HSET', flight, 'last_claim', record.claim, 'last_fence', record.fence, 'last_attempt', record.attempt,
       'last_landed_at', record.landed_at, 'last_sealed', record.sealed)

@@ -271,6 +271,12 @@ impl Config {
         self.call_limit.unwrap_or(2 * self.refresh_timeout)
     }
 
+    /// How long a pod waits for one flight at most. While callers keep coming to a pod it waits for longer than `wait_timeout`: until
+    /// the leader's call is over, and told.
+    pub(crate) fn longest_wait(&self) -> Duration {
+        self.wait_timeout.saturating_add(self.call_limit()).saturating_add(self.lease)
+    }
+
     /// How long a flight queues for its turn.
     pub fn budget_wait(&self) -> Duration {
         self.budget_wait.unwrap_or(self.refresh_timeout * 2 / 3)

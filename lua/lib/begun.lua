@@ -30,6 +30,6 @@ local function wait_for_flight()
   -- PARTS HERE: keep waiting
   local waits = waits_of(flight)
   redis.call('HSET', waits, pod, attempt)
-  keep_at_least(waits, wait_ms)
-  keep_at_least(flight, wait_ms)
+  keep_at_least(waits, longest_wait_ms)
+  keep_at_least(flight, longest_wait_ms)
 end

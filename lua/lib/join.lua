@@ -23,13 +23,13 @@ if owner and is_noted and joined == 0 and not waited_us then
     local left, waits = redis.call('PTTL', lock), tag .. 'waits:' .. string.sub(flight, #tag + 8)
     if left <= tonumber(leased_ms) then
       -- To ask how long the others wait would cost as much as this does. Where pods differ, who waits longer may have to look.
-      local wait_ms, memory_ms = struct.unpack('<dd', numbers, at)
+      local longest_wait_ms, memory_ms = struct.unpack('<dd', numbers, at)
       redis.call('HSET', waits, pod, attempt)
-      redis.call('PEXPIRE', waits, wait_ms)
+      redis.call('PEXPIRE', waits, longest_wait_ms)
       -- The record outlives the lock by as long as a lost leader is remembered, and is to outlive who waits, too.
-      if left + memory_ms < wait_ms then
+      if left + memory_ms < longest_wait_ms then
         -- PARTS HERE: keep
-        keep_at_least(flight, wait_ms)
+        keep_at_least(flight, longest_wait_ms)
       end
       return 'join ' .. own_fence .. ' ' .. left
     end

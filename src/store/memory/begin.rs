@@ -55,7 +55,7 @@ impl MemoryPod {
                 }
                 Err(begun) => {
                     if matches!(*begun, Begun::Queued(_)) {
-                        gone.insert(FlightRecord::bare(ask.identity.claim, now)).wait(now + self.config.wait_timeout);
+                        gone.insert(FlightRecord::bare(ask.identity.claim, now)).wait(now + self.config.longest_wait());
                     }
                     begun.map_news(wrap)
                 }
@@ -136,13 +136,13 @@ impl MemoryPod {
             let is_known = self.gates().knows(ask, now, &self.config);
             let called = self.config.permit_reserved_for();
             if let Some(until) = others.wait_for_turn(ask.identity.client, is_known, called, now) {
-                return record.wait_for_others(ask, until, now + self.config.wait_timeout);
+                return record.wait_for_others(ask, until, now + self.config.longest_wait());
             }
         }
         match self.lead(ask, terms, now, lost, history) {
             Ok((led, lease)) => {
                 let waiting = record.waiting.take();
-                let last = record.last_success(now, self.config.wait_timeout);
+                let last = record.last_success(now, self.config.longest_wait());
                 let others = record.others_when_led_by(ask.identity.client, &self.config);
                 let ends = led.ends.max(now + record.given_left(now)).max(record.ends_with_login().unwrap_or(now));
                 let (link, login) = (record.link.take(), record.login.take());
@@ -159,7 +159,7 @@ impl MemoryPod {
             }
             Err(begun) => {
                 if matches!(*begun, Begun::Queued(_)) {
-                    record.wait(now + self.config.wait_timeout);
+                    record.wait(now + self.config.longest_wait());
                 }
                 *begun
             }
@@ -217,7 +217,7 @@ impl MemoryPod {
             return Break(Begun::Claims);
         }
         // Then the leader, with whatever claim: one presentation at a time.
-        let waits_until = now + self.config.wait_timeout;
+        let waits_until = now + self.config.longest_wait();
         if let Some(Lock { fence, until }) = record.lock
             && until > now
         {

@@ -24,6 +24,21 @@ both! {
         assert_eq!(access_token(&landed(&stage.b, &ask("t"), None).await), "one");
     }
 
+    async fn pod_that_waits_for_as_long_as_a_call_may_take_is_told(
+        stage,
+        Config { lease: 30 * S, wait_timeout: S, call_limit: Some(20 * S), keep_failure: Duration::ZERO, ..config() }
+    ) {
+        let first = ask("t");
+        let lease = lead(&stage.a, &first).await;
+        let Begun::Join(mut joined) = begin(&stage.b, &ask("t")).await else { panic!("two leaders") };
+        // Callers come to its pod all the while, so it waits on.
+        stage.pass(2 * S).await;
+
+        complete(&stage.a, &lease, &first, &unknown()).await;
+
+        assert!(matches!(joined.news.news().await, News::Landed(_)));
+    }
+
     async fn attempt_that_begins_again_while_its_lease_stands_has_its_lead_still(stage, attempts(1)) {
         let first = ask("t");
         let lease = lead(&stage.a, &first).await;

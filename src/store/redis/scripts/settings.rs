@@ -17,9 +17,9 @@ pub(crate) struct Settings {
 pub(crate) const BEGIN: Settings = Settings {
     mark: "-- UNPACKED HERE: BEGIN in src/store/redis/scripts/settings.rs",
     numbers: &[
-        // How long a caller waits at most, and how long it is remembered that a leader was lost, at least retry_ms. First, because a pod
+        // How long a pod waits at most, and how long it is remembered that a leader was lost, at least retry_ms. First, because a pod
         // that joins reads no others (lua/lib/join.lua).
-        ("wait_ms", |config| ms(config.wait_timeout)),
+        ("longest_wait_ms", |config| ms(config.longest_wait())),
         ("memory_ms", |config| ms(config.memory_of_lost())),
         // How long a lead lasts unless it is renewed.
         ("lease_ms", |config| ms(config.lease)),

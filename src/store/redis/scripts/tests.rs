@@ -68,6 +68,7 @@ fn told(name: &str, config: &Config) -> u64 {
         "retry_ms" => config.retry_lost_after(),
         "memory_ms" => config.uncertain_memory,
         "wait_ms" => config.wait_timeout,
+        "longest_wait_ms" => config.longest_wait(),
         "window_ms" => config.refresh_attempt_window,
         "cooldown_ms" => config.refresh_cooldown_period,
         "called_ms" | "late_ms" => config.store_timeout,

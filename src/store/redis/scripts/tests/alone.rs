@@ -162,7 +162,7 @@ pub(super) const THREE: &str = "00000000-0000-4000-8000-000000000003";
 pub(super) const HOUR_MS: u64 = 3_600_000;
 
 /// What the scripts are told where a test says nothing else, by the names in their heads.
-pub(super) const USUAL: [(&str, &str); 87] = [
+pub(super) const USUAL: [(&str, &str); 88] = [
     ("chain", ""),
     ("held", NAME),
     ("link", NAME),
@@ -184,6 +184,7 @@ pub(super) const USUAL: [(&str, &str); 87] = [
     ("uncertain", "retry"),
     ("memory_ms", "120000"),
     ("wait_ms", "35000"),
+    ("longest_wait_ms", "105000"),
     ("may_lead", "yes"),
     ("waited_us", ""),
     ("urgency", "none"),
