@@ -50,6 +50,11 @@ end
 local message = 'look ' .. name
 if act == 'tell' then
   redis.call('HDEL', flight, 'untold')
+  if record.token_state == 'rotated' then
+    -- Callers hear of it only now: those that come a moment later have it for as long as if it had just landed.
+    redis.call('HSET', flight, 'fresh_until', whole(now + tonumber(record.fresh_ms)))
+    keep_at_least(flight, tonumber(record.fresh_ms))
+  end
   if #record.sealed <= 8192 and not record.ended then
     message = table.concat({'landed', name, record.claim, own_fence, record.attempt,
       whole(passed_ms(record.landed_at, now))}, ' ') .. '\n' .. record.sealed

@@ -4,9 +4,11 @@ use tokio::time::Instant;
 
 use super::MemoryPod;
 use super::held::next_identity;
-use super::record::{FlightRecord, Lock};
+use super::record::{FlightRecord, Lock, State};
+use crate::config::Config;
 use crate::identity::{Hash, Identity};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, TokenState};
+use crate::retention::Retention;
 use crate::store::contract::{Ask, Telling};
 
 impl FlightRecord {
@@ -14,6 +16,16 @@ impl FlightRecord {
     pub(super) fn keep_back(&mut self, fence: u64, until: Instant) {
         self.lock = Some(Lock { fence, until });
         self.ends = self.ends.max(until);
+    }
+
+    /// Callers hear of a rotated token only now: those that come a moment later have it for as long as if it had just landed.
+    fn freshen(&mut self, now: Instant, config: &Config) {
+        if let State::Landed { outcome, fresh_until, .. } = &mut self.state
+            && outcome.token_state() == TokenState::Rotated
+        {
+            *fresh_until = now + Retention::of(outcome, config).fresh;
+            self.ends = self.ends.max(*fresh_until);
+        }
     }
 }
 
@@ -39,6 +51,7 @@ impl MemoryPod {
                 }
                 if telling == Telling::Done {
                     record.is_untold = false;
+                    record.freshen(now, &self.config);
                     if record.client.is_some_and(|client| self.namespace.ended.has(ask.identity.flight, client, now)) {
                         record.waiting = None;
                     } else {

@@ -123,6 +123,21 @@ both! {
         assert!(matches!(begin(&stage.b, &ask("t")).await, Begun::Landed(_)));
     }
 
+    async fn caller_that_comes_just_after_a_late_telling_is_handed_the_outcome(stage, Config { keep_outcome: 2 * S, ..slow() }) {
+        let first = ask_with(&stage, "t", Coming::Directly);
+        let (lease, outcome) = land(&stage, &first).await;
+        for _ in 0..3 {
+            stage.pass(S).await;
+            stage.a.tell(&first, lease.fence, &outcome, Telling::Waits).await.expect("an answer");
+        }
+        stage.a.tell(&first, lease.fence, &outcome, Telling::Done).await.expect("an answer");
+        stage.pass(S).await;
+
+        let late = landed(&stage.b, &ask_with(&stage, "t", Coming::Directly), None).await;
+
+        assert_eq!((access_token(&late), late.fence), ("new", lease.fence));
+    }
+
     async fn token_counts_as_used_once_it_is_told(stage, slow()) {
         let first = ask_with(&stage, "t", Coming::Directly);
         let (lease, outcome) = land(&stage, &first).await;
