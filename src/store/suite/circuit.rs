@@ -31,6 +31,13 @@ both! {
         assert!(matches!(circuit(&stage).await, CircuitState::Open { .. }));
     }
 
+    async fn endless_pause_that_the_provider_asks_for_is_as_long_as_one_may_be(stage, breaker(2, 60 * S, 1)) {
+        fly(&stage.a, &anybody(), &busy(Duration::from_millis(u64::MAX))).await;
+
+        let CircuitState::Open { retry_after, reason: TripReason::RetryAfter } = circuit(&stage).await else { panic!("not open") };
+        assert!(retry_after <= 300 * S && retry_after > 290 * S, "{retry_after:?}");
+    }
+
     async fn success_between_failures_starts_the_count_anew(stage, breaker(2, 60 * S, 1)) {
         fly(&stage.a, &anybody(), &unknown()).await;
         fly(&stage.b, &anybody(), &success("one")).await;

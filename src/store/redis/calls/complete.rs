@@ -12,7 +12,7 @@ use super::reply::Reply;
 use super::words::{Caller, Lead, NONE, ms, packed};
 use crate::admission::moved::{Moved, TripReason};
 use crate::identity::Hash;
-use crate::outcome::{Class, ProviderHealth, TokenState};
+use crate::outcome::{Class, LONGEST_RETRY_AFTER, ProviderHealth, TokenState};
 use crate::retention::Retention;
 use crate::store::contract::{Coming, StoreError};
 use crate::store::redis::call::Call;
@@ -195,9 +195,14 @@ fn health_words(health: ProviderHealth) -> (&'static str, Option<Duration>) {
         ProviderHealth::Healthy => ("healthy", None),
         ProviderHealth::Failing => ("failing", None),
         ProviderHealth::Neutral => ("neutral", None),
-        ProviderHealth::SessionLimited(retry_after) => ("session_limited", retry_after),
-        ProviderHealth::FleetLimited(retry_after) => ("fleet_limited", Some(retry_after)),
+        ProviderHealth::SessionLimited(retry_after) => ("session_limited", retry_after.map(believed)),
+        ProviderHealth::FleetLimited(retry_after) => ("fleet_limited", Some(believed(retry_after))),
     }
+}
+
+/// Above 2^53 ms it would count as none.
+fn believed(retry_after: Duration) -> Duration {
+    retry_after.min(LONGEST_RETRY_AFTER)
 }
 
 fn ms_or_none(span: Option<Duration>) -> u64 {
