@@ -70,12 +70,11 @@ where
             withdrawal::later(&inner, turn, Withdrawal::QueuePlace { since: Instant::now() });
         }
         let leaves = way.take_leaving();
+        guard.end(ending);
         if let Some((walk, what)) = leaves {
             // Boxed, because it is rare. The callers do not wait for it.
-            guard.flight().tell(ending.clone());
             Box::pin(walk.leave(&inner, what)).await;
         }
-        guard.end(ending);
     }
 }
 

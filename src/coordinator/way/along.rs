@@ -1,14 +1,12 @@
 //! What the flight of a rotated token does: it goes along the chain, and ends with what it found or with what its own
 //! presentation brought.
 
-use std::mem;
 use std::ops::ControlFlow::{self, Break, Continue};
 
 use tracing::debug;
 
 use super::Way;
 use crate::coordinator::walk::{TipOrEnd, Walk};
-use crate::coordinator::withdrawal::{self, Withdrawal};
 use crate::flight::ending::Ending;
 use crate::outcome::Outcome;
 use crate::store::{ChainEnd, Coming, Held};
@@ -28,21 +26,17 @@ impl<C> Way<'_, C> {
         let Some(next) = next else {
             // A chain without an end, or an answer that gave no token.
             if let Some(own) = own {
-                *self.ask = own;
+                self.asks(own);
             }
             return match walk.take_living(self.inner) {
                 Some(ending) => Break(ending),
                 None => self.present_own(),
             };
         };
-        let asked = mem::replace(self.ask, next);
-        if asked.is_unanswered() {
-            withdrawal::later(self.inner, asked.id(), Withdrawal::UnansweredBegin);
-        }
+        let asked = self.asks(next);
         walk.own = Some(own.unwrap_or(asked));
         self.walk = Some(walk);
-        (self.awaited_fence, self.has_joined) = (None, false);
-        (self.waiting_since, self.queueing_since) = (None, None);
+        self.asks_anew();
         Continue(())
     }
 
@@ -71,7 +65,7 @@ impl<C> Way<'_, C> {
             return Break(ending);
         }
         if let Some(own) = self.walk.take().and_then(|mut walk| walk.own.take()) {
-            *self.ask = own;
+            self.asks(own);
         }
         self.present_own()
     }

@@ -150,10 +150,7 @@ where
         next.passed.clone_from(&self.ask.passed);
         next.passed.push(token.clone());
         next.origin = Some(origin);
-        let asked = mem::replace(self.ask, next);
-        if asked.is_unanswered() {
-            withdrawal::later(inner, asked.id(), Withdrawal::UnansweredBegin);
-        }
+        let asked = self.asks(next);
         self.own_among_claims.get_or_insert(asked);
         self.asks_anew();
         Continue(())
@@ -181,19 +178,25 @@ impl<C> Way<'_, C> {
         Continue(())
     }
 
-    /// The question of its caller's own token again. One that was not answered in time is to change nothing when it arrives.
-    pub(super) fn asks_of(&mut self, own: Ask) {
-        let asked = mem::replace(self.ask, own);
+    /// Another question. The one before is to change nothing when it arrives, where it was not answered in time.
+    pub(super) fn asks(&mut self, next: Ask) -> Ask {
+        let asked = mem::replace(self.ask, next);
         if asked.is_unanswered() {
             withdrawal::later(self.inner, asked.id(), Withdrawal::UnansweredBegin);
         }
+        asked
+    }
+
+    /// The question of its caller's own token again.
+    pub(super) fn asks_of(&mut self, own: Ask) {
+        self.asks(own);
         if self.ask.coming == Coming::InTurn {
             self.ask.coming = Coming::Directly;
         }
     }
 
     /// What it waited for so far says nothing of what it asks now.
-    fn asks_anew(&mut self) {
+    pub(super) fn asks_anew(&mut self) {
         (self.awaited_fence, self.has_joined) = (None, false);
         (self.waiting_since, self.queueing_since) = (None, None);
     }

@@ -21,8 +21,7 @@ impl<C> Way<'_, C> {
     /// Asks the store again, as a newcomer that has the outcome of this fence already.
     pub(super) fn ask_past(&mut self, fence: u64) -> ControlFlow<Ending> {
         self.ask.newer_than = self.ask.newer_than.max(Some(fence));
-        (self.awaited_fence, self.has_joined) = (None, false);
-        (self.waiting_since, self.queueing_since) = (None, None);
+        self.asks_anew();
         Continue(())
     }
 }
