@@ -12,6 +12,8 @@ mod connections;
 mod counted;
 mod document;
 mod failed;
+mod faults;
+mod framing;
 mod head;
 mod http1;
 mod http2;

@@ -2,28 +2,44 @@
 //! mended or left out, and named in the log once.
 
 use std::borrow::Cow;
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+
+use super::faults::tell;
+use super::framing::{Framing, is_framing};
 
 /// More headers than any provider sends. Of those that are too many, the ones that say how to read the answer stay.
 pub(super) const MOST_HEADERS: usize = 1000;
 
-/// The parser takes no longer head.
-const LARGEST: usize = 256 * 1024;
+/// No longer head is taken.
+pub(super) const LARGEST: usize = 256 * 1024;
 
-/// Where the head ends that these bytes begin with, if it is whole.
-pub(super) fn end_of(bytes: &[u8]) -> Option<usize> {
-    let (mut end, mut has_begun) = (0, false);
-    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
-        end += line.len();
-        let is_blank = line.trim_ascii().is_empty();
-        if is_blank && has_begun && line.ends_with(b"\n") {
-            return Some(end);
+/// Looks for the end of a head while it arrives: at each byte once.
+#[derive(Debug, Default)]
+pub(super) struct Lookout {
+    seen: usize,
+    has_begun: bool,
+    /// Whether something stands in the line so far.
+    is_filled: bool,
+    end: Option<usize>,
+}
+
+impl Lookout {
+    /// Where the head ends that these bytes begin with, if it is whole. They are those of the last call, and more.
+    pub(super) fn end_in(&mut self, bytes: &[u8]) -> Option<usize> {
+        while self.end.is_none() && self.seen < bytes.len() {
+            let byte = bytes[self.seen];
+            self.seen += 1;
+            if byte != b'\n' {
+                self.is_filled |= !byte.is_ascii_whitespace();
+                continue;
+            }
+            if self.has_begun && !self.is_filled {
+                self.end = Some(self.seen);
+            }
+            // A blank line before the status line is passed over.
+            self.has_begun |= std::mem::take(&mut self.is_filled);
         }
-        // A blank line before the status line is passed over.
-        has_begun |= !is_blank;
+        self.end
     }
-    None
 }
 
 /// The head of an answer.
@@ -33,17 +49,6 @@ pub(super) struct Head<'a> {
     reason: Vec<u8>,
     headers: Vec<(&'a [u8], Cow<'a, [u8]>)>,
     framing: Framing,
-}
-
-/// How the end of the body is told.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Framing {
-    /// No header says so.
-    Unsaid,
-    Chunked,
-    Length(u64),
-    /// Headers say so in a way that is no rule: it is read until the connection ends, or to a length that is said beside it.
-    Odd(Option<u64>),
 }
 
 impl<'a> Head<'a> {
@@ -81,6 +86,17 @@ impl<'a> Head<'a> {
         self.status[0] == b'1' && self.status != *b"101"
     }
 
+    /// Whether the body is framed as the head says, by what of it is there so far. None: that cannot be told yet.
+    pub(super) fn is_as_said(&self, body: &[u8]) -> Option<bool> {
+        let has_body = ![*b"204", *b"304"].contains(&self.status);
+        if has_body { self.framing.is_as_said(body) } else { Some(true) }
+    }
+
+    /// The same, of an answer whose body is not framed so.
+    pub(super) fn reframed(self) -> Self {
+        Self { framing: self.framing.reframed(), ..self }
+    }
+
     /// Whether nothing else is to be asked on its connection.
     pub(super) fn is_last(&self) -> bool {
         !self.is_http11 || matches!(self.framing, Framing::Odd(_))
@@ -91,7 +107,7 @@ impl<'a> Head<'a> {
         let mut head = [b"HTTP/1.1 ", &self.status[..], b" ", &self.reason, b"\r\n"].concat();
         match self.framing {
             Framing::Unsaid | Framing::Odd(None) => {}
-            Framing::Chunked => head.extend_from_slice(b"transfer-encoding: chunked\r\n"),
+            Framing::Chunked { .. } => head.extend_from_slice(b"transfer-encoding: chunked\r\n"),
             Framing::Length(length) | Framing::Odd(Some(length)) => {
                 head.extend_from_slice(format!("content-length: {length}\r\n").as_bytes());
             }
@@ -112,39 +128,6 @@ impl<'a> Head<'a> {
     }
 }
 
-impl Framing {
-    fn of(headers: &[(&[u8], Cow<'_, [u8]>)]) -> Self {
-        let members = |of: &'static [u8]| {
-            let values = headers.iter().filter(move |(name, _)| name.eq_ignore_ascii_case(of)).map(|(_, value)| value);
-            values.flat_map(|value| value.split(|byte| *byte == b',')).map(|member| unquoted(member.trim_ascii()))
-        };
-        // `Transfer-Encoding: identity`, which some servers still say, or what is no coding of a transfer.
-        let is_uncoded = members(CODING).next().is_some();
-        if members(CODING).any(|coding| coding.eq_ignore_ascii_case(b"chunked")) {
-            return Self::Chunked;
-        }
-        let said: BTreeSet<Option<u64>> = members(LENGTH).map(length).collect();
-        let lengths: Vec<u64> = said.iter().copied().flatten().collect();
-        let length = if let [length] = lengths[..] { Some(length) } else { None };
-        if said.contains(&None) || lengths.len() > 1 {
-            tell(LENGTH, "it is no length, or several");
-            return Self::Odd(length);
-        }
-        match length {
-            _ if is_uncoded => Self::Odd(length),
-            None => Self::Unsaid,
-            Some(length) => Self::Length(length),
-        }
-    }
-}
-
-const CODING: &[u8] = b"transfer-encoding";
-const LENGTH: &[u8] = b"content-length";
-
-fn is_framing(name: &[u8]) -> bool {
-    [CODING, LENGTH].iter().any(|framing| name.eq_ignore_ascii_case(framing))
-}
-
 /// Headers that say how to read an answer, or when to come again.
 fn is_telling(name: &[u8]) -> bool {
     const TELLING: [&[u8]; 10] = [
@@ -160,17 +143,6 @@ fn is_telling(name: &[u8]) -> bool {
         b"ratelimit",
     ];
     TELLING.iter().any(|telling| name.eq_ignore_ascii_case(telling))
-}
-
-fn unquoted(value: &[u8]) -> &[u8] {
-    value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\"")).unwrap_or(value)
-}
-
-fn length(text: &[u8]) -> Option<u64> {
-    let digits = text.strip_prefix(b"+").unwrap_or(text);
-    let is_number = !digits.is_empty() && digits.iter().all(u8::is_ascii_digit);
-    // The parser takes two numbers for something else.
-    std::str::from_utf8(digits).ok().filter(|_| is_number)?.parse().ok().filter(|length| *length < u64::MAX - 2)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -237,17 +209,6 @@ fn is_in_value(byte: u8) -> bool {
     byte == b'\t' || !byte.is_ascii_control()
 }
 
-/// Once for each name and fault, and for so many of them: what a provider sends is not to fill a log.
-fn tell(name: &[u8], what: &'static str) {
-    const MOST: usize = 64;
-    static TOLD: Mutex<BTreeSet<(String, &str)>> = Mutex::new(BTreeSet::new());
-    let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
-    if told.len() < MOST && told.insert((name.clone(), what)) {
-        tracing::warn!(header = name, what, "the provider sends a header that breaks the rules of HTTP");
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -296,38 +257,6 @@ mod tests {
             ["{\"a\":1}", "HTTP/1.1 OK", "HTTP/1.1 20 OK", "HTTP/1.1 2000 OK", "HTTP/1.1 000 x", "HTTP/1.1", "SSH-2.0"]
         {
             assert!(Head::read(format!("{nothing}\r\n\r\n").as_bytes()).is_none(), "{nothing}");
-        }
-    }
-
-    #[test]
-    fn end_of_a_body_is_told_by_what_says_so_for_certain() {
-        use Framing::{Chunked, Length, Odd, Unsaid};
-
-        for (lines, expected) in [
-            ("x: 1", Unsaid),
-            ("content-length: 4", Length(4)),
-            ("Content-Length : 4, 4\r\ncontent-length: 4", Length(4)),
-            ("content-length: +4\r\ncontent-length: \"4\"", Length(4)),
-            ("content-length:\r\n 4", Length(4)),
-            ("content-length: 4\r\ncontent-length: 5", Odd(None)),
-            ("content-length: 4\r\ncontent-length:", Odd(Some(4))),
-            ("content-length: -1", Odd(None)),
-            ("content-length: 0x4", Odd(None)),
-            ("content-length: 4.0", Odd(None)),
-            ("content-length: 99999999999999999999", Odd(None)),
-            ("content-length: 18446744073709551615", Odd(None)),
-            ("transfer-encoding: chunked", Chunked),
-            ("transfer-encoding: gzip, Chunked\r\ncontent-length: 4", Chunked),
-            ("transfer-encoding: \"chunked\"\r\ntransfer-encoding: identity", Chunked),
-            ("transfer-encoding: identity", Odd(None)),
-            ("transfer-encoding: identity\r\ncontent-length: 4", Odd(Some(4))),
-            ("transfer-encoding: UTF-8\r\ncontent-length: 4", Odd(Some(4))),
-            ("transfer-encoding:\r\ncontent-length: 4", Odd(Some(4))),
-        ] {
-            let head = format!("HTTP/1.1 200 OK\r\n{lines}\r\n\r\n");
-            let read = Head::read(head.as_bytes()).expect("a head");
-            assert_eq!((read.framing, read.is_last()), (expected, matches!(expected, Odd(_))), "{lines}");
-            assert_eq!(read.headers.len(), usize::from(lines == "x: 1"), "{lines}");
         }
     }
 

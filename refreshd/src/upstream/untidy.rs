@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +13,7 @@ use std::task::{Context, Poll, ready};
 
 use hyper::rt::{Read, ReadBuf, ReadBufCursor, Write};
 
-use super::head::{self, Head};
+use super::head::{Head, Lookout};
 
 /// A connection that looks at its answers.
 pub(super) struct Watched<S> {
@@ -47,8 +48,8 @@ impl Expected {
 enum Stage {
     /// Its head is over.
     Over,
-    /// The head so far.
-    Head(Vec<u8>),
+    /// What has come of the head, and of what follows it where that is needed to understand it.
+    Head(Vec<u8>, Lookout),
     /// What the parser is handed next, and how much of it was.
     Tidy(Vec<u8>, usize),
 }
@@ -79,7 +80,7 @@ impl<S: Read + Unpin> Read for Watched<S> {
         loop {
             match stage {
                 Stage::Over if expected.0.is_answer_next.swap(false, Ordering::Relaxed) => {
-                    *stage = Stage::Head(Vec::new());
+                    *stage = Stage::Head(Vec::new(), Lookout::default());
                 }
                 Stage::Over => return Pin::new(stream).poll_read(cx, buffer),
                 Stage::Tidy(bytes, handed) => {
@@ -92,16 +93,16 @@ impl<S: Read + Unpin> Read for Watched<S> {
                     }
                     return Poll::Ready(Ok(()));
                 }
-                Stage::Head(seen) => {
-                    let mut bytes = [0; 4096];
-                    let mut read = ReadBuf::new(&mut bytes);
+                Stage::Head(seen, lookout) => {
+                    let mut bytes = [MaybeUninit::uninit(); 4096];
+                    let mut read = ReadBuf::uninit(&mut bytes);
                     ready!(Pin::new(&mut *stream).poll_read(cx, read.unfilled()))?;
                     let read = read.filled();
                     seen.extend_from_slice(read);
                     let next = if read.is_empty() || seen.len() > LONGEST_HEAD {
-                        Some(Stage::Tidy(std::mem::take(seen), 0))
+                        Some(Stage::Tidy(ended(seen, lookout, &expected.0), 0))
                     } else {
-                        tidied(seen, &expected.0)
+                        tidied(seen, lookout, &expected.0)
                     };
                     match next {
                         // The connection has ended.
@@ -119,25 +120,40 @@ impl<S: Read + Unpin> Read for Watched<S> {
 }
 
 /// What the parser is handed, once the head is whole. Interim heads (RFC 9110 section 15.2) are left out.
-fn tidied(seen: &mut Vec<u8>, flags: &Flags) -> Option<Stage> {
+fn tidied(seen: &mut Vec<u8>, lookout: &mut Lookout, flags: &Flags) -> Option<Stage> {
     loop {
-        let end = head::end_of(seen)?;
+        let end = lookout.end_in(seen)?;
         let head = match Head::read(&seen[..end]) {
             Some(head) if head.is_interim() => {
                 seen.drain(..end);
+                *lookout = Lookout::default();
                 continue;
             }
             Some(head) => head,
             // It is of no HTTP: the parser says so.
             None => return Some(Stage::Tidy(std::mem::take(seen), 0)),
         };
-        if head.is_last() {
-            flags.is_last.store(true, Ordering::Relaxed);
-        }
-        let mut tidy = head.written();
-        tidy.extend_from_slice(&seen[end..]);
-        return Some(Stage::Tidy(tidy, 0));
+        let head = if head.is_as_said(&seen[end..])? { head } else { head.reframed() };
+        return Some(Stage::Tidy(written(head, &seen[end..], flags), 0));
     }
+}
+
+/// The same where nothing else comes: a head that is whole is understood all the same.
+fn ended(seen: &mut Vec<u8>, lookout: &mut Lookout, flags: &Flags) -> Vec<u8> {
+    let head = lookout.end_in(seen).and_then(|end| Some((Head::read(&seen[..end])?, end)));
+    match head {
+        Some((head, end)) => written(head, &seen[end..], flags),
+        None => std::mem::take(seen),
+    }
+}
+
+fn written(head: Head<'_>, rest: &[u8], flags: &Flags) -> Vec<u8> {
+    if head.is_last() {
+        flags.is_last.store(true, Ordering::Relaxed);
+    }
+    let mut tidy = head.written();
+    tidy.extend_from_slice(rest);
+    tidy
 }
 
 impl<S: Write + Unpin> Write for Watched<S> {
@@ -172,12 +188,12 @@ mod tests {
 
     /// What the parser is handed of these bytes, which arrive in two parts.
     fn handed(bytes: &[u8], cut: usize) -> (Vec<u8>, bool) {
-        let flags = Flags::default();
+        let (flags, mut lookout) = (Flags::default(), Lookout::default());
         let mut seen = bytes[..cut].to_vec();
         let mut rest = &bytes[cut..];
-        let stage = tidied(&mut seen, &flags).or_else(|| {
+        let stage = tidied(&mut seen, &mut lookout, &flags).or_else(|| {
             seen.extend_from_slice(std::mem::take(&mut rest));
-            tidied(&mut seen, &flags)
+            tidied(&mut seen, &mut lookout, &flags)
         });
         let Some(Stage::Tidy(tidy, 0)) = stage else { panic!("a whole head, cut at {cut}") };
         ([&tidy, rest].concat(), flags.is_last.into_inner())
@@ -198,7 +214,41 @@ mod tests {
 
     #[test]
     fn head_that_is_not_whole_and_what_is_no_http_stay_as_they_are() {
-        assert!(tidied(&mut b"HTTP/1.1 200 OK\r\nx: 1\r\n".to_vec(), &Flags::default()).is_none());
+        let mut part = b"HTTP/1.1 200 OK\r\nx: 1\r\n".to_vec();
+        assert!(tidied(&mut part, &mut Lookout::default(), &Flags::default()).is_none());
         assert_eq!(handed(b"{\"access_token\":\"a\"}\r\n\r\n", 5).0, b"{\"access_token\":\"a\"}\r\n\r\n");
+    }
+
+    #[test]
+    fn body_that_is_not_chunked_as_its_head_says_is_handed_as_it_came() {
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n";
+        for (body, length, is_last) in [
+            ("{\"a\":1}", "", true),
+            ("access_token=a", "", true),
+            ("{\"a\":1}", "content-length: 7\r\n", true),
+            ("7\r\n{\"a\":1}\r\n0\r\n\r\n", "", false),
+        ] {
+            let answer = format!("{head}{length}\r\n{body}");
+            let framing = if is_last { length } else { "transfer-encoding: chunked\r\n" };
+            for cut in 0..answer.len() {
+                let (bytes, last) = handed(answer.as_bytes(), cut);
+
+                let expected = format!("HTTP/1.1 200 OK\r\n{framing}\r\n{body}");
+                assert_eq!((String::from_utf8_lossy(&bytes), last), (expected.into(), is_last), "{cut}");
+            }
+        }
+        assert_eq!(
+            handed(b"HTTP/1.1 204 x\r\ntransfer-encoding: chunked\r\n\r\n", 3).0,
+            b"HTTP/1.1 204 x\r\ntransfer-encoding: chunked\r\n\r\n"
+        );
+    }
+
+    #[test]
+    fn head_that_ends_with_its_connection_is_handed_as_far_as_it_came() {
+        let ended = |bytes: &[u8]| ended(&mut bytes.to_vec(), &mut Lookout::default(), &Flags::default());
+
+        assert_eq!(ended(b"HTTP/1.1 200 O"), b"HTTP/1.1 200 O");
+        let whole = b"HTTP/1.1  200 OK\ntransfer-encoding: chunked\n\nac";
+        assert_eq!(ended(whole), b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nac");
     }
 }

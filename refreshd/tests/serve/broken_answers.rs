@@ -153,6 +153,8 @@ async fn head_that_breaks_the_rules_costs_nobody_the_answer() {
         format!("HTTP/1.1 200 OK\r\ntransfer-encoding: binary\r\ncontent-length: {length}\r\n"),
         format!("HTTP/1.1 200 OK\r\ntransfer-encoding:\r\ncontent-length: {length}\r\n"),
         format!("HTTP/1.1 200 OK\r\n{many}content-length: {length}\r\n"),
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n".to_owned(),
+        format!("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: {length}\r\n"),
     ];
 
     for (number, head) in heads.iter().enumerate() {
