@@ -9,6 +9,7 @@ mod address;
 mod answer;
 mod chain;
 mod connections;
+mod connectors;
 mod counted;
 mod document;
 mod failed;
@@ -208,8 +209,8 @@ impl UpstreamSettings {
             None => tls::of_system(flag, client)?,
         };
         let to_proxy = |flag: &str| match &self.ca_file {
-            Some(file) => tls::of_file(file, None).map(tls::to_proxy),
-            None => tls::of_system(flag, None).map(tls::to_proxy),
+            Some(file) => tls::of_file(file, None).map(tls::http1_only),
+            None => tls::of_system(flag, None).map(tls::http1_only),
         };
         let proxy = self.upstream_proxy.as_ref().map(|url| proxy::read(url, to_proxy)).transpose()?;
         let Ok(url) = url.as_str().parse::<Uri>() else { return Ok(None) };

@@ -11,6 +11,7 @@ use refresh_coordinator::exchange::{SendError, tells_its_end};
 use refresh_coordinator::{ProviderResponse, TokenResponse};
 
 use super::chain::chain;
+use super::failed::Failed;
 use super::open::{Open, moving};
 
 /// For so long more is waited for, where all of an answer seems to be there and neither its length nor its connection says so.
@@ -21,11 +22,11 @@ pub(super) async fn whole(
     answer: Response<Incoming>,
     connection: &mut Open,
     most: usize,
-) -> Result<Response<Vec<u8>>, SendError> {
+) -> Result<Response<Vec<u8>>, Failed> {
     let (parts, mut body) = answer.into_parts();
     if parts.status == StatusCode::SWITCHING_PROTOCOLS {
         // Nobody asked for another protocol, and what follows is of it.
-        return Err(SendError::Unknown("status 101 is no answer to a token request".to_owned()));
+        return Err(SendError::Unknown("status 101 is no answer to a token request".to_owned()).into());
     }
     let announced = body.size_hint().lower().min(most as u64);
     let mut bytes = Vec::with_capacity(announced as usize);
@@ -38,7 +39,10 @@ pub(super) async fn whole(
                 *connection = None;
                 break;
             }
-            Ok(Some(Err(error))) => return cut_off(parts, bytes, connection, chain(&error)),
+            Ok(Some(Err(error))) => {
+                let cut_off = cut_off(parts, bytes, connection, chain(&error));
+                return cut_off.map_err(|failed| Failed::in_answer(failed, &error));
+            }
             Err(_) if is_whole(&parts.headers, &bytes) && is_last_word(&parts, &bytes) => {
                 tracing::debug!("a complete answer was announced to be longer");
                 *connection = None;
@@ -52,7 +56,7 @@ pub(super) async fn whole(
         bytes.extend_from_slice(&data[..data.len().min(room)]);
         if data.len() > room {
             let reason = format!("the answer has more than {most} bytes (setting --max-answer)");
-            return cut_off(parts, bytes, connection, reason);
+            return Ok(cut_off(parts, bytes, connection, reason)?);
         }
     }
     Ok(Response::from_parts(parts, bytes))

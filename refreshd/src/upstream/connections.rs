@@ -11,7 +11,6 @@
 //! having a connection and writing to it but what is written here.
 
 use std::error::Error;
-use std::future::poll_fn;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,15 +18,15 @@ use http::header::{self, HeaderValue};
 use http::{Request, Response, Uri};
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper_rustls::{HttpsConnector, MaybeHttpsStream};
+use hyper_rustls::MaybeHttpsStream;
 use hyper_util::client::legacy::connect::Connection;
 use refresh_coordinator::exchange::SendError;
 use refresh_coordinator::{Attempt, ProviderFailure};
 use refresh_coordinator_cli::Span;
 use tokio::time::Instant;
-use tower_service::Service;
 
 use super::chain::chain;
+use super::connectors::Connectors;
 use super::counted::Counted;
 use super::failed::Failed;
 use super::http1::Http1;
@@ -62,7 +61,7 @@ pub(super) struct Target {
 /// The connections, and the way to further ones.
 #[derive(Debug)]
 pub(super) struct Connections {
-    connector: HttpsConnector<Route>,
+    connectors: Connectors,
     url: Uri,
     host: HeaderValue,
     /// Who is sent the requests instead of the provider, which has no TLS.
@@ -106,7 +105,8 @@ impl Connections {
         let is_by_proxy = proxy.is_some();
         let relay = proxy.filter(|_| matches!(route, Route::ToProxy(..)));
         let (free, standing) = (Mutex::default(), ProviderConnections::none_yet());
-        Self { connector: HttpsConnector::from((route, tls)), url, host, relay, is_by_proxy, bounds, free, standing }
+        let connectors = Connectors::new(route, tls);
+        Self { connectors, url, host, relay, is_by_proxy, bounds, free, standing }
     }
 
     /// Sends a request and takes the whole answer. Its URL is absolute. What was surely not processed is asked once more,
@@ -164,6 +164,10 @@ impl Connections {
                     Ok(answer) => answer,
                     Err(_) => Err(self.unknown()),
                 };
+                if answer.as_ref().is_err_and(|failed| failed.is_http2_unfit) {
+                    self.connectors.leave_http2();
+                    self.free().http2.clear();
+                }
                 if answer.is_err() {
                     // It refuses, goes away, or may have fallen silent for good: what comes next is asked elsewhere.
                     self.free().http2.retain(|(_, connection)| !stream.is_of(connection));
@@ -233,9 +237,7 @@ impl Connections {
 
     /// A connection as requests have it, which nobody keeps.
     pub(super) async fn connect(&self) -> Result<MaybeHttpsStream<Hop>, Box<dyn Error + Send + Sync>> {
-        let mut connector = self.connector.clone();
-        poll_fn(|cx| connector.poll_ready(cx)).await?;
-        connector.call(self.url.clone()).await
+        self.connectors.connect(&self.url).await
     }
 
     pub(super) fn is_over_tls(&self) -> bool {
@@ -326,7 +328,7 @@ mod tests {
 
         let answer = http1.ask(connections.as_http1(Request::new(Full::default())), 1024).await;
 
-        let Err(Failed { error: SendError::NotSent(_), unprocessed: Some(_) }) = answer else {
+        let Err(Failed { error: SendError::NotSent(_), unprocessed: Some(_), .. }) = answer else {
             panic!("neither unsent nor given back")
         };
         connections.keep(http1);

@@ -37,7 +37,7 @@ impl Http1 {
         let Self { sender, connection, expected } = self;
         expected.answer();
         let answer = moving(connection, sender.try_send_request(request)).await?;
-        Ok(whole(answer, connection, max_answer).await?)
+        whole(answer, connection, max_answer).await
     }
 
     /// Whether it is open and waits for a request, as far as it has heard.

@@ -15,6 +15,7 @@ use hyper_util::rt::TokioExecutor;
 
 use super::answer::whole;
 use super::failed::Failed;
+use super::head::LARGEST as LARGEST_HEAD;
 use super::open::Stream;
 
 /// A connection that moves in a task of its own. Its clones are the same connection.
@@ -46,7 +47,8 @@ pub(super) struct OneStream(Http2);
 impl Http2 {
     pub(super) async fn over(stream: Stream) -> hyper::Result<Self> {
         let mut http2 = http2::Builder::new(TokioExecutor::new());
-        let (sender, connection) = http2.initial_max_send_streams(UNTIL_IT_IS_TOLD).handshake(stream).await?;
+        http2.initial_max_send_streams(UNTIL_IT_IS_TOLD).max_header_list_size(LARGEST_HEAD as u32);
+        let (sender, connection) = http2.handshake(stream).await?;
         let streams = Arc::new(Streams { taken: AtomicUsize::new(0), connection: Mutex::new(Some(connection)) });
         let moved = Arc::clone(&streams);
         tokio::spawn(async move {
@@ -98,7 +100,7 @@ impl OneStream {
         let again = request.clone();
         let answer = self.0.sender.try_send_request(request).await;
         let answer = answer.map_err(|error| Failed::on_http2(error, again))?;
-        Ok(whole(answer, &mut None, max_answer).await?)
+        whole(answer, &mut None, max_answer).await
     }
 
     pub(super) fn is_of(&self, connection: &Http2) -> bool {

@@ -1,7 +1,6 @@
 //! Whether requests can be sent to an address of the operator's: connects as they do, over TLS where there is TLS, and sends nothing.
 
 use std::error::Error;
-use std::io;
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
@@ -14,6 +13,7 @@ use url::Url;
 use super::address;
 use super::chain::chain;
 use super::connections::Connections;
+use super::tls;
 
 /// Why no request can be sent.
 #[derive(Debug)]
@@ -48,7 +48,7 @@ pub(super) async fn reach(flag: &str, url: &Url, connections: &Connections, with
         }
     };
     let reason = chain(&*error);
-    Err(match of_tls(&*error) {
+    Err(match tls::fault_in(&*error) {
         None => Unreached::ForNow(BadSetting::new(format!("{place} cannot be reached: {reason}"))),
         Some(rustls::Error::InvalidCertificate(wrong)) if is_a_matter_of_time(wrong) => {
             Unreached::ForNow(BadSetting::new(format!("{place} is sent nothing: {reason}")))
@@ -73,26 +73,10 @@ async fn look(connections: &Connections) -> Result<(), Box<dyn Error + Send + Sy
     // Whether it takes our certificate, or wants one, a server says after the handshake (RFC 8446 section 4.4.2.4).
     let wait = began.elapsed().clamp(LEAST_WAIT, MOST_WAIT);
     match tokio::time::timeout(wait, TokioIo::new(stream).read_u8()).await {
-        Ok(Err(error)) if of_tls(&error).is_some() => Err(error.into()),
+        Ok(Err(error)) if tls::fault_in(&error).is_some() => Err(error.into()),
         // It has nothing to say before it is asked, or closes what is not used.
         Ok(_) | Err(_) => Ok(()),
     }
-}
-
-/// What TLS found wrong.
-fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        // What an I/O error holds is not its source, but its source is that one's.
-        let inner =
-            error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
-        let found = inner.unwrap_or(error).downcast_ref();
-        if found.is_some() {
-            return found;
-        }
-        next = inner.filter(|inner| inner.is::<io::Error>()).or_else(|| error.source());
-    }
-    None
 }
 
 /// The provider renews it, or our clock is wrong.

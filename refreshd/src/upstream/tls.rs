@@ -1,6 +1,8 @@
 //! What TLS trusts: the certificates of the system, or those of a file alone. And what refreshd shows of itself to a provider
 //! that asks for a certificate (RFC 8705).
 
+use std::error::Error;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use refresh_coordinator_cli::BadSetting;
@@ -32,8 +34,8 @@ pub(super) fn of_file(file: &Path, client: ClientFiles<'_>) -> Result<ClientConf
     finished(ClientConfig::builder().dangerous().with_custom_certificate_verifier(verifier), client)
 }
 
-/// For a proxy: HTTP/2 is not spoken to it.
-pub(super) fn to_proxy(mut tls: ClientConfig) -> ClientConfig {
+/// Without HTTP/2, as a proxy is spoken to.
+pub(super) fn http1_only(mut tls: ClientConfig) -> ClientConfig {
     tls.alpn_protocols = vec![b"http/1.1".to_vec()];
     tls
 }
@@ -63,4 +65,20 @@ fn finished(
     };
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
     Ok(tls)
+}
+
+/// What TLS found wrong.
+pub(super) fn fault_in<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        // What an I/O error holds is not its source, but its source is that one's.
+        let inner =
+            error.downcast_ref::<io::Error>().and_then(io::Error::get_ref).map(|inner| inner as &(dyn Error + 'static));
+        let found = inner.unwrap_or(error).downcast_ref();
+        if found.is_some() {
+            return found;
+        }
+        next = inner.filter(|inner| inner.is::<io::Error>()).or_else(|| error.source());
+    }
+    None
 }

@@ -13,7 +13,7 @@ use crate::within;
 
 pub(crate) const TOKENS: &str = r#"{"access_token":"a"}"#;
 
-/// A provider that speaks nothing but HTTP/2.
+/// A provider that speaks HTTP/2, and nothing else unless it is told to.
 pub(crate) struct Frames {
     listener: TcpListener,
     tls: TlsAcceptor,
@@ -29,6 +29,7 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const CONTINUATION: u8 = 9;
 
 const END_STREAM: u8 = 1;
 const ACK: u8 = 1;
@@ -36,10 +37,21 @@ const END_HEADERS: u8 = 4;
 
 pub(crate) const INTERNAL_ERROR: u32 = 2;
 pub(crate) const REFUSED_STREAM: u32 = 7;
+pub(crate) const HTTP_1_1_REQUIRED: u32 = 13;
 
 impl Frames {
     pub(crate) async fn listen() -> Self {
-        let (ca, tls) = offering_http2();
+        Self::offering(offering_http2()).await
+    }
+
+    /// It takes HTTP/1.1, too.
+    pub(crate) async fn listen_for_both() -> Self {
+        let (ca, mut tls) = offering_http2();
+        tls.alpn_protocols.push(b"http/1.1".to_vec());
+        Self::offering((ca, tls)).await
+    }
+
+    async fn offering((ca, tls): (tempfile::NamedTempFile, rustls::ServerConfig)) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         Self { listener, tls: TlsAcceptor::from(Arc::new(tls)), ca }
     }
@@ -111,6 +123,20 @@ impl Connection {
     pub(crate) async fn answer(&mut self, stream: u32) {
         // :status 200, by its number in HPACK's static table.
         self.write(HEADERS, END_HEADERS, stream, &[0x88]).await;
+        self.write(DATA, END_STREAM, stream, TOKENS.as_bytes()).await;
+    }
+
+    /// The same with these headers.
+    pub(crate) async fn answer_with(&mut self, stream: u32, headers: impl Iterator<Item = (&str, String)>) {
+        self.write(HEADERS, 0, stream, &[0x88]).await;
+        // Literals that nobody keeps, whose lengths fit in seven bits (RFC 7541 section 6.2.2).
+        let fields = headers.flat_map(|(name, value)| {
+            [&[0, name.len() as u8], name.as_bytes(), &[value.len() as u8], value.as_bytes()].concat()
+        });
+        for part in fields.collect::<Vec<_>>().chunks(8 * 1024) {
+            self.write(CONTINUATION, 0, stream, part).await;
+        }
+        self.write(CONTINUATION, END_HEADERS, stream, &[]).await;
         self.write(DATA, END_STREAM, stream, TOKENS.as_bytes()).await;
     }
 

@@ -47,6 +47,7 @@ mod file_read_again;
 mod fleet;
 mod gauges;
 mod http2;
+mod http2_left;
 mod lifetimes;
 mod limits;
 mod lines;
