@@ -33,7 +33,7 @@ const STATES: [&str; 2] = ["code", "status"];
 /// Fields that say whether it went well.
 const VERDICTS: [&str; 4] = ["success", "issuccess", "succeeded", "ok"];
 /// Fields within an error, the most telling first, and where else the name of a dead token may stand.
-const DETAILS: [&str; 16] = [
+const DETAILS: [&str; 20] = [
     "code",
     "error",
     "type",
@@ -50,7 +50,13 @@ const DETAILS: [&str; 16] = [
     "description",
     "detail",
     "title",
+    "errmsg",
+    "subcode",
+    "submsg",
+    "faultstring",
 ];
+/// Fields that say of what an error speaks.
+const SUBJECTS: [&str; 5] = ["field", "param", "parameter", "property", "attribute"];
 /// What stands in a field for errors where there is none.
 const NONE: [&str; 7] = ["", "200", "ok", "success", "none", "null", "false"];
 
@@ -59,7 +65,7 @@ pub(super) fn find(status: Status, headers: &HeaderMap, text: &[u8], dialect: &D
     let text = unwrapped(text);
     let objects = json::objects(text);
     let named = match &objects {
-        Some(objects) => objects.iter().flat_map(names_in).collect(),
+        Some(objects) => objects.iter().flat_map(|object| names_in(object, status)).collect(),
         None => names_in_text(text),
     };
     let plain = serde_json::from_slice::<Cow<'_, str>>(text).ok().map(Cow::into_owned);
@@ -83,17 +89,34 @@ pub(super) fn find(status: Status, headers: &HeaderMap, text: &[u8], dialect: &D
 }
 
 /// Everything in an object that may be the name of an error.
-fn names_in(object: &Object<'_>) -> Vec<String> {
+fn names_in(object: &Object<'_>, status: Status) -> Vec<String> {
     let telling = |name: &str| is_one_of(name, &ERRORS) || is_one_of(name, &DETAILS);
     let values = object.members.iter().filter(|(name, _)| telling(name)).map(|(_, raw)| raw.get());
-    let mut names: Vec<String> = Vec::new();
-    for raw in values {
-        match raw.starts_with('[') {
-            true => names.extend(serde_json::from_str::<Vec<String>>(raw).unwrap_or_default()),
-            false => names.extend(scalar(raw)),
-        }
+    let mut names: Vec<String> = values.flat_map(texts_of).collect();
+    if status == Status::Success {
+        return names;
     }
+    // As Strava says it, `{"field":"refresh_token","code":"invalid"}`, and validators, `{"refresh_token":["is invalid"]}`.
+    let is_subject = |name: &str| is_one_of(name, &["refreshtoken"]);
+    let is_about_it =
+        |(name, raw): (&str, &str)| is_one_of(name, &SUBJECTS) && scalar(raw).is_some_and(|it| is_subject(&it));
+    let mut of_it: Vec<String> = Vec::new();
+    if object.members.iter().any(|(name, raw)| is_about_it((name, raw.get()))) {
+        of_it.clone_from(&names);
+    }
+    let named_so = object.members.iter().filter(|(name, _)| is_subject(name));
+    of_it.extend(named_so.flat_map(|(_, raw)| texts_of(raw.get())));
+    names.extend(of_it.iter().map(|what| format!("refresh_token {what}")));
+    names.extend(of_it);
     names
+}
+
+/// A text, a number, or the texts of a list.
+fn texts_of(raw: &str) -> Vec<String> {
+    match raw.starts_with('[') {
+        true => serde_json::from_str(raw).unwrap_or_default(),
+        false => scalar(raw).into_iter().collect(),
+    }
 }
 
 /// The same of what is no JSON: a form, the bare name, or an element of XML.
@@ -250,6 +273,10 @@ mod tests {
             ")]}'\n{\"error\":\"invalid_grant \"}",
             "{\"error\":\"invalid_grant\"}\0",
             r#"{"error":{"errorId":"INVALID_REFRESH_TOKEN","message":"x"}}"#,
+            r#"{"error":"invalid_token","error_description":"Invalid refresh token (expired): hush"}"#,
+            r#"{"error_response":{"code":"40002","msg":"x","sub_code":"isv.refresh-token-invalid","sub_msg":"x"}}"#,
+            r#"{"ErrorCode":"invalid_request","Error":"Refresh Token expired"}"#,
+            r#"{"error":"invalid_request","error_description":"Value passed for the token was invalid."}"#,
         ] {
             for status in [Status::Success, Status::Refusal] {
                 assert!(found(status, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
@@ -268,6 +295,21 @@ mod tests {
         for text in
             ["<html>not_invalid_grant</html>", "invalid_grants are not served here", "{'error':'unsupported-grant'}"]
         {
+            assert!(!found(Status::Refusal, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
+        }
+        for text in [
+            r#"{"message":"Bad Request","errors":[{"resource":"RefreshToken","field":"refresh_token","code":"invalid"}]}"#,
+            r#"{"errors":{"refresh_token":["is invalid"]}}"#,
+            r#"{"refreshToken":["The refresh token has expired."]}"#,
+        ] {
+            assert!(found(Status::Refusal, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
+        }
+        for text in [
+            r#"{"errors":[{"resource":"Application","field":"client_id","code":"invalid"}]}"#,
+            r#"{"errors":[{"field":"refresh_token","code":"required"},{"field":"scope","code":"invalid"}]}"#,
+            r#"{"errors":{"refresh_token":["can't be blank"],"scope":["is invalid"]}}"#,
+            r#"{"error":"invalid_scope","refresh_token":"r1"}"#,
+        ] {
             assert!(!found(Status::Refusal, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
         }
         let challenge = HeaderMap::from_iter([(
