@@ -179,6 +179,11 @@ impl ProviderFailure {
         matches!(self, Self::Denied { is_token_dead: true, .. })
     }
 
+    /// Whether only its user brings what was asked for, though the token may be good for something else.
+    pub(crate) fn needs_user(&self) -> bool {
+        self.denial() == Some(Denial::User)
+    }
+
     /// The same failure, once it is known what the provider calls a dead token.
     pub(crate) fn told_in(mut self, dialect: &Dialect) -> Self {
         if let Self::Denied { error, is_token_dead, .. } = &mut self {
@@ -308,7 +313,7 @@ impl Outcome {
         }
     }
 
-    /// Whether the session pays for it: not where nothing was sent, where the client was at fault or has only to come
+    /// Whether the session pays for it: not where nothing was sent, where the client was at fault, its user is needed, or it has only to come
     /// again with a nonce, where the provider was busy or said that it cannot answer for now; nor for a token that is the session and is used again, which would
     /// be refused for nothing but living on.
     pub(crate) fn is_charged(&self, payer: Payer) -> bool {
@@ -316,7 +321,7 @@ impl Outcome {
             Self::Success(tokens) => !(tokens.is_kept() && payer == Payer::Token),
             Self::Failure(ProviderFailure::NotSent { .. } | ProviderFailure::Busy { .. }) => false,
             Self::Failure(failure) => {
-                !matches!(failure.denial(), Some(Denial::Client | Denial::Nonce | Denial::Passing))
+                !matches!(failure.denial(), Some(Denial::Client | Denial::User | Denial::Nonce | Denial::Passing))
             }
             Self::TokenLost(_) => true,
         }

@@ -50,7 +50,7 @@ fn fresh_for(outcome: &Outcome, config: &Config) -> Duration {
     match outcome {
         Outcome::Success(tokens) => kept_for(tokens, config).unwrap_or(config.keep_outcome),
         Outcome::Failure(failure @ ProviderFailure::Denied { .. }) => match failure.denial() {
-            Some(Denial::DeadToken) => config.keep_refusal,
+            Some(Denial::DeadToken | Denial::User) => config.keep_refusal,
             // The caller comes again at once, with the nonce it was told (RFC 9449 section 8).
             Some(Denial::Nonce) => Duration::ZERO,
             Some(Denial::Client | Denial::Passing | Denial::Other) | None => {

@@ -8,7 +8,7 @@ use crate::outcome::ProviderFailure;
 /// What to do about an error: one of three.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// The user has to log in again: 401.
+    /// The user has to log in again, or to consent to what was asked for: 401.
     SessionOver,
     /// The session is as good as before: 503, with Retry-After.
     TryAgain {
@@ -35,7 +35,8 @@ impl Verdict {
     /// assert_eq!(error, "invalid_client");
     /// ```
     pub fn of(error: &RefreshError) -> Self {
-        if error.is_session_over() {
+        let needs_user = matches!(error, RefreshError::Provider { failure, .. } if failure.needs_user());
+        if error.is_session_over() || needs_user {
             return Self::SessionOver;
         }
         if error.is_transient() {
@@ -69,6 +70,8 @@ mod tests {
 
         assert_eq!(Verdict::of(&RefreshError::Lost { response: None }), Verdict::SessionOver);
         assert_eq!(provider(ProviderFailure::denied("invalid_grant")), Verdict::SessionOver);
+        let consent = provider(ProviderFailure::denied("consent_required"));
+        assert_eq!(consent, Verdict::SessionOver, "its user brings what was asked for");
         assert_eq!(provider(ProviderFailure::denied("invalid_scope")), wrong("invalid_scope"));
         assert_eq!(provider(ProviderFailure::denied("temporarily_unavailable")), later(1));
         assert_eq!(provider(ProviderFailure::busy(Some(7 * S))), later(7));

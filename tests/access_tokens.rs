@@ -199,6 +199,21 @@ async fn refused_token_ends_the_session_and_a_wrong_secret_does_not() {
 }
 
 #[tokio::test]
+async fn missing_consent_to_one_scope_ends_no_session() {
+    let (store, provider) = (MemoryTokens::new(), StrictProvider::open());
+    let access = over_store(&in_memory(), store.clone(), &provider);
+    store.put("s", over_already("f.1"));
+    provider.refuse_with("consent_required");
+
+    for _ in 0..10 {
+        let told = access.token("s").await.expect_err("no token");
+        assert_eq!(told.verdict(), Verdict::SessionOver, "its user is needed");
+    }
+
+    assert_eq!((&*refresh_token(&store, "s").await, provider.presentations()), ("f.1", 1));
+}
+
+#[tokio::test]
 async fn old_access_token_is_served_while_it_lives_and_the_provider_does_not_answer() {
     let (store, provider) = (MemoryTokens::new(), StrictProvider::held());
     let access = over_store(&in_memory(), store.clone(), &provider).patience(50 * S / 1000);

@@ -301,11 +301,27 @@ mod tests {
             "dead Invalid refresh token"
         );
         assert_eq!(read("twitch", 403, r#"{"status":403,"message":"invalid client secret"}"#), "denied 403");
-        for name in ["interaction_required", "login_required", "consent_required"] {
-            let body =
-                format!(r#"{{"error":"{name}","error_description":"AADSTS50076: x","suberror":"basic_action"}}"#);
-            assert_eq!(read("entra", 400, &body), format!("dead {name}"));
-        }
+    }
+
+    #[test]
+    fn what_only_the_user_can_help_with_says_nothing_of_the_token() {
+        let entra = |body: &str| {
+            let dialect = Preset::named("entra").expect("known").applied_to(Config::default()).dialect;
+            let answer = Response::builder().status(400).body(body.as_bytes().to_vec()).expect("a response");
+            class(read_answer_in(answer, &dialect, &Accepted::anything()))
+        };
+
+        let of = |error: &str, code: &str, suberror: &str| {
+            entra(&format!(
+                r#"{{"error":"{error}","error_description":"AADSTS{code}: x","error_codes":[{code}],"suberror":"{suberror}"}}"#
+            ))
+        };
+        assert_eq!(of("interaction_required", "50076", "basic_action"), "denied interaction_required");
+        assert_eq!(of("invalid_grant", "65001", "consent_required"), "denied consent_required");
+        assert_eq!(of("invalid_grant", "700082", "bad_token"), "dead invalid_grant");
+        assert_eq!(of("invalid_grant", "50173", ""), "dead invalid_grant");
+        assert_eq!(of("login_required", "50058", ""), "dead login_required");
+        assert_eq!(of("invalid_grant", "50196", ""), "not processed", "it is asked too often");
     }
 
     #[test]

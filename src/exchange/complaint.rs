@@ -76,16 +76,27 @@ pub(super) fn find(status: Status, headers: &HeaderMap, text: &[u8], dialect: &D
         .find_map(|name| dialect.dead_token(&name).filter(|dead| may_say_more || *dead == name).map(str::to_owned));
     // A refusal in a form that is not read, such as JSON that is damaged or a page: the name says it there, too.
     let in_text = || dialect.dead_token_in(text).filter(|_| status == Status::Refusal && objects.is_none());
-    if let Some(name) = dead.or_else(|| in_text().map(str::to_owned)) {
+    let dead = dead.or_else(|| in_text().map(str::to_owned));
+    if let Some(name) = dead.filter(|_| !lacks_consent(objects.as_deref().unwrap_or_default())) {
         return Some(Complaint { name, is_token_dead: true });
     }
     let name = match &objects {
+        Some(objects) if lacks_consent(objects) => Some(CONSENT_REQUIRED.to_owned()),
         Some(objects) => error_in(status, objects),
         None => form_fields(text)
             .find(|(key, value)| is_one_of(key, &ERRORS) && is_error(value))
             .map(|(_, value)| code(&value)),
     };
     name.map(|name| Complaint { name, is_token_dead: false })
+}
+
+const CONSENT_REQUIRED: &str = "consent_required";
+
+/// Whether nobody has consented to what was asked for: then Entra ID says invalid_grant, and the token is good for all else. Of its other
+/// sub-errors none says that a token lives.
+fn lacks_consent(objects: &[Object<'_>]) -> bool {
+    let top = objects.iter().filter(|object| object.depth == 0);
+    top.filter_map(|object| scalar(member(&object.members, "suberror")?)).any(|suberror| suberror == CONSENT_REQUIRED)
 }
 
 /// Everything in an object that may be the name of an error.

@@ -8,6 +8,9 @@ pub(crate) enum Denial {
     Client,
     /// The caller has only to come again with a nonce (RFC 9449 section 8).
     Nonce,
+    /// What was asked for is not to be had without the user, who has to consent or to prove more: the token is as it was, for other
+    /// scopes and resources (OpenID Connect Core section 3.1.2.6).
+    User,
     /// The provider cannot answer for now, or is asked too often (RFC 6749 section 4.1.2.1, RFC 8628 section 3.5).
     Passing,
     Other,
@@ -23,6 +26,7 @@ impl Denial {
                 Self::Client
             }
             "temporarily_unavailable" | "server_error" | "slow_down" => Self::Passing,
+            "interaction_required" | "consent_required" | "account_selection_required" => Self::User,
             "use_dpop_nonce" => Self::Nonce,
             _ => Self::Other,
         }
@@ -33,7 +37,7 @@ impl Denial {
     pub(crate) fn may_be_of_authentication(self) -> bool {
         match self {
             Self::Client | Self::Other => true,
-            Self::DeadToken | Self::Nonce | Self::Passing => false,
+            Self::DeadToken | Self::User | Self::Nonce | Self::Passing => false,
         }
     }
 }
@@ -52,9 +56,13 @@ mod tests {
             refused.is_charged(Payer::Session)
         };
 
-        for free in
-            ["invalid_client", "incorrect_client_credentials", "temporarily_unavailable", "server_error", "slow_down"]
-        {
+        for free in [
+            "invalid_client",
+            "incorrect_client_credentials",
+            "consent_required",
+            "temporarily_unavailable",
+            "slow_down",
+        ] {
             assert!(!is_charged(free), "{free}");
         }
         for charged in ["invalid_scope", "invalid_grant", "http_400"] {

@@ -31,8 +31,7 @@ const DJANGO_SETTINGS: &str = "https://django-oauth-toolkit.readthedocs.io/en/la
 const DJANGO_VALIDATOR: &str =
     "https://github.com/django-oauth/django-oauth-toolkit/blob/master/oauth2_provider/oauth2_validators.py";
 const ENTRA: &str = "https://learn.microsoft.com/en-us/entra/identity-platform/refresh-tokens";
-const ENTRA_INTERACTION: &str =
-    "https://learn.microsoft.com/en-us/javascript/api/@azure/msal-node/interactionrequiredautherrorcodes";
+const ENTRA_LOOP: &str = "https://learn.microsoft.com/en-us/entra/msal/dotnet/advanced/client-and-server-throttling";
 const GITHUB: &str = "https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/\
                       refreshing-user-access-tokens";
 const GOOGLE: &str = "https://developers.google.com/identity/protocols/oauth2/web-server#offline";
@@ -58,15 +57,8 @@ pub(super) static PRESETS: [Preset; 11] = [
         revokes_access: Some(fact((), DJANGO_VALIDATOR)),
         ..plain("django-oauth-toolkit", fact(SingleUse, DJANGO_SETTINGS))
     },
-    Preset {
-        // Nothing but its user brings new tokens.
-        dead_token_errors: &[
-            fact("interaction_required", ENTRA_INTERACTION),
-            fact("login_required", ENTRA_INTERACTION),
-            fact("consent_required", ENTRA_INTERACTION),
-        ],
-        ..plain("entra", fact(Reusable, ENTRA))
-    },
+    // It calls that invalid_grant.
+    Preset { passing_refusals: &[fact("AADSTS50196", ENTRA_LOOP)], ..plain("entra", fact(Reusable, ENTRA)) },
     Preset {
         dead_token_errors: &[fact("bad_refresh_token", "https://github.com/orgs/community/discussions/24745")],
         revokes_access: Some(fact((), GITHUB)),
