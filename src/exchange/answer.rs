@@ -301,6 +301,13 @@ mod tests {
             "dead Invalid refresh token"
         );
         assert_eq!(read("twitch", 403, r#"{"status":403,"message":"invalid client secret"}"#), "denied 403");
+        let firebase = r#"{"error":{"code":400,"message":"TOKEN_EXPIRED","status":"INVALID_ARGUMENT"}}"#;
+        assert_eq!(read("firebase", 400, firebase), "dead TOKEN_EXPIRED");
+        assert_eq!(read("google", 400, firebase), "denied 400");
+        assert_eq!(read("zoho", 200, r#"{"error":"invalid_code"}"#), "dead invalid_code");
+        let limited =
+            r#"{"error":"Access Denied","error_description":"You have made too many requests continuously."}"#;
+        assert_eq!(read("zoho", 400, limited), "not processed");
     }
 
     #[test]

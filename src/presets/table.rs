@@ -32,6 +32,8 @@ const DJANGO_VALIDATOR: &str =
     "https://github.com/django-oauth/django-oauth-toolkit/blob/master/oauth2_provider/oauth2_validators.py";
 const ENTRA: &str = "https://learn.microsoft.com/en-us/entra/identity-platform/refresh-tokens";
 const ENTRA_LOOP: &str = "https://learn.microsoft.com/en-us/entra/msal/dotnet/advanced/client-and-server-throttling";
+const FIREBASE: &str = "https://firebase.google.com/docs/reference/rest/auth#section-refresh-token";
+const FIREBASE_SESSIONS: &str = "https://firebase.google.com/docs/auth/admin/manage-sessions";
 const GITHUB: &str = "https://docs.github.com/en/apps/creating-github-apps/authenticating-with-a-github-app/\
                       refreshing-user-access-tokens";
 const GOOGLE: &str = "https://developers.google.com/identity/protocols/oauth2/web-server#offline";
@@ -40,12 +42,15 @@ const KEYCLOAK: &str = "https://www.keycloak.org/docs/latest/server_admin/index.
 const OKTA: &str = "https://developer.okta.com/docs/guides/refresh-tokens/main/";
 const SALESFORCE: &str = "https://help.salesforce.com/s/articleView?id=005316711&type=1";
 const SALESFORCE_AT_ONCE: &str = "https://help.salesforce.com/s/articleView?id=release-notes.rn_security_refresh_token_requests.htm&release=250&type=5";
+const SALESFORCE_RETRY: &str = "https://github.com/amazon-connect/amazon-connect-salesforce-lambda/issues/43";
 const SUPABASE: &str = "https://supabase.com/docs/guides/auth/sessions";
 const SUPABASE_ERRORS: &str = "https://supabase.com/docs/guides/auth/debugging/error-codes";
 // Single-use for public clients, reusable for others; single-use is right for both.
 const TWITCH: &str = "https://dev.twitch.tv/docs/authentication/refresh-tokens/";
+const ZOHO: &str = "https://www.zoho.com/accounts/protocol/oauth/web-apps/access-token-expiry.html";
+const ZOHO_DEAD: &str = "https://github.com/schmorrison/Zoho/pull/18";
 
-pub(super) static PRESETS: [Preset; 11] = [
+pub(super) static PRESETS: [Preset; 13] = [
     Preset {
         dead_token_errors: &[fact("refresh_token is invalid", ATLASSIAN_INVALID)],
         ..plain("atlassian", fact(SingleUse, ATLASSIAN))
@@ -60,6 +65,14 @@ pub(super) static PRESETS: [Preset; 11] = [
     // It calls that invalid_grant.
     Preset { passing_refusals: &[fact("AADSTS50196", ENTRA_LOOP)], ..plain("entra", fact(Reusable, ENTRA)) },
     Preset {
+        dead_token_errors: &[
+            fact("TOKEN_EXPIRED", FIREBASE),
+            fact("USER_DISABLED", FIREBASE),
+            fact("USER_NOT_FOUND", FIREBASE),
+        ],
+        ..plain("firebase", fact(Reusable, FIREBASE_SESSIONS))
+    },
+    Preset {
         dead_token_errors: &[fact("bad_refresh_token", "https://github.com/orgs/community/discussions/24745")],
         revokes_access: Some(fact((), GITHUB)),
         ..plain("github", fact(SingleUse, GITHUB))
@@ -68,7 +81,10 @@ pub(super) static PRESETS: [Preset; 11] = [
     plain("keycloak", fact(SingleUse, KEYCLOAK)),
     Preset { grace: Some(fact(Duration::from_secs(30), OKTA)), ..plain("okta", fact(SingleUse, OKTA)) },
     Preset {
-        passing_refusals: &[fact("token request is already being processed", SALESFORCE_AT_ONCE)],
+        passing_refusals: &[
+            fact("token request is already being processed", SALESFORCE_AT_ONCE),
+            fact("retry your request", SALESFORCE_RETRY),
+        ],
         ..plain("salesforce", fact(SingleUse, SALESFORCE))
     },
     Preset {
@@ -82,4 +98,10 @@ pub(super) static PRESETS: [Preset; 11] = [
         ..plain("supabase", fact(SingleUse, SUPABASE))
     },
     Preset { dead_token_errors: &[fact("Invalid refresh token", TWITCH)], ..plain("twitch", fact(SingleUse, TWITCH)) },
+    Preset {
+        dead_token_errors: &[fact("invalid_code", ZOHO_DEAD)],
+        // More than ten refreshes in ten minutes, which it calls "Access Denied".
+        passing_refusals: &[fact("too many requests continuously", ZOHO)],
+        ..plain("zoho", fact(Reusable, ZOHO))
+    },
 ];

@@ -288,6 +288,8 @@ async fn presets_are_printed_with_their_sources() {
         "salesforce",
         "supabase",
         "django-oauth-toolkit",
+        "firebase",
+        "zoho",
     ] {
         assert!(text.lines().any(|line| line == name), "{name}: {text}");
     }
