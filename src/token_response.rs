@@ -17,6 +17,7 @@ pub(crate) mod decoding;
 pub(crate) mod dressing;
 mod fields;
 pub(crate) mod json;
+mod xml;
 
 /// What the provider sent, as it sent it: status, the headers that mean something to a client, the body.
 #[derive(Clone)]
@@ -158,7 +159,7 @@ struct Parts {
 /// The bytes are no token response: there is no `access_token` in them that could be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no token response (RFC 6749 section 5.1): it must be a JSON object, or form-encoded, with a non-empty access_token"
+    "no token response (RFC 6749 section 5.1): it must be a JSON object, form-encoded or XML, with a non-empty access_token"
 )]
 pub struct InvalidTokenResponse;
 
@@ -174,7 +175,7 @@ impl TokenResponse {
 
     /// Reads a whole answer, keeping its status and headers for every caller of the flight.
     ///
-    /// Tokens are read out of JSON and of form-encoded bodies, behind a byte order mark, in gzip, deflate and brotli
+    /// Tokens are read out of JSON, of form-encoded bodies and of XML, in UTF-8, UTF-16 or ISO 8859-1, behind a byte order mark, in gzip, deflate and brotli
     /// (RFC 9110 section 8.4.1; up to 1 MiB decoded), in a call of JSONP, and one envelope down, such as
     /// `{"body":{"access_token":...}}`. JSON that has no `access_token` there is read for names with the same letters, such as
     /// `accessToken`, at any depth.
@@ -341,6 +342,22 @@ mod tests {
     }
 
     #[test]
+    fn tokens_in_another_character_set_are_read_and_handed_on_as_they_came() {
+        let text = r#"{"access_token":"a","refresh_token":"r","name":"Jos\u{e9}","expires_in":3600}"#
+            .replace("\\u{e9}", "\u{e9}");
+        let latin: Vec<u8> = text.chars().map(|letter| letter as u8).collect();
+        let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+        for body in [latin, [&[0xff, 0xfe], &wide[..]].concat(), wide] {
+            let tokens = TokenResponse::from_response(ProviderResponse::new(200, body.clone())).expect("tokens");
+
+            assert_eq!((tokens.access_token(), tokens.refresh_token()), ("a", Some("r")));
+            assert_eq!(tokens.field("name"), Some("Jos\u{e9}".into()));
+            let aged = tokens.aged(Duration::from_secs(10));
+            assert_eq!((aged.response().body(), aged.expires_in()), (&body[..], Some(Duration::from_secs(3590))));
+        }
+    }
+
+    #[test]
     fn tokens_are_found_in_every_form_that_is_understood_and_age_in_it() {
         for body in [
             r#"{"status":0,"body":{"access_token":"a","expires_in":"3600","refresh_token":"r"}}"#,
@@ -355,6 +372,7 @@ mod tests {
             "{\"access_token\":\"a\",\"refresh_token\":\"r\",\"expires_in\":3600}\0",
             r#"{"access_token":"a","refresh_token":"r","expires_in":36e5,"expires_in_sec":3600}"#,
             "\nrefresh_token=r&expires_in=3600&access_token=a",
+            "<?xml version=\"1.0\"?><OAuth><refresh_token>r</refresh_token><expires_in> 3600 </expires_in><access_token>a</access_token></OAuth>",
         ] {
             let tokens = tokens(body);
             assert_eq!((tokens.access_token(), tokens.refresh_token()), ("a", Some("r")), "{body}");
@@ -389,6 +407,8 @@ mod tests {
             r#"{"accessToken":"a","refreshToken":"r1"}"#,
             r#"{"x":{"y":{"access_token":"a"}}}"#,
             r#"keep({"access_token":"a","refresh_token":"r1"});"#,
+            "<r><access_token>a</access_token><refresh_token/></r>",
+            "<r><accessToken>a</accessToken><refreshToken>r1</refreshToken></r>",
         ] {
             assert!(is_kept(body), "{body}");
         }
@@ -405,6 +425,8 @@ mod tests {
             r#"{"access_token":"a","refresh_token":["r2"]}"#,
             r#"{"access_token":"a","new_refresh_token":"r2"}"#,
             r#"{"access_token":"a","a":{"b":{"c":{"d":{"e":{"refresh_token":"r2"}}}}}}"#,
+            "<r><access_token>a</access_token><refresh_token>r2</refresh_token></r>",
+            "<r><access_token>a</access_token><refresh_token>r1</refresh_token><new_refresh_token>r2</new_refresh_token></r>",
         ] {
             assert!(!is_kept(body), "{body}");
         }

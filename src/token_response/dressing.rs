@@ -3,18 +3,23 @@
 #[cfg(feature = "http")]
 use std::borrow::Cow;
 
-#[cfg(any(feature = "http", test))]
 use zeroize::Zeroizing;
 
-/// The text in UTF-8, where it is in UTF-16 (RFC 7159 section 8.1), without its byte order mark.
-#[cfg(any(feature = "http", test))]
+/// The text in UTF-8 where it is in another character set, without its byte order mark: in UTF-16 (RFC 7159 section 8.1), or else where it
+/// cannot be UTF-8 in ISO 8859-1, of which each byte is a letter.
 pub(crate) fn in_utf8(text: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
     let (rest, is_big) = match text {
         [0xff, 0xfe, rest @ ..] => (rest, false),
         [0xfe, 0xff, rest @ ..] => (rest, true),
         [0, first, 0, second, ..] if *first != 0 && *second != 0 => (text, true),
         [first, 0, second, 0, ..] if *first != 0 && *second != 0 => (text, false),
-        _ => return None,
+        _ if std::str::from_utf8(text).is_ok() => return None,
+        _ => {
+            let mut utf8 = Zeroizing::new(Vec::with_capacity(text.len() * 2));
+            text.iter()
+                .for_each(|letter| utf8.extend_from_slice(char::from(*letter).encode_utf8(&mut [0; 2]).as_bytes()));
+            return Some(utf8);
+        }
     };
     let units = rest.chunks_exact(2).map(|pair| [pair[0], pair[1]]);
     let units = units.map(|pair| if is_big { u16::from_be_bytes(pair) } else { u16::from_le_bytes(pair) });
@@ -114,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn two_bytes_for_a_letter_become_one() {
+    fn text_in_another_character_set_is_the_same_in_utf8() {
         let little: Vec<u8> = "{\"\u{e9}\":1}".encode_utf16().flat_map(u16::to_le_bytes).collect();
         let big: Vec<u8> = "{\"\u{e9}\":1}".encode_utf16().flat_map(u16::to_be_bytes).collect();
         for text in
@@ -122,6 +127,8 @@ mod tests {
         {
             assert_eq!(in_utf8(&text).as_deref().map(|text| &text[..]), Some("{\"\u{e9}\":1}".as_bytes()));
         }
+        assert_eq!(in_utf8(b"{\"\xe9\":1}").as_deref().map(|text| &text[..]), Some("{\"\u{e9}\":1}".as_bytes()));
+        assert!(in_utf8("{\"\u{e9}\":1}".as_bytes()).is_none());
         assert!(in_utf8(b"{\"a\":1}\0").is_none() && in_utf8(b"").is_none() && in_utf8(b"\0\0\0\0").is_none());
     }
 

@@ -1,4 +1,4 @@
-//! Finds the tokens in a body, JSON or form-encoded: under the names of the standard at its top or one envelope down, else wherever a
+//! Finds the tokens in a body, JSON, form-encoded or XML: under the names of the standard at its top or one envelope down, else wherever a
 //! name has the same letters (`accessToken`).
 
 use std::borrow::Cow;
@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
-use super::dressing::unwrapped;
+use super::dressing::{in_utf8, unwrapped};
 use super::json::{self, Members, Object};
+use super::xml::{self, Element};
 use crate::secret::Secret;
 
 /// An access token that is said to live for longer, as for ever, lives so long: to what time it is this can be added.
@@ -28,12 +29,16 @@ pub(super) struct Fields {
 
 /// None where there is no access token.
 pub(super) fn find(text: &[u8]) -> Option<Fields> {
-    in_json(text).or_else(|| in_form(text))
+    let find = |text: &[u8]| in_json(text).or_else(|| in_form(text)).or_else(|| in_xml(text));
+    find(text).or_else(|| find(&in_utf8(text)?))
 }
 
 /// Where in the body the number of `expires_in` stands, without the quotes of one that is text.
 pub(super) fn lifetime_span(text: &[u8]) -> Option<Range<usize>> {
-    let Some(objects) = Objects::of(text) else { return form_span(text, "expires_in") };
+    let Some(objects) = Objects::of(text) else {
+        let in_xml = || xml_element(&xml::elements(text)?, "expires_in").map(|element| element.span.clone());
+        return form_span(text, "expires_in").or_else(in_xml);
+    };
     let raw = objects.lifetime()?.get();
     // The raw value is a part of the body, so the distance of the two is its place.
     let start = raw.as_ptr() as usize - text.as_ptr() as usize;
@@ -43,9 +48,14 @@ pub(super) fn lifetime_span(text: &[u8]) -> Option<Range<usize>> {
 
 /// Any field beside the tokens, or of a form a text.
 pub(super) fn member(text: &[u8], name: &str) -> Option<serde_json::Value> {
+    let utf8 = in_utf8(text);
+    let text = utf8.as_deref().map_or(text, |utf8| &utf8[..]);
     match Objects::of(text) {
         Some(objects) => serde_json::from_str(objects.member(name)?.get()).ok(),
-        None => form_value(text, name).map(|value| value.into_owned().into()),
+        None => {
+            let in_xml = || xml_element(&xml::elements(text)?, name).map(|element| element.text().into_owned().into());
+            form_value(text, name).map(|value| value.into_owned().into()).or_else(in_xml)
+        }
     }
 }
 
@@ -190,6 +200,28 @@ fn in_form(text: &[u8]) -> Option<Fields> {
     })
 }
 
+/// As Salesforce answers where it is asked for XML.
+fn in_xml(text: &[u8]) -> Option<Fields> {
+    let elements = xml::elements(text)?;
+    let value = |name| Some(xml_element(&elements, name)?.text()).filter(|value| !value.is_empty());
+    let secret = |name| value(name).map(|value| Secret::from(value.into_owned()));
+    let named_so = elements.iter().filter(|element| means_refresh_token(element.name));
+    let others = named_so.map(Element::text).filter(|value| says_something(value));
+    Some(Fields {
+        access_token: secret("access_token")?,
+        token_type: value("token_type").map(Cow::into_owned),
+        expires_in: value("expires_in").and_then(|value| seconds(&value)),
+        refresh_token: secret("refresh_token").filter(|token| says_something(token.expose())),
+        scope: value("scope").map(Cow::into_owned),
+        // The one above among them.
+        others: others.map(|value| Secret::from(value.into_owned())).collect(),
+    })
+}
+
+fn xml_element<'a, 'b>(elements: &'b [Element<'a>], name: &str) -> Option<&'b Element<'a>> {
+    elements.iter().find(|element| json::letters(element.name).eq(json::letters(name)))
+}
+
 fn form_value<'a>(text: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
     form_urlencoded::parse(text.trim_ascii()).find(|(key, _)| key == name).map(|(_, value)| value)
 }
@@ -214,6 +246,6 @@ fn seconds(text: &str) -> Option<Duration> {
     let whole = text.parse::<u64>().ok();
     // A float that is too large or below zero becomes the nearest that there is.
     let seconds =
-        whole.or_else(|| text.parse::<f64>().ok().filter(|number| !number.is_nan()).map(|number| number as u64));
-    seconds.map(|seconds| Duration::from_secs(seconds).min(LONGEST_LIFE))
+        whole.or_else(|| text.parse::<f64>().ok().filter(|number| !number.is_nan()).map(|number| number as u64))?;
+    Some(Duration::from_secs(seconds).min(LONGEST_LIFE))
 }
