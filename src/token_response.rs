@@ -358,6 +358,26 @@ mod tests {
     }
 
     #[test]
+    fn moment_at_which_the_access_token_ends_is_no_span_and_stays_as_it_is() {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs();
+        for (said, least) in [
+            (format!("{}", now + 3600), 3590),
+            (format!("\"{}\"", now + 3600), 3590),
+            (format!("{}", (now + 3600) * 1000), 3590),
+            (format!("{}", now - 5), 0),
+        ] {
+            let body = format!(r#"{{"access_token":"a","expires_in":{said}}}"#);
+            let tokens = tokens(&body);
+
+            let life = tokens.expires_in().expect("it says so").as_secs();
+            assert!((least..=3600).contains(&life), "{said}: {life}");
+            let aged = tokens.aged(Duration::from_secs(10));
+            assert_eq!(aged.response().body(), body.as_bytes());
+            assert_eq!(aged.expires_in(), Some(Duration::from_secs(life.saturating_sub(10))));
+        }
+    }
+
+    #[test]
     fn tokens_are_found_in_every_form_that_is_understood_and_age_in_it() {
         for body in [
             r#"{"status":0,"body":{"access_token":"a","expires_in":"3600","refresh_token":"r"}}"#,

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 use std::ops::Range;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::value::RawValue;
 
@@ -33,8 +33,17 @@ pub(super) fn find(text: &[u8]) -> Option<Fields> {
     find(text).or_else(|| find(&in_utf8(text)?))
 }
 
-/// Where in the body the number of `expires_in` stands, without the quotes of one that is text.
+/// Where in the body the number of `expires_in` stands, without the quotes of one that is text. None: there is none, or it stays the same
+/// however late it is read.
 pub(super) fn lifetime_span(text: &[u8]) -> Option<Range<usize>> {
+    let is_span = |said: &Range<usize>| {
+        let said = std::str::from_utf8(&text[said.clone()]).ok().and_then(|said| said.trim().parse().ok());
+        said.is_none_or(|number| until_moment(number, SystemTime::now()).is_none())
+    };
+    number_span(text).filter(is_span)
+}
+
+fn number_span(text: &[u8]) -> Option<Range<usize>> {
     let Some(objects) = Objects::of(text) else {
         let in_xml = || xml_element(&xml::elements(text)?, "expires_in").map(|element| element.span.clone());
         return form_span(text, "expires_in").or_else(in_xml);
@@ -247,5 +256,16 @@ fn seconds(text: &str) -> Option<Duration> {
     // A float that is too large or below zero becomes the nearest that there is.
     let seconds =
         whole.or_else(|| text.parse::<f64>().ok().filter(|number| !number.is_nan()).map(|number| number as u64))?;
-    Some(Duration::from_secs(seconds).min(LONGEST_LIFE))
+    let span = || Duration::from_secs(seconds).min(LONGEST_LIFE);
+    Some(until_moment(seconds, SystemTime::now()).unwrap_or_else(span))
+}
+
+/// What is left until a moment that a provider says instead of a span, in seconds or milliseconds since 1970: as one it would be half a
+/// century, and an access token that has ended would be handed on.
+fn until_moment(number: u64, now: SystemTime) -> Option<Duration> {
+    const DAY: u64 = 24 * 60 * 60;
+    let now = now.duration_since(SystemTime::UNIX_EPOCH).ok()?.as_secs();
+    let is_near = |moment: &u64| (now.saturating_sub(DAY)..now + 2 * 365 * DAY).contains(moment);
+    let moment = [number, number / 1000].into_iter().find(is_near)?;
+    Some(Duration::from_secs(moment.saturating_sub(now)))
 }
