@@ -20,7 +20,7 @@ const NAMES_IN_TEXT: [&str; 5] = [
 /// Gateways answer 503 where they reached nobody, and some of them also where the connection ended after the request was
 /// sent: the provider may have rotated the token then.
 #[cfg(any(feature = "http", test))]
-const GATEWAY_TEXTS: [&str; 8] = [
+const GATEWAY_TEXTS: [&str; 10] = [
     // Envoy: https://www.envoyproxy.io/docs/envoy/latest/configuration/observability/access_log/usage
     "reset reason: connection termination",
     "reset reason: remote reset",
@@ -33,6 +33,10 @@ const GATEWAY_TEXTS: [&str; 8] = [
     "first byte timeout",
     // Heroku, also after a request timeout: https://devcenter.heroku.com/articles/error-codes
     "herokucdn.com/error-pages",
+    // Akamai, of a POST whose connection ended: https://community.akamai.com/blogs/harsh/2015/06/29/intermittent-503-errors-even-after-increasing-keep-alive-timeout-to-301-as-per-recommandation
+    "zero size object",
+    // Azure Front Door, also after a timeout or half an answer: https://learn.microsoft.com/en-us/azure/frontdoor/troubleshoot-issues
+    "our services aren't available right now",
 ];
 
 /// Gateways that reached nobody say so at a 502 or 504, too, as where an operator maps statuses: nothing was sent.
@@ -71,8 +75,8 @@ pub struct Dialect {
     /// of letters is not looked at. Default: none. At most 64, of 1 to 200 bytes each.
     pub passing_refusals: Vec<String>,
     /// Texts in a 503 which say that the request may have been processed: those of a gateway that lost its
-    /// connection after it had sent the request. The case of letters is not looked at. Default: none beside those of Envoy, Varnish, Fastly and
-    /// Heroku. At most 64, of 1 to 200 bytes each.
+    /// connection after it had sent the request. The case of letters is not looked at. Default: none beside those of Envoy, Varnish, Fastly,
+    /// Heroku, Akamai and Azure Front Door. At most 64, of 1 to 200 bytes each.
     pub gateway_texts: Vec<String>,
 }
 
@@ -187,7 +191,9 @@ mod tests {
         assert!(!is_processed(
             "upstream connect error or disconnect/reset before headers. reset reason: connection failure"
         ));
-        assert!(!is_processed("no healthy upstream"));
+        assert!(is_processed("<TITLE>Error</TITLE> Service Unavailable - Zero size object"));
+        assert!(is_processed("<h2>Our services aren't available right now</h2>"));
+        assert!(!is_processed("no healthy upstream") && !is_processed("Service Unavailable - DNS failure"));
         let is_unreached = |body: &str| Dialect::default().is_unreached(body.as_bytes());
         assert!(is_unreached("No healthy upstream") && is_unreached("x. reset reason: connection timeout"));
         assert!(!is_unreached("Bad Gateway") && !is_unreached("reset reason: connection termination"));
