@@ -326,6 +326,8 @@ mod tests {
         };
         assert_eq!(of("interaction_required", "50076", "basic_action"), "denied interaction_required");
         assert_eq!(of("invalid_grant", "65001", "consent_required"), "denied consent_required");
+        assert_eq!(of("invalid_grant", "50076", "basic_action"), "denied interaction_required");
+        assert_eq!(of("invalid_grant", "53003", "message_only"), "denied interaction_required");
         assert_eq!(of("invalid_grant", "700082", "bad_token"), "dead invalid_grant");
         assert_eq!(of("invalid_grant", "50173", ""), "dead invalid_grant");
         assert_eq!(of("login_required", "50058", ""), "dead login_required");

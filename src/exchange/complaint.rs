@@ -76,13 +76,12 @@ pub(super) fn find(status: Status, headers: &HeaderMap, text: &[u8], dialect: &D
         .find_map(|name| dialect.dead_token(&name).filter(|dead| may_say_more || *dead == name).map(str::to_owned));
     // A refusal in a form that is not read, such as JSON that is damaged or a page: the name says it there, too.
     let in_text = || dialect.dead_token_in(text).filter(|_| status == Status::Refusal && objects.is_none());
-    let dead = dead.or_else(|| in_text().map(str::to_owned));
-    if let Some(name) = dead.filter(|_| !lacks_consent(objects.as_deref().unwrap_or_default())) {
+    let needed = objects.as_deref().and_then(needed_of_user);
+    if let Some(name) = dead.or_else(|| in_text().map(str::to_owned)).filter(|_| needed.is_none()) {
         return Some(Complaint { name, is_token_dead: true });
     }
     let name = match &objects {
-        Some(objects) if lacks_consent(objects) => Some(CONSENT_REQUIRED.to_owned()),
-        Some(objects) => error_in(status, objects),
+        Some(objects) => needed.map(str::to_owned).or_else(|| error_in(status, objects)),
         None => form_fields(text)
             .find(|(key, value)| is_one_of(key, &ERRORS) && is_error(value))
             .map(|(_, value)| code(&value)),
@@ -90,13 +89,16 @@ pub(super) fn find(status: Status, headers: &HeaderMap, text: &[u8], dialect: &D
     name.map(|name| Complaint { name, is_token_dead: false })
 }
 
-const CONSENT_REQUIRED: &str = "consent_required";
-
-/// Whether nobody has consented to what was asked for: then Entra ID says invalid_grant, and the token is good for all else. Of its other
-/// sub-errors none says that a token lives.
-fn lacks_consent(objects: &[Object<'_>]) -> bool {
+/// What is needed of the user where Entra ID says invalid_grant, and tells by a sub-error that it speaks of what was asked for: that they
+/// consent to it, or do more than they did so far
+/// (<https://learn.microsoft.com/en-us/dotnet/api/microsoft.identity.client.uirequiredexceptionclassification>).
+fn needed_of_user(objects: &[Object<'_>]) -> Option<&'static str> {
     let top = objects.iter().filter(|object| object.depth == 0);
-    top.filter_map(|object| scalar(member(&object.members, "suberror")?)).any(|suberror| suberror == CONSENT_REQUIRED)
+    top.filter_map(|object| scalar(member(&object.members, "suberror")?)).find_map(|suberror| match &suberror[..] {
+        "consent_required" => Some("consent_required"),
+        "basic_action" | "additional_action" | "message_only" => Some("interaction_required"),
+        _ => None,
+    })
 }
 
 /// Everything in an object that may be the name of an error.
