@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use rustls::client::danger::ServerCertVerifier;
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 mod error;
@@ -53,25 +53,81 @@ pub fn end_of(certificate: &CertificateDer<'_>) -> Option<SystemTime> {
     Validity::of(certificate).map(|validity| validity.end())
 }
 
-/// All certificates of a PEM file; there is one at least.
-pub(crate) fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+/// All certificates of a PEM file that holds this; there is one at least.
+///
+/// # Errors
+///
+/// [`TlsError::File`], which quotes nothing of it.
+pub fn certificates(file: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let wrong = |why| TlsError::file(file, format!("{why}; PEM certificates are expected"));
     match all {
-        Err(error) => Err(TlsError::file(file, format!("{error}; PEM certificates are expected"))),
-        Ok(all) if all.is_empty() => Err(TlsError::file(file, "no certificate in it; PEM certificates are expected")),
+        Err(error) => Err(wrong(told(&error))),
+        Ok(all) if all.is_empty() => Err(wrong("no certificate in it")),
         Ok(all) => Ok(all),
     }
 }
 
-/// The private key of a PEM file.
-pub(crate) fn private_key(file: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
+/// The private key of a PEM file that holds this.
+///
+/// # Errors
+///
+/// [`TlsError::File`], which quotes nothing of it.
+pub fn private_key(file: &Path, pem: &[u8]) -> Result<PrivateKeyDer<'static>, TlsError> {
     PrivateKeyDer::from_pem_slice(pem).map_err(|error| {
         let is_encrypted = pem.windows(9).any(|word| word == b"ENCRYPTED");
-        let reason = if is_encrypted {
-            "the key is encrypted; one without a passphrase is expected".to_owned()
-        } else {
-            format!("{error}; a private key in PEM is expected")
+        let reason = match (is_encrypted, &error) {
+            (true, _) => "the key is encrypted; one without a passphrase is expected".to_owned(),
+            (false, pem::Error::NoItemsFound) => "no private key in it; one in PEM is expected".to_owned(),
+            (false, error) => format!("{}; a private key in PEM is expected", told(error)),
         };
         TlsError::file(file, reason)
     })
+}
+
+/// In words of our own: those of the error quote lines of the file, and where a key has lost its line ends such a line is the key.
+fn told(error: &pem::Error) -> &'static str {
+    match error {
+        pem::Error::MissingSectionEnd { .. } => {
+            "a section has no line that ends it: the file is cut short, or has lost its line ends"
+        }
+        pem::Error::IllegalSectionStart { .. } => {
+            "more stands on a line that begins a section: the file has lost its line ends, or has \\n in their place"
+        }
+        pem::Error::Base64Decode(_) => "what stands in a section is no base64",
+        pem::Error::SectionTooLarge => "a section is too large",
+        _ => "it cannot be read as PEM",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str =
+        "-----BEGIN PRIVATE KEY-----\nSECRETSECRETSECRET\nSECRETSECRETSECRET\n-----END PRIVATE KEY-----\n";
+
+    /// As they come from variables, templates and copies.
+    #[test]
+    fn what_is_wrong_with_a_key_is_told_without_a_word_of_it() {
+        let cases = [
+            (KEY.replace('\n', ""), "lost its line ends"),
+            (KEY.replace('\n', " "), "lost its line ends"),
+            (KEY.replace('\n', "\\n"), "has \\n in their place"),
+            (KEY[..60].to_owned(), "cut short"),
+            (KEY.replace("SECRET\n-", "SECRET*\n-"), "no base64"),
+            (KEY.replace("PRIVATE KEY", "SECRET"), "no private key in it"),
+            (KEY.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY"), "without a passphrase"),
+            (String::new(), "no private key in it"),
+        ];
+        for (pem, reason) in cases {
+            let wrong = private_key(Path::new("key.pem"), pem.as_bytes()).expect_err("no key").to_string();
+
+            assert!(wrong.starts_with("key.pem: ") && wrong.contains(reason), "{pem:?}: {wrong}");
+            // "SE", as text and as numbers.
+            assert!(!wrong.contains("SECRET") && !wrong.contains("83, 69"), "{wrong}");
+        }
+        let cut = certificates(Path::new("ca.pem"), b"-----BEGIN CERTIFICATE-----\nMIIB").expect_err("none");
+        assert!(cut.to_string().contains("cut short"), "{cut}");
+    }
 }
