@@ -82,6 +82,43 @@ async fn watchdog_hears_again_and_again_that_it_lives() {
     }
 }
 
+/// One that is busy, or stands still, takes a few messages and no more.
+#[tokio::test]
+async fn manager_that_takes_no_messages_holds_nobody_up() {
+    let (manager, provider) = (Manager::new(), Provider::start(async |_| json(200, "{}")).await);
+    let daemon = manager.start(&provider, Some(Duration::from_millis(10))).await;
+
+    for round in 1..=20 {
+        daemon.signal(Signal::SIGHUP);
+        daemon.logged_times("the files of the upstream were read again", round).await;
+    }
+
+    assert_eq!(daemon.get("/healthz").await.0, 200);
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.ended().await.0, Some(0));
+}
+
+/// As systemd has it where a path would be seen by others (`sd_notify(3)`).
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn manager_whose_socket_has_a_name_and_no_path_is_told() {
+    use std::os::linux::net::SocketAddrExt;
+
+    let name = format!("refreshd-{}", std::process::id());
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(&name).expect("a name");
+    let socket = UnixDatagram::bind_addr(&address).expect("a socket");
+    socket.set_read_timeout(Some(Duration::from_secs(30))).expect("a socket");
+    let provider = Provider::start(async |_| json(200, "{}")).await;
+    let mut command = refreshd(&["serve", "--listen", "127.0.0.1:0", "--log-format", "json"]);
+    command.args(["--upstream", &provider.url()]).env("NOTIFY_SOCKET", format!("@{name}"));
+
+    let _daemon = Daemon::spawn(command).await;
+
+    let mut message = [0; 4096];
+    let length = socket.recv(&mut message).expect("a message");
+    assert!(message[..length].starts_with(b"READY=1\n"), "{}", String::from_utf8_lossy(&message[..length]));
+}
+
 /// What `refreshd serve` can be told.
 async fn help() -> String {
     let told = refreshd(&["serve", "--help"]).stdout(Stdio::piped()).output().await.expect("it runs");
