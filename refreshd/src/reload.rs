@@ -1,6 +1,8 @@
 //! What is read again while the daemon runs, at SIGHUP and when it changes: the files of each upstream, those of the token port's TLS,
 //! and the file of `--config`.
 //!
+//! A file may take a while to be read, or for ever, where its file system stands still: callers are served meanwhile by others.
+//!
 //! The files that say how Redis is entered need none of this: they are read at every connect.
 
 use std::collections::HashMap;
@@ -11,6 +13,7 @@ use refresh_coordinator::{Config, RefreshCoordinator};
 use refresh_coordinator_cli::BadSetting;
 use tokio::signal::unix::Signal;
 use tokio::sync::watch;
+use tokio::task::block_in_place;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
@@ -75,7 +78,7 @@ impl Refused {
 
 impl Reload {
     /// Reads again whenever there is a reason to. Never ends.
-    pub(crate) async fn run(&self, hangup: &mut Signal) {
+    pub(crate) async fn run(self: Arc<Self>, mut hangup: Signal) {
         let (mut seen, mut seen_tls) = (self.stamps_read(), self.caller_tls.stamps());
         let mut file_read = self.file.as_ref().map(|file| file.stamps_at_start.clone());
         let mut file_before = file_read.clone();
@@ -87,8 +90,10 @@ impl Reload {
                 () = tokio::time::sleep(PERIOD) => false,
             };
             // As they stand before they are read: what changes meanwhile is seen the next time.
-            let (now, now_tls) = (self.stamps(), Stamps::of(self.caller_tls.files()));
-            let file_now = self.file.as_ref().map(ConfigFile::stamps);
+            let (now, now_tls, file_now) = block_in_place(|| {
+                let file_now = self.file.as_ref().map(ConfigFile::stamps);
+                (self.stamps(), Stamps::of(self.caller_tls.files()), file_now)
+            });
             // It may be half written: it is read when it has stayed as it is for a while.
             let is_another = file_now != file_read && file_now == file_before;
             let is_due = file_now == file_read && refused.as_ref().is_some_and(Refused::is_due);
@@ -107,10 +112,10 @@ impl Reload {
                 }
                 // A file of --config that is refused keeps nobody from reading a new certificate.
                 if !reads_all || refused.is_some() {
-                    self.now().iter().filter(is_changed).for_each(|provider| provider.read_again());
+                    block_in_place(|| self.now().iter().filter(is_changed).for_each(|provider| provider.read_again()));
                 }
                 if is_asked || now_tls != seen_tls {
-                    self.caller_tls.read_again();
+                    block_in_place(|| self.caller_tls.read_again());
                 }
                 supervisor::has_read_again();
             }
@@ -120,7 +125,7 @@ impl Reload {
 
     async fn read_all_again(&self) -> Result<(), BadSetting> {
         let Some(file) = &self.file else {
-            self.now().iter().for_each(|provider| provider.read_again());
+            block_in_place(|| self.now().iter().for_each(|provider| provider.read_again()));
             return Ok(());
         };
         self.read_file_again(file).await?;
@@ -131,8 +136,7 @@ impl Reload {
 
     /// All of the file holds from now on, or nothing of it. Requests that are under way end as they began.
     async fn read_file_again(&self, file: &ConfigFile) -> Result<(), BadSetting> {
-        // The certificates of the system are read for each provider, and callers come in meanwhile.
-        let (anew, kept) = tokio::task::block_in_place(|| self.planned_again(file))?;
+        let (anew, kept) = block_in_place(|| self.planned_again(file))?;
         let opened = opening::open(anew, &self.coordination, Begins::WhileOthersAreServed).await?;
 
         // Nothing fails from here on.

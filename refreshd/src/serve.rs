@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
 use crate::caller_tls::{CallerTls, Showing};
 use crate::callers::Callers;
@@ -211,7 +211,10 @@ impl Serve {
         mut signals: Signals,
         metrics: Metrics,
     ) {
-        let mut hangup = signals.hangup.take().expect("BUG: nobody else takes it");
+        let hangup = signals.hangup.take().expect("BUG: nobody else takes it");
+        let reload = Arc::new(reload);
+        // In a task of its own: a file that cannot be read for now, of a file system that stands still, is to hold nobody up.
+        let reloading = AbortOnDropHandle::new(tokio::spawn(Arc::clone(&reload).run(hangup)));
         let endpoint = Arc::new(Endpoint {
             providers: reload.providers.subscribe(),
             metrics,
@@ -252,9 +255,9 @@ impl Serve {
                 left = self.until_stopped(&endpoint, &mut signals) => left,
                 () = endpoint.metrics.keep_small() => unreachable!("BUG: it never ends"),
                 () = endpoint.recent.keep(&endpoint.providers) => unreachable!("BUG: it never ends"),
-                () = reload.run(&mut hangup) => unreachable!("BUG: it never ends"),
                 () = supervisor::lives() => unreachable!("BUG: it never ends"),
             };
+            drop(reloading);
             stop.cancel();
             left
         };

@@ -148,3 +148,24 @@ async fn provider_that_leaves_the_file_and_comes_back_knows_what_it_knew() {
     }
     assert_eq!(slow.seen().len(), 1, "the token was presented twice");
 }
+
+/// As of a file system that stands still: to read it ends when somebody writes.
+#[tokio::test]
+async fn file_that_cannot_be_read_for_now_keeps_nobody_from_being_served() {
+    let provider = provider("okta").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let ca = folder.path().join("ca.pem");
+    std::fs::copy(crate::certified::certified("localhost").0.path(), &ca).expect("written");
+    let ca_file = ca.to_str().expect("UTF-8");
+    let daemon = crate::daemon::Daemon::start(&provider, &["--ca-file", ca_file, "--drain-delay", "0s"]).await;
+    std::fs::remove_file(&ca).expect("it is ours");
+    assert!(std::process::Command::new("mkfifo").arg(&ca).status().expect("it runs").success());
+
+    daemon.signal(Signal::SIGHUP);
+    // It is told of the signal by then, and reads.
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+
+    assert_eq!(daemon.post(&refresh("a")).await.status(), 200);
+    daemon.signal(Signal::SIGTERM);
+    assert_eq!(daemon.ended().await.0, Some(0));
+}
