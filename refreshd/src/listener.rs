@@ -15,6 +15,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use refresh_coordinator_cli::BadSetting;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::Instant;
 use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::either::Either;
@@ -132,7 +133,8 @@ pub(crate) async fn serve(
         });
     };
     let accepting = async {
-        while let Some((stream, peer)) = stop.run_until_cancelled(accept(&listener)).await {
+        let mut told = None;
+        while let Some((stream, peer)) = stop.run_until_cancelled(accept(&listener, &mut told)).await {
             serve_caller(stream, peer);
         }
     };
@@ -175,13 +177,16 @@ fn peer_of(address: IpAddr) -> IpAddr {
     }
 }
 
-/// The next connection, and whose it is.
-async fn accept(listener: &TcpListener) -> (TcpStream, IpAddr) {
+/// The next connection, and whose it is. That there is none is told once a second at most.
+async fn accept(listener: &TcpListener, told: &mut Option<Instant>) -> (TcpStream, IpAddr) {
     loop {
         match listener.accept().await {
             Ok((stream, address)) => return (stream, peer_of(address.ip())),
             Err(error) => {
-                tracing::warn!(%error, "no connection could be accepted");
+                if told.is_none_or(|told| told.elapsed() >= Duration::from_secs(1)) {
+                    tracing::warn!(%error, "no connection could be accepted");
+                    *told = Some(Instant::now());
+                }
                 // Out of files, most likely: they come back as connections end, not by asking at once.
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
