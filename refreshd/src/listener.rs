@@ -26,7 +26,20 @@ use crate::callers::Callers;
 use crate::endpoint::{Endpoint, Port};
 use crate::limits::Limits;
 use crate::metrics::{Connection, NO_TLS, REFUSED};
-use crate::noted_writes::NotedWrites;
+use crate::noted::Noted;
+
+/// Whether this can be an address, which this flag says: seen without a network.
+pub(crate) fn can_be_address(flag: &str, address: &str) -> Result<(), BadSetting> {
+    let is_host = |host: &str| {
+        !host.is_empty() && host.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_:[]%".contains(&byte))
+    };
+    match address.rsplit_once(':') {
+        Some((host, port)) if is_host(host) && port.parse::<u16>().is_ok() => Ok(()),
+        _ => Err(BadSetting::new(format!(
+            "{flag} {address} is no address with a port: give one such as 127.0.0.1:8400, or [::]:8400 for all of this machine"
+        ))),
+    }
+}
 
 /// Takes an address, which this flag says.
 pub(crate) async fn bind(flag: &str, address: &str) -> Result<TcpListener, BadSetting> {
@@ -197,6 +210,16 @@ async fn accept(listener: &TcpListener, told: &mut Option<Instant>) -> (TcpStrea
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_can_be_an_address_is_seen_without_a_network() {
+        for address in ["127.0.0.1:0", "[::]:8400", "[fe80::1%eth0]:8400", "::1:8400", "refreshd-1.internal:80"] {
+            can_be_address("--listen", address).expect(address);
+        }
+        for address in ["", "8400", ":8400", "*:8400", "http://a:80", "/run/a:80", " a:80", "a:80\n", "a:65536", "a:"] {
+            assert!(can_be_address("--listen", address).is_err(), "{address:?}");
+        }
+    }
 
     #[test]
     fn address_counts_as_one_and_of_ipv6_its_64() {

@@ -75,8 +75,16 @@ const NO_LEVELS: [&str; 14] = [
     "warning",
 ];
 
+const LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
+
+/// Also where it has a slip, or where something else than a comma stands between two: what comes of it is the name of a program part.
 fn is_meant_as_level(word: &str) -> bool {
-    NO_LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word))
+    const ALIKE: f64 = 0.9;
+    let target = word.split(['=', '[']).next().unwrap_or_default();
+    let is_name = target.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_:.-".contains(&byte));
+    let lower = word.to_lowercase();
+    let has_slip = || LEVELS.iter().any(|level| *level != lower && strsim::jaro_winkler(level, &lower) >= ALIKE);
+    !is_name || NO_LEVELS.contains(&&lower[..]) || has_slip()
 }
 
 /// More than a pod writes in a second. They wait here while stderr takes none.

@@ -44,7 +44,7 @@ pub(crate) struct ProviderSettings {
     session_header: Option<HeaderName>,
     /// A header that carries a credential or names a tenant, such as X-API-Key: only callers with equal values share an
     /// answer. Passed on; may be given several times, or as a list with commas
-    #[arg(long, value_name = "NAME", env = "REFRESHD_CLAIM_HEADER", value_delimiter = ',')]
+    #[arg(long, value_name = "NAME", env = "REFRESHD_CLAIM_HEADER", value_delimiter = ',', value_parser = one_of_list)]
     claim_header: Vec<HeaderName>,
     #[command(flatten)]
     pub(crate) upstream: UpstreamSettings,
@@ -52,6 +52,11 @@ pub(crate) struct ProviderSettings {
     pub(crate) signatures: SignatureSettings,
     #[command(flatten)]
     pub(crate) coordination: Settings,
+}
+
+/// A name in a list, where people write a space behind each comma.
+fn one_of_list(name: &str) -> Result<HeaderName, http::header::InvalidHeaderName> {
+    name.trim().parse()
 }
 
 /// What holds what proves who asks. A session is named by its header, and seen in more places than a secret may be.

@@ -135,15 +135,15 @@ pub(crate) fn plan(configuration: &Configuration) -> Result<(Serve, Vec<Planned>
 
 impl Serve {
     fn validate(&self) -> Result<(), BadSetting> {
+        listener::can_be_address("--listen", &self.listen)?;
+        self.admin.iter().try_for_each(|admin| listener::can_be_address("--admin", admin))?;
         if self.drain.0 > LONGEST_DRAIN {
             let most = Span(LONGEST_DRAIN);
             return Err(BadSetting::new(format!("--drain is {}: it must be at most {most}", self.drain)));
         }
         if self.drain_delay.0 > LONGEST_DRAIN {
-            return Err(BadSetting::new(format!(
-                "--drain-delay is {}: it must not be longer than --drain ({})",
-                self.drain_delay, self.drain
-            )));
+            let most = Span(LONGEST_DRAIN);
+            return Err(BadSetting::new(format!("--drain-delay is {}: it must be at most {most}", self.drain_delay)));
         }
         Ok(())
     }
