@@ -11,6 +11,7 @@ mod check;
 mod config_file;
 mod configuration;
 mod coordination;
+mod drain;
 mod endpoint;
 mod files;
 mod flights;

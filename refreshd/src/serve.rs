@@ -7,12 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use hyper_util::server::graceful::GracefulShutdown;
-use refresh_coordinator_cli::{BadSetting, Span};
+use refresh_coordinator_cli::{BadSetting, Redis, Span};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio::time::error::Elapsed;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 
@@ -20,6 +18,7 @@ use crate::caller_tls::{CallerTls, Showing};
 use crate::callers::Callers;
 use crate::configuration::Configuration;
 use crate::coordination::Coordination;
+use crate::drain::{cut_idle, drain};
 use crate::endpoint::{Endpoint, Port};
 use crate::files;
 use crate::limits::Limits;
@@ -79,23 +78,19 @@ pub(crate) async fn run(configuration: Configuration) -> Result<ExitCode, BadSet
     let metrics = Metrics::start();
     let (serve, planned) = plan(&configuration)?;
     let caller_tls = serve.tls.read().map_err(|wrong| configuration.first().explain(wrong))?;
-    let first = planned.first().expect("BUG: there is one provider at least");
-    let redis = first.redis()?;
-    let signals = Signals::listen()?;
-    let is_of_file = configuration.file.is_some();
-    let coordination = Coordination::new(redis, is_of_file, &first.config).await;
-    let coordination = Arc::new(coordination.map_err(|wrong| first.configured.explain(wrong))?);
-    let begins = if planned.len() > 1 { Begins::WithOthers } else { Begins::Alone };
-    let opened = opening::open(planned.into_iter().map(|planned| (planned, None)).collect(), &coordination, begins);
-    let opened = opened.await?;
-    // Last: a caller that can connect is served.
-    let listeners = match serve.bind().await {
-        Ok(listeners) => listeners,
-        Err(taken) => {
-            coordination.close(opened.iter().map(Opened::coordinator), Duration::ZERO).await;
-            return Err(taken);
+    let redis = planned.first().expect("BUG: there is one provider at least").redis()?;
+    let mut signals = Signals::listen()?;
+    let started = tokio::select! {
+        biased;
+        started = Box::pin(start(&serve, planned, redis, configuration.file.is_some())) => started?,
+        // Nobody was served so far: a provider, a Redis or a name server that is silent is not waited for.
+        name = signals.next() => {
+            tracing::info!(signal = name, "told to end before it listened");
+            supervisor::ends(Duration::ZERO);
+            return Ok(ExitCode::SUCCESS);
         }
     };
+    let Started { coordination, opened, listeners } = started;
     if matches!(*coordination, Coordination::Embedded(_)) {
         tracing::info!("no --redis: the store is embedded, and this process coordinates with no other");
     }
@@ -114,6 +109,40 @@ pub(crate) async fn run(configuration: Configuration) -> Result<ExitCode, BadSet
     // In a box: it is large, and there is one of it.
     Box::pin(serve.serve(listeners, reload, signals, metrics)).await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// What there is when callers can come.
+struct Started {
+    coordination: Arc<Coordination>,
+    opened: Vec<Opened>,
+    listeners: Listeners,
+}
+
+/// Looks whether the providers are there, opens their coordinators, then listens.
+///
+/// # Cancellation
+///
+/// As that of [`RefreshCoordinator::connect`](refresh_coordinator::RefreshCoordinator::connect).
+async fn start(
+    serve: &Serve,
+    planned: Vec<Planned>,
+    redis: Option<Redis>,
+    is_of_file: bool,
+) -> Result<Started, BadSetting> {
+    let first = planned.first().expect("BUG: there is one provider at least");
+    let coordination = Coordination::new(redis, is_of_file, &first.config).await;
+    let coordination = Arc::new(coordination.map_err(|wrong| first.configured.explain(wrong))?);
+    let begins = if planned.len() > 1 { Begins::WithOthers } else { Begins::Alone };
+    let opened = opening::open(planned.into_iter().map(|planned| (planned, None)).collect(), &coordination, begins);
+    let opened = opened.await?;
+    // Last: a caller that can connect is served.
+    match serve.bind().await {
+        Ok(listeners) => Ok(Started { coordination, opened, listeners }),
+        Err(taken) => {
+            coordination.close(opened.iter().map(Opened::coordinator), Duration::ZERO).await;
+            Err(taken)
+        }
+    }
 }
 
 /// Checks all that can be checked without a network: what all providers share, and each of them.
@@ -307,41 +336,9 @@ struct Listeners {
     newcomers: usize,
 }
 
-/// Ends what is open. A proxy that has just sent a request here sends it to nobody else: what has come by now is admitted, also
-/// on connections of which nothing was read yet, which a shutdown would close.
-async fn drain(
-    open: GracefulShutdown,
-    left: Duration,
-    revoking: &TaskTracker,
-    close: impl AsyncFnOnce(Duration),
-) -> Result<(), Elapsed> {
-    let deadline = Instant::now() + left;
-    // Those that come last wait for a place, and have as long from then on.
-    let patient_until = deadline.min(Instant::now() + listener::A_MOMENT + PATIENCE_AT_THE_END);
-    while open.count() > 0 && Instant::now() < patient_until {
-        tokio::time::sleep(PATIENCE_AT_THE_END / 50).await;
-    }
-    let connections = tokio::time::timeout_at(deadline, open.shutdown());
-    // Together: callers are answered as their flights end, and flights end also without callers.
-    tokio::join!(connections, close(deadline.saturating_duration_since(Instant::now()))).0?;
-    // A logout whose caller has gone is told to the provider, too.
-    revoking.close();
-    tokio::time::timeout_at(deadline, revoking.wait()).await
-}
-
-/// Who has not sent a whole request by now is not waited for. Never ends.
-async fn cut_idle(callers: &Callers) {
-    loop {
-        callers.cut_idle(PATIENCE_AT_THE_END);
-        tokio::time::sleep(PATIENCE_AT_THE_END / 5).await;
-    }
-}
-
 const LONGEST_DRAIN: Duration = Duration::from_secs(60 * 60);
 /// Probes and scrapers are few.
 const ADMIN_PLACES: usize = 64;
 const ADMIN_NEWCOMERS: usize = 16;
-/// How long a connection may wait for its caller once the listener is closed.
-const PATIENCE_AT_THE_END: Duration = Duration::from_millis(500);
 /// For what is completed after the drain: three times the longest `store_timeout` there is.
 const THE_REST: Duration = Duration::from_secs(3 * 60);

@@ -65,6 +65,30 @@ async fn provider_that_is_away_is_told_and_served_as_soon_as_it_is_back() {
     assert_eq!((early.status().as_u16(), late.status().as_u16()), (503, 200));
 }
 
+/// Nobody was served so far, so there is nothing to wait for.
+#[tokio::test]
+async fn signal_ends_a_start_at_once_that_waits_for_a_provider_or_a_redis_that_says_nothing() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let place = silent.local_addr().expect("it is bound");
+    let (provider, redis) = (format!("https://{place}/token"), format!("redis://{place}"));
+    let patient = ["--connect-timeout", "50s", "--store-timeout", "50s", "--lease", "1m", "--drain-delay", "20s"];
+
+    for (upstream, more) in [(&provider[..], &[][..]), ("http://127.0.0.1:1/token", &["--redis", &redis])] {
+        for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGQUIT] {
+            let child = command(upstream, &[&patient, more].concat()).spawn().expect("refreshd starts");
+            let _connection = crate::within(silent.accept()).await.expect("it connects");
+
+            let pid = child.id().expect("it runs").try_into().expect("a pid");
+            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it is ours");
+
+            let ended = tokio::time::timeout(std::time::Duration::from_secs(10), child.wait_with_output());
+            let output = ended.await.expect("it does not end").expect("it is ours");
+            let log = String::from_utf8_lossy(&output.stderr);
+            assert!(output.status.success() && log.contains(signal.as_str()), "{upstream}: {log}");
+        }
+    }
+}
+
 /// A name that nobody knows may be a resolver that is not up yet.
 #[tokio::test]
 async fn name_that_is_not_known_and_keys_that_are_away_keep_nobody_from_serving() {
