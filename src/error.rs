@@ -1,5 +1,6 @@
 //! Words: the ways a refresh ends without tokens, and the ways a coordinator is not built.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::config_error::ConfigError;
@@ -106,8 +107,10 @@ pub enum Refusal {
     /// [`OtherClaims::Refuse`](crate::OtherClaims), where answers are not held ([`Config::other_claims`](crate::Config::other_claims)
     /// says where), or when the login has 64 claims already. If each scope keeps a refresh token of its own, retrying does not
     /// help: let them share one stored token, or give each a login of its own.
-    #[error("the token was just rotated for another request: read the session again for the new one")]
+    #[error("the token was just rotated for {differs}: read the session again for the new one")]
     AnotherClaim {
+        /// In what the requests differ.
+        differs: Differs,
         /// 1 s, to read the session again. Not the end of `keep_outcome`: a caller that then presented the same token again
         /// would end the session.
         retry_after: Duration,
@@ -160,7 +163,7 @@ impl Refusal {
     /// When asking again makes sense.
     pub fn retry_after(&self) -> Duration {
         match self {
-            Self::AnotherClaim { retry_after }
+            Self::AnotherClaim { retry_after, .. }
             | Self::CoolingDown { retry_after }
             | Self::Limited { retry_after }
             | Self::Budget { retry_after }
@@ -189,14 +192,50 @@ impl Refusal {
     /// does.
     pub fn setting(&self) -> Option<&'static str> {
         match self {
-            Self::AnotherClaim { .. } => Some("other_claims"),
+            Self::AnotherClaim { differs: Differs::RefusedClaim, .. } => Some("other_claims"),
             Self::CoolingDown { .. } => Some("max_refresh_attempts"),
             Self::Budget { .. } => Some("max_concurrent_refreshes"),
             Self::CircuitOpen { .. } | Self::NotReaching { .. } => Some("breaker"),
             Self::MemoryPressure { .. } => Some("memory_pressure"),
-            // The provider decides, or the application that closes the coordinator.
-            Self::Limited { .. } | Self::Closing { .. } => None,
+            // The caller decides, the provider, or the application that closes the coordinator.
+            Self::AnotherClaim { .. } | Self::Limited { .. } | Self::Closing { .. } => None,
         }
+    }
+}
+
+/// In what a request differs from the one that its token was rotated for, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Differs {
+    /// In its client, or in what that proves itself by: requests that differ in other things would follow.
+    Client,
+    /// In these, or in its scope or any other parameter. No setting would have it follow.
+    Claim,
+    /// The same, where [`Config::other_claims`](crate::Config::other_claims), here or at a living pod of the namespace, refuses to follow.
+    RefusedClaim,
+}
+
+impl Differs {
+    /// Of one that could follow the other, or could not, where that is done, or is not.
+    pub(crate) fn of(could_follow: bool, is_followed: bool) -> Self {
+        match (could_follow, is_followed) {
+            (true, true) => Self::Client,
+            (true, false) => Self::RefusedClaim,
+            (false, _) => Self::Claim,
+        }
+    }
+
+    pub(crate) fn words(self) -> &'static str {
+        match self {
+            Self::Client => "another client or credential",
+            Self::Claim | Self::RefusedClaim => "another client, credential, scope or parameter",
+        }
+    }
+}
+
+impl fmt::Display for Differs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.words())
     }
 }
 

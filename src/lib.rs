@@ -153,7 +153,7 @@ pub use coordinator::end_session::EndedSession;
 pub use coordinator::fleet::Fleet;
 pub use dialect::Dialect;
 pub use environment::EnvironmentError;
-pub use error::{ConnectError, RefreshError, Refusal};
+pub use error::{ConnectError, Differs, RefreshError, Refusal};
 pub use flight::ending::Role;
 pub use flight::refreshed::Refreshed;
 pub use flight::stage::{FlightStage, LocalFlightSeen};

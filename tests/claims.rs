@@ -66,7 +66,7 @@ async fn waiting(pods: &[RefreshCoordinator], flights: u64) {
 
 fn refused(answer: &Result<Refreshed, RefreshError>, config: &Config) -> bool {
     match answer {
-        Err(error @ RefreshError::Refused(Refusal::AnotherClaim { retry_after })) => {
+        Err(error @ RefreshError::Refused(Refusal::AnotherClaim { retry_after, .. })) => {
             error.is_transient() && *retry_after > Duration::ZERO && *retry_after <= config.keep_outcome
         }
         _ => false,

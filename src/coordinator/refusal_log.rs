@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime};
 
 use tracing::info;
 
-use crate::error::RefreshError;
+use crate::error::{RefreshError, Refusal};
 use crate::identity::Identity;
 use crate::told::Told;
 
@@ -22,6 +22,8 @@ pub(super) struct Refused<'a> {
     /// What the store said, or the way to it.
     pub(super) cause: Option<&'a str>,
     pub(super) setting: Option<&'static str>,
+    /// For whom the token was rotated, where it was.
+    pub(super) rotated_for: Option<&'static str>,
     /// For how long the same would be refused.
     pub(super) lasts: Option<Duration>,
 }
@@ -45,7 +47,11 @@ impl<'a> Refused<'a> {
             RefreshError::StoreOutage { reason, .. } => Some(&reason[..]),
             _ => None,
         };
-        Some(Self { reason, cause, setting, lasts: error.retry_after() })
+        let rotated_for = match error {
+            RefreshError::Refused(Refusal::AnotherClaim { differs, .. }) => Some(differs.words()),
+            _ => None,
+        };
+        Some(Self { reason, cause, setting, rotated_for, lasts: error.retry_after() })
     }
 }
 
@@ -57,12 +63,13 @@ impl RefusalLog {
     /// Tells it, unless the same was told a moment ago. `of` is none where the refusal came before there was a flight.
     pub(super) fn tell(&self, refused: Refused<'_>, of: Option<&Identity>) {
         let Some(left_out) = self.told.due(refused.reason) else { return };
-        let Refused { reason, cause, setting, lasts } = refused;
+        let Refused { reason, cause, setting, rotated_for, lasts } = refused;
         let until = lasts.and_then(|lasts| SystemTime::now().checked_add(lasts));
         info!(
             reason,
             error = cause,
             setting,
+            rotated_for,
             flight = of.map(|of| tracing::field::display(&of.flight)),
             session = of.map(|of| tracing::field::display(&of.session)),
             namespace = self.namespace,

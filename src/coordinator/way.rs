@@ -203,7 +203,8 @@ where
         }
         if matches!(&*landed.outcome, Outcome::TokenLost(None)) {
             // Nobody asked the provider: the policy has decided.
-            let refused = Refused { reason: "lost", cause: None, setting: Some("uncertain"), lasts: None };
+            let refused =
+                Refused { reason: "lost", cause: None, setting: Some("uncertain"), rotated_for: None, lasts: None };
             self.inner.refusals.tell(refused, Some(&self.ask.identity));
         }
         let role = if self.has_waited() { Role::JoinedFleet } else { Role::Latecomer };

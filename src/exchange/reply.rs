@@ -128,12 +128,12 @@ pub(super) fn to_failure(error: &RefreshError) -> Response<Vec<u8>> {
 
 /// 429 where this caller asked for too much, 503 where it could not be helped.
 fn to_refusal(refusal: &Refusal) -> Response<Vec<u8>> {
+    let rotated;
     let (status, description) = match refusal {
-        Refusal::AnotherClaim { .. } => (
-            StatusCode::SERVICE_UNAVAILABLE,
-            "the token was just rotated for another client, credential or scope: read the session again, it has a newer \
-             one",
-        ),
+        Refusal::AnotherClaim { differs, .. } => {
+            rotated = format!("the token was just rotated for {differs}: read the session again, it has a newer one");
+            (StatusCode::SERVICE_UNAVAILABLE, &rotated[..])
+        }
         Refusal::CoolingDown { .. } => {
             (StatusCode::TOO_MANY_REQUESTS, "this session refreshes too often: keep the access token while it lives")
         }
@@ -277,7 +277,7 @@ mod tests {
     fn refusals_are_transient_and_say_when_to_come_again() {
         let time = Duration::from_millis(1200);
         let errors = [
-            RefreshError::Refused(Refusal::AnotherClaim { retry_after: time }),
+            RefreshError::Refused(Refusal::AnotherClaim { differs: crate::Differs::Client, retry_after: time }),
             RefreshError::Refused(Refusal::CircuitOpen { retry_after: time }),
             RefreshError::Refused(Refusal::NotReaching { retry_after: time }),
             RefreshError::Refused(Refusal::MemoryPressure { retry_after: time }),

@@ -14,7 +14,7 @@ use super::held::Held;
 use super::session_tokens::SessionTokens;
 use super::settings::Urgency;
 use super::store::{Swap, TokenStore};
-use crate::error::{RefreshError, Refusal};
+use crate::error::{Differs, RefreshError, Refusal};
 use crate::flight::refreshed::Refreshed;
 
 /// So many times a caller goes on from tokens with an access token that is over to newer ones.
@@ -42,8 +42,8 @@ impl<S: TokenStore> AccessTokens<S> {
             return self.old_one(held);
         }
         // The session is refreshed faster than this caller reads it.
-        let retry_after = Duration::from_secs(1);
-        Err(TokenError::Refresh(Refusal::AnotherClaim { retry_after }.into()))
+        let (differs, retry_after) = (Differs::Claim, Duration::from_secs(1));
+        Err(TokenError::Refresh(Refusal::AnotherClaim { differs, retry_after }.into()))
     }
 
     /// One round. Goes on with what the store holds by now, where that has to be refreshed, too.

@@ -30,6 +30,7 @@ mod wait;
 #[path = "../support/within.rs"]
 mod within;
 
+mod another_claim;
 mod answer_forms;
 mod answers;
 mod beside;

@@ -11,7 +11,7 @@ use super::Way;
 use crate::admission::FAIR_PAUSE;
 use crate::coordinator::inner::Inner;
 use crate::coordinator::withdrawal::{self, Withdrawal};
-use crate::error::{RefreshError, Refusal};
+use crate::error::{Differs, RefreshError, Refusal};
 use crate::flight::ending::{Ending, Role};
 use crate::flight::stage::FlightStage;
 use crate::joiner::{self, Waited};
@@ -48,7 +48,7 @@ where
         }
         if self.may_lead && self.call.is_none() {
             // It has made its call, and waits for no turn: what its own call brought is all there is.
-            return self.rejected(Refusal::AnotherClaim { retry_after: self.inner.config.keep_outcome });
+            return self.rejected_among_claims();
         }
         loop {
             let own = self.own_among_claims.as_ref().filter(|_| is_led_on);
@@ -72,9 +72,7 @@ where
                 Ok(Followed::Unused) => self.unused(),
                 Ok(Followed::Spent) if !self.may_lead => self.fail(|_| RefreshError::NotUnderWay),
                 Ok(Followed::Spent) => self.chain_over(ChainEnd::Used),
-                Ok(Followed::Full) => {
-                    self.rejected(Refusal::AnotherClaim { retry_after: self.inner.config.keep_outcome })
-                }
+                Ok(Followed::Full) => self.rejected_among_claims(),
                 Ok(Followed::Ended) => self.session_over(),
                 Err(error) => self.unanswered(error).await,
             };
@@ -126,7 +124,7 @@ where
     fn present_own_in_turn(&mut self, origin: Box<Origin>) -> ControlFlow<Ending> {
         self.turns += 1;
         if self.turns > MOST_TURNS {
-            return self.rejected(Refusal::AnotherClaim { retry_after: self.inner.config.keep_outcome });
+            return self.rejected_among_claims();
         }
         self.ask.coming = Coming::InTurn;
         self.ask.origin = Some(origin);
@@ -139,7 +137,7 @@ where
         let inner = self.inner;
         if self.ask.passed.len() >= LONGEST {
             // A chain without an end: the provider gave an old token again.
-            return self.rejected(Refusal::AnotherClaim { retry_after: inner.config.keep_outcome });
+            return self.rejected_among_claims();
         }
         let member = self.ask.identity.chain.as_ref();
         let request = member.and_then(|member| member.with_token(token.expose(), inner.config.max_token));
@@ -163,12 +161,16 @@ impl<C> Way<'_, C> {
         self.turn.take()
     }
 
+    fn rejected_among_claims(&mut self) -> ControlFlow<Ending> {
+        self.rejected(Refusal::AnotherClaim { differs: Differs::Claim, retry_after: self.inner.config.keep_outcome })
+    }
+
     /// Begins once more with the caller's own token: the store knows where the others went since.
     pub(super) fn ask_own_again(&mut self, own: Ask) -> ControlFlow<Ending> {
         self.asks_of(own);
         self.turns += 1;
         if self.turns > MOST_TURNS {
-            return self.rejected(Refusal::AnotherClaim { retry_after: self.inner.config.keep_outcome });
+            return self.rejected_among_claims();
         }
         if self.ask.is_unanswered() {
             // It was withdrawn. Else the turn is kept for its attempt.

@@ -31,8 +31,9 @@ impl<C> Way<'_, C> {
         match refusal {
             // What is told to the operator is not what the caller is to wait for: a caller that came with the same token
             // again when the outcome is no longer fresh would end the session.
-            Refusal::AnotherClaim { retry_after: lasts } => self
-                .fail_for(Some(lasts), |inner| inner.count_refusal(Refusal::AnotherClaim { retry_after: RETRY_AFTER })),
+            Refusal::AnotherClaim { differs, retry_after: lasts } => self.fail_for(Some(lasts), |inner| {
+                inner.count_refusal(Refusal::AnotherClaim { differs, retry_after: RETRY_AFTER })
+            }),
             // No caller is refused: it comes again by itself.
             refusal if self.ask.is_background => Break(self.given_or(|_| Ending::failed(refusal.into()))),
             refusal => {

@@ -46,7 +46,7 @@ impl FleetTokens {
                 },
             ),
             // Its answer is for another claim, and this pod cannot open it.
-            Begun::Rejected(Refusal::AnotherClaim { retry_after }) => self.has_for(flight, *retry_after),
+            Begun::Rejected(Refusal::AnotherClaim { retry_after, .. }) => self.has_for(flight, *retry_after),
             // Nobody is to present it while its answer is held.
             Begun::Held(_) | Begun::Claims => self.has_for(flight, self.config.keep_until_used),
             Begun::Unused

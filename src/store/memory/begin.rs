@@ -15,7 +15,7 @@ use super::news::MemoryNews;
 use super::next_lead::NextLead;
 use super::record::{FlightRecord, Lock, State, WaitedFor};
 use crate::admission::AdmissionTerms;
-use crate::error::Refusal;
+use crate::error::{Differs, Refusal};
 use crate::moment::Moment;
 use crate::outcome::Outcome;
 use crate::own_lease::OwnLease;
@@ -259,7 +259,8 @@ impl MemoryPod {
             NextLead::Never { fence } => Break(token_lost(fence)),
             NextLead::AnotherClaim { retry_after } => {
                 self.gates().leave_queue(ask.attempt, terms.waiting_since, now, &self.config);
-                Break(Begun::Rejected(Refusal::AnotherClaim { retry_after }))
+                let differs = Differs::of(ask.identity.chain.is_some(), self.may_follow(ask));
+                Break(Begun::Rejected(Refusal::AnotherClaim { differs, retry_after }))
             }
         }
     }

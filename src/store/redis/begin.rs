@@ -11,7 +11,7 @@ use super::calls::begin::{Begin, BeginReply, Join, MayLead, Urgency};
 use super::sealed::SealedOutcome;
 use super::waiters::{Awaited, Ticket};
 use crate::admission::{AdmissionTerms, FAIR_PAUSE};
-use crate::error::Refusal;
+use crate::error::{Differs, Refusal};
 use crate::metrics::Stopwatch;
 use crate::moment::Moment;
 use crate::outcome::Outcome;
@@ -76,6 +76,10 @@ impl RedisStore {
             BeginReply::ChainOver(end) => Begun::ChainOver(end),
             BeginReply::Ended => Begun::Ended,
             BeginReply::Rejected(refusal) => Begun::Rejected(refusal),
+            BeginReply::AnotherClaim(retry_after) => {
+                let differs = Differs::of(ask.identity.chain.is_some(), begin.follows);
+                Begun::Rejected(Refusal::AnotherClaim { differs, retry_after })
+            }
             BeginReply::RejectedByPod => rejected_by_pod(terms),
             BeginReply::Abandoned => {
                 return Err(StoreError::did_not_run("the attempt was given up before redis answered".to_owned()));
@@ -91,7 +95,10 @@ impl RedisStore {
             Some(landed) => Begun::Landed(landed),
             // It has our claim, so it should open: somebody wrote into Redis. Nobody is handed it, and the token is not
             // presented while the record says that it was rotated.
-            None => Begun::Rejected(Refusal::AnotherClaim { retry_after: self.config.keep_outcome }),
+            None => Begun::Rejected(Refusal::AnotherClaim {
+                differs: Differs::Claim,
+                retry_after: self.config.keep_outcome,
+            }),
         }
     }
 

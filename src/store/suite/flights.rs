@@ -297,7 +297,7 @@ both! {
         complete(&stage.a, &lease, &first, &success("one")).await;
 
         assert!(matches!(joined.news.news().await, News::BeginAgain));
-        let Begun::Rejected(Refusal::AnotherClaim { retry_after }) = stage.b.begin(&other, None, &AdmissionTerms::at_once()).await.expect("an answer")
+        let Begun::Rejected(Refusal::AnotherClaim { retry_after, .. }) = stage.b.begin(&other, None, &AdmissionTerms::at_once()).await.expect("an answer")
         else {
             panic!("a rotated token was presented again");
         };

@@ -86,6 +86,8 @@ pub(crate) enum BeginReply {
     Ended,
     /// As the rules say.
     Rejected(Refusal),
+    /// The token was rotated for another claim, whose outcome is fresh for so long.
+    AnotherClaim(Duration),
     /// It would lead, and its pod leads nothing.
     RejectedByPod,
     /// It was given up before it arrived.
@@ -204,7 +206,7 @@ fn read(reply: &Reply, own_claim: &str) -> Result<BeginReply, StoreError> {
 fn read_rejected(reply: &Reply) -> Result<BeginReply, StoreError> {
     let retry_after = || reply.span(2);
     Ok(BeginReply::Rejected(match reply.field::<String>(1)?.as_str() {
-        "another_claim" => Refusal::AnotherClaim { retry_after: retry_after()? },
+        "another_claim" => return Ok(BeginReply::AnotherClaim(retry_after()?)),
         "circuit_open" => Refusal::CircuitOpen { retry_after: retry_after()? },
         "cooling_down" => Refusal::CoolingDown { retry_after: retry_after()? },
         "limited" => Refusal::Limited { retry_after: retry_after()? },
