@@ -24,6 +24,8 @@ enum Waits {
     Since(Instant),
     /// A request of its is being answered.
     Answering,
+    /// The same, though it sends no more since then, and may have gone.
+    AnsweringWhoMayHaveGone(Instant),
     Cut,
 }
 
@@ -37,7 +39,9 @@ impl Caller {
     /// For how long it has waited for its caller, where that is long enough and it is not cut yet.
     pub(crate) fn waits_for(&self, least: Duration) -> Option<Duration> {
         match *self.waits() {
-            Waits::Since(since) => Some(since.elapsed()).filter(|waited| *waited >= least),
+            Waits::Since(since) | Waits::AnsweringWhoMayHaveGone(since) => {
+                Some(since.elapsed()).filter(|waited| *waited >= least)
+            }
             Waits::Answering | Waits::Cut => None,
         }
     }
@@ -61,10 +65,20 @@ impl Caller {
         }
     }
 
+    /// The caller sends no more. Whether a request of its is being answered: such a connection makes way as one that waits for its
+    /// caller does.
+    pub(crate) fn may_have_gone(&self) -> bool {
+        let mut waits = self.waits();
+        if let Waits::Answering = *waits {
+            *waits = Waits::AnsweringWhoMayHaveGone(Instant::now());
+        }
+        matches!(*waits, Waits::AnsweringWhoMayHaveGone(_))
+    }
+
     /// Whether it is cut: it is not where it was cut before, or a request has come since it was looked at.
     pub(crate) fn cut(&self) -> bool {
         let mut waits = self.waits();
-        if !matches!(*waits, Waits::Since(_)) {
+        if matches!(*waits, Waits::Answering | Waits::Cut) {
             return false;
         }
         *waits = Waits::Cut;

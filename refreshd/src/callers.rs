@@ -1,7 +1,7 @@
 //! The connections of callers: how many there are, which of them wait for their caller, and which one makes way for a
 //! newcomer where no place is left.
 //!
-//! A connection with a request that is being answered is never cut. One that waits for its caller, for bytes of a request or to
+//! A connection with a request that is being answered is not cut, unless its caller may have gone. One that waits for its caller, for bytes of a request or to
 //! be read, costs its caller little and everybody else a place: where the places are out, the peer address with the most
 //! connections loses the one that waits the longest. A newcomer waits for its place in a queue that is not the kernel's: there, all
 //! that one address has opened would stand before the next caller.

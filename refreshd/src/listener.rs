@@ -114,7 +114,7 @@ pub(crate) async fn serve(
             });
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(write_timeout));
-            let stream = NotedWrites::new(stream, Arc::clone(&place.caller));
+            let stream = Noted::new(stream, Arc::clone(&place.caller));
             let served = async {
                 let stream = match tls {
                     None => Either::Left(stream),

@@ -23,7 +23,7 @@ mod logs;
 mod metrics;
 mod namespace;
 mod newcomers;
-mod noted_writes;
+mod noted;
 mod operate;
 mod opening;
 mod pem;

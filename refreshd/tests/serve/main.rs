@@ -47,6 +47,7 @@ mod end_after_outage;
 mod file_read_again;
 mod fleet;
 mod gauges;
+mod half_closed;
 mod http2;
 mod http2_left;
 mod lifetimes;
