@@ -1,7 +1,7 @@
 //! The connection of one caller: whether it waits for its caller, and since when, or is cut.
 
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::Notify;
@@ -16,7 +16,17 @@ pub(crate) struct Caller {
     since: Instant,
     waits: Mutex<Waits>,
     cut: Notify,
+    speaks: OnceLock<Option<&'static str>>,
 }
+
+/// How connections begin that operators have set up for something else than HTTP/1.1 in clear, and what is told of them.
+const OTHER_PROTOCOLS: [(&[u8], &str); 4] = [
+    (b"\x16\x03", "TLS is spoken to a port that speaks none: send http://, or give --tls-cert for --listen"),
+    (b"PRI * HTTP/2", "HTTP/2 is spoken: send HTTP/1.1"),
+    (b"PROXY ", PROXY_PROTOCOL),
+    (b"\r\n\r\n\0\r\nQUIT\n", PROXY_PROTOCOL),
+];
+const PROXY_PROTOCOL: &str = "the PROXY protocol is spoken, which is not understood: turn it off in front of refreshd";
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waits {
@@ -33,7 +43,19 @@ impl Caller {
     /// It waits from now on.
     pub(crate) fn new(peer: IpAddr) -> Self {
         let now = Instant::now();
-        Self { peer, since: now, waits: Mutex::new(Waits::Since(now)), cut: Notify::new() }
+        Self { peer, since: now, waits: Mutex::new(Waits::Since(now)), cut: Notify::new(), speaks: OnceLock::new() }
+    }
+
+    /// It has sent these bytes. The first that are seen tell which protocol it speaks.
+    pub(crate) fn sends(&self, bytes: &[u8]) {
+        self.speaks.get_or_init(|| {
+            OTHER_PROTOCOLS.iter().find_map(|(beginning, told)| bytes.starts_with(beginning).then_some(*told))
+        });
+    }
+
+    /// What is told of its protocol, where that is known, and is none that is spoken in clear here.
+    pub(crate) fn speaks_otherwise(&self) -> Option<&'static str> {
+        self.speaks.get().copied().flatten()
     }
 
     /// For how long it has waited for its caller, where that is long enough and it is not cut yet.

@@ -115,6 +115,7 @@ pub(crate) async fn serve(
             let mut stream = TimeoutStream::new(stream);
             stream.set_write_timeout(Some(write_timeout));
             let stream = Noted::new(stream, Arc::clone(&place.caller));
+            let is_over_tls = tls.is_some();
             let served = async {
                 let stream = match tls {
                     None => Either::Left(stream),
@@ -122,7 +123,18 @@ pub(crate) async fn serve(
                         Ok(Ok(stream)) => Either::Right(stream),
                         failed => {
                             let error = failed.ok().and_then(Result::err);
-                            tracing::debug!(error = error.map(display), "a caller did not come to speak TLS in time");
+                            match error.as_ref().and_then(|error| error.get_ref()?.downcast_ref::<rustls::Error>()) {
+                                Some(rustls::Error::InvalidMessage(_)) => {
+                                    told.refusals
+                                        .tell_of_handshake("no TLS is spoken, as --tls-cert wants it: send https://");
+                                }
+                                Some(wrong) => told.refusals.tell_of_handshake(&wrong.to_string()),
+                                // As those are that look whether somebody listens.
+                                None => tracing::debug!(
+                                    error = error.map(display),
+                                    "a caller did not come to speak TLS in time"
+                                ),
+                            }
                             return metrics::counter!(NO_TLS).increment(1);
                         }
                     },
@@ -131,7 +143,9 @@ pub(crate) async fn serve(
                     Ok(()) => {}
                     // Answered by the HTTP server with 400 or 431. The error quotes nothing of it.
                     Err(error) if error.is_parse() => {
-                        told.refusals.tell(StatusCode::BAD_REQUEST, &error.to_string());
+                        let otherwise = place.caller.speaks_otherwise().filter(|_| !is_over_tls);
+                        let reason = otherwise.map_or_else(|| error.to_string(), str::to_owned);
+                        told.refusals.tell(StatusCode::BAD_REQUEST, &reason);
                     }
                     Err(error) => tracing::debug!(%error, "a connection ended early"),
                 }

@@ -58,6 +58,7 @@ impl<S: AsyncRead> AsyncRead for Noted<S> {
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
+            self.caller.sends(&buffer.filled()[before..]);
             return Poll::Ready(Ok(()));
         }
         if !self.caller.may_have_gone() {

@@ -79,5 +79,6 @@ mod strangers;
 mod supervised;
 mod tls;
 mod tolerated;
+mod wrong_protocol;
 
 use within::{within, within_time};
