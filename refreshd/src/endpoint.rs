@@ -69,6 +69,10 @@ impl Endpoint {
     }
 
     async fn routed(&self, request: Request<Incoming>, port: Port, caller: &Caller) -> Response<Vec<u8>> {
+        // Whoever stands in front may have gone by the other one (RFC 9112 section 3.2).
+        if request.headers().get_all(header::HOST).iter().nth(1).is_some() {
+            return self.refused(StatusCode::BAD_REQUEST, "the request has more than one Host");
+        }
         let providers = Arc::clone(&self.providers.borrow());
         let found = if port == Port::Admin { None } else { providers.of(&request) };
         let asked = found.and_then(|(provider, below)| Some((provider, provider.asked(below)?)));
@@ -172,6 +176,15 @@ impl Endpoint {
         answer
     }
 
+    /// An answer to what is not read to its end.
+    fn refused(&self, status: StatusCode, description: &str) -> Response<Vec<u8>> {
+        self.refusals.tell(status, description);
+        let mut answer = oauth_error(status, "invalid_request", description, None);
+        // What was not read would be taken for the next request.
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        answer
+    }
+
     /// The request with its body, within the limits of size and time.
     async fn whole(
         &self,
@@ -179,19 +192,13 @@ impl Endpoint {
         request: Request<Incoming>,
     ) -> Result<Request<Vec<u8>>, Response<Vec<u8>>> {
         let most = self.limits.max_body.0;
-        let refused = |status: StatusCode, description: &str| {
-            self.refusals.tell(status, description);
-            let mut answer = oauth_error(status, "invalid_request", description, None);
-            // What was not read would be taken for the next request.
-            answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-            answer
-        };
-        let too_large = || refused(StatusCode::PAYLOAD_TOO_LARGE, &format!("the request has more than {most} bytes"));
+        let too_large =
+            || self.refused(StatusCode::PAYLOAD_TOO_LARGE, &format!("the request has more than {most} bytes"));
 
         let (parts, body) = request.into_parts();
         // Its caller's fault, and not that of the provider, which cannot be sent it.
         if !provider.upstream.borrow().has_room_for(parts.uri.query()) {
-            return Err(refused(StatusCode::URI_TOO_LONG, "the query is too long"));
+            return Err(self.refused(StatusCode::URI_TOO_LONG, "the query is too long"));
         }
         // Before anything is read, so that a caller that asks first (Expect: 100-continue) need not send it.
         if body.size_hint().lower() > most as u64 {
@@ -200,8 +207,8 @@ impl Endpoint {
         match tokio::time::timeout(self.limits.read_timeout.0, Limited::new(body, most).collect()).await {
             Ok(Ok(body)) => Ok(Request::from_parts(parts, body.to_bytes().into())),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
-            Ok(Err(_)) => Err(refused(StatusCode::BAD_REQUEST, "the request ended early")),
-            Err(_) => Err(refused(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")),
+            Ok(Err(_)) => Err(self.refused(StatusCode::BAD_REQUEST, "the request ended early")),
+            Err(_) => Err(self.refused(StatusCode::REQUEST_TIMEOUT, "the request took too long to arrive")),
         }
     }
 

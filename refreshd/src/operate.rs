@@ -65,6 +65,9 @@ pub(crate) async fn line_of_stdin() -> Result<String, BadSetting> {
     let read = tokio::task::spawn_blocking(|| {
         let mut line = String::new();
         std::io::stdin().lock().take(LONGEST_LINE).read_line(&mut line)?;
+        if line.len() as u64 == LONGEST_LINE {
+            return Err(std::io::Error::other("its first line is longer than any token"));
+        }
         line.truncate(line.trim_end_matches(['\r', '\n']).len());
         std::io::Result::Ok(line)
     });

@@ -159,3 +159,19 @@ async fn flood_of_requests_that_cannot_be_read_is_told_once_a_second() {
     let lines = log.lines().filter(|line| line.contains("a token request is refused")).count();
     assert!((1..20).contains(&lines), "{lines} lines: {log}");
 }
+
+/// What stands in front may have gone by the one, and refreshd would go by the other.
+#[tokio::test]
+async fn request_for_two_hosts_is_refused() {
+    let provider = Provider::start(async |_| json(200, r#"{"access_token":"a"}"#)).await;
+    let daemon = Daemon::start(&provider, &[]).await;
+    let body = crate::daemon::refresh("r1");
+    let form = crate::daemon::FORM;
+    let head =
+        format!("POST /token HTTP/1.1\r\nhost: a\r\nhost: b\r\ncontent-type: {form}\r\ncontent-length: {}", body.len());
+
+    let answer = rest(daemon.write(format!("{head}\r\n\r\n{body}").as_bytes()).await).await;
+
+    assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("more than one Host"), "{answer}");
+    assert!(provider.seen().is_empty());
+}

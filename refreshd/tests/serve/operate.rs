@@ -142,6 +142,7 @@ async fn wrong_questions_are_one_line_and_not_a_wrong_answer() {
 
     for (arguments, stdin, part) in [
         (&["inspect", "--token-stdin"][..], TOKEN, "another pepper by pod "),
+        (&["inspect", "--token-stdin"], &"a".repeat(2 * 1024 * 1024), "its first line is longer than any token"),
         (&["inspect", "--token-stdin"], "", "--token-stdin: the first line of stdin is empty"),
         (&["inspect", "--token-hash", "5b3e"], "", "expected 64 digits"),
         (&["inspect", "--token-hash", &flight(), "--token-stdin"], "", "cannot be used with"),
