@@ -363,6 +363,39 @@ fn pod_outlives_the_runtime_that_it_was_connected_on() {
     });
 }
 
+/// As where a name is not resolved any more, or a firewall drops what is new: what stands is answered as before, and no lead counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_that_look_where_the_endpoint_leads_wait_together_where_nothing_is_heard_of_it() {
+    let (redis, silent) = (RedisServer::start_own(&[]).await, RedisServer::start_own(&[]).await);
+    let proxy = Proxy::to(&redis).await;
+    let second = Duration::from_secs(1);
+    let config = quick().with_lease(3 * second).with_store_timeout(second).with_max_concurrent_refreshes(100);
+    let pod = connect_to(&proxy.url(&redis), &config).await;
+    served(&pod, "before").await;
+    silent.signal("-STOP");
+    proxy.lead_to(&silent);
+    redis.wait(config.lease / 3).await;
+    refresh(&pod, "first").await.expect_err("no lead counts");
+
+    let took = Stopwatch::start();
+    let refreshes = (0..30).map(|number| {
+        let pod = pod.clone();
+        tokio::spawn(async move { refresh(&pod, &format!("t{number}")).await.expect_err("no lead counts") })
+    });
+    let refreshes: Vec<_> = refreshes.collect();
+    redis.wait(Duration::from_millis(300)).await;
+    pod.check_store().await.expect_err("it is not ready");
+    let checked = took.elapsed();
+    for refresh in refreshes {
+        assert!(refresh.await.expect("no panic").is_transient());
+    }
+
+    // The one that is under way, and one more for all that came meanwhile; each takes a third of a lease at most.
+    assert!(checked < 3 * second, "readiness took {checked:?}");
+    assert!(took.elapsed() < 8 * second, "{:?}", took.elapsed());
+    silent.signal("-CONT");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn key_that_holds_what_it_should_not_is_named_until_it_is_right_again_or_gone() {
     let redis = RedisServer::start_own(&[]).await;

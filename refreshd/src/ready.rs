@@ -32,7 +32,7 @@ pub(crate) struct Ready {
     /// Given where that refreshd speaks TLS at --listen: only its --admin can be asked then
     #[arg(long, value_name = "FILE", env = "REFRESHD_TLS_CERT")]
     tls_cert: Option<PathBuf>,
-    /// How long the answer may take. A refreshd that waits for its store answers after --store-timeout
+    /// How long the answer may take. A refreshd that waits for its store answers within twice --store-timeout
     #[arg(long, value_name = "TIME", env = "REFRESHD_READY_TIMEOUT", default_value = "3s")]
     timeout: Span,
 }

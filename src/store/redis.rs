@@ -195,8 +195,16 @@ impl RedisStore {
         self.outage.if_lasts_for(span, || act(&self.fences))
     }
 
-    /// Whether a flight could be begun now.
+    /// Whether a flight could be begun now. Each look may take as long as a call: all of them together take two.
     pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        let within = 2 * self.config.store_timeout;
+        let late = |_| {
+            Err(StoreError::did_not_run(format!("redis did not say within {within:?} whether a flight could begin")))
+        };
+        tokio::time::timeout(within, self.look()).await.unwrap_or_else(late)
+    }
+
+    async fn look(&self) -> Result<(), StoreError> {
         self.agrees()?;
         self.outage.admits()?;
         self.agreement.is_standing()?;
