@@ -25,6 +25,7 @@ pub mod guarantees {}
 
 #[doc = in_repository!(
     "docs/how-it-works.md",
+    "docs/redis.md",
     "examples/axum.rs",
     "examples/oauth2.rs",
     "examples/openidconnect/src/main.rs",

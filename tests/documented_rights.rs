@@ -4,8 +4,9 @@
 
 mod support;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use refresh_coordinator::tokens::{RedisTokens, SessionTokens, Swap, TokenStore};
 use refresh_coordinator::{Config, Fleet, RedisTarget, Refresh};
 use support::fleet::quick;
 use support::provider::Provider;
@@ -15,14 +16,16 @@ use support::wait::until;
 
 const PASSWORD: &str = "of-a-test";
 
-/// The lines of the page that make users: on one server, on a cluster, at sentinels.
-fn documented() -> [String; 3] {
+/// The line of the page that makes a user.
+fn line(begins: &str, has: &str) -> String {
     let page = include_str!("../docs/redis.md");
-    let line = |begins: &str, has: &str| {
-        let lines = page.lines().filter(|line| line.starts_with(begins) && line.contains(has));
-        let [line] = lines.collect::<Vec<_>>()[..] else { panic!("one line that has {has}") };
-        line.replace("SECRET", PASSWORD)
-    };
+    let lines = page.lines().filter(|line| line.starts_with(begins) && line.contains(has));
+    let [line] = lines.collect::<Vec<_>>()[..] else { panic!("one line that has {has}") };
+    line.replace("SECRET", PASSWORD)
+}
+
+/// The lines of the page that make users of pods: on one server, on a cluster, at sentinels.
+fn documented() -> [String; 3] {
     let servers = "ACL SETUSER refreshd ";
     [line(servers, "+publish"), line(servers, "+spublish"), line("ACL SETUSER pods ", "+sentinel|master")]
 }
@@ -123,5 +126,38 @@ async fn documented_user_is_refused_nothing_on_a_cluster_nor_after_a_slot_has_mo
 
     for node in &cluster.masters {
         refuses_nothing(node).await;
+    }
+}
+
+/// All that is done with a session, by the user that the page makes for an application.
+async fn sessions_are_kept(url: &str) {
+    let target = RedisTarget::new(url).username("sessions").password(PASSWORD);
+    let store = RedisTokens::new(target, "app:tokens:", Duration::from_secs(60)).expect("a URL");
+    store.check().await.unwrap_or_else(|error| panic!("{error}"));
+    for session in ["a", "b", "c", "d", "e", "f"] {
+        let begun = SessionTokens::new("a1", "r1", SystemTime::now(), Duration::from_secs(60));
+        store.put(session, &begun).await.expect("it begins");
+        let next = SessionTokens::new("a2", "r2", SystemTime::now(), Duration::from_secs(60)).in_place_of(&begun);
+        let swapped = store.swap(session, &["r1".into()], &next).await.expect("it is written");
+        assert!(matches!(swapped, Swap::Written), "{swapped:?}");
+        assert!(store.load(session).await.expect("it is read").is_some());
+        assert!(matches!(store.end(session, &["r2".into()]).await.expect("it is ended"), Swap::Written));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn documented_user_of_an_application_is_refused_nothing() {
+    let (redis, cluster) = (RedisServer::start_own(&[]).await, Cluster::start().await);
+    let user = line("ACL SETUSER sessions ", "+hset");
+    for server in cluster.masters.iter().map(AsRef::as_ref).chain([&redis]) {
+        is_set_up(server, &user).await;
+    }
+
+    for url in [redis.url(), &cluster.url()] {
+        sessions_are_kept(url).await;
+    }
+
+    for server in cluster.masters.iter().map(AsRef::as_ref).chain([&redis]) {
+        refuses_nothing(server).await;
     }
 }

@@ -11,6 +11,7 @@ use refresh_coordinator::{Config, RefreshCoordinator};
 use support::fleet::connect_to;
 use support::mortal::MortalPod;
 use support::redis::RedisServer;
+use support::redis::topology::Cluster;
 use support::session_stores::{Failing, PutTokens};
 use support::strict::StrictProvider;
 use support::wait::until;
@@ -187,6 +188,12 @@ async fn sessions_in_memory_outlive_every_fault() {
 async fn sessions_in_redis_outlive_every_fault() {
     let redis = RedisServer::start_own(&[]).await;
     sessions_live(RedisTokens::new(redis.url(), "app:", 3600 * S).expect("a URL")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sessions_on_a_cluster_outlive_every_fault() {
+    let cluster = Cluster::start().await;
+    sessions_live(RedisTokens::new(cluster.url(), "app:", 3600 * S).expect("a URL")).await;
 }
 
 #[cfg(feature = "postgres")]

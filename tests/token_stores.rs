@@ -1,12 +1,16 @@
 //! What every session store promises: one winner of any race, and nothing undone by anybody who comes late.
 
 mod support;
+#[cfg(feature = "tls")]
+#[path = "support/pki.rs"]
+mod pki;
 
 use std::time::{Duration, SystemTime};
 
 use refresh_coordinator::Secret;
 use refresh_coordinator::tokens::{MemoryTokens, RedisTokens, SessionTokens, Swap, TokenStore};
 use support::redis::RedisServer;
+use support::redis::topology::{Cluster, Group};
 
 const S: Duration = Duration::from_secs(1);
 
@@ -135,13 +139,56 @@ async fn redis_keeps_its_promises() {
     let redis = RedisServer::start_own(&[]).await;
     let store = RedisTokens::new(redis.url(), "app:", 3600 * S).expect("a URL");
 
+    store.check().await.expect("it can be used");
     keeps_its_promises(store).await;
 
     let keys = redis.keys("*").await;
     assert_eq!(keys.len(), 1002, "what was ended is gone");
+    is_said_to_be(&redis.url().replace("redis:", "redis+cluster:"), "it is a single server", redis.port()).await;
     assert!(keys.iter().all(|key| key.len() == "app:".len() + 64), "sessions are named by hashes");
     let left: i64 = redis.cli(&["PTTL", &keys[0]]).await.parse().expect("a number");
     assert!((1..=3_600_000).contains(&left), "every session ends: {left}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_behind_sentinels_keeps_its_promises() {
+    let group = Group::start(Duration::from_secs(30)).await;
+    keeps_its_promises(RedisTokens::new(group.url(), "app:", 3600 * S).expect("a URL")).await;
+    assert_eq!(group.servers[0].keys("*").await.len(), 1002, "the master has it all");
+
+    is_said_to_be(group.servers[1].url(), "a replica", &format!("redis://127.0.0.1:{}", group.servers[0].port())).await;
+    is_said_to_be(group.sentinels[0].url(), "a sentinel", "redis+sentinel://127.0.0.1:").await;
+    is_said_to_be(&group.url().replace(Group::MASTER, "others"), "others", "know no master of the name").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn redis_cluster_keeps_its_promises_on_all_of_its_nodes() {
+    let cluster = Cluster::start().await;
+    keeps_its_promises(RedisTokens::new(cluster.url(), "app:", 3600 * S).expect("a URL")).await;
+
+    let mut each = Vec::new();
+    for node in &cluster.masters {
+        each.push(node.keys("*").await.len());
+    }
+    assert_eq!(each.iter().sum::<usize>(), 1002, "{each:?}");
+    assert!(each.iter().all(|sessions| *sessions > 200), "sessions spread: {each:?}");
+
+    is_said_to_be(cluster.masters[0].url(), "a node of a cluster", "redis+cluster://127.0.0.1:").await;
+}
+
+/// A URL that leads to something else than it says.
+async fn is_said_to_be(url: &str, kind: &str, remedy: &str) {
+    let store = RedisTokens::new(url, "app:", 3600 * S).expect("a URL");
+    let error = store.check().await.expect_err("nothing is kept there").to_string();
+    assert!(error.contains(kind) && error.contains(remedy), "{error}");
+}
+
+#[test]
+fn url_that_is_none_is_refused_at_once_without_what_may_be_a_password() {
+    for wrong in ["http://:secret@host", "redis+sentinel://:secret@host", "redis://:se cret@host", "secret"] {
+        let error = RedisTokens::new(wrong, "app:", S).expect_err("no URL of a Redis").to_string();
+        assert!(error.contains("expected redis") && !error.contains("cret"), "{wrong}: {error}");
+    }
 }
 
 #[tokio::test]
@@ -153,6 +200,44 @@ async fn redis_store_finds_out_that_its_connection_is_dead() {
     redis.cli(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
 
     assert!(store.load("s").await.expect("over another connection").is_some());
+}
+
+#[cfg(feature = "tls")]
+mod tls {
+    use refresh_coordinator::RedisTarget;
+
+    use super::*;
+    use crate::pki::Pki;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn redis_over_tls_keeps_its_promises_and_is_verified() {
+        let pki = Pki::new();
+        let pair = pki.issue("redis", &["127.0.0.1"]);
+        let (redis, port) = RedisServer::start_tls(&pki.redis_arguments(0, &pair, "yes")).await;
+        let (certificate, key) = pki.issue("pod", &["pod"]);
+        redis.cli(&["ACL", "SETUSER", "app", "on", ">of-a-test", "~app:*", "+@all"]).await;
+        let password = pki.path("password");
+        std::fs::write(&password, "of-a-test\n").expect("written");
+        let url = format!("rediss://127.0.0.1:{port}");
+        let with_ca = |ca| {
+            let target = RedisTarget::new(&*url).username("app").password_file(&password).ca_file(ca);
+            target.client_certificate(&certificate, &key)
+        };
+        let over = |target| RedisTokens::new(target, "app:", 3600 * S).expect("a URL");
+
+        keeps_its_promises(over(with_ca(pki.ca()))).await;
+        assert_eq!(redis.keys("app:*").await.len(), 1002);
+
+        for (target, reason) in [
+            (with_ca(Pki::new().ca()), "UnknownIssuer"),
+            (with_ca(pki.path("no.pem")), "no.pem"),
+            (RedisTarget::new(&*url), "invalid peer certificate"),
+            (RedisTarget::new(url.replace("rediss", "redis")), "is this a TLS port?"),
+        ] {
+            let error = over(target).check().await.expect_err("it is not entered").to_string();
+            assert!(error.contains(reason) && !error.contains('\n'), "{reason}: {error}");
+        }
+    }
 }
 
 #[cfg(feature = "postgres")]

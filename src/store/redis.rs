@@ -16,6 +16,7 @@ mod hello;
 pub(crate) mod servers;
 pub(crate) mod operator;
 mod not_enrolled;
+pub(crate) mod keyed;
 pub(crate) mod rights;
 mod preflight;
 mod agreement;

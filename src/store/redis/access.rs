@@ -28,7 +28,7 @@ use crate::secret::Secret;
 /// let coordinator = RefreshCoordinator::connect_with(redis, Config::default()).await?;
 /// # Ok(()) }
 /// ```
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[must_use]
 pub struct RedisTarget {
     pub(crate) url: Url,
@@ -36,6 +36,7 @@ pub struct RedisTarget {
 }
 
 /// The URL, or whom to ask for it.
+#[derive(Clone)]
 pub(crate) enum Url {
     Given(Secret),
     Asked(Target),
@@ -128,6 +129,12 @@ impl From<Target> for RedisTarget {
 impl From<&str> for RedisTarget {
     fn from(url: &str) -> Self {
         Self::new(url)
+    }
+}
+
+impl From<&String> for RedisTarget {
+    fn from(url: &String) -> Self {
+        Self::new(url.as_str())
     }
 }
 

@@ -9,8 +9,10 @@ use std::sync::Arc;
 use self::reply::Reply;
 use super::broken_keys::BrokenKeys;
 use super::call::Call;
+use super::failed::TimeLeft;
 use super::keys::Keys;
 use super::lanes::Lanes;
+use super::outage::Outage;
 use super::pubsub::PubSub;
 use super::scripts::{Scripts, settings};
 use super::taken_rights::TakenRights;
@@ -43,8 +45,7 @@ pub(super) mod words;
 pub(super) struct Calls {
     pod: String,
     lanes: Arc<Lanes>,
-    broken_keys: Arc<BrokenKeys>,
-    taken_rights: Arc<TakenRights>,
+    faults: Faults,
     scripts: Scripts,
     keys: Arc<Keys>,
     config: Arc<Config>,
@@ -53,12 +54,18 @@ pub(super) struct Calls {
     complete_settings: Vec<u8>,
 }
 
+/// What is noted of calls that got no answer.
+pub(super) struct Faults {
+    pub(super) outage: Arc<Outage>,
+    pub(super) broken_keys: Arc<BrokenKeys>,
+    pub(super) taken_rights: Arc<TakenRights>,
+}
+
 impl Calls {
     pub(super) fn new(
         pod: &str,
         lanes: Arc<Lanes>,
-        broken_keys: Arc<BrokenKeys>,
-        taken_rights: Arc<TakenRights>,
+        faults: Faults,
         keys: Arc<Keys>,
         config: Arc<Config>,
         pubsub: PubSub,
@@ -66,8 +73,7 @@ impl Calls {
         Self {
             pod: pod.to_owned(),
             lanes,
-            broken_keys,
-            taken_rights,
+            faults,
             scripts: Scripts::new(pubsub),
             keys,
             begin_settings: settings::BEGIN.packed(&config),
@@ -82,13 +88,19 @@ impl Calls {
 
     /// Sends a call until it is answered. The script's name is told where its reply is not understood.
     async fn run(&self, script: &'static str, call: &Call<'_>) -> Result<Reply, StoreError> {
-        match self.lanes.run(call).await {
+        let answered = self.lanes.run(call).await;
+        if let Err(unanswered) = &answered
+            && unanswered.time_left == TimeLeft::None
+        {
+            self.faults.outage.begin(&unanswered.error.reason);
+        }
+        match answered {
             Ok(reply) => Ok(Reply::new(script, reply)),
             Err(unanswered) if unanswered.is_wrong => {
-                Err(Box::pin(self.broken_keys.search(script, call, unanswered)).await)
+                Err(Box::pin(self.faults.broken_keys.search(script, call, unanswered)).await)
             }
             Err(unanswered) => {
-                self.taken_rights.note(&unanswered.error.reason);
+                self.faults.taken_rights.note(&unanswered.error.reason);
                 Err(unanswered.error)
             }
         }

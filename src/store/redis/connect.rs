@@ -13,7 +13,7 @@ use super::RedisStore;
 use super::access::RedisTarget;
 use super::agreement::Agreement;
 use super::broken_keys::BrokenKeys;
-use super::calls::Calls;
+use super::calls::{Calls, Faults};
 use super::completer::Completer;
 use super::enrolment::Enrolment;
 use super::fences::Fences;
@@ -75,14 +75,17 @@ impl RedisStore {
 
         let gaps = Arc::new(watch::Sender::new(0));
         let outage = Arc::new(Outage::new(Arc::clone(&gaps), config.store_timeout, &config.namespace, pod));
-        let lanes = Arc::new(Lanes::new(nodes, keys.slot(), config.store_patience(), Arc::clone(&outage)));
+        let lanes = Arc::new(Lanes::new(nodes, keys.slot(), config.store_patience()));
         let broken_keys = Arc::new(BrokenKeys::new(Arc::clone(&lanes), Arc::clone(&keys)));
         let taken_rights = Arc::new(TakenRights::default());
         let calls = Arc::new(Calls::new(
             pod,
             Arc::clone(&lanes),
-            Arc::clone(&broken_keys),
-            Arc::clone(&taken_rights),
+            Faults {
+                outage: Arc::clone(&outage),
+                broken_keys: Arc::clone(&broken_keys),
+                taken_rights: Arc::clone(&taken_rights),
+            },
             Arc::clone(&keys),
             Arc::clone(&config),
             pubsub,

@@ -42,7 +42,7 @@ pub(super) enum Place {
 pub(super) struct Connector {
     target: Target,
     pub(super) access: Access,
-    node: Node,
+    pub(super) node: Node,
     #[cfg(feature = "tls")]
     certificates: Arc<Certificates>,
     /// Names the pod of the connection in CLIENT LIST.

@@ -24,6 +24,15 @@ pub(super) struct Unanswered {
     pub(super) error: StoreError,
     /// A script failed, or a key holds what it should not.
     pub(super) is_wrong: bool,
+    /// None: it was repeated for as long as a call may take, and got no answer that counts.
+    pub(super) time_left: TimeLeft,
+}
+
+/// Whether a call was given up before its time was over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TimeLeft {
+    Some,
+    None,
 }
 
 impl Failed {
@@ -46,9 +55,9 @@ impl Failed {
     }
 
     /// As the end of a call: this try or one before it may have run.
-    pub(super) fn settled(&self, reason: String, may_have_run: bool) -> Unanswered {
+    pub(super) fn settled(&self, reason: String, may_have_run: bool, time_left: TimeLeft) -> Unanswered {
         let error = if may_have_run { StoreError::may_have_run(reason) } else { StoreError::did_not_run(reason) };
         let is_wrong = matches!(self, Self::Refused { verdict: Verdict::Wrong, error } if error.code().is_some());
-        Unanswered { error, is_wrong }
+        Unanswered { error, is_wrong, time_left }
     }
 }

@@ -11,6 +11,7 @@ use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, RedisError, V
 use super::connector::Connector;
 use super::not_enrolled::NotEnrolled;
 use super::target::Whereabouts;
+use super::verdict::Verdict;
 use crate::error::ConnectError;
 
 /// What a server says of itself.
@@ -124,14 +125,37 @@ async fn master(connection: &mut MultiplexedConnection) -> Option<String> {
 
 /// What else an operator may want to know of a connection that could not be made.
 #[derive(Default)]
-pub(super) struct Hint {
+struct Hint {
     /// Goes on from what was said. Empty: nothing.
-    pub(super) text: String,
+    text: String,
     /// It was tried, and does not pass by itself.
-    pub(super) is_sure: bool,
+    is_sure: bool,
 }
 
-pub(super) async fn hint(connector: &Connector, whereabouts: &Whereabouts, error: &RedisError) -> Hint {
+/// Why no connection was made, with what was found out about it.
+pub(super) async fn not_connected(
+    connector: &Connector,
+    whereabouts: &Whereabouts,
+    address: &str,
+    error: &RedisError,
+) -> NotEnrolled {
+    if is_without_tls(error) {
+        let reason = "this build has none: switch the cargo feature tls on".to_owned();
+        return NotEnrolled { error: ConnectError::Tls { reason }, is_away: false };
+    }
+    let is_mistake = matches!(Verdict::of(error), Verdict::Denied | Verdict::Wrong) || is_distrust(error);
+    let hint = hint(connector, whereabouts, error).await;
+    let error = unreachable(address, &format!("{error}{}", hint.text));
+    NotEnrolled { error, is_away: !is_mistake && !hint.is_sure }
+}
+
+pub(super) fn unreachable(address: &str, reason: &str) -> ConnectError {
+    // What cannot be read as Redis is told with line breaks.
+    let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
+    ConnectError::Unreachable { address: address.to_owned(), reason }
+}
+
+async fn hint(connector: &Connector, whereabouts: &Whereabouts, error: &RedisError) -> Hint {
     let info = whereabouts.first();
     let (place, kind) = (Place { info }, whereabouts.kind());
     let url = |scheme: &str| format!("{scheme}{kind}://{}", place.host_and_port().unwrap_or_default());
@@ -171,7 +195,7 @@ pub(super) async fn hint(connector: &Connector, whereabouts: &Whereabouts, error
 }
 
 /// Whether one side does not trust the other's certificate. Neither changes by itself.
-pub(super) fn is_distrust(error: &RedisError) -> bool {
+fn is_distrust(error: &RedisError) -> bool {
     type Shared = std::sync::Arc<dyn std::error::Error + Send + Sync>;
     let cause = std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Shared>());
     let cause = cause.and_then(|cause| cause.downcast_ref::<std::io::Error>());
@@ -179,7 +203,7 @@ pub(super) fn is_distrust(error: &RedisError) -> bool {
 }
 
 /// Whether the URL asks for TLS, and this build has none.
-pub(super) fn is_without_tls(error: &RedisError) -> bool {
+fn is_without_tls(error: &RedisError) -> bool {
     error.kind() == redis::ErrorKind::InvalidClientConfig && error.to_string().contains("without the tls feature")
 }
 

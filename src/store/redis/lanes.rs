@@ -1,4 +1,4 @@
-//! A namespace's way to its node: a few multiplexed connections that all tasks share and pipeline over.
+//! The way to the node of a namespace, or of any other slot: a few multiplexed connections that all tasks share and pipeline over.
 //!
 //! Why not a connection per command: a checkout costs a round trip of its own, and with many tasks a queue. The connections
 //! are those of the node, and are shared with the other namespaces of this process that it serves.
@@ -23,10 +23,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::call::Call;
-use super::failed::{Failed, Unanswered};
+use super::failed::{Failed, TimeLeft, Unanswered};
 use super::node_lanes::{LANES, Made, NodeLanes};
 use super::nodes::Nodes;
-use super::outage::Outage;
 use super::verdict::Verdict;
 use crate::store::contract::ServerId;
 
@@ -41,11 +40,10 @@ pub(super) struct Lanes {
     timeout: Duration,
     /// How long a try waits for its answer before another is made over a new connection.
     patience: Duration,
-    outage: Arc<Outage>,
 }
 
 impl Lanes {
-    pub(super) fn new(nodes: Arc<Nodes>, slot: u16, patience: Duration, outage: Arc<Outage>) -> Self {
+    pub(super) fn new(nodes: Arc<Nodes>, slot: u16, patience: Duration) -> Self {
         Self {
             timeout: nodes.connector.timeout,
             nodes,
@@ -54,7 +52,6 @@ impl Lanes {
             is_elsewhere: AtomicBool::new(false),
             next: AtomicUsize::new(0),
             patience,
-            outage,
         }
     }
 
@@ -93,12 +90,11 @@ impl Lanes {
                 None => said.clone().unwrap_or_else(|| format!("redis did not answer within {:?}", self.timeout)),
             };
             if let Failed::Refused { verdict: Verdict::Wrong | Verdict::Denied, .. } = failed {
-                return Err(failed.settled(reason, call.may_arrive_late()));
+                return Err(failed.settled(reason, call.may_arrive_late(), TimeLeft::Some));
             }
             let pause = pauses.next().unwrap_or(self.timeout);
             if Instant::now() + pause >= deadline {
-                self.outage.begin(&reason);
-                return Err(failed.settled(reason, call.may_arrive_late()));
+                return Err(failed.settled(reason, call.may_arrive_late(), TimeLeft::None));
             }
             debug!(%reason, "asking redis again");
             tokio::time::sleep(pause).await;

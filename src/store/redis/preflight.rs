@@ -16,7 +16,7 @@ use super::not_enrolled::NotEnrolled;
 use super::pubsub::PubSub;
 use super::rights::Missing;
 use super::target::Whereabouts;
-use super::verdict::{Verdict, is_missing_right};
+use super::verdict::is_missing_right;
 use super::{hello, rights};
 use crate::error::ConnectError;
 use crate::store::contract::ServerId;
@@ -75,16 +75,10 @@ impl Preflight {
     }
 
     async fn not_connected(&self, connector: &Connector, whereabouts: &Whereabouts, error: &RedisError) -> NotEnrolled {
-        if hello::is_without_tls(error) {
-            let reason = "this build has none: switch the cargo feature tls on".to_owned();
-            return NotEnrolled { error: ConnectError::Tls { reason }, is_away: false };
-        }
-        let is_mistake = matches!(Verdict::of(error), Verdict::Denied | Verdict::Wrong) || hello::is_distrust(error);
         if error.code() == Some("NOPERM") {
             return NotEnrolled { error: self.refused(error), is_away: false };
         }
-        let hint = hello::hint(connector, whereabouts, error).await;
-        NotEnrolled { error: self.unreachable(format!("{error}{}", hint.text)), is_away: !is_mistake && !hint.is_sure }
+        hello::not_connected(connector, whereabouts, &self.address, error).await
     }
 
     fn judge(&self, missing: Missing) -> Result<(), ConnectError> {
@@ -101,9 +95,7 @@ impl Preflight {
     }
 
     fn unreachable(&self, reason: String) -> ConnectError {
-        // What cannot be read as Redis is told with line breaks.
-        let reason = reason.split_whitespace().collect::<Vec<_>>().join(" ");
-        ConnectError::Unreachable { address: self.address.clone(), reason }
+        hello::unreachable(&self.address, &reason)
     }
 
     /// Asks what the scripts need of the server, and loads them. Answers the last fence given, and which server this is.

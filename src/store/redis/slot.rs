@@ -1,4 +1,4 @@
-//! Which part of a cluster a namespace belongs to.
+//! Which part of a cluster a namespace belongs to, or a key by itself.
 
 const SLOTS: u16 = 16384;
 
@@ -11,6 +11,12 @@ pub(super) fn slot_of(tag: &str) -> u16 {
     crc % SLOTS
 }
 
+/// The slot of a key: of its hash tag, what stands between the first `{` and the next `}`, where anything does; else of all of it.
+pub(super) fn slot_of_key(key: &str) -> u16 {
+    let tag = key.split_once('{').and_then(|(_, behind)| behind.split_once('}')).map(|(tag, _)| tag);
+    slot_of(tag.filter(|tag| !tag.is_empty()).unwrap_or(key))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -20,5 +26,15 @@ mod tests {
         assert_eq!(slot_of("123456789"), 0x31c3);
         assert_eq!(slot_of("foo"), 12182);
         assert_eq!(slot_of(""), 0);
+    }
+
+    #[test]
+    fn key_goes_by_its_hash_tag_where_it_has_one() {
+        for (key, tag) in [("foo", "foo"), ("a{foo}b", "foo"), ("{foo}{bar}", "foo"), ("a{{foo}}b", "{foo")] {
+            assert_eq!(slot_of_key(key), slot_of(tag), "{key}");
+        }
+        for whole in ["", "a{}b{foo}", "a{foo", "a}foo{"] {
+            assert_eq!(slot_of_key(whole), slot_of(whole), "{whole}");
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use redis::{Client, ErrorKind, RedisError};
 
@@ -15,7 +16,8 @@ mod whereabouts;
 ///
 /// Why it is asked at every connect and not once: a password is renewed and an endpoint moves while pods run, and a pod
 /// that kept what it was told at start would have to be restarted.
-pub(crate) struct Target(Box<dyn Fn() -> Asked + Send + Sync>);
+#[derive(Clone)]
+pub(crate) struct Target(Arc<dyn Fn() -> Asked + Send + Sync>);
 
 type Asked = Pin<Box<dyn Future<Output = Result<Whereabouts, TargetError>> + Send>>;
 
@@ -52,7 +54,7 @@ impl Target {
         U: Fn() -> F + Send + Sync + 'static,
         F: Future<Output = std::io::Result<Secret>> + Send + 'static,
     {
-        Self(Box::new(move || {
+        Self(Arc::new(move || {
             let asked = url();
             Box::pin(async move {
                 let url = asked.await.map_err(|error| TargetError(format!("it could not be read: {error}")))?;
@@ -68,7 +70,7 @@ impl Target {
 
 impl From<Whereabouts> for Target {
     fn from(place: Whereabouts) -> Self {
-        Self(Box::new(move || {
+        Self(Arc::new(move || {
             let place = place.clone();
             Box::pin(async move { Ok(place) })
         }))

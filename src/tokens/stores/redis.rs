@@ -1,24 +1,24 @@
-//! Sessions' tokens in Redis: a hash for each session, compared and written by a script.
+//! Sessions' tokens in Redis: a hash for each session, compared and written by a script. Redis is reached as by the coordinator.
 
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, FromRedisValue, Pipeline, RedisError, Script, ScriptInvocation};
-use tokio::sync::Mutex;
-
+use crate::error::ConnectError;
 use crate::identity::Hash;
 use crate::secret::Secret;
+use crate::store::redis::access::RedisTarget;
+use crate::store::redis::keyed::{KeyScript, KeyedStore};
 use crate::tokens::session_tokens::SessionTokens;
 use crate::tokens::store::{Swap, TokenStore};
 
-/// For which an answer is waited over one connection: a dead one is found out, and the call made again.
-const ANSWER: Duration = Duration::from_secs(1);
+/// How long a call may take: less than [`store_timeout`](crate::tokens::AccessTokens::store_timeout) is by default, so that callers are
+/// told why there was no answer.
+const TIMEOUT: Duration = Duration::from_secs(4);
 
-static SWAP: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/swap.lua")));
-static END: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/end.lua")));
+static PUT: LazyLock<KeyScript> = LazyLock::new(|| KeyScript::new(include_str!("redis/put.lua")));
+static SWAP: LazyLock<KeyScript> = LazyLock::new(|| KeyScript::new(include_str!("redis/swap.lua")));
+static END: LazyLock<KeyScript> = LazyLock::new(|| KeyScript::new(include_str!("redis/end.lua")));
 
 /// Sessions' tokens in a Redis, shared by clones and by pods. **It holds tokens**, unlike the coordinator's: use a database and
 /// a user of its own, and treat it as a session store.
@@ -28,71 +28,69 @@ static END: LazyLock<Script> = LazyLock::new(|| Script::new(include_str!("redis/
 ///
 /// ```no_run
 /// use std::time::Duration;
+/// use refresh_coordinator::RedisTarget;
 /// use refresh_coordinator::tokens::RedisTokens;
 ///
 /// # fn connect() -> Result<(), Box<dyn std::error::Error>> {
 /// let month = Duration::from_secs(30 * 24 * 60 * 60);
 /// let store = RedisTokens::new("redis://sessions.internal/1", "app:tokens:", month)?;
+///
+/// let redis = RedisTarget::new("rediss+sentinel://sentinel-1,sentinel-2,sentinel-3/sessions")
+///     .password_file("/run/secrets/sessions-password")
+///     .ca_file("/etc/redis/ca.pem");
+/// let store = RedisTokens::new(redis, "app:tokens:", month)?;
 /// # Ok(()) }
 /// ```
 #[derive(Clone)]
 pub struct RedisTokens(Arc<Inner>);
 
 struct Inner {
-    client: redis::Client,
+    redis: KeyedStore,
     prefix: String,
-    life_ms: i64,
-    /// One for all calls. None: none yet, or the last one is dead.
-    connection: Mutex<Option<Connection>>,
-    made: AtomicU64,
-}
-
-/// What Redis is asked.
-#[derive(Clone, Copy)]
-enum Call<'a> {
-    Command(&'a Cmd),
-    Script(&'a ScriptInvocation<'a>),
-    /// All of them or none.
-    Together(&'a Pipeline),
-}
-
-#[derive(Clone)]
-struct Connection {
-    number: u64,
-    redis: MultiplexedConnection,
+    life_ms: String,
 }
 
 /// Why the session store in Redis fails.
 #[derive(Clone, Debug, thiserror::Error)]
-#[error("redis: {reason}")]
+#[error("the sessions' redis: {reason}")]
 pub struct RedisTokensError {
     reason: String,
 }
 
-impl From<RedisError> for RedisTokensError {
-    fn from(error: RedisError) -> Self {
-        Self { reason: error.to_string() }
+impl RedisTokensError {
+    fn new(reason: impl Into<String>) -> Self {
+        Self { reason: reason.into() }
+    }
+}
+
+impl From<ConnectError> for RedisTokensError {
+    fn from(error: ConnectError) -> Self {
+        Self::new(error.to_string())
     }
 }
 
 impl RedisTokens {
-    /// A store at this URL (`redis://[user:password@]host[:port][/db]`, `redis+unix:///path`), with this before the name of
-    /// every key. It connects at the first call, and anew when a connection is dead. TLS, Sentinel and Cluster are not spoken:
-    /// there implement [`TokenStore`] with the client that you have.
+    /// A store in this Redis, with this before the name of every key: at any URL that
+    /// [`RefreshCoordinator::connect`](crate::RefreshCoordinator::connect) takes, also over TLS (with the feature `tls`), behind Sentinel
+    /// and on a Cluster, or a [`RedisTarget`], which says more of how it is entered.
+    ///
+    /// It connects at the first call, and anew when a connection is dead, the user is refused, or another server has taken over. Calls are
+    /// tried again for 4 s, over four connections to each server that sessions are on. On a Cluster sessions spread over its nodes, unless the prefix holds a hash tag (`{app}:tokens:`).
     ///
     /// # Errors
     ///
-    /// [`RedisTokensError`] where the URL is none.
-    pub fn new(url: &str, prefix: impl Into<String>, session_life: Duration) -> Result<Self, RedisTokensError> {
-        // The error of the redis crate does not quote the URL, which may hold a password.
-        let client = redis::Client::open(url)?;
+    /// [`RedisTokensError`] where the URL is none. Files of certificates and passwords are read at each connect: what is wrong with them
+    /// the calls tell.
+    pub fn new(
+        redis: impl Into<RedisTarget>,
+        prefix: impl Into<String>,
+        session_life: Duration,
+    ) -> Result<Self, RedisTokensError> {
         let life_ms = i64::try_from(session_life.as_millis()).unwrap_or(i64::MAX).max(1);
         Ok(Self(Arc::new(Inner {
-            client,
+            redis: KeyedStore::new(redis.into(), "refresh-coordinator:tokens", TIMEOUT)?,
             prefix: prefix.into(),
-            life_ms,
-            connection: Mutex::default(),
-            made: AtomicU64::new(0),
+            life_ms: life_ms.to_string(),
         })))
     }
 
@@ -106,68 +104,49 @@ impl RedisTokens {
     ///
     /// The session may have begun.
     pub async fn put(&self, session: &str, tokens: &SessionTokens) -> Result<(), RedisTokensError> {
-        let key = self.key(session);
-        let mut begin = redis::pipe();
-        begin.atomic();
-        begin.cmd("HSET").arg(&key).arg("refresh").arg(tokens.refresh_token().expose());
-        begin.arg("expires_ms").arg(tokens.expires_at_ms()).arg("tokens").arg(tokens.to_text().expose()).ignore();
-        begin.cmd("PEXPIRE").arg(&key).arg(self.0.life_ms).ignore();
-        self.call(Call::Together(&begin)).await
+        let (text, expires_ms) = (tokens.to_text(), tokens.expires_at_ms().to_string());
+        let arguments = [tokens.refresh_token().expose(), &expires_ms, text.expose(), &self.0.life_ms];
+        match self.run(&PUT, session, arguments).await? {
+            Swap::Written => Ok(()),
+            Swap::Newer(_) | Swap::Gone => Err(unknown_reply()),
+        }
+    }
+
+    /// Whether sessions can be read and ended: for a start that fails early, and for probes of readiness.
+    ///
+    /// # Errors
+    ///
+    /// [`RedisTokensError`] with what is wrong, and what would be right: a port with TLS, a node of a Cluster, a file that holds no
+    /// certificate, a right that the user lacks.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing has happened.
+    pub async fn check(&self) -> Result<(), RedisTokensError> {
+        Box::pin(self.0.redis.find_fault()).await?;
+        // No session has it: it is empty.
+        self.load("").await?;
+        self.end("", &[]).await.map(drop)
     }
 
     fn key(&self, session: &str) -> String {
         format!("{}{}", self.0.prefix, Hash::unkeyed(session))
     }
 
-    async fn run(&self, script: &ScriptInvocation<'_>) -> Result<Swap, RedisTokensError> {
-        let reply: Vec<String> = self.call(Call::Script(script)).await?;
+    async fn run<'a>(
+        &self,
+        script: &KeyScript,
+        session: &str,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Swap, RedisTokensError> {
+        let answered = self.0.redis.run(script, &self.key(session), arguments).await;
+        let reply: Vec<String> = answered.map_err(RedisTokensError::new)?;
         let mut words = reply.into_iter();
         match (words.next().as_deref(), words.next()) {
             (Some("written"), None) => Ok(Swap::Written),
             (Some("gone"), None) => Ok(Swap::Gone),
             (Some("newer"), Some(held)) => Ok(Swap::Newer(read(held)?)),
-            _ => Err(RedisTokensError { reason: "a script gave a reply that it does not have".to_owned() }),
-        }
-    }
-
-    /// Makes a call, and once more over another connection where the first one turns out to be dead. Each call changes nothing
-    /// when it is made again.
-    async fn call<T: FromRedisValue>(&self, call: Call<'_>) -> Result<T, RedisTokensError> {
-        match self.call_once(call).await {
-            Err(error) if is_of_the_connection(&error) => Ok(self.call_once(call).await?),
-            answered => Ok(answered?),
-        }
-    }
-
-    async fn call_once<T: FromRedisValue>(&self, call: Call<'_>) -> Result<T, RedisError> {
-        let Connection { number, mut redis } = self.connection().await?;
-        let answered = match call {
-            Call::Command(command) => command.query_async(&mut redis).await,
-            Call::Script(script) => script.invoke_async(&mut redis).await,
-            Call::Together(commands) => commands.query_async(&mut redis).await,
-        };
-        if answered.as_ref().is_err_and(is_of_the_connection) {
-            self.forget(number).await;
-        }
-        answered
-    }
-
-    async fn connection(&self) -> Result<Connection, RedisError> {
-        let mut held = self.0.connection.lock().await;
-        if let Some(connection) = &*held {
-            return Ok(connection.clone());
-        }
-        let config =
-            AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(ANSWER));
-        let redis = self.0.client.get_multiplexed_async_connection_with_config(&config).await?;
-        let number = self.0.made.fetch_add(1, Ordering::Relaxed);
-        Ok(held.insert(Connection { number, redis }).clone())
-    }
-
-    async fn forget(&self, number: u64) {
-        let mut held = self.0.connection.lock().await;
-        if held.as_ref().is_some_and(|connection| connection.number == number) {
-            *held = None;
+            _ => Err(unknown_reply()),
         }
     }
 }
@@ -176,36 +155,29 @@ impl TokenStore for RedisTokens {
     type Error = RedisTokensError;
 
     async fn load(&self, session: &str) -> Result<Option<SessionTokens>, RedisTokensError> {
-        let key = self.key(session);
-        let mut read_tokens = redis::cmd("HGET");
-        read_tokens.arg(key).arg("tokens");
-        let held: Option<String> = self.call(Call::Command(&read_tokens)).await?;
+        let held: Option<String> =
+            self.0.redis.field(&self.key(session), "tokens").await.map_err(RedisTokensError::new)?;
         held.map(read).transpose()
     }
 
     async fn swap(&self, session: &str, walked: &[Secret], new: &SessionTokens) -> Result<Swap, RedisTokensError> {
-        let mut script = SWAP.key(self.key(session));
-        script.arg(new.refresh_token().expose()).arg(new.expires_at_ms()).arg(new.to_text().expose());
-        script.arg(self.0.life_ms).arg(new.writes());
-        walked.iter().for_each(|token| _ = script.arg(token.expose()));
-        self.run(&script).await
+        let (text, expires_ms, writes) = (new.to_text(), new.expires_at_ms().to_string(), new.writes().to_string());
+        let made = [new.refresh_token().expose(), &expires_ms, text.expose(), &self.0.life_ms, &writes];
+        self.run(&SWAP, session, made.into_iter().chain(walked.iter().map(Secret::expose))).await
     }
 
     async fn end(&self, session: &str, refused: &[Secret]) -> Result<Swap, RedisTokensError> {
-        let mut script = END.key(self.key(session));
-        refused.iter().for_each(|token| _ = script.arg(token.expose()));
-        self.run(&script).await
+        self.run(&END, session, refused.iter().map(Secret::expose)).await
     }
 }
 
 fn read(held: String) -> Result<SessionTokens, RedisTokensError> {
     let held = Secret::from(held);
-    SessionTokens::from_text(held.expose()).map_err(|error| RedisTokensError { reason: error.to_string() })
+    SessionTokens::from_text(held.expose()).map_err(|error| RedisTokensError::new(error.to_string()))
 }
 
-/// Another connection may do better.
-fn is_of_the_connection(error: &RedisError) -> bool {
-    error.is_connection_dropped() || error.is_timeout() || error.is_io_error()
+fn unknown_reply() -> RedisTokensError {
+    RedisTokensError::new("a script gave a reply that it does not have")
 }
 
 impl fmt::Debug for RedisTokens {
