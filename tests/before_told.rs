@@ -238,3 +238,40 @@ async fn hook_runs_also_where_redis_is_away_by_then_and_the_outcome_lands_when_i
     until("the outcome is there", late).await;
     assert_eq!(provider.total(), 1);
 }
+
+/// A leader that stood still for longer than its lease, and whose answer comes when the one that took over has landed a second success,
+/// which nobody was told of yet. Then Redis is gone: what its own call brought is all that its callers can be given.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn second_success_is_handed_out_after_its_own_hook_where_the_first_is_out_of_reach() {
+    let (redis, config) = (RedisServer::start_own(&[]).await, quick());
+    redis.in_use(&config.namespace).await;
+    let mut stopped = MortalPod::connect(redis.url(), &config).await;
+    let (slow, own) = (Provider::held(), Sessions::new(0, 1));
+    let (called, sessions) = (slow.clone(), own.clone());
+    let first = stopped.spawn(|pod| refresh(pod, called, sessions, Refresh::new("t")));
+    slow.asked(1).await;
+    stopped.stop().await;
+    redis.until(&["EXISTS", &format!("rc:{{{}}}:lock:{T}", config.namespace)], "0").await;
+    let (pod, shut) = (connect(&redis, &config).await, Sessions::shut());
+    let (store, call) = (shut.clone(), Provider::open().answering("t", |_| Ok(rotated("taken over"))));
+    let second = tokio::spawn(async move {
+        pod.refresh_with(Refresh::new("t"), call, move |refreshed| store.clone().write(refreshed)).await
+    });
+    shut.tried().await;
+
+    stopped.wake();
+    slow.release(1);
+    let waits = format!("rc:{{{}}}:waits:{T}", config.namespace);
+    redis.until_so(&["EXISTS", &waits], |there| there == "1").await;
+    assert_eq!(own.tries(), 0, "the first success has a leader");
+    redis.kill();
+    own.tried().await;
+    assert!(!first.is_finished(), "told before the hook was over");
+    own.0.may.add_permits(2);
+
+    let (told, written) = first.await.expect("no panic");
+    let told = told.expect("tokens, instead of an outage");
+    assert_eq!((told.tokens().refresh_token(), told.role()), (Some("t'"), Role::Led));
+    assert_eq!((written, own.tries()), (vec!["t'".to_owned()], 2));
+    second.abort();
+}

@@ -295,6 +295,8 @@ where
                 }
                 self.overtaken = Some(ending);
                 self.awaited_fence = Some(lease.fence);
+                // Its callers wait for the leader that took over from a lost one: this one.
+                self.flight.allow_wait_timeout();
                 Continue(())
             }
         }

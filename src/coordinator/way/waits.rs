@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tracing::debug;
 
 use super::Way;
-use crate::coordinator::inner::Inner;
+use crate::coordinator::inner::{Inner, RETRY_AFTER};
 use crate::coordinator::withdrawal::Withdrawal;
 use crate::flight::ending::Ending;
 use crate::flight::stage::FlightStage;
@@ -35,11 +35,21 @@ where
         }
         self.has_joined = true;
         self.awaited_fence = fence.or(self.awaited_fence);
-        match joiner::wait(&mut news, None, self.flight, &self.inner.overdue).await {
+        let patience_until = self.own_success_due();
+        match joiner::wait(&mut news, patience_until, self.flight, &self.inner.overdue).await {
             Waited::Landed(landed) => self.landed(landed),
+            Waited::BeginAgain if patience_until.is_some_and(|due| due <= Instant::now()) => {
+                self.fail(Inner::count_given_up)
+            }
             Waited::BeginAgain => Continue(()),
             Waited::Over => self.fail(Inner::count_given_up),
         }
+    }
+
+    /// Where its own call brought tokens, until when it waits for those that landed first: its callers are still there then.
+    fn own_success_due(&self) -> Option<Instant> {
+        self.overtaken.as_ref()?.tokens()?;
+        self.flight.deadline()?.checked_sub(RETRY_AFTER)
     }
 
     /// All permits are out: waits until one is reserved for this flight.
