@@ -14,7 +14,7 @@ use std::time::{Duration, SystemTime};
 use oauth2::basic::BasicClient;
 use oauth2::{ClientId, ClientSecret, HttpRequest, HttpResponse, RefreshToken, TokenResponse as _, TokenUrl};
 use refresh_coordinator::adapters::oauth2::Coordinated;
-use refresh_coordinator::adapters::reqwest::{client_builder, present, revoke};
+use refresh_coordinator::adapters::reqwest::{client_builder, log_out, present, revoke};
 use refresh_coordinator::tokens::{AccessTokens, RedisTokens, SessionTokens, TokenStore};
 use refresh_coordinator::{Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, TokenResponse, Verdict};
 use reqwest::StatusCode;
@@ -91,6 +91,44 @@ impl Fleet {
             }
         }
     }
+}
+
+/// What a logout endpoint is sent, and how its answers are read: a token that is dead there is of a session that is over.
+#[tokio::test]
+async fn session_is_ended_at_a_logout_endpoint_that_takes_refresh_tokens() {
+    choose_cryptography();
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    let asked = Arc::clone(&seen);
+    let answer = async move |headers: axum::http::HeaderMap, body: String| {
+        let authorization = headers.get("authorization").map(|value| value.to_str().expect("text").to_owned());
+        asked.lock().expect("no panics").push(format!("{} {body}", authorization.unwrap_or_default()));
+        let error = |error: &str, why: &str| format!(r#"{{"error":"{error}","error_description":"{why}"}}"#);
+        match &*body {
+            "refresh_token=lives" | "refresh_token=lives&client_id=spa" => (StatusCode::NO_CONTENT, String::new()),
+            "refresh_token=dead" => (StatusCode::BAD_REQUEST, error("invalid_grant", "Invalid refresh token")),
+            "refresh_token=of+another" => {
+                (StatusCode::UNAUTHORIZED, error("unauthorized_client", "Invalid client or Invalid client credentials"))
+            }
+            _ => (StatusCode::BAD_GATEWAY, "<html>".to_owned()),
+        }
+    };
+    let url = http_provider::serve_app(axum::Router::new().route("/logout", axum::routing::post(answer))).await;
+    let (client, url) = (client_builder().build().expect("a client"), format!("{url}/logout"));
+    let ended = async |refresh: Refresh| log_out(client.clone(), &url, refresh).await;
+    let of_app = |token: &str| Refresh::new(token).client("app", "pw");
+
+    ended(of_app("lives")).await.expect("it has ended");
+    ended(Refresh::new("lives").public_client("spa")).await.expect("it has ended");
+    ended(of_app("dead")).await.expect("it is over");
+    let wrong = ended(of_app("of another")).await.expect_err("the client is not the token's");
+    assert!(matches!(wrong, ProviderFailure::Denied { is_token_dead: false, .. }), "{wrong:?}");
+    ended(of_app("")).await.expect_err("a gateway");
+
+    let basic = "Basic YXBwOnB3";
+    assert_eq!(
+        seen.lock().expect("no panics")[..2],
+        [format!("{basic} refresh_token=lives"), " refresh_token=lives&client_id=spa".to_owned()]
+    );
 }
 
 #[tokio::test]

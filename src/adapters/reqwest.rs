@@ -85,12 +85,40 @@ pub async fn present(
 pub async fn revoke(client: Client, url: impl AsRef<str>, refresh: Refresh) -> Result<(), ProviderFailure> {
     let own = [("token", refresh.token().expose()), ("token_type_hint", "refresh_token")];
     let request = request(&client, url.as_ref(), &refresh, own.into_iter())?;
-    let answer = answered(&client, request).await?;
-    if answer.status().is_success() {
+    is_done(answered(&client, request).await?)
+}
+
+/// Ends the session that this refresh's token is of, at a logout endpoint that takes a refresh token, as Keycloak's does
+/// (`/realms/REALM/protocol/openid-connect/logout`).
+///
+/// It is the function of [`AccessTokens::revoking`](crate::tokens::AccessTokens::revoking) in the place of [`revoke`], for an application
+/// whose logout is to end the single sign-on of that browser, too: Keycloak then tells the session's other clients. By `revoke` it ends
+/// what the application itself has of the session, and the user may be let in again without a password; and in releases of
+/// 2024 and before what the application has of **all** the user's sessions, with the consent
+/// ([keycloak#35486](https://github.com/keycloak/keycloak/issues/35486)): there this one is right in any case.
+///
+/// # Errors
+///
+/// [`ProviderFailure`] where the answer is neither a success nor says that the token is dead: then the session is over already.
+///
+/// # Cancellation
+///
+/// The request may have arrived.
+pub async fn log_out(client: Client, url: impl AsRef<str>, refresh: Refresh) -> Result<(), ProviderFailure> {
+    let request = request(&client, url.as_ref(), &refresh, [("refresh_token", refresh.token().expose())].into_iter())?;
+    match is_done(answered(&client, request).await?) {
+        Err(ProviderFailure::Denied { is_token_dead: true, .. }) => Ok(()),
+        done => done,
+    }
+}
+
+fn is_done(answer: Response<Vec<u8>>) -> Result<(), ProviderFailure> {
+    let status = answer.status();
+    if status.is_success() {
         return Ok(());
     }
-    let status = answer.status().as_u16();
-    Err(read_answer(answer).err().unwrap_or_else(|| ProviderFailure::not_processed(format!("status {status}"))))
+    let unread = || ProviderFailure::not_processed(format!("status {}", status.as_u16()));
+    Err(read_answer(answer).err().unwrap_or_else(unread))
 }
 
 fn request<'a>(
