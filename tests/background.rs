@@ -241,6 +241,41 @@ async fn what_fails_in_the_background_is_left_to_a_caller() {
     assert_eq!(asked.load(Ordering::SeqCst), 2, "by the caller");
 }
 
+/// The provider does not answer one of them for as long as it may take.
+#[tokio::test(start_paused = true)]
+async fn refresh_that_hangs_keeps_no_other_session_from_being_kept_fresh() {
+    let (store, asked) = (MemoryTokens::new(), Arc::new(AtomicU32::new(0)));
+    let (wall, started) = (SystemTime::now(), Instant::now());
+    let config =
+        Config::default().with_refresh_timeout(60 * S).with_wait_timeout(60 * S).with_call_limit(Some(120 * S));
+    let counted = Arc::clone(&asked);
+    let access = RefreshCoordinator::in_memory(config)
+        .expect("possible settings")
+        .access_tokens(store.clone(), move |attempt, _| {
+            let (hangs, counted) = (attempt.token() == "hangs", Arc::clone(&counted));
+            async move {
+                if hangs {
+                    std::future::pending::<()>().await;
+                }
+                counted.fetch_add(1, Ordering::SeqCst);
+                Ok(TokenResponse::from_json(r#"{"access_token":"new","expires_in":300}"#).expect("a token response"))
+            }
+        })
+        .client("app", "pw")
+        .clock(move || wall + started.elapsed())
+        .keep_fresh();
+    // The first is due from 240 to 250 s on, the second from 255 to 265 s on, and for callers from 285 s on.
+    store.put("first", SessionTokens::new("first", "hangs", wall, 300 * S));
+    store.put("second", SessionTokens::new("second", "answers", wall + 15 * S, 300 * S));
+    for session in ["first", "second"] {
+        access.token(session).await.expect("it lives");
+    }
+
+    tokio::time::sleep(275 * S).await;
+
+    assert_eq!(asked.load(Ordering::SeqCst), 1, "the second waits for the first");
+}
+
 #[tokio::test(start_paused = true)]
 async fn session_is_refreshed_as_early_as_is_set_where_the_refresh_token_stays_the_same() {
     let (store, provider) = (MemoryTokens::new(), Keeping::new(2));

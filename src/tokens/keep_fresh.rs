@@ -14,7 +14,7 @@ use super::error::TokenError;
 use super::grant::Grant;
 use super::settings::Urgency;
 use super::store::TokenStore;
-use super::used::UsedSessions;
+use super::used::{Taken, UsedSessions};
 use crate::error::{RefreshError, Refusal};
 
 /// How often a pod looks which sessions are due.
@@ -25,6 +25,9 @@ const AGAIN_AFTER: Duration = Duration::from_secs(5);
 
 /// So many sessions a pod refreshes at once: the permits of the fleet are for callers that wait.
 const AT_ONCE: usize = 2;
+
+/// So many it takes at a look, those first that have been due for longest: which these are may be another matter when they are done.
+const AT_A_LOOK: usize = 64;
 
 impl<S: TokenStore> AccessTokens<S> {
     /// Refreshes sessions before their access tokens are about to end, so that callers need not wait for the provider. Call it
@@ -49,26 +52,30 @@ impl<S: TokenStore> AccessTokens<S> {
         self
     }
 
-    async fn keep_all_fresh(&self, used: &UsedSessions) {
+    async fn keep_all_fresh(&self, used: &Arc<UsedSessions>) {
+        // One that takes long holds its place and nothing else up.
+        let mut under_way = JoinSet::new();
         loop {
-            tokio::time::sleep(LOOK_EVERY).await;
-            let mut under_way = JoinSet::new();
-            for session in used.take_due(self.settings.now()) {
+            let taken = used.take_due(self.settings.now(), AT_A_LOOK);
+            let are_all = taken.len() < AT_A_LOOK;
+            for session in taken {
                 if under_way.len() >= AT_ONCE {
                     _ = under_way.join_next().await;
                 }
                 let tokens = self.clone();
                 under_way.spawn(async move { tokens.keep_one_fresh(&session).await });
             }
-            while under_way.join_next().await.is_some() {}
+            if are_all {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
         }
     }
 
-    async fn keep_one_fresh(&self, session: &str) {
-        let Some(used) = &self.used else { return };
+    async fn keep_one_fresh(&self, taken: &Taken) {
+        let session = taken.session.as_str();
         let held = match self.load(session).await {
             Ok(Some(held)) => held,
-            Ok(None) => return used.forget(session),
+            Ok(None) => return taken.is_over(),
             // A caller will see to it.
             Err(error) => return debug!(%error, "a session could not be read to keep it fresh"),
         };
@@ -76,22 +83,22 @@ impl<S: TokenStore> AccessTokens<S> {
         let fresh_until = held.grant().map_or(now, |grant| self.fresh_until(session, grant));
         if fresh_until > now {
             // Another pod was earlier.
-            return used.looked_at(session, fresh_until);
+            return taken.looked_at(fresh_until);
         }
         let (ends, due_for_callers) =
             held.grant().map_or((now, now), |grant| (grant.expires_at, grant.expires_at - self.settings.before(grant)));
         match self.refreshed(session, held, Urgency::Background).await {
-            Ok(token) => used.looked_at(session, self.fresh_until(session, token.grant())),
+            Ok(token) => taken.looked_at(self.fresh_until(session, token.grant())),
             // Callers leave it no permit: nothing was sent.
             Err(TokenError::Refresh(RefreshError::Refused(Refusal::Budget { .. })))
                 if self.settings.now() + AGAIN_AFTER < due_for_callers =>
             {
-                used.is_due_again(session, self.settings.now() + AGAIN_AFTER);
+                taken.is_due_again(self.settings.now() + AGAIN_AFTER);
             }
             // A caller will see to it, and is charged for it: what fails is not tried again and again while nobody waits.
             Err(error) => {
                 debug!(%error, "a session could not be kept fresh");
-                used.looked_at(session, ends);
+                taken.looked_at(ends);
             }
         }
     }
