@@ -206,17 +206,71 @@ impl<S: TokenStore> AccessTokens<S> {
     ///
     /// A refresh that is under way goes on, and its tokens are written.
     pub async fn token(&self, session: &str) -> Result<AccessToken, TokenError<S::Error>> {
-        let Some(held) = self.load(session).await? else { return Err(TokenError::SessionOver { refusal: None }) };
+        let held = self.load(session).await?.ok_or(TokenError::SessionOver { refusal: None })?;
+        self.valid(session, held).await
+    }
+
+    /// Another access token of the session than this one, which a resource server has refused though its time is not over: revoked
+    /// there, or at the provider. It is what the session holds by now, where that is another one, else what a refresh brings.
+    ///
+    /// Fifty requests that were refused with the same token, on whichever pods, are one refresh. The token says which ones those are:
+    /// give the one that was sent.
+    ///
+    /// ```
+    /// # use refresh_coordinator::{tokens::{AccessTokens, MemoryTokens}, *};
+    /// # async fn ask(_: &str) -> u16 { 200 }
+    /// # async fn orders(access_tokens: &AccessTokens<MemoryTokens>, session: &str) -> Result<u16, Box<dyn std::error::Error>> {
+    /// let token = access_tokens.token(session).await?;
+    /// let mut status = ask(token.expose()).await;
+    /// if status == 401 {
+    ///     let another = access_tokens.token_instead_of(session, token.expose()).await?;
+    ///     // Once: whatever is refused with this one, a third would not mend.
+    ///     status = ask(another.expose()).await;
+    /// }
+    /// # Ok(status) }
+    /// ```
+    ///
+    /// It is a refresh as any other, with the same limits: an attempt of its session, that is refused while the session cools down. A
+    /// resource server that refuses every token costs a session its attempts ([`max_refresh_attempts`](crate::Config::max_refresh_attempts)),
+    /// and no more.
+    ///
+    /// # Errors
+    ///
+    /// As [`token`](Self::token). The token that was refused is never handed out instead, however long it lives; so this waits as a
+    /// caller does whose token is over, and not for [`patience`](Self::patience) only.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`token`](Self::token).
+    #[doc(alias = "force_refresh")]
+    #[doc(alias = "invalidate")]
+    #[doc(alias = "refresh_now")]
+    pub async fn token_instead_of(&self, session: &str, refused: &str) -> Result<AccessToken, TokenError<S::Error>> {
+        let held = self.load(session).await?.ok_or(TokenError::SessionOver { refusal: None })?;
+        if !held.has_access_token(refused) {
+            return self.valid(session, held).await;
+        }
+        // Boxed, because it is rare.
+        let token = Box::pin(self.refreshed(session, held, Urgency::Insisted)).await?;
+        self.is_handed_out(session, &token);
+        Ok(token)
+    }
+
+    async fn valid(&self, session: &str, held: Held) -> Result<AccessToken, TokenError<S::Error>> {
         let token = if self.settings.is_due(held.grant()) {
             // Boxed, because it is rare, and every request would be as large.
             Box::pin(self.refreshed(session, held, Urgency::Waited)).await?
         } else {
             held.into_access_token()
         };
+        self.is_handed_out(session, &token);
+        Ok(token)
+    }
+
+    fn is_handed_out(&self, session: &str, token: &AccessToken) {
         if let Some(used) = &self.used {
             used.used(session, self.fresh_until(session, token.grant()));
         }
-        Ok(token)
     }
 
     /// Ends the session: takes it out of the store, whatever it holds, ends it at the coordinator

@@ -54,6 +54,11 @@ impl Held {
         }
     }
 
+    /// Whether this is the access token of this claim.
+    pub(super) fn has_access_token(&self, token: &str) -> bool {
+        self.grant().is_some_and(|grant| grant.access_token.expose() == token)
+    }
+
     /// Whether there is more to go by than there was before: another refresh token, or another access token of this claim.
     pub(super) fn is_newer_than(&self, before: &Self) -> bool {
         self.refresh_token().expose() != before.refresh_token().expose() || !self.is_unchanged_since(before)

@@ -67,7 +67,7 @@ impl<S: TokenStore> AccessTokens<S> {
         request.is_background = urgency == Urgency::Background;
         let refresh = self.coordinator.refresh_with(request, call, before_told);
         let left = self.settings.left(held.grant());
-        let refreshed = if left.is_zero() || urgency == Urgency::Background {
+        let refreshed = if left.is_zero() || urgency != Urgency::Waited {
             refresh.await
         } else {
             // The old access token is as good as the new one for this caller.
@@ -77,7 +77,7 @@ impl<S: TokenStore> AccessTokens<S> {
             }
         };
         match refreshed {
-            Ok(refreshed) => self.brought(session, held, &refreshed, written.get()).await,
+            Ok(refreshed) => self.brought(session, held, &refreshed, written.get(), urgency).await,
             Err(error) => self.failed(session, held, error, urgency).await,
         }
     }
@@ -89,6 +89,7 @@ impl<S: TokenStore> AccessTokens<S> {
         held: Held,
         refreshed: &Refreshed,
         written: Option<&Swap>,
+        urgency: Urgency,
     ) -> ControlFlow<Answered<S::Error>, Held> {
         let new = self.brought_by(refreshed, &held);
         let found = match written {
@@ -97,7 +98,7 @@ impl<S: TokenStore> AccessTokens<S> {
         };
         match found {
             Ok(Swap::Written) => Break(Ok(new.access_token())),
-            Ok(Swap::Newer(stored)) => self.go_on_with(&held, stored),
+            Ok(Swap::Newer(stored)) => self.go_on_with(&held, stored, urgency),
             Ok(Swap::Gone) => Break(Err(TokenError::SessionOver { refusal: None })),
             // They are held for the caller that comes with the old refresh token, and written then.
             Err(error) => {
@@ -126,28 +127,34 @@ impl<S: TokenStore> AccessTokens<S> {
             })
         };
         match found {
-            Ok(Swap::Newer(stored)) => self.go_on_with(&held, stored),
+            Ok(Swap::Newer(stored)) => self.go_on_with(&held, stored, urgency),
             Ok(Swap::Gone) => Break(Err(TokenError::SessionOver { refusal: None })),
             Ok(Swap::Written) if error.is_session_over() => {
                 Break(Err(TokenError::SessionOver { refusal: Some(error) }))
             }
-            // Without a caller there is nobody to hand the old one to.
+            // Nobody to hand the old one to, or one who cannot use it.
             Ok(Swap::Written) if urgency == Urgency::Waited && self.settings.lives(held.grant()) => {
                 Break(self.old_one(held))
             }
             Ok(Swap::Written) => Break(Err(TokenError::Refresh(error))),
             // It is known to be over, though the store still has it.
             Err(_) if error.is_session_over() => Break(Err(TokenError::SessionOver { refusal: Some(error) })),
-            Err(_) if self.settings.lives(held.grant()) => Break(self.old_one(held)),
+            Err(_) if urgency != Urgency::Insisted && self.settings.lives(held.grant()) => Break(self.old_one(held)),
             Err(store) => Break(Err(store)),
         }
     }
 
     /// The session holds other tokens than this caller came with. Those of its claim are what counts: where others have had the
     /// refresh token rotated and nobody has refreshed this claim, it is as due as before.
-    fn go_on_with(&self, held: &Held, stored: SessionTokens) -> ControlFlow<Answered<S::Error>, Held> {
+    fn go_on_with(
+        &self,
+        held: &Held,
+        stored: SessionTokens,
+        urgency: Urgency,
+    ) -> ControlFlow<Answered<S::Error>, Held> {
         let stored = Held::new(stored, &self.claim);
-        let is_refreshed = !stored.is_unchanged_since(held) || !self.settings.is_due(stored.grant());
+        let will_do = urgency != Urgency::Insisted && !self.settings.is_due(stored.grant());
+        let is_refreshed = !stored.is_unchanged_since(held) || will_do;
         if is_refreshed && self.settings.lives(stored.grant()) {
             return Break(Ok(stored.into_access_token()));
         }

@@ -21,10 +21,14 @@ pub(super) type Revoke = dyn Fn(Refresh) -> Boxed<Result<(), ProviderFailure>> +
 /// The least that is left of an access token when it is refreshed.
 const LEAST_LEFT: Duration = Duration::from_secs(5);
 
-/// Whether a caller waits for a refresh.
+/// Who waits for a refresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Urgency {
+    /// A caller that is served as well by the access token of its row, while that lives.
     Waited,
+    /// A caller that cannot use that one, however long it lives.
+    Insisted,
+    /// Nobody.
     Background,
 }
 
