@@ -262,11 +262,16 @@ impl RefreshCoordinator {
         self.inner.closing.clone()
     }
 
+    /// Cancelled when a close has waited long enough.
+    pub(crate) fn overdue(&self) -> CancellationToken {
+        self.inner.overdue.clone()
+    }
+
     /// Closes the coordinator.
     ///
     /// 1. It admits nothing new, and refuses what queues.
-    /// 2. It waits up to `deadline` for refreshes under way, for outcomes that Redis was not told of yet, and for attempts
-    ///    that are to be withdrawn.
+    /// 2. It waits up to `deadline` for refreshes under way, for outcomes that Redis was not told of yet, for new tokens that a
+    ///    session store has not taken ([`access_tokens`](Self::access_tokens)), and for attempts that are to be withdrawn.
     /// 3. It gives up the rest. A call that was never polled is cancelled; one that was polled is completed as unknown,
     ///    for which the store has up to three more `store_timeout`.
     /// 4. It takes its entry out of the register of living pods, which may take a `store_timeout`, too.

@@ -54,6 +54,7 @@ mod access;
 mod access_token;
 mod brought;
 mod claim;
+mod ending;
 mod error;
 mod grant;
 mod held;
@@ -65,6 +66,7 @@ mod settings;
 mod store;
 mod stores;
 mod used;
+mod writing;
 mod written;
 
 pub use access::AccessTokens;

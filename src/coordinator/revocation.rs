@@ -3,13 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::task::AbortOnDropHandle;
 use tracing::warn;
 
+use super::RefreshCoordinator;
 use super::inner::Inner;
 use crate::outcome::Outcome;
-use crate::request::Revoking;
+use crate::request::{Refresh, Revoking};
 use crate::secret::Secret;
 
 /// A pause between two tries.
@@ -26,6 +28,25 @@ pub(super) fn later(inner: &Arc<Inner>, revoking: Option<&Revoking>, presented: 
     let token = tokens.refresh_token().map_or_else(|| presented.clone(), Secret::from);
     let work = Arc::clone(inner);
     inner.tasks.spawn(async move { work.revoke(&revoking, token).await });
+}
+
+impl RefreshCoordinator {
+    /// Revokes the token of this request, where it says how, as a logout does: tried for `wait_timeout` at most. Answers whether it did.
+    pub(crate) async fn revoke(&self, refresh: Refresh) -> bool {
+        match refresh.revoking {
+            Some(revoking) => self.inner.revoke(&revoking, refresh.token).await,
+            None => false,
+        }
+    }
+
+    /// Goes on with this when its caller has gone. A [`close`](Self::close) waits for it.
+    pub(crate) fn spawn<F>(&self, work: F) -> JoinHandle<F::Output>
+    where
+        F: Future<Output: Send + 'static> + Send + 'static,
+    {
+        // Boxed: tokio moves what it spawns several times.
+        self.inner.tasks.spawn(Box::pin(work))
+    }
 }
 
 impl Inner {

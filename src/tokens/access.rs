@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use tracing::warn;
-
 use super::access_token::AccessToken;
 use super::brought;
 use super::claim::Claim;
@@ -13,7 +11,7 @@ use super::error::TokenError;
 use super::held::Held;
 use super::session_tokens::SessionTokens;
 use super::settings::{Boxed, Settings, Urgency};
-use super::store::{Swap, TokenStore};
+use super::store::TokenStore;
 use super::used::UsedSessions;
 use crate::coordinator::RefreshCoordinator;
 use crate::leader::Attempt;
@@ -273,46 +271,6 @@ impl<S: TokenStore> AccessTokens<S> {
         }
     }
 
-    /// Ends the session: takes it out of the store, whatever it holds, ends it at the coordinator
-    /// ([`end_session`](RefreshCoordinator::end_session)), and revokes its refresh token ([`revoking`](Self::revoking)). A refresh
-    /// that is under way, on any pod, brings nobody a token any more; what it brings is revoked. Answers whether there was one.
-    ///
-    /// # Errors
-    ///
-    /// [`TokenError::Store`] and [`TokenError::StoreTimedOut`], where the session may not have ended. A revocation that fails is
-    /// logged, and so is a coordinator that cannot be reached: the session is over all the same, because it is gone from the store.
-    ///
-    /// # Cancellation
-    ///
-    /// The session may have ended, with its token not revoked.
-    pub async fn end_session(&self, session: &str) -> Result<bool, TokenError<S::Error>> {
-        if let Some(used) = &self.used {
-            used.forget(session);
-        }
-        let mut held = self.in_time(self.store.load(session)).await?;
-        while let Some(tokens) = held {
-            let refused = [tokens.refresh_token().clone()];
-            held = match self.in_time(self.store.end(session, &refused)).await? {
-                Swap::Written => {
-                    self.end_at_coordinator(session, tokens.refresh_token()).await;
-                    return Ok(true);
-                }
-                Swap::Newer(newer) => Some(newer),
-                Swap::Gone => None,
-            };
-        }
-        Ok(false)
-    }
-
-    async fn end_at_coordinator(&self, session: &str, token: &Secret) {
-        let request = self.settings.revocable(session, token.clone());
-        // Boxed, because it is rare.
-        if let Err(error) = Box::pin(self.coordinator.end_session(request)).await {
-            warn!(%error, "a session that is gone from the store could not be ended at the coordinator");
-            self.revoke(session, token).await;
-        }
-    }
-
     /// The coordinator behind it.
     pub fn coordinator(&self) -> &RefreshCoordinator {
         &self.coordinator
@@ -336,14 +294,6 @@ impl<S: TokenStore> AccessTokens<S> {
         match tokio::time::timeout(patience, call).await {
             Ok(answered) => answered.map_err(TokenError::Store),
             Err(_elapsed) => Err(TokenError::StoreTimedOut { patience }),
-        }
-    }
-
-    /// Revokes a token of a session that is over.
-    pub(super) async fn revoke(&self, session: &str, token: &Secret) {
-        let Some(revoke) = &self.settings.revoke else { return };
-        if let Err(error) = revoke(self.settings.request(session, token.clone())).await {
-            warn!(%error, "a refresh token of a session that is over could not be revoked: it lives until it ends");
         }
     }
 

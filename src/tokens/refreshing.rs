@@ -1,7 +1,8 @@
 //! What a caller does when its access token is about to end: it asks the coordinator, and goes by what the store then holds.
 
 use std::ops::ControlFlow::{self, Break, Continue};
-use std::sync::{Arc, OnceLock};
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tracing::{debug, warn};
@@ -14,18 +15,13 @@ use super::held::Held;
 use super::session_tokens::SessionTokens;
 use super::settings::Urgency;
 use super::store::{Swap, TokenStore};
+use super::writing::Writing;
 use crate::error::{Differs, RefreshError, Refusal};
+use crate::flight::ending::Role;
 use crate::flight::refreshed::Refreshed;
 
 /// So many times a caller goes on from tokens with an access token that is over to newer ones.
 const MOST_ROUNDS: usize = 4;
-
-/// What a flight needs of the caller that began it, after that has gone.
-struct Leader<S> {
-    tokens: AccessTokens<S>,
-    session: String,
-    held: Held,
-}
 
 type Answered<E> = Result<AccessToken, TokenError<E>>;
 
@@ -48,36 +44,34 @@ impl<S: TokenStore> AccessTokens<S> {
 
     /// One round. Goes on with what the store holds by now, where that has to be refreshed, too.
     async fn refresh_once(&self, session: &str, held: Held, urgency: Urgency) -> ControlFlow<Answered<S::Error>, Held> {
-        let written = Arc::new(OnceLock::new());
         let request = self.settings.request(session, held.refresh_token().clone());
-        let leader = Arc::new(Leader { tokens: self.clone(), session: session.to_owned(), held: held.clone() });
         let call = {
-            let (leader, request) = (Arc::clone(&leader), request.clone());
-            move |attempt| async move { leader.tokens.ask_provider(&leader.session, &leader.held, request, attempt).await }
+            let (tokens, session, held) = (self.clone(), session.to_owned(), held.clone());
+            move |attempt| async move { tokens.ask_provider(&session, &held, request, attempt).await }
         };
+        let writing = Arc::new(Writing::new(self.clone(), session, held.clone()));
         let before_told = {
-            let written = Arc::clone(&written);
-            move |refreshed: Refreshed| {
-                let (leader, written) = (Arc::clone(&leader), Arc::clone(&written));
-                async move { leader.tokens.write(&leader.session, &leader.held, &refreshed, &written).await }
-            }
+            let writing = Arc::clone(&writing);
+            move |refreshed: Refreshed| Arc::clone(&writing).write(refreshed)
         };
         let mut request = self.settings.revocable(session, held.refresh_token().clone());
         request.newer_than = held.fence();
         request.is_background = urgency == Urgency::Background;
-        let refresh = self.coordinator.refresh_with(request, call, before_told);
+        let mut refresh = pin!(self.coordinator.refresh_with(request, call, before_told));
         let left = self.settings.left(held.grant());
         let refreshed = if left.is_zero() || urgency != Urgency::Waited {
             refresh.await
         } else {
             // The old access token is as good as the new one for this caller.
-            match tokio::time::timeout(left.min(self.settings.patience), refresh).await {
+            match tokio::time::timeout(left.min(self.settings.patience), &mut refresh).await {
                 Ok(refreshed) => refreshed,
-                Err(_elapsed) => return Break(self.old_one(held)),
+                Err(_elapsed) if self.settings.lives(held.grant()) => return Break(self.old_one(held)),
+                // It was, until now.
+                Err(_elapsed) => refresh.await,
             }
         };
         match refreshed {
-            Ok(refreshed) => self.brought(session, held, &refreshed, written.get(), urgency).await,
+            Ok(refreshed) => self.brought(session, held, &refreshed, writing.done(), urgency).await,
             Err(error) => self.failed(session, held, error, urgency).await,
         }
     }
@@ -91,7 +85,7 @@ impl<S: TokenStore> AccessTokens<S> {
         written: Option<&Swap>,
         urgency: Urgency,
     ) -> ControlFlow<Answered<S::Error>, Held> {
-        let new = self.brought_by(refreshed, &held);
+        let new = Brought::of(refreshed, &held, self.settings.now(), self.settings.assumed_lifetime);
         let found = match written {
             Some(swap) => Ok(swap.clone()),
             None => self.merge(session, &held, &new).await,
@@ -99,7 +93,13 @@ impl<S: TokenStore> AccessTokens<S> {
         match found {
             Ok(Swap::Written) => Break(Ok(new.access_token())),
             Ok(Swap::Newer(stored)) => self.go_on_with(&held, stored, urgency),
-            Ok(Swap::Gone) => Break(Err(TokenError::SessionOver { refusal: None })),
+            Ok(Swap::Gone) => {
+                if written.is_none() && refreshed.role() == Role::Led {
+                    // The hook did not come to it.
+                    self.revoke_late(session, new.refresh_token());
+                }
+                Break(Err(TokenError::SessionOver { refusal: None }))
+            }
             // They are held for the caller that comes with the old refresh token, and written then.
             Err(error) => {
                 warn!(%error, "new tokens could not be written to the session store yet");
@@ -128,10 +128,11 @@ impl<S: TokenStore> AccessTokens<S> {
         };
         match found {
             Ok(Swap::Newer(stored)) => self.go_on_with(&held, stored, urgency),
-            Ok(Swap::Gone) => Break(Err(TokenError::SessionOver { refusal: None })),
-            Ok(Swap::Written) if error.is_session_over() => {
+            // Gone: it may have been ended by an earlier try, whose answer was lost.
+            Ok(Swap::Written | Swap::Gone) if error.is_session_over() => {
                 Break(Err(TokenError::SessionOver { refusal: Some(error) }))
             }
+            Ok(Swap::Gone) => Break(Err(TokenError::SessionOver { refusal: None })),
             // Nobody to hand the old one to, or one who cannot use it.
             Ok(Swap::Written) if urgency == Urgency::Waited && self.settings.lives(held.grant()) => {
                 Break(self.old_one(held))
