@@ -65,6 +65,7 @@ mod session_tokens;
 mod settings;
 mod store;
 mod stores;
+mod unwritten;
 mod used;
 mod writing;
 mod written;

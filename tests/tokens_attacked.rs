@@ -217,6 +217,88 @@ async fn new_tokens_are_written_when_a_store_is_back_that_failed_for_longer_than
     assert_eq!((provider.presentations(), provider.revoked().len()), (2, 0));
 }
 
+/// It can be read all the time.
+#[tokio::test(start_paused = true)]
+async fn token_that_was_rotated_is_not_presented_again_while_the_store_takes_no_writes() {
+    let (store, provider) = (ReadOnly::default(), StrictProvider::open());
+    let (wall, started) = (SystemTime::now(), Instant::now());
+    let access = over(&in_memory(), store.clone(), &provider).clock(move || wall + started.elapsed());
+    let other = access.claim("mail", [("scope", "mail")]);
+    store.inner.put("s", SessionTokens::new("an old one", "f.1", wall - 400 * S, 300 * S));
+    store.takes_no_writes.store(true, Ordering::SeqCst);
+    assert_eq!(access.token("s").await.expect("it lives, written or not").expose(), "of f.2");
+    let given = Instant::now();
+
+    while given.elapsed() < 250 * S {
+        assert_eq!(access.token("s").await.expect("it lives").expose(), "of f.2");
+        other.token("s").await.expect_err("of another claim there is none");
+        tokio::time::sleep(20 * S).await;
+    }
+    tokio::time::sleep(100 * S).await;
+    let over = access.token("s").await.expect_err("it is over");
+    assert!(matches!(over.verdict(), Verdict::TryAgain { .. }), "{over:?}");
+    assert_eq!((provider.presentations(), held_by(&store, "s").await.as_deref()), (1, Some("f.1")));
+
+    store.takes_no_writes.store(false, Ordering::SeqCst);
+    assert_eq!(access.token("s").await.expect("from the one that was given").expose(), "of f.3");
+    assert_eq!((provider.presentations(), provider.revoked().len()), (2, 0));
+}
+
+/// Before the pod has tried by itself.
+#[tokio::test(start_paused = true)]
+async fn first_caller_after_a_store_is_back_is_given_what_could_not_be_written() {
+    let (store, provider) = (Failing::new(MemoryTokens::new()), StrictProvider::held());
+    let access = over(&in_memory(), store.clone(), &provider);
+    store.inner.put("s", over_already("f.1"));
+    let tab = tokio::spawn({
+        let access = access.clone();
+        async move { access.token("s").await.map(drop) }
+    });
+    provider.asked(1).await;
+    store.fails.store(true, Ordering::SeqCst);
+    provider.release(9);
+    tab.await.expect("no panics").expect("it lives");
+    for _ in 0..97 {
+        access.token("s").await.expect_err("the store is away");
+        tokio::time::sleep(S).await;
+    }
+
+    store.fails.store(false, Ordering::SeqCst);
+
+    assert_eq!(access.token("s").await.expect("it was given long ago").expose(), "of f.2");
+    assert_eq!(held_by(&store.inner, "s").await.as_deref(), Some("f.2"));
+    assert_eq!((provider.presentations(), provider.revoked().len()), (1, 0));
+}
+
+/// A store that can be read, and takes no writes for a while.
+#[derive(Clone, Default)]
+struct ReadOnly {
+    inner: MemoryTokens,
+    takes_no_writes: Arc<AtomicBool>,
+}
+
+impl TokenStore for ReadOnly {
+    type Error = std::io::Error;
+
+    async fn load(&self, session: &str) -> Result<Option<SessionTokens>, Self::Error> {
+        self.inner.load(session).await.map_err(std::io::Error::other)
+    }
+
+    async fn swap(&self, session: &str, walked: &[Secret], new: &SessionTokens) -> Result<Swap, Self::Error> {
+        if self.takes_no_writes.load(Ordering::SeqCst) {
+            return Err(std::io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        self.inner.swap(session, walked, new).await.map_err(std::io::Error::other)
+    }
+
+    async fn end(&self, session: &str, refused: &[Secret]) -> Result<Swap, Self::Error> {
+        if self.takes_no_writes.load(Ordering::SeqCst) {
+            return Err(std::io::ErrorKind::ReadOnlyFilesystem.into());
+        }
+        self.inner.end(session, refused).await.map_err(std::io::Error::other)
+    }
+}
+
 /// By the clock of the store's rows, which other pods go by.
 #[tokio::test(start_paused = true)]
 async fn access_token_ends_when_the_provider_said_however_long_its_write_took() {

@@ -12,6 +12,7 @@ use super::held::Held;
 use super::session_tokens::SessionTokens;
 use super::settings::{Boxed, Settings, Urgency};
 use super::store::TokenStore;
+use super::unwritten::Unwritten;
 use super::used::UsedSessions;
 use crate::coordinator::RefreshCoordinator;
 use crate::leader::Attempt;
@@ -32,6 +33,8 @@ pub struct AccessTokens<S> {
     pub(super) claim: Claim,
     /// Where sessions are kept fresh: those to look after.
     pub(super) used: Option<Arc<UsedSessions>>,
+    /// Those whose rows are behind.
+    pub(super) unwritten: Arc<Unwritten<S>>,
 }
 
 impl RefreshCoordinator {
@@ -51,6 +54,7 @@ impl RefreshCoordinator {
             settings: Arc::new(Settings::new(present)),
             claim: Claim::Login,
             used: None,
+            unwritten: Arc::default(),
         }
     }
 }
@@ -305,9 +309,16 @@ impl<S: TokenStore> AccessTokens<S> {
 
 impl<S> Clone for AccessTokens<S> {
     fn clone(&self) -> Self {
-        let Self { coordinator, store, settings, claim, used } = self;
+        let Self { coordinator, store, settings, claim, used, unwritten } = self;
         let (coordinator, store, settings) = (coordinator.clone(), Arc::clone(store), Arc::clone(settings));
-        Self { coordinator, store, settings, claim: claim.clone(), used: used.clone() }
+        Self {
+            coordinator,
+            store,
+            settings,
+            claim: claim.clone(),
+            used: used.clone(),
+            unwritten: Arc::clone(unwritten),
+        }
     }
 }
 

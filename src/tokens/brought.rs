@@ -90,6 +90,11 @@ impl<'a> Brought<'a> {
         Merge::Write(Box::new(row.with_grant(self.held.claim(), grant, self.at)))
     }
 
+    /// Whether this token was rotated by it.
+    pub(super) fn has_rotated(&self, token: &str) -> bool {
+        self.walked.iter().any(|walked| walked.expose() == token) && self.refresh_token.expose() != token
+    }
+
     pub(super) fn refresh_token(&self) -> &Secret {
         &self.refresh_token
     }

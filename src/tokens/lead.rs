@@ -23,6 +23,9 @@ impl<S: TokenStore> AccessTokens<S> {
                 if !is_walked || is_refreshed {
                     return Err(attempt.give_back("the session holds newer tokens"));
                 }
+                if self.unwritten.of(session).iter().any(|writing| writing.has_rotated(attempt.token())) {
+                    return Err(attempt.give_back("new tokens of the session are not written yet"));
+                }
             }
             // New tokens could not be written either.
             Err(error) => {

@@ -28,6 +28,10 @@ type Answered<E> = Result<AccessToken, TokenError<E>>;
 impl<S: TokenStore> AccessTokens<S> {
     /// Refreshes what the session holds.
     pub(super) async fn refreshed(&self, session: &str, mut held: Held, urgency: Urgency) -> Answered<S::Error> {
+        match self.caught_up(session, held, urgency).await {
+            Break(answered) => return answered,
+            Continue(now) => held = now,
+        }
         for _ in 0..MOST_ROUNDS {
             match self.refresh_once(session, held, urgency).await {
                 Break(answered) => return answered,
@@ -40,6 +44,28 @@ impl<S: TokenStore> AccessTokens<S> {
         // The session is refreshed faster than this caller reads it.
         let (differs, retry_after) = (Differs::Claim, Duration::from_secs(1));
         Err(TokenError::Refresh(Refusal::AnotherClaim { differs, retry_after }.into()))
+    }
+
+    /// Where the row is behind what this pod has: that is written first. Where it cannot be, it is handed out while it lives.
+    async fn caught_up(&self, session: &str, held: Held, urgency: Urgency) -> ControlFlow<Answered<S::Error>, Held> {
+        let unwritten = self.unwritten.of(session);
+        if unwritten.is_empty() {
+            return Continue(held);
+        }
+        for writing in &unwritten {
+            if writing.try_once().await.is_err() {
+                let newest = unwritten.iter().rev().find_map(|writing| writing.access_token(&self.claim));
+                return match newest.filter(|token| self.settings.lives(Some(token.grant()))) {
+                    Some(token) if urgency != Urgency::Insisted => Break(Ok(token)),
+                    Some(_) | None => Continue(held),
+                };
+            }
+        }
+        match self.load(session).await {
+            Ok(Some(stored)) => self.go_on_with(&held, stored.into_row(), urgency),
+            Ok(None) => Break(Err(TokenError::SessionOver { refusal: None })),
+            Err(error) => Break(Err(error)),
+        }
     }
 
     /// One round. Goes on with what the store holds by now, where that has to be refreshed, too.
@@ -71,7 +97,7 @@ impl<S: TokenStore> AccessTokens<S> {
             }
         };
         match refreshed {
-            Ok(refreshed) => self.brought(session, held, &refreshed, writing.done(), urgency).await,
+            Ok(refreshed) => self.brought(session, held, &refreshed, &writing, urgency).await,
             Err(error) => self.failed(session, held, error, urgency).await,
         }
     }
@@ -82,9 +108,10 @@ impl<S: TokenStore> AccessTokens<S> {
         session: &str,
         held: Held,
         refreshed: &Refreshed,
-        written: Option<&Swap>,
+        writing: &Arc<Writing<S>>,
         urgency: Urgency,
     ) -> ControlFlow<Answered<S::Error>, Held> {
+        let written = writing.done();
         let new = Brought::of(refreshed, &held, self.settings.now(), self.settings.assumed_lifetime);
         let found = match written {
             Some(swap) => Ok(swap.clone()),
@@ -100,10 +127,11 @@ impl<S: TokenStore> AccessTokens<S> {
                 }
                 Break(Err(TokenError::SessionOver { refusal: None }))
             }
-            // They are held for the caller that comes with the old refresh token, and written then.
+            // This pod goes on trying; and they are held for the caller that comes with the old refresh token, and written then.
             Err(error) => {
                 warn!(%error, "new tokens could not be written to the session store yet");
-                Break(self.unwritten(&new).ok_or(error))
+                writing.go_on_with(refreshed);
+                Break(self.living(&new).ok_or(error))
             }
         }
     }
@@ -163,7 +191,7 @@ impl<S: TokenStore> AccessTokens<S> {
     }
 
     /// What could not be written, where it lives.
-    fn unwritten(&self, new: &Brought<'_>) -> Option<AccessToken> {
+    fn living(&self, new: &Brought<'_>) -> Option<AccessToken> {
         self.settings.lives(Some(new.grant())).then(|| new.access_token())
     }
 

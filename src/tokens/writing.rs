@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use tracing::{error, warn};
 
 use super::access::AccessTokens;
+use super::access_token::AccessToken;
 use super::brought::{Brought, Merge, is_same};
+use super::claim::Claim;
 use super::error::TokenError;
 use super::held::Held;
 use super::session_tokens::SessionTokens;
@@ -34,10 +36,22 @@ pub(super) struct Writing<S> {
     tokens: AccessTokens<S>,
     session: String,
     held: Held,
-    /// When it came: tries may be far apart.
-    came: OnceLock<SystemTime>,
+    /// What is to be written, and when it came: tries may be far apart.
+    came: OnceLock<(Refreshed, SystemTime)>,
     swap: OnceLock<Swap>,
     goes_on: AtomicBool,
+}
+
+impl<S> Writing<S> {
+    /// What the store answered. None: nothing was written here, or not yet.
+    pub(super) fn done(&self) -> Option<&Swap> {
+        self.swap.get()
+    }
+
+    pub(super) fn is_of_the_same_flight(&self, other: &Self) -> bool {
+        let flight = |writing: &Self| writing.came.get().map(|(refreshed, _)| refreshed.fence());
+        flight(self) == flight(other) && self.held.claim() == other.held.claim()
+    }
 }
 
 impl<S: TokenStore> Writing<S> {
@@ -46,42 +60,19 @@ impl<S: TokenStore> Writing<S> {
         Self { tokens, session: session.to_owned(), held, came, swap, goes_on }
     }
 
-    /// What the store answered. None: nothing was written here, or not yet.
-    pub(super) fn done(&self) -> Option<&Swap> {
-        self.swap.get()
-    }
-
-    /// The hook. It is tried for as long as callers wait; what fails goes on beside that, and behind it: of a client without a credential the
-    /// coordinator holds nothing for a next caller.
+    /// The hook. It is tried for as long as callers wait.
     pub(super) async fn write(self: Arc<Self>, refreshed: Refreshed) -> Result<(), NotWritten> {
-        self.came.get_or_init(|| self.tokens.settings.now());
-        let tried = self.try_once(&refreshed).await;
-        if tried.is_err() && !self.goes_on.swap(true, Ordering::Relaxed) {
-            let (work, overdue) = (Arc::clone(&self), self.tokens.coordinator.overdue());
-            self.tokens
-                .coordinator
-                .spawn(async move { overdue.run_until_cancelled(work.write_late(&refreshed)).await });
+        self.came.get_or_init(|| (refreshed, self.tokens.settings.now()));
+        let tried = self.try_once().await;
+        if tried.is_err() {
+            self.go_on();
         }
         tried
     }
 
-    async fn write_late(&self, refreshed: &Refreshed) {
-        let until = Instant::now() + LATEST;
-        let mut pause = FIRST_PAUSE;
-        while Instant::now() < until {
-            tokio::time::sleep(pause).await;
-            if self.done().is_some() || self.try_once(refreshed).await.is_ok() {
-                return;
-            }
-            pause = (2 * pause).min(LONGEST_PAUSE);
-        }
-        error!(fence = refreshed.fence(), "new tokens were never written to the session store");
-    }
-
-    async fn try_once(&self, refreshed: &Refreshed) -> Result<(), NotWritten> {
+    pub(super) async fn try_once(&self) -> Result<(), NotWritten> {
         let Self { tokens, session, held, .. } = self;
-        let at = self.came.get().copied().unwrap_or_else(|| tokens.settings.now());
-        let new = Brought::of(refreshed, held, at, tokens.settings.assumed_lifetime);
+        let Some(new) = self.brought() else { return Err(NotWritten) };
         let swap = tokens.merge(session, held, &new).await.map_err(|error| {
             warn!(%error, "new tokens could not be written to the session store yet");
             NotWritten
@@ -91,6 +82,50 @@ impl<S: TokenStore> Writing<S> {
         }
         _ = self.swap.set(swap);
         Ok(())
+    }
+
+    /// A caller that did not lead could not write it either.
+    pub(super) fn go_on_with(self: &Arc<Self>, refreshed: &Refreshed) {
+        self.came.get_or_init(|| (refreshed.clone(), self.tokens.settings.now()));
+        self.go_on();
+    }
+
+    /// Goes on beside the callers, and behind them: of a client without a credential the coordinator holds nothing for a next one.
+    fn go_on(self: &Arc<Self>) {
+        if self.goes_on.swap(true, Ordering::Relaxed) || !self.tokens.unwritten.note(&self.session, self) {
+            return;
+        }
+        let (work, overdue) = (Arc::clone(self), self.tokens.coordinator.overdue());
+        self.tokens.coordinator.spawn(async move { overdue.run_until_cancelled(work.write_late()).await });
+    }
+
+    async fn write_late(&self) {
+        let until = Instant::now() + LATEST;
+        let mut pause = FIRST_PAUSE;
+        while Instant::now() < until {
+            tokio::time::sleep(pause).await;
+            if self.done().is_some() || self.try_once().await.is_ok() {
+                return;
+            }
+            pause = (2 * pause).min(LONGEST_PAUSE);
+        }
+        let fence = self.came.get().map(|(refreshed, _)| refreshed.fence());
+        error!(fence, "new tokens were never written to the session store");
+    }
+
+    fn brought(&self) -> Option<Brought<'_>> {
+        let (refreshed, at) = self.came.get()?;
+        Some(Brought::of(refreshed, &self.held, *at, self.tokens.settings.assumed_lifetime))
+    }
+
+    /// Whether this token was rotated by what came.
+    pub(super) fn has_rotated(&self, token: &str) -> bool {
+        self.brought().is_some_and(|new| new.has_rotated(token))
+    }
+
+    /// What came for this claim.
+    pub(super) fn access_token(&self, claim: &Claim) -> Option<AccessToken> {
+        self.brought().filter(|_| self.held.claim() == claim).map(|new| new.access_token())
     }
 }
 
