@@ -66,9 +66,9 @@ const UNREACHED_TEXTS: [&str; 8] = [
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Dialect {
-    /// More error names that mean a dead refresh token. Known already, in any spelling: `invalid_grant`, `login_required`, and names that say what became
-    /// of a refresh token, such as `invalid_refresh_token`, `refresh_token_reused` or "Refresh token has expired". The whole description
-    /// or message of an error counts as a name, too. The case of letters is not looked at.
+    /// More error names that mean a dead refresh token. Known already, in any spelling: `invalid_grant`, `login_required`, and names that
+    /// say what became of a refresh token, such as `invalid_refresh_token`, `refresh_token_reused` or "Refresh token has expired". The
+    /// whole description or message of an error counts as a name, too. The case of letters is not looked at.
     /// Default: none. At most 64, of 1 to 200 bytes each.
     pub dead_token_errors: Vec<String>,
     /// Texts in a refusal which say that it will pass, whatever its error is called: the token was not looked at. The case
