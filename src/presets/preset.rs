@@ -153,7 +153,10 @@ mod tests {
         let entra = Preset::named("entra").expect("known").applied_to(given.clone());
         assert_eq!(entra.uncertain, Uncertain::Retry);
 
-        let errors = entra.dialect.dead_token_errors;
-        assert!(errors.contains(&"token_gone".to_owned()) && errors.len() > 1, "{errors:?}");
+        let errors = Preset::named("supabase").expect("known").applied_to(given).dialect.dead_token_errors;
+        assert!(
+            errors.contains(&"token_gone".to_owned()) && errors.contains(&"session_not_found".to_owned()),
+            "{errors:?}"
+        );
     }
 }
