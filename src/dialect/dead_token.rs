@@ -2,12 +2,10 @@
 //! Nothing is here that may speak of another token: that of the client expires, too.
 
 /// What says so in other words.
-const NAMES: [&str; 5] = [
+const NAMES: [&str; 4] = [
     "invalidgrant",
     // Ory Hydra: https://github.com/ory/hydra/issues/3004
     "tokeninactive",
-    // That its user has to log in again: https://openid.net/specs/openid-connect-core-1_0.html#AuthError
-    "loginrequired",
     // X says no more of a refresh token that it does not take, and Shopify this.
     "valuepassedforthetokenwasinvalid",
     "thisrequestrequiresanactiverefreshtoken",
@@ -68,6 +66,11 @@ const OF_THE_REQUEST: [&str; 6] = ["inrequest", "passed", "provided", "supplied"
 
 /// The name in an error that says so. Nothing but known words is in it: it may be logged.
 pub(super) fn named_in(error: &str) -> Option<&str> {
+    // That its user has to log in again: https://openid.net/specs/openid-connect-core-1_0.html#AuthError. Only as it is written there,
+    // because "Login required" is what gateways say of themselves.
+    if error.trim().eq_ignore_ascii_case("login_required") {
+        return Some(error.trim());
+    }
     // As in `Invalid refresh token (expired): r1`, `The refresh token is expired (since 7 s)`, and in the first of two sentences.
     let clause = before_any(error, &[": ", "; ", ". ", "! ", "\n"]);
     let bare = before_any(clause, &[" (", " ["]);
@@ -181,6 +184,7 @@ mod tests {
         for name in [
             "",
             "invalid_token",
+            "Login required",
             "expired_token",
             "token_expired",
             "missing_refresh_token",

@@ -70,10 +70,14 @@ pub(super) fn find(status: Status, headers: &HeaderMap, text: &[u8], dialect: &D
     };
     let plain = serde_json::from_slice::<Cow<'_, str>>(text).ok().map(Cow::into_owned);
     let mut names = named.into_iter().chain(plain).chain(challenges(headers)).map(|name| name.trim().to_owned());
-    // In a success that is not read, only what says nothing else: a page may speak of another answer.
-    let may_say_more = status != Status::Success || objects.is_some();
-    let dead = names
-        .find_map(|name| dialect.dead_token(&name).filter(|dead| may_say_more || *dead == name).map(str::to_owned));
+    // In a success that is not read, only what says nothing else: a page may speak of another answer, and what follows may be the new
+    // token.
+    let says_it = |name: &str, dead: &str| match (status, &objects) {
+        (Status::Success, None) => name == dead,
+        (Status::Success, Some(_)) => name.ends_with(dead),
+        _ => true,
+    };
+    let dead = names.find_map(|name| dialect.dead_token(&name).filter(|dead| says_it(&name, dead)).map(str::to_owned));
     // A refusal in a form that is not read, such as JSON that is damaged or a page: the name says it there, too.
     let in_text = || dialect.dead_token_in(text).filter(|_| status == Status::Refusal && objects.is_none());
     let needed = objects.as_deref().and_then(needed_of_user);
@@ -286,7 +290,6 @@ mod tests {
             ")]}'\n{\"error\":\"invalid_grant \"}",
             "{\"error\":\"invalid_grant\"}\0",
             r#"{"error":{"errorId":"INVALID_REFRESH_TOKEN","message":"x"}}"#,
-            r#"{"error":"invalid_token","error_description":"Invalid refresh token (expired): hush"}"#,
             r#"{"error_response":{"code":"40002","msg":"x","sub_code":"isv.refresh-token-invalid","sub_msg":"x"}}"#,
             r#"{"ErrorCode":"invalid_request","Error":"Refresh Token expired"}"#,
             r#"{"error":"invalid_request","error_description":"Value passed for the token was invalid."}"#,
@@ -295,6 +298,10 @@ mod tests {
                 assert!(found(status, text).is_some_and(|(_, is_token_dead)| is_token_dead), "{text}");
             }
         }
+        // Where it may be followed by the new token, only at a refusal.
+        let more = r#"{"error":"invalid_token","error_description":"Invalid refresh token (expired): hush"}"#;
+        let is_dead = |status| found(status, more).is_some_and(|(_, is_token_dead)| is_token_dead);
+        assert!(is_dead(Status::Refusal) && !is_dead(Status::Success));
         for text in [
             "{'error':'invalid_grant'}",
             "{\"error\":\"invalid_grant\",\"error_description\":\"a\nb\"}",
