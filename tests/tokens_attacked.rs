@@ -244,6 +244,35 @@ async fn token_that_was_rotated_is_not_presented_again_while_the_store_takes_no_
     assert_eq!((provider.presentations(), provider.revoked().len()), (2, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn user_is_not_handed_what_could_not_be_written_for_another_one_of_the_same_session() {
+    let (store, provider) = (ReadOnly::default(), StrictProvider::open());
+    let access = over(&in_memory(), store.clone(), &provider);
+    store.inner.put("s", over_already("f.1"));
+    store.takes_no_writes.store(true, Ordering::SeqCst);
+    assert_eq!(access.token("s").await.expect("it lives, written or not").expose(), "of f.2");
+
+    store.inner.put("s", over_already("g.1"));
+
+    assert_eq!(access.token("s").await.expect("of the one that is logged in").expose(), "of g.2");
+    assert_eq!(provider.presentations(), 2);
+}
+
+/// As under `token_instead_of`, where another caller of the pod was given the newer one.
+#[tokio::test(start_paused = true)]
+async fn refused_token_is_not_handed_out_instead_of_itself_while_the_store_takes_no_writes() {
+    let (store, provider) = (ReadOnly::default(), StrictProvider::open());
+    let access = over(&in_memory(), store.clone(), &provider);
+    store.inner.put("s", over_already("f.1"));
+    store.takes_no_writes.store(true, Ordering::SeqCst);
+    assert_eq!(access.token("s").await.expect("it lives, written or not").expose(), "of f.2");
+
+    let refused = access.token_instead_of("s", "of f.2").await.expect_err("there is no other");
+
+    assert!(matches!(refused.verdict(), Verdict::TryAgain { .. }), "{refused:?}");
+    assert_eq!(provider.presentations(), 1);
+}
+
 /// Before the pod has tried by itself.
 #[tokio::test(start_paused = true)]
 async fn first_caller_after_a_store_is_back_is_given_what_could_not_be_written() {
@@ -266,6 +295,7 @@ async fn first_caller_after_a_store_is_back_is_given_what_could_not_be_written()
     store.fails.store(false, Ordering::SeqCst);
 
     assert_eq!(access.token("s").await.expect("it was given long ago").expose(), "of f.2");
+    tokio::time::sleep(15 * S).await;
     assert_eq!(held_by(&store.inner, "s").await.as_deref(), Some("f.2"));
     assert_eq!((provider.presentations(), provider.revoked().len()), (1, 0));
 }

@@ -114,7 +114,8 @@ pub async fn log_out(client: Client, url: impl AsRef<str>, refresh: Refresh) -> 
 
 fn is_done(answer: Response<Vec<u8>>) -> Result<(), ProviderFailure> {
     let status = answer.status();
-    if status.is_success() {
+    // A success of AWS WAF asks for a proof instead: the provider was not reached.
+    if status.is_success() && !answer.headers().contains_key("x-amzn-waf-action") {
         return Ok(());
     }
     let unread = || ProviderFailure::not_processed(format!("status {}", status.as_u16()));

@@ -15,6 +15,7 @@ use super::store::TokenStore;
 use super::unwritten::Unwritten;
 use super::used::UsedSessions;
 use crate::coordinator::RefreshCoordinator;
+use crate::error::{Differs, Refusal};
 use crate::leader::Attempt;
 use crate::outcome::ProviderFailure;
 use crate::request::Refresh;
@@ -110,8 +111,8 @@ impl<S: TokenStore> AccessTokens<S> {
     /// * Call [`keep_fresh`](Self::keep_fresh) on each handle that is to be kept fresh.
     ///   [`end_session`](Self::end_session) on any handle ends the whole session.
     /// * A refusal that speaks of the refresh token (`invalid_grant`, or another of [`Dialect`](crate::Dialect)) ends the session, whichever
-    ///   claim met it. Entra says so, too, where a user has not consented to a resource: ask for that consent at login. Any other refusal
-    ///   (`invalid_target`, `invalid_scope`) is this claim's alone.
+    ///   claim met it. Any other refusal (`invalid_target`, `invalid_scope`, a consent that is missing, also where Entra says that by the
+    ///   sub-error of an `invalid_grant`) is this claim's alone.
     /// * While an older release of this crate writes to the same sessions, what it writes holds no claims: they are refreshed again.
     ///
     /// Use it where the next refresh token keeps all that the login was granted, whatever the refresh asks for, and where a refresh ends no
@@ -249,11 +250,17 @@ impl<S: TokenStore> AccessTokens<S> {
     #[doc(alias = "refresh_now")]
     pub async fn token_instead_of(&self, session: &str, refused: &str) -> Result<AccessToken, TokenError<S::Error>> {
         let held = self.load(session).await?.ok_or(TokenError::SessionOver { refusal: None })?;
-        if !held.has_access_token(refused) {
-            return self.valid(session, held).await;
+        let token = if held.has_access_token(refused) {
+            // Boxed, because it is rare.
+            Box::pin(self.refreshed(session, held, Urgency::Insisted)).await?
+        } else {
+            self.valid(session, held).await?
+        };
+        if token.expose() == refused {
+            // The row is behind, or the provider has given the same one again.
+            let (differs, retry_after) = (Differs::Claim, Duration::from_secs(1));
+            return Err(TokenError::Refresh(Refusal::AnotherClaim { differs, retry_after }.into()));
         }
-        // Boxed, because it is rare.
-        let token = Box::pin(self.refreshed(session, held, Urgency::Insisted)).await?;
         self.is_handed_out(session, &token);
         Ok(token)
     }

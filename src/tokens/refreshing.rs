@@ -48,17 +48,23 @@ impl<S: TokenStore> AccessTokens<S> {
 
     /// Where the row is behind what this pod has: that is written first. Where it cannot be, it is handed out while it lives.
     async fn caught_up(&self, session: &str, held: Held, urgency: Urgency) -> ControlFlow<Answered<S::Error>, Held> {
-        let unwritten = self.unwritten.of(session);
+        let mut unwritten = self.unwritten.of(session);
+        unwritten.retain(|writing| writing.is_of_login_of(&held));
         if unwritten.is_empty() {
             return Continue(held);
         }
+        let newest = unwritten.iter().rev().find_map(|writing| writing.access_token(&self.claim));
+        let newest = newest.filter(|token| {
+            let is_refused = urgency == Urgency::Insisted && held.has_access_token(token.expose());
+            self.settings.lives(Some(token.grant())) && !is_refused
+        });
+        // The row is seen to already, and a store that is sick is not to be asked by every caller.
+        if let Some(token) = newest.as_ref().filter(|token| !self.settings.is_due(Some(token.grant()))) {
+            return Break(Ok(token.clone()));
+        }
         for writing in &unwritten {
             if writing.try_once().await.is_err() {
-                let newest = unwritten.iter().rev().find_map(|writing| writing.access_token(&self.claim));
-                return match newest.filter(|token| self.settings.lives(Some(token.grant()))) {
-                    Some(token) if urgency != Urgency::Insisted => Break(Ok(token)),
-                    Some(_) | None => Continue(held),
-                };
+                return newest.map_or(Continue(held), |token| Break(Ok(token)));
             }
         }
         match self.load(session).await {

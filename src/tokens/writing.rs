@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracing::{error, warn};
 
@@ -48,6 +49,11 @@ impl<S> Writing<S> {
         self.swap.get()
     }
 
+    /// Of the login that the row holds now: another user may have logged in meanwhile under the same session.
+    pub(super) fn is_of_login_of(&self, held: &Held) -> bool {
+        self.held.row().is_of_login_of(held.row())
+    }
+
     pub(super) fn is_of_the_same_flight(&self, other: &Self) -> bool {
         let flight = |writing: &Self| writing.came.get().map(|(refreshed, _)| refreshed.fence());
         flight(self) == flight(other) && self.held.claim() == other.held.claim()
@@ -63,11 +69,9 @@ impl<S: TokenStore> Writing<S> {
     /// The hook. It is tried for as long as callers wait.
     pub(super) async fn write(self: Arc<Self>, refreshed: Refreshed) -> Result<(), NotWritten> {
         self.came.get_or_init(|| (refreshed, self.tokens.settings.now()));
-        let tried = self.try_once().await;
-        if tried.is_err() {
-            self.go_on();
-        }
-        tried
+        // Also where this is cut short: the coordinator gives a hook up that takes too long.
+        let _unless_written = GoesOn(&self);
+        self.try_once().await
     }
 
     pub(super) async fn try_once(&self) -> Result<(), NotWritten> {
@@ -126,6 +130,17 @@ impl<S: TokenStore> Writing<S> {
     /// What came for this claim.
     pub(super) fn access_token(&self, claim: &Claim) -> Option<AccessToken> {
         self.brought().filter(|_| self.held.claim() == claim).map(|new| new.access_token())
+    }
+}
+
+/// Goes on with what is not written when this is dropped.
+struct GoesOn<'a, S: TokenStore>(&'a Arc<Writing<S>>);
+
+impl<S: TokenStore> Drop for GoesOn<'_, S> {
+    fn drop(&mut self) {
+        if self.0.done().is_none() && Handle::try_current().is_ok() {
+            self.0.go_on();
+        }
     }
 }
 
