@@ -30,14 +30,16 @@ pub(super) struct Fields {
 /// None where there is no access token.
 pub(super) fn find(text: &[u8]) -> Option<Fields> {
     let find = |text: &[u8]| in_json(text).or_else(|| in_form(text)).or_else(|| in_xml(text));
-    find(text).or_else(|| find(&in_utf8(text)?))
+    // In another character set the number is not found again, to take from it what has passed: nobody is told of that access token for
+    // longer than of one whose end is not said.
+    find(text).or_else(|| Some(Fields { expires_in: None, ..find(&in_utf8(text)?)? }))
 }
 
 /// Where in the body the number of `expires_in` stands, without the quotes of one that is text. None: there is none, or it stays the same
 /// however late it is read.
 pub(super) fn lifetime_span(text: &[u8]) -> Option<Range<usize>> {
     let is_span = |said: &Range<usize>| {
-        let said = std::str::from_utf8(&text[said.clone()]).ok().and_then(|said| said.trim().parse().ok());
+        let said = std::str::from_utf8(&text[said.clone()]).ok().and_then(whole_seconds);
         said.is_none_or(|number| until_moment(number, SystemTime::now()).is_none())
     };
     number_span(text).filter(is_span)
@@ -215,7 +217,10 @@ fn in_xml(text: &[u8]) -> Option<Fields> {
     let value = |name| Some(xml_element(&elements, name)?.text()).filter(|value| !value.is_empty());
     let secret = |name| value(name).map(|value| Secret::from(value.into_owned()));
     let named_so = elements.iter().filter(|element| means_refresh_token(element.name));
-    let others = named_so.map(Element::text).filter(|value| says_something(value));
+    // One that holds elements is none that is known, and says that there is another.
+    let others = named_so
+        .map(|element| if element.is_nested { Cow::Borrowed("nested") } else { element.text() })
+        .filter(|value| says_something(value));
     Some(Fields {
         access_token: secret("access_token")?,
         token_type: value("token_type").map(Cow::into_owned),
@@ -228,7 +233,7 @@ fn in_xml(text: &[u8]) -> Option<Fields> {
 }
 
 fn xml_element<'a, 'b>(elements: &'b [Element<'a>], name: &str) -> Option<&'b Element<'a>> {
-    elements.iter().find(|element| json::letters(element.name).eq(json::letters(name)))
+    elements.iter().find(|element| !element.is_nested && json::letters(element.name).eq(json::letters(name)))
 }
 
 fn form_value<'a>(text: &'a [u8], name: &str) -> Option<Cow<'a, str>> {
@@ -251,13 +256,16 @@ fn form_span(text: &[u8], name: &str) -> Option<Range<usize>> {
 
 /// Seconds as a number or as text, with decimals or without.
 fn seconds(text: &str) -> Option<Duration> {
-    let text = text.trim();
-    let whole = text.parse::<u64>().ok();
-    // A float that is too large or below zero becomes the nearest that there is.
-    let seconds =
-        whole.or_else(|| text.parse::<f64>().ok().filter(|number| !number.is_nan()).map(|number| number as u64))?;
+    let seconds = whole_seconds(text)?;
     let span = || Duration::from_secs(seconds).min(LONGEST_LIFE);
     Some(until_moment(seconds, SystemTime::now()).unwrap_or_else(span))
+}
+
+/// A float that is too large or below zero becomes the nearest that there is.
+fn whole_seconds(text: &str) -> Option<u64> {
+    let text = text.trim();
+    let float = || text.parse::<f64>().ok().filter(|number| !number.is_nan()).map(|number| number as u64);
+    text.parse().ok().or_else(float)
 }
 
 /// What is left until a moment that a provider says instead of a span, in seconds or milliseconds since 1970: as one it would be half a

@@ -3,10 +3,12 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// An element that holds a text.
+/// An element, and the text that it begins with.
 pub(super) struct Element<'a> {
     /// Without its namespace.
     pub(super) name: &'a str,
+    /// It holds more than that text.
+    pub(super) is_nested: bool,
     text: &'a str,
     /// Where the text stands in the body.
     pub(super) span: Range<usize>,
@@ -32,11 +34,12 @@ pub(super) fn elements(body: &[u8]) -> Option<Vec<Element<'_>>> {
         rest = after;
         let name = tag.split(|letter: char| letter.is_ascii_whitespace()).next().unwrap_or_default();
         let is_start = !name.is_empty() && !name.starts_with(['/', '?', '!']) && !tag.ends_with('/');
-        // It holds nothing but a text where its end follows that.
-        if is_start && after.strip_prefix("</").is_some_and(|end| end.starts_with(name)) {
+        if is_start {
+            // It holds nothing but a text where its end follows that.
+            let is_nested = !after.strip_prefix("</").is_some_and(|end| end.starts_with(name));
             let start = text.as_ptr().addr() - body.as_ptr().addr();
             let name = name.rsplit(':').next().unwrap_or(name);
-            elements.push(Element { name, text, span: start..start + text.len() });
+            elements.push(Element { name, is_nested, text, span: start..start + text.len() });
         }
     }
     Some(elements)
@@ -101,7 +104,8 @@ mod tests {
     use super::*;
 
     fn read(body: &str) -> Option<Vec<(&str, String)>> {
-        let elements = elements(body.as_bytes())?;
+        let mut elements = elements(body.as_bytes())?;
+        elements.retain(|element| !element.is_nested);
         assert!(elements.iter().all(|element| &body[element.span.clone()] == element.text));
         Some(elements.iter().map(|element| (element.name, element.text().into_owned())).collect())
     }
