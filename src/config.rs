@@ -109,7 +109,7 @@ pub struct Config {
     /// most 1 min. A busy provider's answer is handed on for as long as it asks to stay away (5 min at most).
     #[serde(with = "written::time")]
     pub keep_failure: Duration,
-    /// How long the refusal of a dead or lost token is handed to newcomers: it will not come back to life, and bots retry.
+    /// How long a refusal is handed to newcomers that speaks of a dead or lost token, or of something that only the user can do: bots retry.
     /// Any other refusal is handed on for this long, and for 5 s at most; one that only asks for a DPoP nonce not at all.
     /// Zero is allowed. Default: 1 min. At most 1 h.
     #[serde(with = "written::time")]
@@ -155,7 +155,7 @@ pub struct Config {
     pub pepper: Option<Secret>,
     /// How many flights a session may lead in a window; successes count, too: that is what stops refresh loops. The
     /// next one starts the cooldown. A flight is not counted if nothing was sent, if the provider refused the client,
-    /// wanted a DPoP nonce or was busy, or if the token is the session and stays valid. If access tokens live for less than
+    /// wanted a DPoP nonce, wanted its user to do something or was busy, or if the token is the session and stays valid. If access tokens live for less than
     /// 5 min, a session may lead two flights per lifetime (counted as 5 s at least), should that be more.
     /// Default: 5. 1 to 1,000,000.
     pub max_refresh_attempts: u32,

@@ -290,12 +290,15 @@ async fn nothing_outside_the_call_holds_a_secret() {
         Ok(_) => panic!("redis is gone"),
         Err(error) => tell(&mut text, &error),
     }
+    // The callers were told before the pod knew that Redis is gone.
+    let not_shared = "could not be shared yet";
+    until("the log tells of the outcome", async || String::from_utf8_lossy(&log.text()).contains(not_shared)).await;
     let logged = log.text();
 
     assert!(sent.contains("\"EVALSHA\"") && sent.contains("\"sealed\""), "MONITOR has told of the storm");
     assert!(dump.contains("sealed="), "outcomes stand in redis: {dump}");
     let log_text = String::from_utf8_lossy(&logged);
-    for turn in ["led", "joined", "called", "panicked", "could not be shared yet"] {
+    for turn in ["led", "joined", "called", "panicked", not_shared] {
         assert!(log_text.contains(turn), "the log tells of the storm: {turn}\n{log_text}");
     }
     assert_none("what redis was sent", sent.as_bytes(), &SECRETS);
