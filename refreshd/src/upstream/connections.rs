@@ -48,6 +48,9 @@ pub(super) struct Bounds {
     pub(super) max_answer: usize,
 }
 
+/// A connection is used for no longer, so that a provider whose name leads elsewhere is followed there although requests come all the time.
+const LONGEST_USE: Duration = Duration::from_secs(5 * 60);
+
 /// Where connections lead to, and how.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
@@ -208,7 +211,7 @@ impl Connections {
         loop {
             // The youngest is the least likely to be closed by the provider just now.
             let (since, mut http1) = self.free().http1.pop()?;
-            if since.elapsed() < self.bounds.idle && http1.is_free() {
+            if since.elapsed() < self.bounds.idle && http1.age() < LONGEST_USE && http1.is_free() {
                 return Some(Opened::Http1(http1));
             }
         }
@@ -217,7 +220,9 @@ impl Connections {
     /// A stream of the oldest connection that has one: so a connection that was opened in a rush is not needed after it.
     fn take_http2(&self) -> Option<OneStream> {
         let mut free = self.free();
-        free.http2.retain(|(since, connection)| since.elapsed() < self.bounds.idle && !connection.is_closed());
+        free.http2.retain(|(since, connection)| {
+            since.elapsed() < self.bounds.idle && connection.age() < LONGEST_USE && !connection.is_closed()
+        });
         let (since, stream) =
             free.http2.iter_mut().find_map(|(since, connection)| Some((since, connection.free_stream()?)))?;
         *since = Instant::now();
@@ -247,7 +252,11 @@ impl Connections {
     /// A new connection, on which nothing was asked so far.
     async fn open(&self, opened_for: OpenedFor) -> Result<Opened, String> {
         let opened = async {
-            let stream = self.connect().await.map_err(|error| chain(&*error))?;
+            let mut stream = self.connect().await.map_err(|error| chain(&*error))?;
+            if stream.connected().is_negotiated_h2() && !self.connectors.may_speak_http2() {
+                // It was found unfit meanwhile.
+                stream = self.connect().await.map_err(|error| chain(&*error))?;
+            }
             let is_http2 = stream.connected().is_negotiated_h2();
             let stream = Counted::new(stream, self.standing.opened());
             if !is_http2 {
@@ -310,15 +319,36 @@ mod tests {
     use super::*;
     use crate::upstream::tls;
 
-    #[tokio::test]
-    async fn what_a_closing_connection_did_not_take_is_known_to_be_unsent() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    fn connections_to(listener: &TcpListener) -> Connections {
         let address = listener.local_addr().expect("it is bound").to_string();
         let url: Uri = format!("http://{address}/").parse().expect("a URL");
         let host = HeaderValue::from_str(&address).expect("ASCII");
-        let long = Duration::from_secs(30);
+        let long = Duration::from_secs(3600);
         let bounds = Bounds { connect: long, whole: long, idle: long, max_answer: 1024 };
-        let connections = Connections::new(Target { url, host, tls: tls::of_nobody(), proxy: None }, bounds);
+        Connections::new(Target { url, host, tls: tls::of_nobody(), proxy: None }, bounds)
+    }
+
+    #[tokio::test]
+    async fn connection_that_is_used_all_the_time_is_left_after_a_while() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let connections = connections_to(&listener);
+        let (opened, _accepted) = tokio::join!(connections.open(OpenedFor::AnyRequest), listener.accept());
+        let Ok(Opened::Http1(http1)) = opened else { panic!("neither HTTP/2 nor an error") };
+        tokio::time::pause();
+        connections.keep(http1);
+        tokio::time::advance(LONGEST_USE / 2).await;
+        let Some(Opened::Http1(again)) = connections.take() else { panic!("it is kept") };
+        connections.keep(again);
+
+        tokio::time::advance(LONGEST_USE / 2).await;
+
+        assert!(connections.take().is_none(), "its name may lead elsewhere by now");
+    }
+
+    #[tokio::test]
+    async fn what_a_closing_connection_did_not_take_is_known_to_be_unsent() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let connections = connections_to(&listener);
         let (opened, accepted) = tokio::join!(connections.open(OpenedFor::AnyRequest), listener.accept());
         let Ok(Opened::Http1(mut http1)) = opened else { panic!("neither HTTP/2 nor an error") };
         drop(accepted);

@@ -27,7 +27,7 @@ impl Connectors {
     }
 
     pub(super) async fn connect(&self, url: &Uri) -> Result<MaybeHttpsStream<Hop>, Box<dyn Error + Send + Sync>> {
-        let is_http1_only = self.is_http1_only.load(Ordering::Relaxed);
+        let is_http1_only = !self.may_speak_http2();
         let mut connector = if is_http1_only { self.http1.clone() } else { self.any.clone() };
         poll_fn(|cx| connector.poll_ready(cx)).await?;
         let connected = connector.call(url.clone()).await;
@@ -36,6 +36,10 @@ impl Connectors {
             self.is_http1_only.store(false, Ordering::Relaxed);
         }
         connected
+    }
+
+    pub(super) fn may_speak_http2(&self) -> bool {
+        !self.is_http1_only.load(Ordering::Relaxed)
     }
 
     /// No further connection speaks HTTP/2, where the provider takes another.

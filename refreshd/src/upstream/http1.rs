@@ -1,11 +1,13 @@
 //! One HTTP/1.1 connection to the provider, moved along by the request that has it for itself.
 
 use std::task::{Context, Waker};
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::client::conn::http1;
+use tokio::time::Instant;
 
 use super::answer::whole;
 use super::failed::Failed;
@@ -19,6 +21,7 @@ pub(super) struct Http1 {
     sender: http1::SendRequest<Full<Bytes>>,
     connection: Open,
     expected: Expected,
+    opened: Instant,
 }
 
 impl Http1 {
@@ -26,7 +29,7 @@ impl Http1 {
     pub(super) async fn over(stream: Stream) -> hyper::Result<Self> {
         let (stream, expected) = Watched::new(stream);
         let (sender, connection) = http1::Builder::new().max_headers(MOST_HEADERS).handshake(stream).await?;
-        Ok(Self { sender, connection: Some(connection), expected })
+        Ok(Self { sender, connection: Some(connection), expected, opened: Instant::now() })
     }
 
     pub(super) async fn ask(
@@ -34,10 +37,15 @@ impl Http1 {
         request: Request<Full<Bytes>>,
         max_answer: usize,
     ) -> Result<Response<Vec<u8>>, Failed> {
-        let Self { sender, connection, expected } = self;
+        let Self { sender, connection, expected, opened: _ } = self;
         expected.answer();
         let answer = moving(connection, sender.try_send_request(request)).await?;
         whole(answer, connection, max_answer).await
+    }
+
+    /// How long ago it was opened.
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     /// Whether it is open and waits for a request, as far as it has heard.

@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Poll, ready};
+use std::time::Duration;
 
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::client::conn::http2;
 use hyper_util::rt::TokioExecutor;
+use tokio::time::Instant;
 
 use super::answer::whole;
 use super::failed::Failed;
@@ -23,6 +25,7 @@ use super::open::Stream;
 pub(super) struct Http2 {
     sender: http2::SendRequest<Full<Bytes>>,
     streams: Arc<Streams>,
+    opened: Instant,
 }
 
 /// So many requests are sent before the provider's settings have come: more may be more than it allows, and would wait within the
@@ -63,7 +66,7 @@ impl Http2 {
                 tracing::debug!(%error, "a connection to the provider ended early");
             }
         });
-        Ok(Self { sender, streams })
+        Ok(Self { sender, streams, opened: Instant::now() })
     }
 
     /// A stream, where the provider allows one more.
@@ -78,6 +81,11 @@ impl Http2 {
     pub(super) fn first_stream(&self) -> OneStream {
         self.streams.taken.fetch_add(1, Ordering::Relaxed);
         OneStream(self.clone())
+    }
+
+    /// How long ago it was opened.
+    pub(super) fn age(&self) -> Duration {
+        self.opened.elapsed()
     }
 
     pub(super) fn is_closed(&self) -> bool {
