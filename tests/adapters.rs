@@ -13,9 +13,10 @@ use std::time::{Duration, SystemTime};
 
 use oauth2::basic::BasicClient;
 use oauth2::{ClientId, ClientSecret, HttpRequest, HttpResponse, RefreshToken, TokenResponse as _, TokenUrl};
+use refresh_coordinator::adapters::axum::{FreshTokens, NoToken, fresh_tokens};
 use refresh_coordinator::adapters::oauth2::Coordinated;
 use refresh_coordinator::adapters::reqwest::{client_builder, log_out, present, revoke};
-use refresh_coordinator::tokens::{AccessTokens, RedisTokens, SessionTokens, TokenStore};
+use refresh_coordinator::tokens::{AccessTokens, MemoryTokens, RedisTokens, SessionTokens, TokenStore};
 use refresh_coordinator::{Config, ProviderFailure, Refresh, RefreshCoordinator, RefreshError, TokenResponse, Verdict};
 use reqwest::StatusCode;
 use support::redis::RedisServer;
@@ -243,6 +244,42 @@ async fn axum_answers_by_verdict_and_tells_of_itself() {
 
     let metrics = get("/metrics").await.expect("an answer").text().await.expect("a body");
     assert!(metrics.contains("\nrefresh_coordinator_led_total 2\n"), "{metrics}");
+}
+
+/// The API behind the handler refuses a token that has not ended.
+#[tokio::test]
+async fn handler_of_axum_gets_another_token_where_its_api_refuses_the_first() {
+    choose_cryptography();
+    let (store, judge) = (MemoryTokens::new(), StrictProvider::open());
+    let asked = judge.clone();
+    let access_tokens = RefreshCoordinator::in_memory(Config::default()).expect("possible settings").access_tokens(
+        store.clone(),
+        move |attempt, _| {
+            let asked = asked.clone();
+            async move { asked.present(attempt.token()).await }
+        },
+    );
+    let orders = async |tokens: FreshTokens| {
+        let token = tokens.token().await?;
+        let token = if token.expose() == "revoked" { tokens.instead_of(&token).await? } else { token };
+        Ok::<_, NoToken>(token.expose().to_owned())
+    };
+    let session = |parts: &axum::http::request::Parts| Some(parts.headers.get("session")?.to_str().ok()?.to_owned());
+    let app = axum::Router::new().route("/orders", axum::routing::get(orders));
+    let url = http_provider::serve_app(app.layer(fresh_tokens(access_tokens, session))).await;
+    store.put("s", SessionTokens::new("revoked", "f.1", SystemTime::now(), 300 * S));
+    let client = client_builder().build().expect("a client");
+    let get = async |session: &str| {
+        let answer = client.get(format!("{url}/orders")).header("session", session).send().await.expect("an answer");
+        (answer.status(), answer.text().await.expect("a body"))
+    };
+
+    let handed = (StatusCode::OK, "of f.2".to_owned());
+    let (one, other) = tokio::join!(get("s"), get("s"));
+    assert_eq!((one, other), (handed.clone(), handed.clone()));
+    assert_eq!(get("s").await, handed);
+    assert_eq!(get("another").await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!((judge.presentations(), judge.revoked().len()), (1, 0));
 }
 
 /// The refresh of a token by the reqwest adapter.

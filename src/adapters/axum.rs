@@ -1,6 +1,7 @@
 //! Handlers of axum 0.8 that are handed a valid access token (feature `axum`).
 //!
-//! [`fresh_tokens`] is a layer that knows which session a request is of; [`FreshToken`] is what a handler takes. A caller
+//! [`fresh_tokens`] is a layer that knows which session a request is of; [`FreshToken`] is what a handler takes, or [`FreshTokens`], where the
+//! API that it asks may refuse a token before its end. A caller
 //! without a valid session is answered 401. Where the token cannot be refreshed at the moment the answer is 503 with Retry-After, and
 //! where the settings are at fault 500: nobody is logged out for a wrong client secret.
 //!
@@ -38,6 +39,7 @@ use http::{HeaderValue, StatusCode};
 use tracing::{error, info};
 
 use crate::coordinator::RefreshCoordinator;
+use crate::secret::Secret;
 use crate::tokens::{AccessToken, AccessTokens, TokenStore};
 use crate::verdict::Verdict;
 
@@ -45,11 +47,34 @@ pub use self::closing::{Told, serve_and_close};
 
 mod closing;
 
-type Source = dyn Fn(&Parts) -> Pin<Box<dyn Future<Output = Result<AccessToken, NoToken>> + Send>> + Send + Sync;
+type Asked = Pin<Box<dyn Future<Output = Result<AccessToken, NoToken>> + Send>>;
+
+/// The access token of a session, or another one than this.
+type OfSession = dyn Fn(Option<Secret>) -> Asked + Send + Sync;
+
+type Source = dyn Fn(&Parts) -> Result<Arc<OfSession>, NoToken> + Send + Sync;
 
 /// A valid access token of the request's session.
 #[derive(Clone, Debug)]
 pub struct FreshToken(pub AccessToken);
+
+/// The access tokens of the request's session: for a handler that asks for another one where its API has refused the first.
+///
+/// ```
+/// use http::StatusCode;
+/// use refresh_coordinator::adapters::axum::{FreshTokens, NoToken};
+///
+/// # async fn ask(_: &str) -> StatusCode { StatusCode::OK }
+/// async fn orders(tokens: FreshTokens) -> Result<StatusCode, NoToken> {
+///     let token = tokens.token().await?;
+///     match ask(token.expose()).await {
+///         StatusCode::UNAUTHORIZED => Ok(ask(tokens.instead_of(&token).await?.expose()).await),
+///         status => Ok(status),
+///     }
+/// }
+/// ```
+#[derive(Clone)]
+pub struct FreshTokens(Arc<OfSession>);
 
 /// What the layer leaves with each request.
 #[derive(Clone)]
@@ -66,17 +91,30 @@ pub fn fresh_tokens<S: TokenStore>(
     session_from: impl Fn(&Parts) -> Option<String> + Send + Sync + 'static,
 ) -> Extension<TokenSource> {
     Extension(TokenSource(Arc::new(move |parts| {
-        let (session, access_tokens) = (session_from(parts), access_tokens.clone());
-        Box::pin(async move {
-            let session = session.ok_or(NoToken(Verdict::SessionOver))?;
-            access_tokens.token(&session).await.map_err(|error| {
-                // The chain of causes, once: it holds no token and no id of a session.
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                info!(%error, cause, "a request gets no access token");
-                NoToken(error.verdict())
-            })
-        })
+        let session = session_from(parts).ok_or(NoToken(Verdict::SessionOver))?;
+        let access_tokens = access_tokens.clone();
+        Ok(Arc::new(move |refused| {
+            let (session, access_tokens) = (session.clone(), access_tokens.clone());
+            Box::pin(async move { asked(&access_tokens, &session, refused).await })
+        }))
     })))
+}
+
+async fn asked<S: TokenStore>(
+    access_tokens: &AccessTokens<S>,
+    session: &str,
+    refused: Option<Secret>,
+) -> Result<AccessToken, NoToken> {
+    let handed = match refused {
+        None => access_tokens.token(session).await,
+        Some(refused) => access_tokens.token_instead_of(session, refused.expose()).await,
+    };
+    handed.map_err(|error| {
+        // The chain of causes, once: it holds no token and no id of a session.
+        let cause = std::error::Error::source(&error).map(ToString::to_string);
+        info!(%error, cause, "a request gets no access token");
+        NoToken(error.verdict())
+    })
 }
 
 /// `/readyz`, which answers whether a refresh could begin now, and `/metrics` in the text format of Prometheus.
@@ -116,11 +154,51 @@ impl<S: Send + Sync> FromRequestParts<S> for FreshToken {
     type Rejection = NoToken;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoToken> {
-        let Some(TokenSource(source)) = parts.extensions.get().cloned() else {
-            let error = "a handler takes a FreshToken, and no layer of fresh_tokens stands before it".to_owned();
-            return Err(NoToken(Verdict::Misconfigured { error }));
-        };
-        source(parts).await.map(Self)
+        of_session(parts)?(None).await.map(Self)
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for FreshTokens {
+    type Rejection = NoToken;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, NoToken> {
+        of_session(parts).map(Self)
+    }
+}
+
+fn of_session(parts: &Parts) -> Result<Arc<OfSession>, NoToken> {
+    let Some(TokenSource(source)) = parts.extensions.get() else {
+        let error = "a handler takes a FreshToken, and no layer of fresh_tokens stands before it".to_owned();
+        return Err(NoToken(Verdict::Misconfigured { error }));
+    };
+    source(parts)
+}
+
+impl FreshTokens {
+    /// A valid access token: see [`AccessTokens::token`].
+    ///
+    /// # Errors
+    ///
+    /// [`NoToken`], with which the caller is to be answered.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`AccessTokens::token`].
+    pub async fn token(&self) -> Result<FreshToken, NoToken> {
+        (self.0)(None).await.map(FreshToken)
+    }
+
+    /// Another one than this, which a resource server has refused: see [`AccessTokens::token_instead_of`].
+    ///
+    /// # Errors
+    ///
+    /// As [`token`](Self::token).
+    ///
+    /// # Cancellation
+    ///
+    /// As [`AccessTokens::token`].
+    pub async fn instead_of(&self, refused: &FreshToken) -> Result<FreshToken, NoToken> {
+        (self.0)(Some(refused.expose().into())).await.map(FreshToken)
     }
 }
 
@@ -154,6 +232,12 @@ impl IntoResponse for NoToken {
 /// Never early: a caller that comes a second too soon is refused once more.
 fn whole_seconds(after: Duration) -> u64 {
     after.as_secs().saturating_add(u64::from(after.subsec_nanos() > 0)).max(1)
+}
+
+impl std::fmt::Debug for FreshTokens {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FreshTokens").finish_non_exhaustive()
+    }
 }
 
 impl std::fmt::Debug for TokenSource {
