@@ -375,7 +375,10 @@ mod tests {
             entra.to_string(),
             "--uncertain is never: it must keep its default where --refresh-tokens is reusable"
         );
-        assert!(wrong.contains("auth0, django-oauth-toolkit, entra, firebase, github, google, keycloak, okta"), "{wrong}");
+        assert!(
+            wrong.contains("auth0, django-oauth-toolkit, entra, firebase, github, google, keycloak, okta"),
+            "{wrong}"
+        );
     }
 
     #[test]

@@ -35,7 +35,7 @@ pub struct AccessTokens<S> {
     /// Where sessions are kept fresh: those to look after.
     pub(super) used: Option<Arc<UsedSessions>>,
     /// Those whose rows are behind.
-    pub(super) unwritten: Arc<Unwritten<S>>,
+    pub(super) unwritten: Arc<Unwritten>,
 }
 
 impl RefreshCoordinator {

@@ -63,7 +63,7 @@ impl<S: TokenStore> AccessTokens<S> {
             return Break(Ok(token.clone()));
         }
         for writing in &unwritten {
-            if writing.try_once().await.is_err() {
+            if !writing.try_again().await {
                 return newest.map_or(Continue(held), |token| Break(Ok(token)));
             }
         }

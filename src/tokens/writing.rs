@@ -1,6 +1,7 @@
 //! Writes what a refresh brought into the session's row: once the coordinator has the answer, before any caller hears of it, and for
 //! as long as it takes.
 
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
@@ -17,6 +18,7 @@ use super::error::TokenError;
 use super::held::Held;
 use super::session_tokens::SessionTokens;
 use super::store::{Swap, TokenStore};
+use super::unwritten::Pending;
 use crate::flight::refreshed::Refreshed;
 
 /// So often others may write between a look at the row and a write to it.
@@ -43,27 +45,15 @@ pub(super) struct Writing<S> {
     goes_on: AtomicBool,
 }
 
-impl<S> Writing<S> {
-    /// What the store answered. None: nothing was written here, or not yet.
-    pub(super) fn done(&self) -> Option<&Swap> {
-        self.swap.get()
-    }
-
-    /// Of the login that the row holds now: another user may have logged in meanwhile under the same session.
-    pub(super) fn is_of_login_of(&self, held: &Held) -> bool {
-        self.held.row().is_of_login_of(held.row())
-    }
-
-    pub(super) fn is_of_the_same_flight(&self, other: &Self) -> bool {
-        let flight = |writing: &Self| writing.came.get().map(|(refreshed, _)| refreshed.fence());
-        flight(self) == flight(other) && self.held.claim() == other.held.claim()
-    }
-}
-
 impl<S: TokenStore> Writing<S> {
     pub(super) fn new(tokens: AccessTokens<S>, session: &str, held: Held) -> Self {
         let (came, swap, goes_on) = (OnceLock::new(), OnceLock::new(), AtomicBool::new(false));
         Self { tokens, session: session.to_owned(), held, came, swap, goes_on }
+    }
+
+    /// What the store answered. None: nothing was written here, or not yet.
+    pub(super) fn done(&self) -> Option<&Swap> {
+        self.swap.get()
     }
 
     /// The hook. It is tried for as long as callers wait.
@@ -74,7 +64,7 @@ impl<S: TokenStore> Writing<S> {
         self.try_once().await
     }
 
-    pub(super) async fn try_once(&self) -> Result<(), NotWritten> {
+    async fn try_once(&self) -> Result<(), NotWritten> {
         let Self { tokens, session, held, .. } = self;
         let Some(new) = self.brought() else { return Err(NotWritten) };
         let swap = tokens.merge(session, held, &new).await.map_err(|error| {
@@ -96,7 +86,8 @@ impl<S: TokenStore> Writing<S> {
 
     /// Goes on beside the callers, and behind them: of a client without a credential the coordinator holds nothing for a next one.
     fn go_on(self: &Arc<Self>) {
-        if self.goes_on.swap(true, Ordering::Relaxed) || !self.tokens.unwritten.note(&self.session, self) {
+        let pending: Arc<dyn Pending> = Arc::clone(self) as _;
+        if self.goes_on.swap(true, Ordering::Relaxed) || !self.tokens.unwritten.note(&self.session, &pending) {
             return;
         }
         let (work, overdue) = (Arc::clone(self), self.tokens.coordinator.overdue());
@@ -113,23 +104,38 @@ impl<S: TokenStore> Writing<S> {
             }
             pause = (2 * pause).min(LONGEST_PAUSE);
         }
-        let fence = self.came.get().map(|(refreshed, _)| refreshed.fence());
-        error!(fence, "new tokens were never written to the session store");
+        error!(fence = self.brought_by().0, "new tokens were never written to the session store");
     }
 
     fn brought(&self) -> Option<Brought<'_>> {
         let (refreshed, at) = self.came.get()?;
         Some(Brought::of(refreshed, &self.held, *at, self.tokens.settings.assumed_lifetime))
     }
+}
 
-    /// Whether this token was rotated by what came.
-    pub(super) fn has_rotated(&self, token: &str) -> bool {
+impl<S: TokenStore> Pending for Writing<S> {
+    fn is_done(&self) -> bool {
+        self.done().is_some()
+    }
+
+    fn brought_by(&self) -> (Option<u64>, &Claim) {
+        (self.came.get().map(|(refreshed, _)| refreshed.fence()), self.held.claim())
+    }
+
+    fn is_of_login_of(&self, held: &Held) -> bool {
+        self.held.row().is_of_login_of(held.row())
+    }
+
+    fn has_rotated(&self, token: &str) -> bool {
         self.brought().is_some_and(|new| new.has_rotated(token))
     }
 
-    /// What came for this claim.
-    pub(super) fn access_token(&self, claim: &Claim) -> Option<AccessToken> {
+    fn access_token(&self, claim: &Claim) -> Option<AccessToken> {
         self.brought().filter(|_| self.held.claim() == claim).map(|new| new.access_token())
+    }
+
+    fn try_again(&self) -> Pin<Box<dyn Future<Output = bool> + Send + '_>> {
+        Box::pin(async { self.try_once().await.is_ok() })
     }
 }
 
