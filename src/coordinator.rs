@@ -285,6 +285,7 @@ impl RefreshCoordinator {
         let inner = &self.inner;
         inner.is_closing.store(true, Ordering::SeqCst);
         inner.closing.cancel();
+        withdrawal::keep_working(inner);
         inner.tasks.close();
         let under_way = async {
             inner.tasks.wait().await;

@@ -83,6 +83,11 @@ impl LocalFlight {
         next
     }
 
+    /// Whether callers were told an ending.
+    pub(crate) fn is_told(&self) -> bool {
+        self.ending.get().is_some()
+    }
+
     pub(crate) fn intent(&self) -> &Intent {
         &self.intent
     }

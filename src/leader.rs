@@ -25,11 +25,14 @@ use crate::token_response::TokenResponse;
 
 mod attempt;
 mod call;
+mod cut_off;
+mod in_hand;
 mod land;
 mod pauses;
 mod telling;
 
 pub use self::attempt::Attempt;
+pub(crate) use self::in_hand::InHand;
 pub(crate) use self::telling::Hook;
 
 type Answer = Result<TokenResponse, ProviderFailure>;
@@ -88,6 +91,8 @@ pub(crate) struct Leader<'a> {
     pub(crate) flight: &'a Arc<LocalFlight>,
     /// What is to be done before any caller hears of new tokens.
     pub(crate) before_told: Option<&'a Arc<BeforeTold>>,
+    /// What the store is owed, should this be dropped before it is over.
+    pub(crate) in_hand: InHand,
 }
 
 impl Leader<'_> {
@@ -109,9 +114,14 @@ impl Leader<'_> {
         self.flight.lease().end();
         let completion = match called {
             Ok(completion) => completion,
-            Err(not_called) => return self.not_called(not_called),
+            Err(not_called) => {
+                // The flight gives the lead back, or begins again with it.
+                self.in_hand = InHand::Nothing;
+                return self.not_called(not_called);
+            }
         };
         self.count(&completion.outcome);
+        self.in_hand = InHand::outcome(&completion);
         let Lease { flight, fence, .. } = *self.lease;
         debug!(%flight, session = %self.ask.identity.session, fence, class = completion.outcome.class().word(), "called");
         self.land(completion).await

@@ -3,7 +3,7 @@
 //! Two stores keep one [`contract`]: [`memory`] for one process, [`redis`] for a fleet. The rest of the crate asks
 //! [`Store`] and need not know which of them answers.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
@@ -189,6 +189,24 @@ impl Store {
             Self::Local(local) => Box::pin(local.abandon(lease, ask)).await?,
         }
         Ok(())
+    }
+
+    /// Gives back a lead, where nothing has to be waited for: one that the pod's own memory gave. Redis is told by a withdrawal.
+    pub(crate) fn abandon_at_once(&self, lease: &Lease, ask: &Ask) {
+        match self {
+            Self::Memory(memory) => memory.abandon(lease, ask),
+            Self::Redis(_) => {}
+            Self::Local(local) => local.abandon_at_once(lease, ask),
+        }
+    }
+
+    /// Lands an outcome whose flight cannot wait for that any more, within so long from the provider's answer on.
+    pub(crate) fn complete_later(&self, lease: &Lease, ask: &Ask, completion: &Completion, within: Duration) {
+        match self {
+            Self::Memory(memory) => _ = memory.complete(lease, ask, completion),
+            Self::Redis(redis) => redis.seal(lease, ask, completion).within(within),
+            Self::Local(local) => local.complete_later(lease, ask, completion, within),
+        }
     }
 
     /// When the certificates of the way to the store end, those that are known.

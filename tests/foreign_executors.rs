@@ -3,17 +3,19 @@
 
 mod support;
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use refresh_coordinator::{Refresh, RefreshCoordinator, RefreshError, Refreshed, Role};
-use support::fleet::quick;
+use refresh_coordinator::{Refresh, RefreshCoordinator, RefreshError, Refreshed, Role, Uncertain};
+use support::fleet::{connect, quick};
 use support::provider::Provider;
+use support::redis::RedisServer;
 use support::stopwatch::Stopwatch;
 use tokio::runtime::{Builder, Runtime};
 
@@ -316,8 +318,8 @@ fn nobody_is_overlooked_however_callers_and_endings_meet() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn success_in_hand_is_told_when_the_runtime_of_the_leader_ends() {
-    let redis = support::redis::RedisServer::start_own(&[]).await;
-    let (pod, provider) = (support::fleet::connect(&redis, &quick()).await, Provider::held());
+    let redis = RedisServer::start_own(&[]).await;
+    let (pod, provider) = (connect(&redis, &quick()).await, Provider::held());
     let leads = many_threads();
     leads.spawn(caller(&pod, &provider));
     provider.asked(1).await;
@@ -336,6 +338,183 @@ async fn success_in_hand_is_told_when_the_runtime_of_the_leader_ends() {
 
     let told = joining.await.expect("told");
     assert_eq!(told.expect("the tokens that the provider gave").role(), Role::JoinedHere);
+}
+
+/// Redis takes no writes from now on, or takes them again.
+async fn takes_writes(redis: &RedisServer, replicas_to_write: &str) {
+    redis.cli(&["CONFIG", "SET", "min-replicas-to-write", replicas_to_write]).await;
+}
+
+/// Until another pod is told tokens of this provider, or the token was presented again.
+async fn tokens_at_another_pod(pod: &RefreshCoordinator, provider: &Provider) {
+    let told = until_told(|| async { pod.refresh(Refresh::new("t"), provider.refresh("t")).await }).await;
+    assert!(told.is_ok(), "{told:?}");
+}
+
+/// Comes again while the answer is that this helps.
+async fn until_told<F: Future<Output = Told>>(refresh: impl Fn() -> F) -> Told {
+    let started = Stopwatch::start();
+    loop {
+        match refresh().await {
+            Err(error) if error.is_transient() && started.elapsed() < LONG => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            told => return told,
+        }
+    }
+}
+
+/// As a synchronous wrapper has it, whose runtime ends when its caller was told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn success_in_hand_lands_though_its_runtime_ended() {
+    let (redis, config) = (RedisServer::start_own(&[]).await, quick());
+    let (pod, other) = (connect(&redis, &config).await, connect(&redis, &config).await);
+    let provider = Provider::held();
+    let leading = caller(&pod, &provider);
+    let runtime = many_threads();
+    let told = runtime.spawn(leading);
+    provider.asked(1).await;
+    takes_writes(&redis, "1").await;
+    provider.release(1);
+    told.await.expect("told").expect("tokens");
+
+    runtime.shutdown_background();
+
+    takes_writes(&redis, "0").await;
+    provider.release(9);
+    tokens_at_another_pod(&other, &provider).await;
+    assert_eq!(provider.presented("t"), 1);
+}
+
+/// Each task in turn, and the future of `block_on` between any two of them.
+fn one_by_one() -> Runtime {
+    Builder::new_current_thread().event_interval(1).enable_all().build().expect("a runtime")
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn answer_that_its_leader_had_not_seen_when_its_runtime_ended_is_told_and_lands() {
+    let (redis, config) = (RedisServer::start_own(&[]).await, quick());
+    let (pod, other) = (connect(&redis, &config).await, connect(&redis, &config).await);
+    let (provider, answered) = (Provider::open(), Arc::new(AtomicBool::new(false)));
+    let (call, has_answered) = (provider.refresh("t"), Arc::clone(&answered));
+    let (mut leading, told) = (
+        Box::pin({
+            let pod = pod.clone();
+            async move {
+                let call = |attempt| async move {
+                    let answer = call(attempt).await;
+                    has_answered.store(true, Ordering::SeqCst);
+                    answer
+                };
+                pod.refresh(Refresh::new("t"), call).await
+            }
+        }),
+        channel(),
+    );
+    let moves = std::thread::spawn(move || {
+        one_by_one().block_on(async {
+            assert!(poll_fn(|context| Poll::Ready(leading.as_mut().poll(context).is_pending())).await);
+            while !answered.load(Ordering::SeqCst) {
+                tokio::task::yield_now().await;
+            }
+        });
+        told.0.send(leading).expect("somebody waits");
+    });
+    moves.join().expect("no panic");
+
+    let told = told.1.recv().expect("handed on").await;
+
+    assert_eq!(told.expect("the tokens that the provider gave").role(), Role::Led);
+    assert_eq!(pod.metrics().unknown, 0);
+    tokens_at_another_pod(&other, &provider).await;
+    assert_eq!(provider.presented("t"), 1);
+}
+
+/// Of callers that are still on the way when their runtime ends, which is as soon as `is_time` says so.
+fn leave_on_the_way(pod: &RefreshCoordinator, provider: &Provider, is_time: impl Fn() -> bool + Send + 'static) {
+    let leading = caller(pod, provider);
+    let left = std::thread::spawn(move || {
+        one_by_one().block_on(async {
+            tokio::spawn(leading);
+            while !is_time() {
+                tokio::task::yield_now().await;
+            }
+        });
+    });
+    left.join().expect("no panic");
+}
+
+on_both_stores! {
+    /// Else the session would be lost, though its token was never sent.
+    async fn lead_that_was_never_called_is_given_back_though_its_runtime_ended(
+        fleet: [2], quick().with_lease(Duration::from_secs(10)).with_uncertain(Uncertain::Never)
+    ) {
+        let [pod, other] = &*fleet.pods else { panic!("two") };
+        let provider = Provider::open();
+        let led = pod.clone();
+
+        leave_on_the_way(pod, &provider, move || led.metrics().led == 1);
+
+        assert_eq!(provider.presented("t"), 0);
+        // What is left behind is withdrawn beside the next flight.
+        pod.refresh(Refresh::new("another"), provider.refresh("another")).await.expect("tokens");
+        let told = other.refresh(Refresh::new("t"), provider.refresh("t")).await;
+        assert_eq!(told.expect("tokens").role(), Role::Led);
+    }
+
+    /// It does not count as lost until its lease is over.
+    async fn call_that_ends_with_its_runtime_lands_as_unknown(
+        fleet: [2], quick().with_lease(Duration::from_secs(10))
+    ) {
+        let [pod, other] = &*fleet.pods else { panic!("two") };
+        let (provider, asked) = (Provider::held(), Provider::open());
+        let sees = provider.clone();
+
+        leave_on_the_way(pod, &provider, move || sees.presented("t") == 1);
+
+        let told = until_told(|| async { other.refresh(Refresh::new("t"), asked.refresh("t")).await }).await;
+        assert_eq!(told.expect("tokens").role(), Role::Led);
+        assert_eq!((pod.metrics().unknown, other.metrics().taken_over), (1, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nobody_hears_of_tokens_whose_hook_ended_with_its_runtime_before_another_hook_ran() {
+    let (redis, config) = (RedisServer::start_own(&[]).await, quick());
+    let (pod, provider) = (connect(&redis, &config).await, Provider::held());
+    let hooks = Arc::new(AtomicUsize::new(0));
+    let refresh = || {
+        let (pod, call, hooks) = (pod.clone(), provider.refresh("t"), Arc::clone(&hooks));
+        async move {
+            let hook = move |_| {
+                hooks.fetch_add(1, Ordering::SeqCst);
+                async { Ok::<_, std::io::Error>(()) }
+            };
+            pod.refresh_with(Refresh::new("t"), call, hook).await
+        }
+    };
+    let leads = many_threads();
+    leads.spawn(refresh());
+    provider.asked(1).await;
+    let joining = tokio::spawn(refresh());
+    while pod.metrics().joined_here == 0 {
+        tokio::task::yield_now().await;
+    }
+    takes_writes(&redis, "1").await;
+    provider.release(1);
+    while pod.metrics().successes == 0 {
+        tokio::task::yield_now().await;
+    }
+
+    leads.shutdown_background();
+
+    let told = joining.await.expect("told");
+    assert!(told.as_ref().is_err_and(RefreshError::is_transient), "{told:?}");
+    assert_eq!(hooks.load(Ordering::SeqCst), 0);
+    takes_writes(&redis, "0").await;
+    provider.release(9);
+    until_told(refresh).await.expect("tokens");
+    assert_eq!((hooks.load(Ordering::SeqCst), provider.presented("t")), (1, 1));
 }
 
 #[test]

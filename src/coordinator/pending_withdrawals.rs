@@ -1,6 +1,7 @@
 //! The list of what a pod has to withdraw from the store, until the task of `withdrawal` has done so.
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use tokio::time::Instant;
@@ -12,7 +13,11 @@ pub(super) const MOST: usize = 10_000;
 
 /// What waits to be withdrawn.
 #[derive(Debug, Default)]
-pub(super) struct PendingWithdrawals(Mutex<List>);
+pub(super) struct PendingWithdrawals {
+    list: Mutex<List>,
+    /// Whether the task that works it off has ended with its runtime: what a flight looks at.
+    are_left_alone: AtomicBool,
+}
 
 #[derive(Debug, Default)]
 pub(super) struct List {
@@ -33,7 +38,7 @@ pub(super) struct Pending {
 
 impl PendingWithdrawals {
     pub(super) fn list(&self) -> MutexGuard<'_, List> {
-        self.0.lock().expect("BUG: nothing panics with this lock held")
+        self.list.lock().expect("BUG: nothing panics with this lock held")
     }
 
     /// The next one, if there is one. Else the task is done.
@@ -42,6 +47,22 @@ impl PendingWithdrawals {
         let next = list.waiting.front().copied();
         list.has_task = next.is_some();
         next
+    }
+
+    /// Whether a task is to be started. From then on there is one.
+    pub(super) fn needs_task(&self) -> bool {
+        self.are_left_alone.store(false, Ordering::SeqCst);
+        !std::mem::replace(&mut self.list().has_task, true)
+    }
+
+    pub(super) fn are_left_alone(&self) -> bool {
+        self.are_left_alone.load(Ordering::Relaxed)
+    }
+
+    /// The task has ended before it was done.
+    pub(super) fn are_left(&self) {
+        self.list().has_task = false;
+        self.are_left_alone.store(true, Ordering::SeqCst);
     }
 
     /// It was withdrawn.

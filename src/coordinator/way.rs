@@ -15,20 +15,21 @@ use super::inner::{Inner, RETRY_AFTER};
 use super::refusal_log::Refused;
 use super::revocation;
 use super::walk::{TipOrEnd, Walk};
-use super::withdrawal::{self, Withdrawal};
+use super::withdrawal::{self, Left, Withdrawal};
 use crate::flight::LocalFlight;
 use crate::flight::before_told::BeforeTold;
 use crate::flight::ending::{Ending, Role};
 use crate::flight::guard::FlightGuard;
 use crate::flight::stage::FlightStage;
 use crate::identity::Hash;
-use crate::leader::{Attempt, Hook, LeadEnd, Leader};
+use crate::leader::{Attempt, Hook, InHand, LeadEnd, Leader};
 use crate::outcome::{Outcome, ProviderFailure};
 use crate::store::{Ask, AttemptId, Begun, Coming, Lease, StoreError, StoredOutcome};
 use crate::token_response::TokenResponse;
 
 mod along;
 mod claims;
+mod left;
 mod past;
 mod refused;
 mod waits;
@@ -54,6 +55,7 @@ where
         let now = Instant::now();
         let _in_flight = inner.counters.timings.fly();
         inner.keep_early_timer(now);
+        withdrawal::keep_working(&inner);
         let mut way = Way::new(&inner, guard.flight(), &mut ask, &mut call, before_told.as_ref());
         let ending = {
             let (mut way, mut clock) = (pin!(way.run()), pin!(guard.flight().keep_time(now, &inner.config)));
@@ -63,13 +65,8 @@ where
             })
             .await
         };
-        if let Some(withdrawal) = way.to_withdraw() {
-            withdrawal::later(&inner, way.ask.id(), withdrawal);
-        }
-        if let Some(turn) = way.turn_to_give_back() {
-            withdrawal::later(&inner, turn, Withdrawal::QueuePlace { since: Instant::now() });
-        }
         let leaves = way.take_leaving();
+        drop(way);
         guard.end(ending);
         if let Some((walk, what)) = leaves {
             // Boxed, because it is rare. The callers do not wait for it.
@@ -98,6 +95,8 @@ struct Way<'a, C> {
     holds_lead: bool,
     /// What its own call brought, for its callers in case the leader that overtook it brings nothing.
     overtaken: Option<Ending>,
+    /// What the store may hold of it now, should it end here.
+    left: Left,
     /// What is to be withdrawn from the store when the way is over.
     withdrawal: Option<Withdrawal>,
     /// Where its token was rotated: how far it has come along the chain, and what it leaves behind there.
@@ -139,6 +138,7 @@ where
             queueing_since: None,
             holds_lead: false,
             overtaken: None,
+            left: Left::Nothing,
             withdrawal: None,
             walk: None,
             leaves: None,
@@ -155,7 +155,10 @@ where
     /// led at once is not to be as large.
     async fn run(&mut self) -> Ending {
         loop {
-            let step = match self.begin().await {
+            self.left = Left::Attempt;
+            let begun = self.begin().await;
+            self.has_begun(&begun);
+            let step = match begun {
                 Ok(Begun::Landed(landed)) => self.landed(landed),
                 Ok(Begun::Untold(landed)) => self.untold(landed),
                 Ok(Begun::Held(held)) => self.held(held),
@@ -177,6 +180,7 @@ where
                     // Boxed, because it is rare.
                     Box::pin(self.run_hook(hook, &ending)).await;
                 }
+                self.left = Left::Nothing;
                 return ending;
             }
         }
@@ -267,8 +271,12 @@ where
             ask,
             flight,
             before_told,
+            in_hand: InHand::default(),
         };
-        match leader.lead(self.call).await {
+        self.left = Left::Lead;
+        let end = leader.lead(self.call).await;
+        drop(leader);
+        match end {
             LeadEnd::Ended(ending) => {
                 self.ask.over_is_told();
                 Break(self.walked(ending))
@@ -334,6 +342,7 @@ where
 
     /// Abandons a lead that left the token as it was.
     async fn abandon(&mut self, lease: &Lease) {
+        self.left = Left::Attempt;
         match self.inner.store.abandon(lease, self.ask).await {
             // The pod's own memory. Redis is told with the withdrawal.
             Ok(()) if lease.is_local => {}
@@ -343,11 +352,6 @@ where
                 self.withdrawal = Some(Withdrawal::Lead);
             }
         }
-    }
-
-    /// What is to be withdrawn now that the way is over.
-    fn to_withdraw(&self) -> Option<Withdrawal> {
-        self.withdrawal.or(self.ask.is_unanswered().then_some(Withdrawal::UnansweredBegin))
     }
 
     /// Whether it joined another flight or queued: the outcome did not lie there when it came.

@@ -11,6 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::runtime::Handle;
 use tokio::time::Instant;
 use tracing::warn;
 
@@ -36,6 +37,16 @@ pub(super) enum Withdrawal {
     QueuePlace { since: Instant },
 }
 
+/// What the store may hold of a flight.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    Nothing,
+    /// Its attempt: a lead, a place in the queue, or a `begin` on its way.
+    Attempt,
+    /// Its lead. What comes of that is the leader's, from the call on.
+    Lead,
+}
+
 /// Withdraws what a flight left behind, after what others left before.
 pub(super) fn later(inner: &Arc<Inner>, attempt: AttemptId, left: Withdrawal) {
     let waiting_since = match left {
@@ -45,14 +56,28 @@ pub(super) fn later(inner: &Arc<Inner>, attempt: AttemptId, left: Withdrawal) {
     let mut list = inner.withdrawals.list();
     list.waiting.push_back(Pending { attempt, waiting_since, since: Instant::now() });
     let makes_way = (list.waiting.len() > MOST).then(|| list.waiting.pop_front()).flatten();
-    let needs_task = !std::mem::replace(&mut list.has_task, true);
     drop(list);
     if makes_way.is_some() {
         inner.give_up(1, "too many others wait");
     }
-    if needs_task {
+    work_off(inner);
+}
+
+/// Goes on with what a task left behind that ended with its runtime.
+pub(super) fn keep_working(inner: &Arc<Inner>) {
+    if inner.withdrawals.are_left_alone() {
+        work_off(inner);
+    }
+}
+
+/// Starts the task that works the list off, unless there is one.
+fn work_off(inner: &Arc<Inner>) {
+    if inner.withdrawals.needs_task() {
         let work = Work { inner: Arc::clone(inner), is_done: false };
-        inner.tasks.spawn(work.off());
+        // Else the next flight starts it: this one has no runtime any more.
+        if Handle::try_current().is_ok() {
+            inner.tasks.spawn(work.off());
+        }
     }
 }
 
@@ -76,7 +101,7 @@ impl Inner {
     }
 }
 
-/// The task that works the list off. Where its runtime ends, the next flight that leaves something starts another.
+/// The task that works the list off. Where its runtime ends, the next flight starts another.
 struct Work {
     inner: Arc<Inner>,
     is_done: bool,
@@ -143,7 +168,7 @@ impl Work {
 impl Drop for Work {
     fn drop(&mut self) {
         if !self.is_done {
-            self.inner.withdrawals.list().has_task = false;
+            self.inner.withdrawals.are_left();
         }
     }
 }

@@ -6,7 +6,9 @@ use std::sync::{Mutex, MutexGuard};
 
 use tokio::sync::Notify;
 
+use crate::outcome::ProviderFailure;
 use crate::own_lease::{LeaseAge, OwnLease};
+use crate::token_response::TokenResponse;
 
 /// Here, because the flight and its call share this already.
 #[derive(Debug, Default)]
@@ -29,7 +31,10 @@ struct State {
     has_refused: bool,
     /// Why the call gives its lead back, where it does.
     given_back: Option<&'static str>,
+    unseen: Option<Box<Answer>>,
 }
+
+type Answer = Result<TokenResponse, ProviderFailure>;
 
 impl CallLease {
     /// The flight leads from now on.
@@ -112,6 +117,16 @@ impl CallLease {
     /// Why the call gives its lead back, where it does.
     pub(crate) fn given_back(&self) -> Option<&'static str> {
         self.state().given_back
+    }
+
+    /// The call was over when its leader was dropped, which had not seen that yet.
+    pub(crate) fn leave_unseen(&self, answer: Answer) {
+        self.state().unseen = Some(Box::new(answer));
+    }
+
+    /// What the call has brought that its leader had not seen.
+    pub(crate) fn take_unseen(&self) -> Option<Answer> {
+        self.state().unseen.take().map(|answer| *answer)
     }
 
     fn refuse(&self, why: &'static str) -> &'static str {

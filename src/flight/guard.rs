@@ -43,35 +43,3 @@ impl Drop for FlightGuard {
         self.flight.tell(ending);
     }
 }
-
-/// What the provider answered, until the store has it. Told as it is where the runtime ends meanwhile: callers may wait
-/// on another one.
-pub(crate) struct InHand<'a> {
-    flight: &'a LocalFlight,
-    ending: Option<Ending>,
-}
-
-impl<'a> InHand<'a> {
-    pub(crate) fn new(flight: &'a LocalFlight, ending: Ending) -> Self {
-        Self { flight, ending: Some(ending) }
-    }
-
-    /// Tells the callers that wait now. The flight stays, until the store has it.
-    pub(crate) fn tell(&self) {
-        if let Some(ending) = &self.ending {
-            self.flight.tell(ending.clone());
-        }
-    }
-
-    pub(crate) fn taken(mut self) -> Ending {
-        self.ending.take().expect("BUG: it is taken once")
-    }
-}
-
-impl Drop for InHand<'_> {
-    fn drop(&mut self) {
-        if let Some(ending) = self.ending.take() {
-            self.flight.tell(ending);
-        }
-    }
-}

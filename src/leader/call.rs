@@ -1,6 +1,8 @@
 //! Step 3: calls the refresh function while the lease stands, and renews that until the call is over.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use tokio::task::JoinError;
@@ -10,11 +12,38 @@ use tracing::{Instrument, debug_span, error};
 
 use super::pauses::RENEWAL_RETRY;
 use super::{Answer, Attempt, Leader, NotCalled, Renewal};
+use crate::flight::LocalFlight;
 use crate::metrics::{Stopwatch, Took};
 use crate::outcome::{Outcome, ProviderFailure, ProviderHealth};
 use crate::own_lease::LeaseAge;
 use crate::store::Completion;
 use crate::told::SPANS;
+
+/// A call's task. Where its answer was not seen when this is dropped, it is left with the flight.
+struct CallTask<C> {
+    task: AbortOnDropHandle<Called<C>>,
+    flight: Arc<LocalFlight>,
+    is_over: bool,
+}
+
+impl<C> CallTask<C> {
+    async fn ended(&mut self) -> Result<Called<C>, JoinError> {
+        let ended = (&mut self.task).await;
+        self.is_over = true;
+        ended
+    }
+}
+
+impl<C> Drop for CallTask<C> {
+    fn drop(&mut self) {
+        if !self.is_over
+            && let Poll::Ready(Ok(Called::Answered(answer, _))) =
+                Pin::new(&mut self.task).poll(&mut Context::from_waker(Waker::noop()))
+        {
+            self.flight.lease().leave_unseen(answer);
+        }
+    }
+}
 
 /// What becomes of a call's task.
 enum Called<C> {
@@ -42,7 +71,8 @@ impl Leader<'_> {
             let span =
                 debug_span!(target: SPANS, "provider_call", flight = %self.lease.flight, fence = self.lease.fence);
             let called = call_if_it_may(unspent, attempt).instrument(span);
-            let mut task = AbortOnDropHandle::new(tokio::spawn(called));
+            let task = AbortOnDropHandle::new(tokio::spawn(called));
+            let mut task = CallTask { task, flight: Arc::clone(self.flight), is_over: false };
             match self.keep_lease(&mut task, deadline, Stopwatch::start()).await? {
                 Ok(completion) => return Ok(completion),
                 Err((unspent, age)) => {
@@ -84,7 +114,7 @@ impl Leader<'_> {
     /// Renews the lease until the call is over. The call is given back where it was not made.
     async fn keep_lease<C>(
         &mut self,
-        task: &mut AbortOnDropHandle<Called<C>>,
+        task: &mut CallTask<C>,
         deadline: Instant,
         asked: Stopwatch,
     ) -> Result<Result<Completion, (C, LeaseAge)>, NotCalled> {
@@ -93,7 +123,7 @@ impl Leader<'_> {
         loop {
             tokio::select! {
                 biased;
-                ended = &mut *task => {
+                ended = task.ended() => {
                     return match ended {
                         Ok(Called::NotYet(call, age)) => Ok(Err((call, age))),
                         Ok(Called::Answered(answer, took)) => match (&answer, self.flight.lease().given_back()) {

@@ -9,11 +9,10 @@ use tracing::{error, warn};
 
 use super::pauses::{RENEWAL_RETRY, TOLD_AFTER, pauses};
 use super::telling::Hook;
-use super::{LeadEnd, Leader};
+use super::{InHand, LeadEnd, Leader};
 use crate::config::Uncertain;
 use crate::flight::before_told::BeforeTold;
 use crate::flight::ending::{Ending, Role};
-use crate::flight::guard::InHand;
 use crate::outcome::{Class, Outcome, ProviderHealth, TokenState};
 use crate::retention::Retention;
 use crate::store::{Completion, Gaps, Lease, Standing, StoreError, StoredOutcome};
@@ -30,12 +29,10 @@ impl Leader<'_> {
 
     async fn land_and_tell(&mut self, completion: Completion) -> LeadEnd {
         let gaps = self.store.gaps();
-        let ending = Ending::led(Arc::clone(&completion.outcome), self.lease.fence).passing(&self.ask.passed);
-        let in_hand = InHand::new(self.flight, ending);
-        let completed = self.complete_and_tell(&completion, &in_hand).await;
-        let ours = in_hand.taken();
-        match completed {
+        let ours = Ending::led(Arc::clone(&completion.outcome), self.lease.fence).passing(&self.ask.passed);
+        match self.complete_and_tell(&completion, &ours).await {
             Ok(standing) => {
+                self.in_hand = InHand::Nothing;
                 if self.ask.was_stranger() || completion.health == ProviderHealth::Healthy {
                     let kind = self.ask.identity.presenter.kind;
                     if let Some(pause) = self.strangers.learn(kind, completion.health, Instant::now(), self.config) {
@@ -68,26 +65,28 @@ impl Leader<'_> {
     /// First the store has the tokens, then the hook runs, then callers hear of them.
     async fn land_untold(&mut self, hook: &Arc<BeforeTold>, mut completion: Completion) -> LeadEnd {
         let gaps = self.store.gaps();
-        let ending = Ending::led(Arc::clone(&completion.outcome), self.lease.fence).passing(&self.ask.passed);
-        let in_hand = InHand::new(self.flight, ending.clone());
+        let ours = Ending::led(Arc::clone(&completion.outcome), self.lease.fence).passing(&self.ask.passed);
         completion.is_untold = true;
         let completed = self.store.complete(self.lease, self.ask, &completion).await;
+        if completed.is_ok() {
+            self.in_hand = InHand::Nothing;
+        }
         let Self { store, config, counters, flight, ask, overdue, .. } = *self;
         let hook = Hook { hook, store, config, counters, flight, ask, overdue };
         let is_done = match &completed {
             // The first success has a leader of its own.
             Ok(Standing::Theirs(_) | Standing::TheirsUntold(_) | Standing::Ended) => false,
-            Ok(Standing::Ours | Standing::Stale) | Err(_) => hook.run_and_tell(&ending).await,
+            Ok(Standing::Ours | Standing::Stale) | Err(_) => hook.run_and_tell(&ours).await,
         };
-        let ours = in_hand.taken();
         match completed {
             Ok(standing) => self.stands(standing, ours, &completion.outcome),
             Err(error) => {
                 completion.is_untold = false;
                 completion.age = ours.at().elapsed();
+                let told = ours.clone();
                 let ended = self.repeat_until_acknowledged(ours, completion, gaps, error).await;
                 if is_done {
-                    hook.tell_of_use(&ending).await;
+                    hook.tell_of_use(&told).await;
                 }
                 ended
             }
@@ -96,7 +95,7 @@ impl Leader<'_> {
 
     /// Completes. Callers of this pod wait for the store's answer, for it may know better than this leader; but not for long,
     /// where the lease stands: a store that is slow at this moment costs them no more than that.
-    async fn complete_and_tell(&self, completion: &Completion, in_hand: &InHand<'_>) -> Result<Standing, StoreError> {
+    async fn complete_and_tell(&self, completion: &Completion, ours: &Ending) -> Result<Standing, StoreError> {
         let mut completing = pin!(self.store.complete(self.lease, self.ask, completion));
         tokio::select! {
             biased;
@@ -104,7 +103,8 @@ impl Leader<'_> {
             () = tokio::time::sleep(TOLD_AFTER) => {}
         }
         if self.lease.stands() {
-            in_hand.tell();
+            // The flight stays, until the store has it.
+            self.flight.tell(ours.clone());
         }
         completing.await
     }
@@ -128,6 +128,7 @@ impl Leader<'_> {
             // get the outcome too, instead of asking a store that does not know it yet.
             self.flight.tell(ours.clone());
             if answered.elapsed() >= patience || self.overdue.is_cancelled() {
+                self.in_hand = InHand::Nothing;
                 return self.never_landed(ours, &outcome, &error);
             }
             warn!(flight = %self.lease.flight, fence = self.lease.fence, %error, "the outcome could not be shared yet");
@@ -143,14 +144,17 @@ impl Leader<'_> {
             }
             completion.age = answered.elapsed();
             error = match self.store.complete(self.lease, self.ask, &completion).await {
-                Ok(standing) => return self.stands(standing, ours, &outcome),
+                Ok(standing) => {
+                    self.in_hand = InHand::Nothing;
+                    return self.stands(standing, ours, &outcome);
+                }
                 Err(error) => error,
             };
         }
     }
 
     /// For how long it is tried to land an outcome.
-    fn try_to_land_for(&self, outcome: &Outcome) -> Duration {
+    pub(super) fn try_to_land_for(&self, outcome: &Outcome) -> Duration {
         match outcome.class() {
             Class::Success if outcome.token_state() == TokenState::Rotated => self.config.uncertain_memory,
             // The old refresh token still works: nobody is to be given an access token that has expired.

@@ -8,7 +8,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 use tracing::{info, warn};
@@ -218,6 +218,26 @@ impl LocalFallback {
                 later.when_redis_is_back();
                 here
             }
+        }
+    }
+
+    /// As [`complete`](Self::complete), of a flight that cannot wait.
+    pub(crate) fn complete_later(&self, lease: &Lease, ask: &Ask, completion: &Completion, within: Duration) {
+        if lease.is_local {
+            let told = Completion { is_untold: false, ..completion.clone() };
+            let later = self.redis.seal(lease, ask, &told);
+            self.memory.complete(lease, ask, completion);
+            later.when_redis_is_back();
+        } else {
+            self.redis.seal(lease, ask, completion).within(within);
+            let unanswered = Err(StoreError::may_have_run("its flight has ended".to_owned()));
+            self.fleet.completed(lease.flight, completion, &unanswered);
+        }
+    }
+
+    pub(crate) fn abandon_at_once(&self, lease: &Lease, ask: &Ask) {
+        if lease.is_local {
+            self.memory.abandon(lease, ask);
         }
     }
 

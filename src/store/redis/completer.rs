@@ -1,6 +1,7 @@
 //! Lands an outcome in Redis: at once, or, where it was obtained without Redis, when that is back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::warn;
@@ -154,7 +155,8 @@ fn held(ask: &Ask, next: &Identity, outcome: &Outcome, config: &Config) -> Optio
     Some(HeldNext { coming: ask.coming, holder, next: next.flight, next_holder, next_claim: next.claim, known_for })
 }
 
-/// A completion of a lead that this pod gave itself, until Redis has it (`on_store_outage = local`).
+/// A completion until Redis has it: of a lead that this pod gave itself (`on_store_outage = local`), or of a flight that cannot
+/// wait.
 pub(crate) struct SealedCompletion {
     completer: Arc<Completer>,
     complete: Arc<Complete>,
@@ -172,6 +174,12 @@ impl SealedCompletion {
 
     /// Lands it when Redis is back, unless Redis would not keep it by then.
     pub(crate) fn when_redis_is_back(self) {
-        self.completer.unlanded.add(self.complete);
+        self.completer.unlanded.add_while_kept(self.complete);
+    }
+
+    /// Lands it as soon as it can be, within so long from the provider's answer on.
+    pub(crate) fn within(self, within: Duration) {
+        let until = self.complete.answered + within;
+        self.completer.unlanded.add(self.complete, until);
     }
 }

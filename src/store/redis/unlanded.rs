@@ -1,4 +1,4 @@
-//! Outcomes that this pod obtained without Redis: they land when that is back.
+//! Outcomes that this pod obtained without Redis, or whose flight cannot land them any more: they land when Redis is in reach.
 //!
 //! They wait in a list that one task of the pod works off. A task per outcome would end with the runtime that its flight ran on,
 //! and take the outcome with it.
@@ -35,6 +35,8 @@ pub(super) struct Unlanded {
 
 struct UnlandedOutcome {
     complete: Arc<Complete>,
+    /// From then on it is not worth it.
+    until: Instant,
     /// It has landed; the next look at the list drops it.
     has_landed: AtomicBool,
     /// While it waits, nothing new is begun for a moment when Redis is back.
@@ -47,13 +49,19 @@ impl Unlanded {
     }
 
     /// Lands it when Redis is back, unless Redis would not keep it by then.
-    pub(super) fn add(&self, complete: Arc<Complete>) {
-        if complete.retention.kept <= PAUSE {
-            return;
+    pub(super) fn add_while_kept(&self, complete: Arc<Complete>) {
+        let kept = complete.retention.kept;
+        if kept > PAUSE {
+            let until = complete.answered + kept;
+            self.add(complete, until);
         }
+    }
+
+    /// Lands it when Redis is in reach, if that is before `until`.
+    pub(super) fn add(&self, complete: Arc<Complete>, until: Instant) {
         let mut outcomes = self.outcomes();
         let (has_landed, _unshared) = (AtomicBool::new(false), self.outage.note_unshared());
-        outcomes.push_back(Arc::new(UnlandedOutcome { complete, has_landed, _unshared }));
+        outcomes.push_back(Arc::new(UnlandedOutcome { complete, until, has_landed, _unshared }));
         self.count.send_replace(outcomes.len());
         let is_first = outcomes.len() == 1;
         drop(outcomes);
@@ -75,6 +83,10 @@ impl Unlanded {
     /// Lands what waits, whenever Redis is in reach.
     pub(super) async fn run(self: Arc<Self>, closed: CancellationToken) {
         let mut gaps = self.gaps.clone();
+        if self.len() > 0 {
+            // Started again.
+            self.added.notify_one();
+        }
         loop {
             let is_waiting = self.len() > 0;
             tokio::select! {
@@ -127,7 +139,7 @@ impl Unlanded {
         self.count.send_replace(outcomes.len());
         drop(outcomes);
         if too_old > 0 {
-            warn!(outcomes = too_old, "what was obtained without redis is not fresh any more");
+            warn!(outcomes = too_old, "what could not be landed in time is not worth it any more");
         }
     }
 
@@ -138,14 +150,14 @@ impl Unlanded {
 
 impl UnlandedOutcome {
     fn is_too_old(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.complete.answered) >= self.complete.retention.kept
+        now >= self.until
     }
 
     async fn land(&self, keeper: &Keeper) {
         let Complete { flight, fence, .. } = &*self.complete;
         match keeper.land(&self.complete).await {
             Ok(_) => {
-                debug!(%flight, fence, "what was obtained without redis is there now");
+                debug!(%flight, fence, "an outcome that waited for redis is there now");
                 self.has_landed.store(true, Ordering::Relaxed);
             }
             Err(error) => debug!(%flight, %error, "an outcome still waits for redis"),
