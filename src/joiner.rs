@@ -1,10 +1,12 @@
 //! Step 5: waits for a flight that somebody else leads, or for a turn at the provider.
 
+use std::pin::pin;
+
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::flight::LocalFlight;
-use crate::store::{News, NewsSource, StoredOutcome};
+use crate::store::{News, NewsSource, Store, StoredOutcome};
 
 /// How waiting ends.
 pub(crate) enum Waited {
@@ -22,7 +24,9 @@ pub(crate) async fn wait(
     patience_until: Option<Instant>,
     flight: &LocalFlight,
     give_up: &CancellationToken,
+    store: &Store,
 ) -> Waited {
+    let mut keeps_running = pin!(store.keep_running());
     loop {
         let Some(deadline) = flight.deadline() else { return Waited::Over };
         tokio::select! {
@@ -40,6 +44,7 @@ pub(crate) async fn wait(
                 }
             }
             () = give_up.cancelled() => return Waited::Over,
+            never = &mut keeps_running => match never {},
         }
     }
 }

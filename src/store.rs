@@ -3,6 +3,7 @@
 //! Two stores keep one [`contract`]: [`memory`] for one process, [`redis`] for a fleet. The rest of the crate asks
 //! [`Store`] and need not know which of them answers.
 
+use std::convert::Infallible;
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -291,6 +292,15 @@ impl Store {
             Self::Memory(_) => Gaps::none(),
             Self::Redis(redis) => redis.gaps(),
             Self::Local(local) => local.gaps(),
+        }
+    }
+
+    /// Sees to it, for as long as this is polled, that what waiting flights are told by goes on.
+    pub(crate) async fn keep_running(&self) -> Infallible {
+        match self {
+            Self::Memory(_) => std::future::pending().await,
+            Self::Redis(redis) => redis.keep_running().await,
+            Self::Local(local) => local.keep_running().await,
         }
     }
 

@@ -12,11 +12,12 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use refresh_coordinator::{Refresh, RefreshCoordinator, RefreshError, Refreshed, Role, Uncertain};
+use refresh_coordinator::{Config, Refresh, RefreshCoordinator, RefreshError, Refreshed, Role, Uncertain};
 use support::fleet::{connect, quick};
 use support::provider::Provider;
 use support::redis::RedisServer;
 use support::stopwatch::Stopwatch;
+use support::wait::until;
 use tokio::runtime::{Builder, Runtime};
 
 type Told = Result<Refreshed, RefreshError>;
@@ -515,6 +516,62 @@ async fn nobody_hears_of_tokens_whose_hook_ended_with_its_runtime_before_another
     provider.release(9);
     until_told(refresh).await.expect("tokens");
     assert_eq!((hooks.load(Ordering::SeqCst), provider.presented("t")), (1, 1));
+}
+
+/// Settings with which it is soon noticed that a runtime stands still.
+fn noticed_soon() -> Config {
+    let second = Duration::from_secs(1);
+    quick().with_lease(second).with_store_timeout(second)
+}
+
+/// Redis is away for a moment, and is noticed to be.
+async fn outage(redis: &RedisServer, pod: RefreshCoordinator) {
+    takes_writes(redis, "1").await;
+    let told = pod.refresh(Refresh::new("away"), Provider::open().refresh("away")).await;
+    assert!(matches!(told, Err(RefreshError::StoreOutage { .. })), "{told:?}");
+    takes_writes(redis, "0").await;
+}
+
+#[test]
+fn pod_whose_first_runtime_stands_still_hears_of_others_and_is_back_after_an_outage() {
+    let (first, second) = (one_by_one(), many_threads());
+    let (redis, config) = (second.block_on(RedisServer::start_own(&[])), noticed_soon());
+    let pod = first.block_on(connect(&redis, &config));
+    second.block_on(async {
+        let (other, provider) = (connect(&redis, &config).await, Provider::held());
+        let leading = tokio::spawn(caller(&other, &provider));
+        provider.asked(1).await;
+        let joining = tokio::spawn(caller(&pod, &provider));
+        until("it joins", async || pod.metrics().joined_fleet == 1).await;
+        provider.release(9);
+        leading.await.expect("told").expect("tokens");
+        let told = joining.await.expect("told");
+        assert_eq!(told.expect("the tokens of the other pod").role(), Role::JoinedFleet);
+
+        outage(&redis, pod.clone()).await;
+
+        let told = until_told(|| async { pod.refresh(Refresh::new("u"), provider.refresh("u")).await }).await;
+        assert_eq!(told.expect("tokens").role(), Role::Led);
+        assert_eq!((provider.presented("t"), provider.presented("u")), (1, 1));
+        pod.close(LONG).await;
+        other.close(LONG).await;
+    });
+    // What stood still goes on, and finds that others have taken over.
+    first.block_on(async { tokio::time::sleep(Duration::from_millis(50)).await });
+}
+
+#[test]
+fn pod_with_a_runtime_for_each_call_is_back_after_an_outage() {
+    let main = many_threads();
+    let (redis, config) = (main.block_on(RedisServer::start_own(&[])), noticed_soon());
+    let pod = many_threads().block_on(connect(&redis, &config));
+    many_threads().block_on(outage(&redis, pod.clone()));
+    let provider = Provider::open();
+
+    let told = many_threads().block_on(pod.refresh(Refresh::new("t"), provider.refresh("t")));
+
+    assert_eq!(told.expect("tokens").role(), Role::Led);
+    many_threads().block_on(pod.close(LONG));
 }
 
 #[test]

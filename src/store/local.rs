@@ -6,13 +6,14 @@
 //! token. The limits of the fleet are not known here: sessions, permits and circuit start empty. What this pod knows to be under way in the fleet, or was told of it, it leaves alone. When Redis is back, what landed
 //! here is landed there.
 
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
-use tracing::{info, warn};
+use tracing::warn;
 
+use self::alone::SaidAlone;
 use self::fleet::FleetTokens;
 use super::contract::{
     self, Ask, AttemptId, Coming, Completion, EndedFlight, Gaps, Lease, News, Renewed, Standing, StoreError, Telling,
@@ -28,6 +29,7 @@ use crate::identity::Hash;
 use crate::metrics::Counters;
 use crate::outcome::Outcome;
 
+mod alone;
 mod fleet;
 
 type Begun = contract::Begun<LocalNews>;
@@ -41,8 +43,7 @@ pub(crate) struct LocalFallback {
     fleet: Arc<FleetTokens>,
     config: Arc<Config>,
     counters: Arc<Counters>,
-    /// Whether it was said that this pod goes on alone, and not yet that it does no longer.
-    is_said_alone: Arc<AtomicBool>,
+    alone: Arc<SaidAlone>,
 }
 
 /// Where a waiting flight's news come from.
@@ -68,16 +69,24 @@ impl LocalNews {
 }
 
 impl LocalFallback {
-    pub(crate) fn new(redis: RedisStore, config: &Arc<Config>, counters: &Arc<Counters>) -> Self {
+    pub(crate) fn new(mut redis: RedisStore, config: &Arc<Config>, counters: &Arc<Counters>) -> Self {
         let fleet = Arc::new(FleetTokens::new(config));
-        fleet.clean_up_regularly();
+        redis.goes_on("fleet tokens", {
+            let fleet = Arc::clone(&fleet);
+            move |closed| Arc::clone(&fleet).clean_up_regularly(closed)
+        });
+        let alone = Arc::new(SaidAlone::new(config, redis.pod()));
+        redis.goes_on("said alone", {
+            let (alone, reached) = (Arc::clone(&alone), redis.reached());
+            move |closed| Arc::clone(&alone).run(reached.clone(), closed)
+        });
         Self {
             redis,
             memory: MemoryStore::new().pod(Arc::clone(config)).following_nobody(),
             fleet,
             config: Arc::clone(config),
             counters: Arc::clone(counters),
-            is_said_alone: Arc::default(),
+            alone,
         }
     }
 
@@ -92,7 +101,7 @@ impl LocalFallback {
             return Ok(begun);
         }
         if let Some(begun) = self.begin_here(ask, joined, terms) {
-            self.say_alone();
+            self.alone.say();
             return Ok(begun);
         }
         let begun = self.redis.begin(ask, joined, terms).await?;
@@ -111,24 +120,6 @@ impl LocalFallback {
         let flight = ask.identity.flight;
         let followed = self.redis.follow(ask, own, may_lead).await?;
         Ok(followed.map_news(|ticket| LocalNews::Redis { ticket, flight, fleet: Arc::clone(&self.fleet) }))
-    }
-
-    /// Says once in an outage that this pod decides by itself, and when it does so no longer.
-    fn say_alone(&self) {
-        if self.is_said_alone.swap(true, Ordering::Relaxed) {
-            return;
-        }
-        let (namespace, pod) = (self.config.namespace.clone(), self.redis.pod().to_owned());
-        let setting = "on_store_outage";
-        warn!(namespace, pod, setting, "this pod goes on alone: two pods may present one token until redis answers");
-        let (reached, is_said_alone) = (self.redis.reached_again(), Arc::clone(&self.is_said_alone));
-        tokio::spawn(async move {
-            let is_reached = reached.await;
-            is_said_alone.store(false, Ordering::Relaxed);
-            if is_reached {
-                info!(namespace, pod, setting, "this pod is no longer alone: redis answers, and decides again");
-            }
-        });
     }
 
     /// A flight of this token that was begun here and is still led is joined here, whatever Redis says.
@@ -316,6 +307,10 @@ impl LocalFallback {
 
     pub(crate) fn gaps(&self) -> Gaps {
         self.redis.gaps()
+    }
+
+    pub(crate) async fn keep_running(&self) -> Infallible {
+        self.redis.keep_running().await
     }
 
     pub(crate) async fn drained(&self) {

@@ -3,6 +3,7 @@
 //! One script per verb, called through [`calls`]; a few [`lanes`] to send it over; one subscription, the [`inbox`], for
 //! what other pods land.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -83,7 +84,7 @@ use self::handover::Forgotten;
 use self::inbox::Inbox;
 use self::locator::Locator;
 use self::outage::Outage;
-pub(crate) use self::outage::UnsharedOutcomeGuard;
+pub(crate) use self::outage::{Reached, UnsharedOutcomeGuard};
 use self::prober::Prober;
 use self::replicas::Replicas;
 use self::roll::Roll;
@@ -155,7 +156,26 @@ impl RedisStore {
     pub(crate) async fn drained(&self) {
         // The one that works them off may have ended with its runtime.
         self.tasks.keep_running();
-        self.completer.unlanded.drained().await;
+        tokio::select! {
+            () = self.completer.unlanded.drained() => {}
+            never = self.tasks.keep_running_meanwhile() => match never {},
+        }
+    }
+
+    /// Goes on beside the flights, for as long as the pod lives.
+    pub(super) fn goes_on<F>(
+        &mut self,
+        name: &'static str,
+        start: impl Fn(CancellationToken) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        self.tasks.start(name, start);
+    }
+
+    /// Sees to it, for as long as this is polled, that what waiting flights are told by goes on.
+    pub(super) async fn keep_running(&self) -> Infallible {
+        self.tasks.keep_running_meanwhile().await
     }
 
     pub(crate) async fn abandon(&self, lease: &Lease, ask: &Ask) -> Result<(), StoreError> {
@@ -233,18 +253,9 @@ impl RedisStore {
         self.calls.pod()
     }
 
-    /// Waits until Redis is in reach again, or until the store is closed. Answers whether it is.
-    pub(crate) fn reached_again(&self) -> impl Future<Output = bool> + Send + use<> {
-        let (outage, closed, mut gaps) = (Arc::clone(&self.outage), self.closed.clone(), self.gaps());
-        async move {
-            // First subscribed, then looked: an end between the two would otherwise be missed.
-            let reached = async {
-                while outage.is_out_of_reach() {
-                    gaps.passed().await;
-                }
-            };
-            closed.run_until_cancelled(reached).await.is_some()
-        }
+    /// What tells when Redis is in reach again.
+    pub(crate) fn reached(&self) -> Reached {
+        Reached::of(&self.outage)
     }
 
     pub(crate) fn is_out_of_reach(&self) -> bool {

@@ -93,7 +93,7 @@ where
         }
         self.has_joined = true;
         let waited = tokio::select! {
-            waited = joiner::wait(&mut news, None, self.flight, &self.inner.overdue) => waited,
+            waited = joiner::wait(&mut news, None, self.flight, &self.inner.overdue, &self.inner.store) => waited,
             // Nothing was sent so far, and nobody would have the answer.
             () = self.flight.deserted() => Waited::Over,
         };

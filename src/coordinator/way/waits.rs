@@ -36,7 +36,7 @@ where
         self.has_joined = true;
         self.awaited_fence = fence.or(self.awaited_fence);
         let patience_until = self.own_success_due();
-        match joiner::wait(&mut news, patience_until, self.flight, &self.inner.overdue).await {
+        match joiner::wait(&mut news, patience_until, self.flight, &self.inner.overdue, &self.inner.store).await {
             Waited::Landed(landed) => self.landed(landed),
             Waited::BeginAgain if patience_until.is_some_and(|due| due <= Instant::now()) => {
                 self.fail(Inner::count_given_up)
@@ -67,7 +67,7 @@ where
         self.waiting_since = Some(since);
         let patience_until = Some(queueing_since + self.inner.config.budget_wait());
         let waited = tokio::select! {
-            waited = joiner::wait(&mut news, patience_until, self.flight, &self.inner.closing) => waited,
+            waited = joiner::wait(&mut news, patience_until, self.flight, &self.inner.closing, &self.inner.store) => waited,
             // Nothing was sent so far, and nobody would have the answer.
             () = self.flight.deserted() => Waited::Over,
         };
@@ -98,7 +98,7 @@ where
             debug!(flight = %self.ask.identity.flight, "waits for the store to recover");
         }
         self.waiting_since = Some(since);
-        match joiner::wait(&mut news, None, self.flight, &self.inner.closing).await {
+        match joiner::wait(&mut news, None, self.flight, &self.inner.closing, &self.inner.store).await {
             Waited::Landed(_) | Waited::BeginAgain => Continue(()),
             Waited::Over => self.fail(Inner::count_given_up),
         }

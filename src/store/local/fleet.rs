@@ -1,11 +1,12 @@
 //! What a pod knows of the tokens that the fleet has in hand, or has an outcome of: those it leaves alone while it goes on
 //! without Redis.
 
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::config::{Config, Uncertain};
 use crate::error::Refusal;
@@ -97,9 +98,13 @@ impl FleetTokens {
         self.until.remove(flight);
     }
 
-    /// Forgets what is over, for as long as anybody holds this.
-    pub(super) fn clean_up_regularly(self: &Arc<Self>) {
-        tokio::spawn(clean_up(Arc::downgrade(self), self.config.cleanup_interval));
+    /// Forgets what is over, until the pod is closed.
+    pub(super) async fn clean_up_regularly(self: Arc<Self>, closed: CancellationToken) {
+        let interval = self.config.cleanup_interval;
+        while closed.run_until_cancelled(tokio::time::sleep(interval)).await.is_some() {
+            let now = Instant::now();
+            self.until.retain(|_, until| *until > now);
+        }
     }
 
     /// The fleet has it in hand for this long at least.
@@ -111,14 +116,5 @@ impl FleetTokens {
     /// How long a lead may be uncertain.
     fn uncertain_for(&self) -> Duration {
         self.config.call_limit() + self.config.uncertain_memory
-    }
-}
-
-async fn clean_up(fleet: Weak<FleetTokens>, interval: Duration) {
-    loop {
-        tokio::time::sleep(interval).await;
-        let Some(fleet) = fleet.upgrade() else { return };
-        let now = Instant::now();
-        fleet.until.retain(|_, until| *until > now);
     }
 }

@@ -27,6 +27,10 @@ impl RedisStore {
         joined: Option<u64>,
         terms: &AdmissionTerms,
     ) -> Result<Begun, StoreError> {
+        if self.tasks.keep_running() && self.is_out_of_reach() {
+            // Nobody has asked for Redis since the runtime of the prober ended, and nobody may once that of this flight has.
+            _ = tokio::time::timeout(self.config.store_timeout, self.reached().again()).await;
+        }
         self.agrees()?;
         self.outage.admits()?;
         self.agreement.is_standing()?;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 use uuid::Uuid;
@@ -254,7 +255,14 @@ impl Admitted {
             let locator = Arc::clone(&locator);
             move |closed| Arc::clone(&locator).run(closed)
         });
-        tasks.start("handover", move |closed| Arc::clone(&handover).run(closed));
+        let is_first = AtomicBool::new(true);
+        tasks.start("handover", move |closed| {
+            // Started again: what it was told meanwhile, or had begun to land, nobody knows.
+            if !is_first.swap(false, Ordering::Relaxed) {
+                handover.forgotten.is_told();
+            }
+            Arc::clone(&handover).run(closed)
+        });
         tasks.start("unlanded", move |closed| Arc::clone(&unlanded).run(closed));
         if sentinels > 0 {
             let (lanes, locator) = (Arc::clone(&inbox.lanes), Arc::clone(&locator));
@@ -293,7 +301,7 @@ impl Admitted {
         prober: &Arc<Prober>,
         agreement: &Arc<Agreement>,
     ) -> Tasks {
-        let mut tasks = Tasks::new(Arc::clone(counters), closed.clone());
+        let mut tasks = Tasks::new(Arc::clone(counters), inbox.prove_every, closed.clone());
         let lanes = Arc::clone(&inbox.lanes);
         tasks.start("lanes", move |closed| Arc::clone(&lanes).keep_alive(closed));
         let nodes = Arc::clone(&inbox.lanes.nodes);
@@ -305,7 +313,14 @@ impl Admitted {
             let inbox = Arc::clone(inbox);
             move |closed| Arc::clone(&inbox).run(closed)
         });
-        tasks.start("looker", move |closed| Arc::clone(&looker).run(closed));
+        let is_first = AtomicBool::new(true);
+        tasks.start("looker", move |closed| {
+            // Started again: it may have been about to plan when permits are taken back.
+            if !is_first.swap(false, Ordering::Relaxed) {
+                looker.inbox.waiters.plan_reap(Instant::now());
+            }
+            Arc::clone(&looker).run(closed)
+        });
         let prober = Arc::clone(prober);
         tasks.start("prober", move |closed| Arc::clone(&prober).run(closed));
         let (agreement, gaps, is_first) = (Arc::clone(agreement), Arc::clone(&inbox.gaps), AtomicBool::new(true));

@@ -53,6 +53,26 @@ enum State {
 #[derive(Debug)]
 pub(crate) struct UnsharedOutcomeGuard(Arc<Outage>);
 
+/// Tells when Redis is in reach again.
+#[derive(Clone, Debug)]
+pub(crate) struct Reached(Arc<Outage>);
+
+impl Reached {
+    pub(super) fn of(outage: &Arc<Outage>) -> Self {
+        Self(Arc::clone(outage))
+    }
+
+    /// Waits until Redis is in reach.
+    pub(crate) async fn again(&self) {
+        // First subscribed, then looked: an end between the two would otherwise be missed.
+        let mut gaps = self.0.gaps.subscribe();
+        while self.0.is_out_of_reach() {
+            // The outage holds their sender: it is never gone.
+            _ = gaps.changed().await;
+        }
+    }
+}
+
 impl Outage {
     pub(super) fn new(gaps: Arc<watch::Sender<u64>>, patience: Duration, namespace: &str, pod: &str) -> Self {
         Self {
