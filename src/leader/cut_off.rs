@@ -7,7 +7,7 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{debug, warn};
 
 use super::{InHand, Leader};
 use crate::flight::ending::Ending;
@@ -58,7 +58,12 @@ impl Leader<'_> {
     fn land_later(&self, mut completion: Completion) {
         let outcome = Arc::clone(&completion.outcome);
         let (flight, fence, class) = (&self.lease.flight, self.lease.fence, outcome.class());
-        warn!(%flight, fence, class = class.word(), "the task of a leader was ended before its outcome was shared: it lands later");
+        // Where the whole process ends there is nothing to be said of calls that it cut off.
+        if class == Class::Success {
+            warn!(%flight, fence, "the task of a leader was ended before its success was shared: it lands later");
+        } else {
+            debug!(%flight, fence, class = class.word(), "the task of a leader was ended before its outcome was shared");
+        }
         // What is to be done before callers hear of new tokens was not done: they come again, and find them untold.
         completion.is_untold |= self.before_told.is_some() && class == Class::Success && !self.flight.is_told();
         let is_for_callers = !completion.is_untold;

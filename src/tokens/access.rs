@@ -209,8 +209,15 @@ impl<S: TokenStore> AccessTokens<S> {
     ///
     /// A refresh that is under way goes on, and its tokens are written.
     pub async fn token(&self, session: &str) -> Result<AccessToken, TokenError<S::Error>> {
-        let held = self.load(session).await?.ok_or(TokenError::SessionOver { refusal: None })?;
-        self.valid(session, held).await
+        let Some(held) = self.load(session).await? else { return Err(TokenError::SessionOver { refusal: None }) };
+        let token = if self.settings.is_due(held.grant()) {
+            // Boxed, because it is rare, and every request would be as large.
+            Box::pin(self.refreshed(session, held, Urgency::Waited)).await?
+        } else {
+            held.into_access_token()
+        };
+        self.is_handed_out(session, &token);
+        Ok(token)
     }
 
     /// Another access token of the session than this one, which a resource server has refused though its time is not over: revoked
@@ -250,28 +257,18 @@ impl<S: TokenStore> AccessTokens<S> {
     #[doc(alias = "refresh_now")]
     pub async fn token_instead_of(&self, session: &str, refused: &str) -> Result<AccessToken, TokenError<S::Error>> {
         let held = self.load(session).await?.ok_or(TokenError::SessionOver { refusal: None })?;
-        let token = if held.has_access_token(refused) {
+        let urgency = if held.has_access_token(refused) { Urgency::Insisted } else { Urgency::Waited };
+        let token = if urgency == Urgency::Insisted || self.settings.is_due(held.grant()) {
             // Boxed, because it is rare.
-            Box::pin(self.refreshed(session, held, Urgency::Insisted)).await?
+            Box::pin(self.refreshed(session, held, urgency)).await?
         } else {
-            self.valid(session, held).await?
+            held.into_access_token()
         };
         if token.expose() == refused {
             // The row is behind, or the provider has given the same one again.
             let (differs, retry_after) = (Differs::Claim, Duration::from_secs(1));
             return Err(TokenError::Refresh(Refusal::AnotherClaim { differs, retry_after }.into()));
         }
-        self.is_handed_out(session, &token);
-        Ok(token)
-    }
-
-    async fn valid(&self, session: &str, held: Held) -> Result<AccessToken, TokenError<S::Error>> {
-        let token = if self.settings.is_due(held.grant()) {
-            // Boxed, because it is rare, and every request would be as large.
-            Box::pin(self.refreshed(session, held, Urgency::Waited)).await?
-        } else {
-            held.into_access_token()
-        };
         self.is_handed_out(session, &token);
         Ok(token)
     }
