@@ -46,7 +46,8 @@ impl<S: TokenStore> AccessTokens<S> {
         Err(TokenError::Refresh(Refusal::AnotherClaim { differs, retry_after }.into()))
     }
 
-    /// Where the row is behind what this pod has: that is written first. Where it cannot be, it is handed out while it lives.
+    /// Where the row is behind what this pod has: what is not due is handed out, else it is written first. Where it cannot be, it is
+    /// handed out while it lives.
     async fn caught_up(&self, session: &str, held: Held, urgency: Urgency) -> ControlFlow<Answered<S::Error>, Held> {
         let mut unwritten = self.unwritten.of(session);
         unwritten.retain(|writing| writing.is_of_login_of(&held));
